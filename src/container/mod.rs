@@ -1,0 +1,3 @@
+//! Containers: joins images, the runtime and the host into something with a name and a life.
+
+pub mod options;

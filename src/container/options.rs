@@ -1,0 +1,165 @@
+//! What a caller asks of a container, as plain values: the waist between the command line (or an API) and
+//! everything below. Field names follow Docker's API; nothing here knows flags or files.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything that `create` and `run` take.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Reference, id or prefix of the image, as the caller wrote it.
+    pub image: String,
+    /// The words after the image.
+    pub command: Vec<String>,
+    /// `None`: a name is made up.
+    pub name: Option<String>,
+    /// Remove the container when it ends.
+    pub auto_remove: bool,
+    /// Keep standard input open.
+    pub interactive: bool,
+    /// Give it a pseudo-terminal.
+    pub tty: bool,
+    /// `KEY=VALUE`, in order; later ones win. Variables taken from the caller are already resolved.
+    pub env: Vec<String>,
+    /// Directory to start in; made if missing.
+    pub working_dir: Option<String>,
+    /// `user[:group]`, by name or number.
+    pub user: Option<String>,
+    /// `Some("")` clears the entrypoint of the image, and its command with it.
+    pub entrypoint: Option<String>,
+    /// Host name in a UTS namespace of its own.
+    pub hostname: Option<String>,
+    /// NIS domain name.
+    pub domainname: Option<String>,
+    /// `name:address`, checked by the caller.
+    pub extra_hosts: Vec<ExtraHost>,
+    /// Name servers for `/etc/resolv.conf`; empty: those of the host.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Resolver options.
+    pub dns_options: Vec<String>,
+    /// Labels; they win over those of the image.
+    pub labels: BTreeMap<String, String>,
+    /// OCI annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Mount the root file system read-only.
+    pub read_only: bool,
+    /// Target → mount options, as in `--tmpfs /run:size=1m`.
+    pub tmpfs: BTreeMap<String, String>,
+    /// Bytes of `/dev/shm`; `None`: 64 MiB.
+    pub shm_size: Option<u64>,
+    /// Put our own small init before the program.
+    pub init: bool,
+    /// Signal that asks the program to end, as written (`TERM`, `SIGTERM`, `15`).
+    pub stop_signal: Option<String>,
+    /// Seconds between that signal and SIGKILL.
+    pub stop_timeout: Option<i64>,
+    /// Which network namespace.
+    pub network: Namespace,
+    /// Which UTS namespace.
+    pub uts: Namespace,
+    /// Which IPC namespace.
+    pub ipc: Namespace,
+    /// Which PID namespace.
+    pub pid: Namespace,
+    /// Which cgroup namespace.
+    pub cgroupns: Namespace,
+    /// Which user namespace.
+    pub userns: UserNamespace,
+    /// Capabilities to add, upper case with `CAP_`, or `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities to drop, likewise.
+    pub cap_drop: Vec<String>,
+    /// What is relaxed or tightened.
+    pub security: Security,
+    /// All capabilities, all devices, no seccomp, nothing masked.
+    pub privileged: bool,
+    /// Resource limits of the process (setrlimit(2)).
+    pub ulimits: Vec<Ulimit>,
+    /// Namespaced kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+    /// Additional groups, by name or number.
+    pub group_add: Vec<String>,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    /// Where to write the id; must not exist.
+    pub cidfile: Option<PathBuf>,
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ExtraHost {
+    /// The name.
+    pub name: String,
+    /// IPv4 or IPv6 address, or `host-gateway`.
+    pub address: String,
+}
+
+/// A namespace of its own, or the host's.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// A new one.
+    #[default]
+    Private,
+    /// That of the caller.
+    Host,
+    /// `--ipc none`: a new one without `/dev/shm`; `--network none`: a new one with loopback only.
+    None,
+}
+
+/// How ids inside relate to ids outside.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserNamespace {
+    /// Root: none. Ordinary user: root inside is the user outside.
+    #[default]
+    Default,
+    /// `host`: as the default for an ordinary user, who has no choice; none for root.
+    Host,
+    /// `keep-id`: the caller has the same id inside as outside.
+    KeepId,
+}
+
+/// `--security-opt`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Security {
+    /// prctl(2) PR_SET_NO_NEW_PRIVS.
+    pub no_new_privileges: bool,
+    /// The filter for system calls.
+    pub seccomp: Seccomp,
+    /// `systempaths=unconfined`: nothing masked, nothing made read-only.
+    pub system_paths_unconfined: bool,
+    /// `apparmor=PROFILE`.
+    pub apparmor: Option<String>,
+    /// `label=…` values, kept as given; they matter on SELinux hosts only.
+    pub label: Vec<String>,
+}
+
+/// Which seccomp policy.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// Docker's default policy.
+    #[default]
+    Default,
+    /// None.
+    Unconfined,
+    /// A policy in Docker's JSON format, the text itself.
+    Policy(String),
+}
+
+/// One resource limit.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Ulimit {
+    /// Name without `RLIMIT_`, lower case, as in `nofile`.
+    pub name: String,
+    /// Soft limit; -1 is unlimited.
+    pub soft: i64,
+    /// Hard limit; -1 is unlimited.
+    pub hard: i64,
+}

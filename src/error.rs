@@ -1,0 +1,104 @@
+//! The one typed error: what kind of failure it is, what to say, and what to try.
+//!
+//! Inside the library errors travel as [`anyhow::Error`]; an [`Error`] is put at the place where the fact
+//! is known. The kind alone decides the exit code (docker run, "Exit status"), never the text.
+
+use std::fmt;
+
+/// What went wrong, as far as a caller can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line, a file or an archive does not say something that can be done.
+    BadInput,
+    /// A named object does not exist.
+    NotFound,
+    /// A name is taken or the object is in a state that forbids the request.
+    Conflict,
+    /// Docker knows it, this program does not have it.
+    Unsupported,
+    /// The kernel, the host or its administrator forbids it.
+    Denied,
+    /// The program of the container exists but cannot be executed (exit code 126).
+    CannotExecute,
+    /// The program of the container does not exist (exit code 127).
+    CommandNotFound,
+}
+
+/// A failure with its kind, one line of message and, where known, one line that says what to try.
+#[derive(Debug)]
+pub struct Error {
+    /// Decides the exit code.
+    pub kind: Kind,
+    /// One line: verb, object, cause.
+    pub message: String,
+    /// What the user may try, without a leading "try".
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// An error without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds the line that says what to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Shorthand for [`Kind::BadInput`].
+pub fn bad_input(message: impl Into<String>) -> Error {
+    Error::new(Kind::BadInput, message)
+}
+
+/// Shorthand for [`Kind::NotFound`].
+pub fn not_found(message: impl Into<String>) -> Error {
+    Error::new(Kind::NotFound, message)
+}
+
+/// The kind of the innermost [`Error`] in the chain, if there is one.
+pub fn kind(error: &anyhow::Error) -> Option<Kind> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map(|error| error.kind)
+}
+
+/// The hint nearest to the cause.
+pub fn hint(error: &anyhow::Error) -> Option<&str> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).filter_map(|error| error.hint.as_deref()).last()
+}
+
+/// What a command ends with: the container's own code or the code that belongs to the failure.
+///
+/// `general` is the code for failures that are neither 126 nor 127: 125 for commands that run a
+/// container or take an image in, 1 for Docker's other commands.
+pub fn exit_code(error: &anyhow::Error, general: u8) -> u8 {
+    match kind(error) {
+        Some(Kind::CannotExecute) => 126,
+        Some(Kind::CommandNotFound) => 127,
+        _ => general,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn kind_and_hint_survive_context() {
+        let error: anyhow::Result<()> = Err(Error::new(Kind::CommandNotFound, "no").hint("look")).context("start");
+        let error = error.unwrap_err();
+        assert_eq!((exit_code(&error, 125), hint(&error)), (127, Some("look")));
+        assert_eq!(exit_code(&anyhow::anyhow!("x"), 125), 125);
+    }
+}

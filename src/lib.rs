@@ -1,0 +1,7 @@
+//! onggi: a container runtime without a daemon.
+
+pub mod container;
+pub mod error;
+pub mod image;
+pub mod paths;
+pub mod store;

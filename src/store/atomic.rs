@@ -1,0 +1,65 @@
+//! Files that are there whole or not at all: written under a temporary name, fsynced, renamed, the directory
+//! fsynced (rename(2), fsync(2)).
+
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// Whether the caller may tell somebody that the data is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives a power cut once the call returns.
+    Durable,
+    /// Whole or absent while the machine runs; a power cut may undo it. For what nobody was promised.
+    Volatile,
+}
+
+/// Replaces the file at `path` by `bytes`.
+pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", super::id::random_hex(8)?));
+    let temporary = Path::new(&temporary);
+    let written = write_new(temporary, bytes, durability)
+        .and_then(|()| std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display())));
+    if written.is_err() {
+        let _ = std::fs::remove_file(temporary);
+    }
+    written?;
+    match (durability, path.parent()) {
+        (Durability::Durable, Some(directory)) => sync_directory(directory),
+        _ => Ok(()),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    let mut file = File::create_new(path).with_context(|| format!("create `{}`", path.display()))?;
+    file.write_all(bytes).with_context(|| format!("write `{}`", path.display()))?;
+    if durability == Durability::Durable {
+        file.sync_all().with_context(|| format!("fsync `{}`", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes what was created, renamed or removed in a directory survive a power cut.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .with_context(|| format!("fsync directory `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        write(&path, b"one", Durability::Durable).unwrap();
+        write(&path, b"two", Durability::Volatile).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(write(&directory.path().join("none/record"), b"", Durability::Volatile).is_err());
+    }
+}

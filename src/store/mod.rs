@@ -1,0 +1,6 @@
+//! Records, locks and ids: how things come to be on disk whole or not at all. What they mean is for others.
+
+pub mod atomic;
+pub mod id;
+pub mod lock;
+pub mod staging;

@@ -1,0 +1,82 @@
+//! Half-made things: a directory that a live lock owns. Its maker renames parts of it into place when they
+//! are whole; whatever a killed maker leaves is swept by the next command that finds the lock free.
+
+use super::{id, lock::Lock};
+use anyhow::{Context, Result};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A directory below `staging/`, removed with all it holds when dropped.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Staging {
+    /// Makes one below `parent` (the store's staging directory), making `parent` too.
+    pub fn new(parent: &Path) -> Result<Self> {
+        std::fs::create_dir_all(parent).with_context(|| format!("create `{}`", parent.display()))?;
+        loop {
+            let path = parent.join(id::random_hex(16)?);
+            std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
+            // A sweeper may take the lock, and the directory, between the two calls.
+            match Lock::try_exclusive(&path.join("lock")) {
+                Ok(Some(lock)) if path.join("lock").exists() => return Ok(Self { path, _lock: lock }),
+                Err(error) if path.exists() => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept later.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes what dead makers left below `parent`.
+pub fn sweep(parent: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(parent) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("read `{}`", parent.display()))?,
+    };
+    for entry in entries {
+        let path = entry.with_context(|| format!("read `{}`", parent.display()))?.path();
+        if let Ok(Some(_lock)) = Lock::try_exclusive(&path.join("lock")) {
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("remove `{}`", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweep_takes_only_what_nobody_owns() {
+        let directory = tempfile::tempdir().unwrap();
+        let live = Staging::new(directory.path()).unwrap();
+        let dead = directory.path().join("dead");
+        std::fs::create_dir(&dead).unwrap();
+        std::fs::write(dead.join("file"), b"x").unwrap();
+        sweep(directory.path()).unwrap();
+        assert!(live.path().exists() && !dead.exists());
+        let path = live.path().to_owned();
+        drop(live);
+        assert!(!path.exists());
+    }
+}
