@@ -114,3 +114,8 @@ impl Paths {
         self.run.join(id)
     }
 }
+
+/// What the maker of a staging directory holds while it lives.
+pub fn staging_lock(directory: &Path) -> PathBuf {
+    directory.join("lock")
+}

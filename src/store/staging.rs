@@ -2,6 +2,7 @@
 //! are whole; whatever a killed maker leaves is swept by the next command that finds the lock free.
 
 use super::{id, lock::Lock};
+use crate::paths::staging_lock;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,8 @@ impl Staging {
             let path = parent.join(id::random_hex(16)?);
             std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
             // A sweeper may take the lock, and the directory, between the two calls.
-            match Lock::try_exclusive(&path.join("lock")) {
-                Ok(Some(lock)) if path.join("lock").exists() => return Ok(Self { path, _lock: lock }),
+            match Lock::try_exclusive(&staging_lock(&path)) {
+                Ok(Some(lock)) if staging_lock(&path).exists() => return Ok(Self { path, _lock: lock }),
                 Err(error) if path.exists() => return Err(error),
                 _ => {}
             }
@@ -50,7 +51,7 @@ pub fn sweep(parent: &Path) -> Result<()> {
     };
     for entry in entries {
         let path = entry.with_context(|| format!("read `{}`", parent.display()))?.path();
-        if let Ok(Some(_lock)) = Lock::try_exclusive(&path.join("lock")) {
+        if let Ok(Some(_lock)) = Lock::try_exclusive(&staging_lock(&path)) {
             match std::fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("remove `{}`", path.display()));
