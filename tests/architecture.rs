@@ -8,7 +8,7 @@
 #[path = "architecture/source.rs"]
 mod source;
 
-use source::{Kind, Source, tokens};
+use source::{Kind, Source, Token, tokens};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
