@@ -36,7 +36,10 @@ pub struct Paths {
 impl Paths {
     /// A store at the given roots.
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), run: run.into() }
+        Self {
+            data: data.into(),
+            run: run.into(),
+        }
     }
 
     /// The data root itself.
@@ -67,6 +70,16 @@ impl Paths {
     /// One image; `hex` is the digest of its config without the algorithm.
     pub fn image(&self, hex: &str) -> PathBuf {
         self.images().join(hex)
+    }
+
+    /// The config of an image, byte for byte as it came.
+    pub fn image_config(&self, hex: &str) -> PathBuf {
+        self.image(hex).join("config.json")
+    }
+
+    /// What we know of an image beside its config.
+    pub fn image_record(&self, hex: &str) -> PathBuf {
+        self.image(hex).join("image.json")
     }
 
     /// Reference → image id.

@@ -1,0 +1,271 @@
+//! The images that are here: reading the records and finding one by what a user calls it.
+//!
+//! Takes no lock: an image and its layers are renamed into place before a name points to them, and a name goes
+//! before they do. How they come is in [`super::intake`], how they go in [`super::remove`].
+
+use super::config::Config;
+use super::digest::Digest;
+use super::reference::{Reference, is_whole_id};
+use crate::error::{Error, Kind, bad_input, not_found};
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+/// The largest config, manifest or index that is read, in bytes; registries draw the line at 4 MiB.
+pub const DOCUMENT_LIMIT: u64 = 8 << 20;
+const VERSION: u32 = 1;
+
+/// An image as the rest of the program sees it.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The digest of its config.
+    pub id: Digest,
+    /// The config, read.
+    pub config: Config,
+    /// The names of its layer directories ([`Paths::layer`]), lowest first.
+    pub layers: Vec<String>,
+    /// The names that point to it, with tag or with digest, sorted.
+    pub names: Vec<Reference>,
+    /// When it was made, by its own word.
+    pub created: Option<Timestamp>,
+    /// Bytes of the files in all its layers.
+    pub size: u64,
+    /// When a name was last given to it here.
+    pub last_tagged: Option<Timestamp>,
+}
+
+impl Image {
+    /// The names with a tag.
+    pub fn tags(&self) -> impl Iterator<Item = &Reference> {
+        self.names.iter().filter(|name| name.tag().is_some())
+    }
+
+    /// The names with a digest.
+    pub fn digests(&self) -> impl Iterator<Item = &Reference> {
+        self.names.iter().filter(|name| name.digest().is_some())
+    }
+}
+
+/// `images/ID/image.json`: what the config does not say.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ImageRecord {
+    pub version: u32,
+    pub layers: Vec<String>,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_tagged: Option<String>,
+}
+
+impl ImageRecord {
+    #[allow(dead_code)]
+    pub fn new(layers: Vec<String>, size: u64) -> Self {
+        Self {
+            version: VERSION,
+            layers,
+            size,
+            last_tagged: None,
+        }
+    }
+}
+
+/// `tags.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Names {
+    pub version: u32,
+    pub references: BTreeMap<Reference, Digest>,
+}
+
+impl Names {
+    /// The names of a store; none where nothing was ever stored.
+    pub fn read(paths: &Paths) -> Result<Self> {
+        let path = paths.tags();
+        Ok(
+            read_record(&path, |names: &Self| names.version)?.unwrap_or(Self {
+                version: VERSION,
+                references: BTreeMap::new(),
+            }),
+        )
+    }
+
+    pub fn of<'a>(&'a self, id: &'a Digest) -> impl Iterator<Item = &'a Reference> {
+        self.references
+            .iter()
+            .filter(move |(_, target)| *target == id)
+            .map(|(reference, _)| reference)
+    }
+}
+
+/// The image a user means by a name, a whole id with or without `sha256:`, or a prefix of one that no other
+/// has. A name wins over a prefix. Docker's own words where there is none.
+pub fn find(paths: &Paths, name: &str) -> Result<Image> {
+    let names = Names::read(paths)?;
+    let id = resolve(paths, &names, name)?;
+    read(paths, &names, &id)?.ok_or_else(|| no_such_image(name).into())
+}
+
+/// All images, in no particular order.
+pub fn list(paths: &Paths) -> Result<Vec<Image>> {
+    let names = Names::read(paths)?;
+    let mut images = Vec::new();
+    for id in ids(paths)? {
+        images.extend(read(paths, &names, &id)?);
+    }
+    Ok(images)
+}
+
+/// The image's own config, byte for byte.
+pub fn config_bytes(paths: &Paths, id: &Digest) -> Result<Vec<u8>> {
+    let path = paths.image_config(id.hex());
+    read_document(&path)?
+        .ok_or_else(|| not_found(format!("`{}` is missing", path.display())).into())
+}
+
+pub(super) fn resolve(paths: &Paths, names: &Names, name: &str) -> Result<Digest> {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    if is_whole_id(hex) {
+        return Ok(format!("sha256:{hex}").parse()?);
+    }
+    let reference = match name.starts_with("sha256:") {
+        true => None,
+        false => Some(name.parse::<Reference>()),
+    };
+    if let Some(Ok(reference)) = &reference
+        && let Some(id) = names.references.get(&as_stored(reference.clone()))
+    {
+        return Ok(id.clone());
+    }
+    if !hex.is_empty()
+        && hex
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    {
+        let mut fitting = ids(paths)?
+            .into_iter()
+            .filter(|id| id.hex().starts_with(hex));
+        match (fitting.next(), fitting.next()) {
+            (Some(id), None) => return Ok(id),
+            (Some(_), Some(_)) => {
+                let message = format!("multiple IDs found with provided prefix: {hex}");
+                return Err(Error::new(Kind::BadInput, message)
+                    .hint("more digits of the id")
+                    .into());
+            }
+            (None, _) => {}
+        }
+    }
+    match reference {
+        Some(Err(error)) => Err(error.into()),
+        _ => Err(no_such_image(name).into()),
+    }
+}
+
+/// The key a reference has in `tags.json`: a digest makes the tag beside it superfluous.
+pub(super) fn as_stored(reference: Reference) -> Reference {
+    match reference.digest() {
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.or_latest(),
+    }
+}
+
+/// Docker's words, with the name completed.
+pub fn no_such_image(name: &str) -> Error {
+    let shown = name
+        .parse::<Reference>()
+        .map_or_else(|_| name.to_owned(), |name| name.or_latest().to_string());
+    not_found(format!("No such image: {shown}"))
+}
+
+pub(super) fn ids(paths: &Paths) -> Result<Vec<Digest>> {
+    let directory = paths.images();
+    let entries = match std::fs::read_dir(&directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry
+            .with_context(|| format!("read `{}`", directory.display()))?
+            .file_name();
+        ids.extend(
+            name.to_str()
+                .and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()),
+        );
+    }
+    Ok(ids)
+}
+
+/// `None` when it is not here, or has just gone.
+pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<Image>> {
+    let Some(record) = read_image_record(paths, id)? else {
+        return Ok(None);
+    };
+    let path = paths.image_config(id.hex());
+    let Some(bytes) = read_document(&path)? else {
+        return Ok(None);
+    };
+    let config = Config::parse(&bytes).with_context(|| format!("read `{}`", path.display()))?;
+    let mut names: Vec<Reference> = names.of(id).cloned().collect();
+    names.sort_by_key(Reference::to_string);
+    Ok(Some(Image {
+        id: id.clone(),
+        created: config.created(),
+        config,
+        layers: record.layers,
+        names,
+        size: record.size,
+        last_tagged: record.last_tagged.and_then(|time| time.parse().ok()),
+    }))
+}
+
+pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<ImageRecord>> {
+    read_record(&paths.image_record(id.hex()), |record: &ImageRecord| {
+        record.version
+    })
+}
+
+/// Reads one of our own records; `None` when there is no such file.
+pub(super) fn read_record<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    version: impl Fn(&T) -> u32,
+) -> Result<Option<T>> {
+    let Some(bytes) = read_document(path)? else {
+        return Ok(None);
+    };
+    let record: T =
+        serde_json::from_slice(&bytes).with_context(|| format!("read `{}`", path.display()))?;
+    match version(&record) {
+        VERSION => Ok(Some(record)),
+        other => Err(bad_input(format!(
+            "`{}` has version {other}, not {VERSION}",
+            path.display()
+        ))
+        .hint("use the newer onggi that wrote it")
+        .into()),
+    }
+}
+
+/// The bytes of a small file; `None` when there is none.
+pub(super) fn read_document(path: &Path) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        file => file
+            .and_then(|file| file.take(DOCUMENT_LIMIT + 1).read_to_end(&mut bytes))
+            .with_context(|| format!("read `{}`", path.display()))?,
+    };
+    match bytes.len() as u64 > DOCUMENT_LIMIT {
+        true => Err(bad_input(format!(
+            "`{}` is larger than {DOCUMENT_LIMIT} bytes",
+            path.display()
+        ))
+        .into()),
+        false => Ok(Some(bytes)),
+    }
+}
