@@ -2,6 +2,8 @@
 
 pub mod container;
 pub mod error;
+pub mod sys;
+pub mod id_mapping;
 pub mod image;
 pub mod paths;
 pub mod store;

@@ -1,0 +1,216 @@
+//! Which ids this process may use inside a user namespace, and entering one (user_namespaces(7), subuid(5)).
+//!
+//! Three tiers, chosen by what the host allows:
+//!
+//! | tier | who | ids inside |
+//! |---|---|---|
+//! | root | has CAP_SYS_ADMIN | all, no user namespace |
+//! | subordinate | an ordinary user with ranges in `/etc/subuid` and `/etc/subgid`, and `newuidmap` | 0 is the user, 1… are the ranges |
+//! | single | an ordinary user without | 0 is the user, no other |
+//!
+//! An ordinary user's process becomes root of a new user namespace *first*; from there on it does the same as
+//! real root does. Policy (what a missing id means for a file) is for the rooms above.
+
+mod subordinate;
+
+use crate::error::{Error, Kind};
+use crate::sys::namespace::{unshare, write_map};
+use crate::sys::process::{self, flags};
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::io::{PipeWriter, Read, Write};
+use std::process::{Command, Stdio};
+
+/// How many ids there are to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// All of them: real root.
+    Root,
+    /// Those of the user's subordinate ranges.
+    Subordinate,
+    /// One.
+    Single,
+}
+
+/// A run of ids that are mapped one to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// First id inside.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// The mapping that everything in a store is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// How it came about.
+    pub tier: Tier,
+    /// The caller's own uid outside.
+    pub uid: u32,
+    /// The caller's own gid outside.
+    pub gid: u32,
+    /// User ids; empty for root.
+    pub uids: Vec<Range>,
+    /// Group ids; empty for root.
+    pub gids: Vec<Range>,
+}
+
+impl Mapping {
+    /// The mapping for the calling process.
+    pub fn detect() -> Result<Self> {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if has_admin_capability()? {
+            return Ok(Self { tier: Tier::Root, uid, gid, uids: Vec::new(), gids: Vec::new() });
+        }
+        let own = |outside| Range { inside: 0, outside, size: 1 };
+        let (mut uids, mut gids) = (vec![own(uid)], vec![own(gid)]);
+        let tier = match subordinate::ranges(uid)? {
+            Some((user_ranges, group_ranges)) => {
+                append(&mut uids, &user_ranges);
+                append(&mut gids, &group_ranges);
+                Tier::Subordinate
+            }
+            None => Tier::Single,
+        };
+        Ok(Self { tier, uid, gid, uids, gids })
+    }
+
+    /// Whether a user namespace is needed.
+    pub fn needs_user_namespace(&self) -> bool {
+        self.tier != Tier::Root
+    }
+
+    /// Whether an id inside stands for an id outside.
+    pub fn contains_uid(&self, inside: u32) -> bool {
+        self.tier == Tier::Root || contains(&self.uids, inside)
+    }
+
+    /// Whether a group id inside stands for one outside.
+    pub fn contains_gid(&self, inside: u32) -> bool {
+        self.tier == Tier::Root || contains(&self.gids, inside)
+    }
+
+    /// Moves the calling process, which must have one thread, into a new user namespace as its root.
+    pub fn enter(&self) -> Result<()> {
+        let (mut ready, tell) = std::io::pipe().context("pipe")?;
+        let own = std::process::id() as i32;
+        // Only a process outside may run the setuid helpers, so it is forked before we leave.
+        let writer = process::clone3(0, || {
+            let mut byte = [0];
+            match ready.read(&mut byte) {
+                Ok(1) => match self.write_maps(own) {
+                    Ok(()) => 0,
+                    Err(error) => report(&error),
+                },
+                _ => 1,
+            }
+        })
+        .context("fork")?;
+        unshare(flags::NEW_USER).map_err(refused)?;
+        release(tell)?;
+        if writer.wait().context("wait for the id maps")?.code() != 0 {
+            return Err(Error::new(Kind::Denied, "the id maps of the new user namespace could not be written")).context("enter a user namespace");
+        }
+        become_root()
+    }
+
+    /// Writes the id maps of a process that has just been put into a new user namespace.
+    pub fn write_maps(&self, pid: i32) -> Result<()> {
+        if self.tier == Tier::Single {
+            // Without this the kernel lets nobody but root write a gid map.
+            write_map(pid, "setgroups", "deny")?;
+            write_map(pid, "uid_map", &format!("0 {} 1", self.uid))?;
+            return write_map(pid, "gid_map", &format!("0 {} 1", self.gid));
+        }
+        // Both at once: starting these two is the slowest part of a rootless start.
+        let users = helper("newuidmap", pid, &self.uids)?;
+        let groups = helper("newgidmap", pid, &self.gids)?;
+        finish("newuidmap", users)?;
+        finish("newgidmap", groups)
+    }
+}
+
+/// Takes the identity of root after the maps are there.
+pub fn become_root() -> Result<()> {
+    process::set_ids(0, 0).context("become root of the user namespace")
+}
+
+/// Says what stands in the way when clone3(2) or unshare(2) refuses a user namespace.
+pub fn refused(error: Errno) -> anyhow::Error {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let zero = |path: &str| read(path).trim() == "0";
+    let (cause, hint) = if zero("/proc/sys/user/max_user_namespaces") {
+        ("user.max_user_namespaces is 0", "sudo sysctl user.max_user_namespaces=15000".to_owned())
+    } else if zero("/proc/sys/kernel/unprivileged_userns_clone") {
+        ("kernel.unprivileged_userns_clone is 0", "sudo sysctl kernel.unprivileged_userns_clone=1".to_owned())
+    } else if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
+        (
+            "AppArmor restricts user namespaces",
+            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for this program".to_owned(),
+        )
+    } else if error == Errno::NOSPC || error == Errno::USERS {
+        ("the limit of nested or counted user namespaces is reached", "sudo sysctl user.max_user_namespaces=15000".to_owned())
+    } else {
+        (
+            "the kernel, or the sandbox this runs in, does not allow it",
+            "run outside the sandbox (or let it permit clone and unshare with CLONE_NEWUSER), or run as root".to_owned(),
+        )
+    };
+    Error::new(Kind::Denied, format!("cannot create a user namespace: {error}: {cause}")).hint(hint).into()
+}
+
+fn has_admin_capability() -> Result<bool> {
+    let sets = rustix::thread::capabilities(None).context("capget")?;
+    Ok(sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
+/// Lets the process that waits at the other end of a pipe go on.
+fn release(mut pipe: PipeWriter) -> Result<()> {
+    pipe.write_all(b"1").context("write to a pipe")
+}
+
+fn append(ranges: &mut Vec<Range>, subordinate: &[(u32, u32)]) {
+    let mut inside = 1;
+    for (outside, size) in subordinate {
+        ranges.push(Range { inside, outside: *outside, size: *size });
+        inside += size;
+    }
+}
+
+fn contains(ranges: &[Range], inside: u32) -> bool {
+    ranges.iter().any(|range| inside >= range.inside && inside - range.inside < range.size)
+}
+
+fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<std::process::Child> {
+    let numbers = ranges.iter().flat_map(|range| [range.inside, range.outside, range.size]);
+    Command::new(program)
+        .arg(pid.to_string())
+        .args(numbers.map(|number| number.to_string()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{program}`"))
+}
+
+fn finish(program: &str, child: std::process::Child) -> Result<()> {
+    let output = child.wait_with_output().with_context(|| format!("wait for `{program}`"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(Error::new(Kind::Denied, format!("`{program}` refused the id mapping: {said}"))
+        .hint(format!("check that `{program}` is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid name you"))
+        .into())
+}
+
+/// Tells why from the forked writer, whose standard error is the caller's.
+fn report(error: &anyhow::Error) -> u8 {
+    let _ = writeln!(std::io::stderr(), "onggi: {error:#}");
+    1
+}

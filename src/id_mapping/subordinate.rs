@@ -1,0 +1,65 @@
+//! Subordinate ids: `/etc/subuid` and `/etc/subgid` (subuid(5), subgid(5)), read without the C library.
+
+use anyhow::{Context, Result};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Runs of (first id, how many).
+pub type Ranges = Vec<(u32, u32)>;
+
+/// The user's ranges of user ids and of group ids; `None` when one of them, or a program to map them, is missing.
+pub fn ranges(uid: u32) -> Result<Option<(Ranges, Ranges)>> {
+    if !["newuidmap", "newgidmap"].iter().all(|program| is_in_path(program)) {
+        return Ok(None);
+    }
+    let name = user_name(&read("/etc/passwd")?, uid);
+    let users = parse(&read("/etc/subuid")?, name.as_deref(), uid);
+    let groups = parse(&read("/etc/subgid")?, name.as_deref(), uid);
+    Ok((!users.is_empty() && !groups.is_empty()).then_some((users, groups)))
+}
+
+fn read(path: &str) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+        text => text.with_context(|| format!("read `{path}`")),
+    }
+}
+
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+fn parse(text: &str, name: Option<&str>, uid: u32) -> Ranges {
+    let uid = uid.to_string();
+    let ours = |owner: &str| owner == uid || Some(owner) == name;
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let owner = fields.next()?;
+            let (first, size) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+            (ours(owner) && size > 0).then_some((first, size))
+        })
+        .collect()
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| Path::new(&directory).join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_belong_to_a_name_or_a_number() {
+        let text = "# comment\nann:100000:65536\n1000:300000:10\nbob:1:1\nann:bad:1\nann:9:0\n";
+        assert_eq!(parse(text, Some("ann"), 1000), [(100_000, 65536), (300_000, 10)]);
+        assert_eq!(parse(text, None, 1), []);
+        assert_eq!(user_name("root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:", 1000).as_deref(), Some("ann"));
+    }
+}

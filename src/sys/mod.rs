@@ -1,0 +1,12 @@
+//! System calls: the only room with `unsafe`. Each wrapper is one call, named after its man page; what it
+//! returns (an [`std::os::fd::OwnedFd`], a [`process::Child`]) proves what the kernel has confirmed.
+//!
+//! Everything here assumes that the process has a single thread when it forks or changes its user namespace;
+//! nothing above starts a thread on those paths.
+
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod signal;
+pub mod socket;
+pub mod terminal;

@@ -1,0 +1,183 @@
+//! Mounts through the new mount API: fsopen(2), fsmount(2), open_tree(2), mount_setattr(2), move_mount(2).
+//! A mount is a descriptor until it is attached, and it is attached to a descriptor: no path is looked up twice.
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+pub use rustix::mount::MountAttrFlags as Attributes;
+
+/// One option of a file system: a flag or a key with its value.
+pub type FsOption<'a> = (&'a str, Option<&'a str>);
+
+/// A new, detached mount of a new file system.
+pub fn new_filesystem(kind: &str, options: &[FsOption<'_>], attributes: Attributes) -> Result<OwnedFd, Errno> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        match value {
+            Some(value) => fsconfig_set_string(context.as_fd(), *key, *value)?,
+            None => fsconfig_set_flag(context.as_fd(), *key)?,
+        }
+    }
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// The directories of an overlay, and how it keeps its own marks.
+#[derive(Debug)]
+pub struct Overlay<'a> {
+    /// Lower layers, uppermost first.
+    pub lower: &'a [OwnedFd],
+    /// Where changes go.
+    pub upper: BorrowedFd<'a>,
+    /// Scratch space on the same file system as `upper`.
+    pub work: BorrowedFd<'a>,
+    /// `user.overlay.*` instead of `trusted.overlay.*`; needed in a user namespace.
+    pub user_xattrs: bool,
+    /// Never sync `upper`: for what is thrown away at the end anyway.
+    pub volatile: bool,
+}
+
+impl Overlay<'_> {
+    /// A new, detached overlay mount (kernel documentation, filesystems/overlayfs).
+    ///
+    /// Layers are given as descriptors (Linux 6.13); where the kernel does not take them they are named through
+    /// `/proc/self/fd`, which needs no escaping and stays short.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
+        for layer in self.lower {
+            self.set_directory(context.as_fd(), "lowerdir+", layer.as_fd())?;
+        }
+        self.set_directory(context.as_fd(), "upperdir", self.upper)?;
+        self.set_directory(context.as_fd(), "workdir", self.work)?;
+        for (key, wanted) in [("userxattr", self.user_xattrs), ("volatile", self.volatile)] {
+            if wanted {
+                fsconfig_set_flag(context.as_fd(), key).with_context(|| format!("overlay option {key}"))?;
+            }
+        }
+        fsconfig_create(context.as_fd()).map_err(|error| explain(context.as_fd(), error)).context("mount overlay")?;
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, Attributes::empty()).context("fsmount overlay")
+    }
+
+    fn set_directory(&self, context: BorrowedFd<'_>, key: &str, directory: BorrowedFd<'_>) -> Result<()> {
+        if fsconfig_set_fd(context, key, directory).is_ok() {
+            return Ok(());
+        }
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        fsconfig_set_string(context, key, path.as_str())
+            .map_err(|error| explain(context, error))
+            .with_context(|| format!("overlay option {key}"))
+    }
+}
+
+/// Adds what the kernel has to say about the failure (fsopen(2), "message log").
+fn explain(context: BorrowedFd<'_>, error: Errno) -> anyhow::Error {
+    let mut buffer = [0u8; 1024];
+    let mut said = Vec::new();
+    while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
+        said.push(String::from_utf8_lossy(&buffer[..length]).trim().trim_start_matches("e ").to_owned());
+    }
+    match said.is_empty() {
+        true => error.into(),
+        false => anyhow::Error::from(error).context(said.join("; ")),
+    }
+}
+
+/// A detached copy of the mount at an open file or directory (open_tree(2) with `OPEN_TREE_CLONE`).
+pub fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(source, "", flags)
+}
+
+/// Attaches a detached mount at an open file or directory (move_mount(2)).
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    move_mount(
+        mount,
+        "",
+        target,
+        "",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
+    )
+}
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Adds attributes to a mount, and to those below it when `recursive` (mount_setattr(2)).
+pub fn add_attributes(mount: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -> Result<(), Errno> {
+    set_attributes(mount, c"", u64::from(attributes.bits()), 0, recursive)
+}
+
+/// Makes all mounts of this namespace private (`MS_PRIVATE`) or slaves of the original (`MS_SLAVE`).
+pub fn set_propagation_of_all(slave: bool) -> Result<(), Errno> {
+    let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    set_attributes(rustix::fs::CWD, c"/", 0, propagation, true)
+}
+
+fn set_attributes(
+    directory: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    attr_set: u64,
+    propagation: u64,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let attr = MountAttr { attr_set, attr_clr: 0, propagation, userns_fd: 0 };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: `path` is null-terminated and `attr` has the size that is given; both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    match result {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
+}
+
+/// A detached read-only mount of one file: what runs from it cannot be opened for writing through
+/// `/proc/PID/exe`, not even by root (CVE-2019-5736). `source` must lie in this mount namespace.
+pub fn read_only_copy(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mount = clone_tree(source, false)?;
+    add_attributes(mount.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
+    Ok(mount)
+}
+
+/// Makes the current directory the root of this mount namespace and drops the old one
+/// (pivot_root(2), "pivot_root(".", ".")").
+pub fn pivot_to_current_directory() -> Result<()> {
+    // Both at once: the old root lands on top of the new one, where it is reached as "." …
+    rustix::process::pivot_root(".", ".").context("pivot_root")?;
+    // … and taken off with everything below it. Without private propagation the host would lose its mounts too.
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).context("unmount the old root")?;
+    rustix::process::chdir("/").context("chdir to the new root")
+}
+
+/// Opens a path of the host to be mounted, without triggering automounts or reading.
+pub fn open_source(path: &Path) -> Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open `{}`", path.display()))
+}

@@ -1,0 +1,51 @@
+//! Namespaces of the calling process: unshare(2), its id maps, the loopback interface (user_namespaces(7),
+//! netdevice(7)).
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Leaves the namespaces named by `flags` of [`super::process::flags`] for new ones (unshare(2)).
+pub fn unshare(flags: u64) -> Result<(), Errno> {
+    // SAFETY: plain integer; CLONE_NEWUSER fails with EINVAL by itself when there are more threads.
+    match unsafe { libc::unshare(flags as i32) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).
+pub fn write_map(pid: i32, file: &str, content: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    // One write(2): the kernel takes a map once and whole.
+    let mut open = std::fs::File::options();
+    let mut opened = open.write(true).open(&path).with_context(|| format!("open `{path}`"))?;
+    std::io::Write::write_all(&mut opened, content.as_bytes()).with_context(|| format!("write `{path}`"))
+}
+
+/// Brings the loopback interface of this network namespace up (netdevice(7), SIOCSIFFLAGS).
+pub fn bring_loopback_up() -> Result<(), Errno> {
+    // SAFETY: plain integers; the result is checked before it is owned.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket == -1 {
+        return Err(last_error());
+    }
+    // SAFETY: just made, owned by nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: all-zero is a valid `ifreq`: integers and a union of plain data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (target, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *target = *byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which outlives the call.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

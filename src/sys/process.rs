@@ -1,0 +1,360 @@
+//! Processes: clone3(2), execve(2), wait by pidfd, and the identity (pid, start time, boot id) by which a
+//! process is remembered, since a bare pid may belong to somebody else by the time it is used.
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// What a child does not share with its parent (clone(2) `CLONE_NEW*`).
+pub mod flags {
+    /// Mounts.
+    pub const NEW_MOUNT: u64 = libc::CLONE_NEWNS as u64;
+    /// Cgroup root.
+    pub const NEW_CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+    /// Host name and domain name.
+    pub const NEW_UTS: u64 = libc::CLONE_NEWUTS as u64;
+    /// System V IPC and message queues.
+    pub const NEW_IPC: u64 = libc::CLONE_NEWIPC as u64;
+    /// User and group ids.
+    pub const NEW_USER: u64 = libc::CLONE_NEWUSER as u64;
+    /// Process ids.
+    pub const NEW_PID: u64 = libc::CLONE_NEWPID as u64;
+    /// Network.
+    pub const NEW_NET: u64 = libc::CLONE_NEWNET as u64;
+}
+
+/// A child process and the descriptor that stands for it whatever happens to its number (pidfd_open(2)).
+#[derive(Debug)]
+pub struct Child {
+    /// Its number in our pid namespace.
+    pub pid: i32,
+    /// Readable when it has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With exit(2) of this code.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+}
+
+impl Ended {
+    /// The code a shell would report: 128 + n for signal n.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => 128u8.saturating_add(signal),
+        }
+    }
+}
+
+/// Starts a child that runs `child` and shares nothing named in `namespaces` with us (clone3(2)), with the
+/// memory copied as by fork(2). The closure ends in execve(2), or gives the exit code.
+pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errno> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is a valid `clone_args`: every field is a plain integer.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = namespaces | libc::CLONE_PIDFD as u64;
+    arguments.pidfd = (&raw mut pidfd) as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the child has its own copy of our memory, as after fork(2); this process has
+    // one thread, so no lock is held by a thread that the child lacks. `pidfd` outlives the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(last_error()),
+        0 => exit_now(child()),
+        // SAFETY: CLONE_PIDFD made a descriptor that nobody else owns.
+        pid => Ok(Child { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+impl Child {
+    /// Waits for the end and reaps it (waitid(2)).
+    pub fn wait(&self) -> Result<Ended, Errno> {
+        loop {
+            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Err(Errno::INTR) | Ok(None) => {}
+                Err(error) => return Err(error),
+                Ok(Some(status)) => {
+                    return Ok(match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => Ended::Exited(code as u8),
+                        (None, signal) => Ended::Killed(signal.unwrap_or(0) as u8),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends a signal (pidfd_send_signal(2)).
+    pub fn kill(&self, signal: i32) -> Result<(), Errno> {
+        send_signal(self.pidfd.as_fd(), signal)
+    }
+}
+
+/// Sends any signal number, real-time ones too (pidfd_send_signal(2)).
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    // SAFETY: no pointer but a null `siginfo_t`, which the call allows.
+    match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Reaps one child that has ended, if there is one, and tells its pid (waitpid(2) with -1).
+pub fn reap(block: bool) -> Result<Option<(i32, Ended)>, Errno> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    match unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) } {
+        -1 => Err(last_error()),
+        0 => Ok(None),
+        pid if libc::WIFSIGNALED(status) => Ok(Some((pid, Ended::Killed(libc::WTERMSIG(status) as u8)))),
+        pid => Ok(Some((pid, Ended::Exited(libc::WEXITSTATUS(status) as u8)))),
+    }
+}
+
+/// Ends this process without running anything of the parent's that the copy still holds (_exit(2)).
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Null-terminated words for execve(2).
+#[derive(Debug)]
+pub struct Words {
+    _owned: Vec<CString>,
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl Words {
+    /// Fails on a word with a NUL byte.
+    pub fn new<T: AsRef<[u8]>>(words: impl IntoIterator<Item = T>) -> Result<Self> {
+        let owned: Vec<CString> = words
+            .into_iter()
+            .map(|word| CString::new(word.as_ref()))
+            .collect::<Result<_, _>>()
+            .context("an argument or variable contains a NUL byte")?;
+        let pointers = owned.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+        Ok(Self { _owned: owned, pointers })
+    }
+}
+
+/// Replaces this program (execve(2)); returns only on failure.
+pub fn execute(path: &std::ffi::CStr, arguments: &Words, environment: &Words) -> Errno {
+    // SAFETY: `Words` are null-terminated arrays of C strings that they own.
+    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+    last_error()
+}
+
+/// Replaces this program by the file behind a descriptor (execveat(2)); returns only on failure.
+pub fn execute_descriptor(file: BorrowedFd<'_>, arguments: &Words, environment: &Words) -> Errno {
+    // SAFETY: as in `execute`; the empty path is null-terminated.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    last_error()
+}
+
+/// Puts `files` at the numbers 0, 1, 2, … and closes every other descriptor (dup2(2), close_range(2)), so that
+/// nothing of the host leaks into what runs next (CVE-2024-21626).
+///
+/// Owners of other descriptors in this process are left with closed numbers: call it right before execve(2).
+pub fn keep_only(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    // Moved above the targets first: a source may itself be one of them.
+    let mut moved = Vec::with_capacity(files.len());
+    for file in files {
+        // SAFETY: plain integers.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, files.len() as i32) } {
+            -1 => return Err(last_error()),
+            number => moved.push(number),
+        }
+    }
+    for (target, number) in (0..).zip(&moved) {
+        // SAFETY: plain integers; dup2 clears close-on-exec on the copy.
+        if unsafe { libc::dup2(*number, target) } == -1 {
+            return Err(last_error());
+        }
+    }
+    close_from(files.len() as u32)
+}
+
+/// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)).
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC as i32)
+}
+
+fn close_from(first: u32) -> Result<(), Errno> {
+    close_range(first, 0)
+}
+
+fn close_range(first: u32, flags: i32) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Copies of descriptors 0, 1, … that are inherited on purpose: takes ownership of number `number`.
+///
+/// Only for a program that was started with an agreed descriptor at that number.
+pub fn inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: plain integers.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(last_error()).with_context(|| format!("descriptor {number} was not handed over"));
+    }
+    // SAFETY: it is open, and the agreement with whoever started us makes it ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sets the identity for file access and all else of the one thread there is (setresgid(2), setresuid(2)).
+pub fn set_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+    // SAFETY: plain integers; the raw calls, because the C library's would signal other threads.
+    unsafe {
+        if libc::syscall(libc::SYS_setresgid, gid, gid, gid) == -1
+            || libc::syscall(libc::SYS_setresuid, uid, uid, uid) == -1
+        {
+            return Err(last_error());
+        }
+    }
+    Ok(())
+}
+
+/// Sets the supplementary groups (setgroups(2)).
+pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the slice outlives the call and its length is given.
+    match unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A process that can be told from a later one with the same pid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its number.
+    pub pid: i32,
+    /// Clock ticks after boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+impl Identity {
+    /// The identity of a running process.
+    pub fn of(pid: i32) -> Result<Self> {
+        let start_time = start_time(pid).with_context(|| format!("process {pid} has no start time"))?;
+        Ok(Self { pid, start_time, boot_id: boot_id()? })
+    }
+
+    /// Whether that very process still runs; one that has ended and was not reaped does not.
+    pub fn is_alive(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot_id) && start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// A descriptor for it, if it still runs.
+    pub fn open(&self) -> Option<OwnedFd> {
+        let pidfd = rustix::process::pidfd_open(Pid::from_raw(self.pid)?, rustix::process::PidfdFlags::empty()).ok()?;
+        // Checked after opening: from here on the descriptor cannot change its process.
+        self.is_alive().then_some(pidfd)
+    }
+}
+
+/// `None` when there is no such process or it is a zombie.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name in parentheses may hold spaces and parentheses itself.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Random id of this boot (random(4)).
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).with_context(|| format!("read `{path}`"))?.trim().to_owned())
+}
+
+/// Signal number of a name with or without `SIG`, or of a number (signal(7)).
+pub fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then_some(34 + offset);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse::<i32>().ok()? };
+        return (0..=30).contains(&offset).then_some(64 - offset);
+    }
+    let name = match name {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        "IOT" => "ABRT",
+        other => other,
+    };
+    (1..=31).find(|number| signal_name(*number) == Some(name))
+}
+
+/// Name without `SIG` of a standard signal.
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    usize::try_from(number).ok()?.checked_sub(1).and_then(|index| NAMES.get(index).copied())
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_waited_for_by_descriptor() {
+        let child = clone3(0, || 7).unwrap();
+        assert_eq!(child.wait(), Ok(Ended::Exited(7)));
+        assert_eq!(Ended::Killed(9).code(), 137);
+    }
+
+    #[test]
+    fn identity_tells_a_process_from_a_later_one() {
+        let own = Identity::of(std::process::id() as i32).unwrap();
+        assert!(own.is_alive() && own.open().is_some());
+        let other = Identity { start_time: own.start_time + 1, ..own.clone() };
+        assert!(!other.is_alive() && other.open().is_none());
+        assert!(!Identity { boot_id: "x".into(), ..own }.is_alive());
+    }
+
+    #[test]
+    fn signals_have_all_their_spellings() {
+        for (text, number) in [
+            ("TERM", Some(15)), ("sigterm", Some(15)), ("9", Some(9)), ("SIGRTMIN+3", Some(37)), ("RTMAX", Some(64)),
+            ("0", None), ("65", None), ("SIGNOPE", None), ("", None), ("SYS", Some(31)), ("RTMIN+31", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Signals as a descriptor that can be polled (signalfd(2)), and the mask that goes with it.
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Signals that arrive as data instead of interrupting.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Blocks all signals that can be forwarded and delivers them through the descriptor instead. Those by which
+    /// the kernel reports our own faults, and the two that cannot be caught, are left alone.
+    pub fn block_all() -> Result<Self> {
+        let mut set = empty_set();
+        const OWN: [i32; 9] = [
+            libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS,
+            libc::SIGKILL, libc::SIGSTOP,
+        ];
+        for signal in (1..=64).filter(|signal| !OWN.contains(signal) && !(32..34).contains(signal)) {
+            // SAFETY: `set` is an initialised set and the number is a valid signal.
+            unsafe { libc::sigaddset(&raw mut set, signal) };
+        }
+        set_mask(&set).context("block signals")?;
+        // SAFETY: -1 asks for a new descriptor; `set` outlives the call.
+        let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if descriptor == -1 {
+            return Err(std::io::Error::last_os_error()).context("signalfd");
+        }
+        // SAFETY: just made, owned by nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// The next signal that has arrived, if there is one.
+    pub fn next(&self) -> Option<i32> {
+        // SAFETY: all-zero is a valid `signalfd_siginfo`: plain integers.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let size = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer has the size that is given.
+        let length = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut info).cast(), size) };
+        (length == size as isize).then_some(info.ssi_signo as i32)
+    }
+}
+
+impl std::os::fd::AsFd for SignalFd {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Undoes every change to the signal mask and to dispositions that a new program would inherit (execve(2)).
+pub fn reset_all() -> Result<()> {
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(signal)) {
+        // SAFETY: SIG_DFL is a valid disposition for every signal that can be set.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    set_mask(&empty_set()).context("unblock signals")
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: all-zero is storage for a set, which sigemptyset initialises.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        set
+    }
+}
+
+fn set_mask(set: &libc::sigset_t) -> std::io::Result<()> {
+    // SAFETY: `set` outlives the call; the old mask is not asked for.
+    match unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, std::ptr::null_mut()) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
