@@ -1,0 +1,261 @@
+//! A store of its own for each test: data root, run root, home and runtime directory of one user, all below one
+//! temporary directory that is gone afterwards, with every process that still uses it.
+
+use super::command::Call;
+use super::host::{self, Account, Need, User, image, is_root, skip};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// The reference under which [`Store::alpine`] imports.
+pub const ALPINE: &str = "alpine:3.20";
+
+/// A user with an empty store.
+pub struct Store {
+    /// Who owns it.
+    pub user: User,
+    /// The account that plays the user.
+    pub account: Account,
+    directory: Option<tempfile::TempDir>,
+}
+
+/// One store for each of root, a user with subordinate ids, a user without; those that this host does not have
+/// are skipped.
+pub fn everyone() -> impl Iterator<Item = Store> {
+    [User::Root, User::Subuid, User::Single]
+        .into_iter()
+        .filter_map(store)
+}
+
+/// A store for that user, or a skip.
+pub fn store(user: User) -> Option<Store> {
+    let account =
+        user.account()
+            .and_then(|account| match host::user_namespaces_refused(&account) {
+                Some(reason) if user != User::Root => Err(reason),
+                _ => Ok(account),
+            });
+    match account {
+        Ok(account) => Some(Store::new(user, account)),
+        Err(reason) => {
+            skip(format_args!("as {user:?}: {reason}"));
+            None
+        }
+    }
+}
+
+impl Store {
+    fn new(user: User, account: Account) -> Self {
+        let parent =
+            std::env::var_os("ONGGI_TEST_TMP").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let directory = tempfile::Builder::new()
+            .prefix("onggi-test-")
+            .tempdir_in(parent)
+            .unwrap();
+        let store = Self {
+            user,
+            account,
+            directory: Some(directory),
+        };
+        chmod(store.path(), 0o755);
+        for name in ["data", "run", "home", "runtime"] {
+            let path = store.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            chmod(&path, 0o700);
+            if is_root() {
+                std::os::unix::fs::chown(&path, Some(store.account.uid), Some(store.account.gid))
+                    .unwrap();
+            }
+        }
+        store
+    }
+
+    /// The temporary directory; searchable by all.
+    pub fn path(&self) -> &Path {
+        self.directory.as_ref().unwrap().path()
+    }
+
+    /// The data root.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// The run root.
+    pub fn run_root(&self) -> PathBuf {
+        self.path().join("run")
+    }
+
+    /// The home directory, where commands start.
+    pub fn home(&self) -> PathBuf {
+        self.path().join("home")
+    }
+
+    /// The program with these arguments, on this store, as this user.
+    pub fn onggi<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Call {
+        let mut command = self.command(program());
+        command
+            .arg("--root")
+            .arg(self.data())
+            .arg("--runroot")
+            .arg(self.run_root());
+        command.args(arguments);
+        Call::new(command)
+    }
+
+    /// Any program as this user, in a clean environment, in the home directory.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
+        command
+            .env("HOME", self.home())
+            .env("XDG_RUNTIME_DIR", self.path().join("runtime"));
+        command.current_dir(self.home());
+        host::become_account(&mut command, &self.account);
+        command
+    }
+
+    /// Writes a file that the user owns into the home directory.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.home().join(name);
+        std::fs::write(&path, content).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(self.account.uid), Some(self.account.gid))
+                .unwrap();
+        }
+        path
+    }
+
+    /// Imports the real Alpine as [`ALPINE`]; false, with a skip, where it is missing.
+    #[must_use]
+    pub fn alpine(&self) -> bool {
+        let file = format!(
+            "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
+            std::env::consts::ARCH
+        );
+        let Some(path) = image(&file) else {
+            return false;
+        };
+        self.onggi([OsStr::new("import"), path.as_os_str(), OsStr::new(ALPINE)])
+            .run()
+            .code(0);
+        true
+    }
+
+    /// Loads a real image and gives the reference that `load` tells; `None`, with a skip, where it is missing.
+    #[must_use]
+    pub fn load(&self, path: &str) -> Option<String> {
+        let file = image(path)?;
+        let outcome = self
+            .onggi([OsStr::new("load"), OsStr::new("-i"), file.as_os_str()])
+            .run();
+        outcome.code(0);
+        let told = |line: &str| {
+            line.split_once(": ")
+                .map(|(_, reference)| reference.trim().to_owned())
+        };
+        Some(
+            outcome
+                .stdout_text()
+                .lines()
+                .filter_map(told)
+                .next_back()
+                .expect("a `Loaded image` line"),
+        )
+    }
+
+    /// The processes, other than this one, whose arguments or mounts name this store.
+    pub fn processes(&self) -> Vec<u32> {
+        let needle = self.path().as_os_str().as_encoded_bytes();
+        let names_it = |pid: &u32| {
+            ["cmdline", "mountinfo"].iter().any(|file| {
+                let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                text.windows(needle.len()).any(|window| window == needle)
+            })
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| *pid != std::process::id())
+            .filter(names_it)
+            .collect()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            if let Some(pid) = i32::try_from(pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        let path = self.directory.take().unwrap().keep();
+        if std::fs::remove_dir_all(&path).is_err() {
+            // Files of subordinate ids, and overlay's work directories of mode 000, obey only root of a namespace.
+            let remove = |unshare: &[&str]| {
+                let script = "chmod -R u+rwx \"$1\"; rm -rf \"$1\"";
+                let _ = Command::new("unshare")
+                    .args(unshare)
+                    .args(["sh", "-c", script, "sh"])
+                    .arg(&path)
+                    .status();
+            };
+            remove(&["--map-root-user", "--map-auto"]);
+            remove(&["--map-root-user"]);
+        }
+    }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The program under test where every user can reach it: `ONGGI_BIN`, else a copy of what cargo has built.
+pub fn program() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(path) = std::env::var_os("ONGGI_BIN") {
+            return path.into();
+        }
+        let built = Path::new(env!("CARGO_BIN_EXE_onggi"));
+        if !is_root() {
+            return built.to_owned();
+        }
+        reachable_copy(built)
+    });
+    &PROGRAM
+}
+
+/// A copy below `/var/tmp`, named after the original and its age; copies of earlier builds are removed.
+fn reachable_copy(built: &Path) -> PathBuf {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::os::unix::fs::MetadataExt;
+    let mut hasher = DefaultHasher::new();
+    built.hash(&mut hasher);
+    let directory = Path::new("/var/tmp");
+    let prefix = format!("onggi-under-test-{:x}-", hasher.finish());
+    let built_at = std::fs::metadata(built).unwrap();
+    let copy = directory.join(format!(
+        "{prefix}{}.{}",
+        built_at.mtime(),
+        built_at.mtime_nsec()
+    ));
+    if !copy.exists() {
+        for entry in std::fs::read_dir(directory).unwrap().filter_map(Result::ok) {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        // Renamed into place: another test crate may look for it at the same time.
+        let half = directory.join(format!("{prefix}half-{}", std::process::id()));
+        std::fs::copy(built, &half).unwrap();
+        chmod(&half, 0o755);
+        std::fs::rename(&half, &copy).unwrap();
+    }
+    copy
+}
