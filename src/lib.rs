@@ -1,9 +1,10 @@
 //! onggi: a container runtime without a daemon.
 
+pub mod cli;
 pub mod container;
 pub mod error;
-pub mod sys;
 pub mod id_mapping;
 pub mod image;
 pub mod paths;
 pub mod store;
+pub mod sys;

@@ -1,0 +1,3 @@
+//! The command line: from words to options, and from results to lines.
+
+pub mod output;

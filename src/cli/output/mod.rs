@@ -1,0 +1,250 @@
+//! The only place that prints: data to standard output, everything about the program itself to standard
+//! error.
+//!
+//! - `table`: lists and inspected objects, in the forms of `--format`
+//! - `size`, `duration`: numbers as people write and read them
+//!
+//! A reader that goes away (`onggi ps | head -1`) is not an error: from then on data lines go nowhere, and
+//! the command ends as if they had been read. No colours: there is nothing a colour would say here.
+
+pub mod duration;
+pub mod size;
+pub mod table;
+mod tabwriter;
+
+use crate::error;
+use anyhow::{Context, Result};
+use std::fmt::{self, Write as _};
+use std::io::{self, BufRead, Write};
+
+/// Standard output and standard error of the command.
+pub struct Output {
+    data: Box<dyn Write>,
+    notes: Box<dyn Write>,
+    closed: bool,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output")
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl Output {
+    /// Those of the process.
+    pub fn standard() -> Self {
+        Self::new(io::stdout(), io::stderr())
+    }
+
+    /// Any two writers, as for tests.
+    pub fn new(data: impl Write + 'static, notes: impl Write + 'static) -> Self {
+        Self {
+            data: Box::new(data),
+            notes: Box::new(notes),
+            closed: false,
+        }
+    }
+
+    /// Data as it is.
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        match self.data.write_all(data).and_then(|()| self.data.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result.context("write to standard output"),
+        }
+    }
+
+    /// One line of data.
+    pub fn line(&mut self, text: impl fmt::Display) -> Result<()> {
+        self.write(format!("{text}\n").as_bytes())
+    }
+
+    /// Whether the reader of the data has gone: an endless command (`logs -f`, `stats`) may end.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Something the user should know although the command goes on.
+    pub fn warn(&mut self, message: impl fmt::Display) {
+        self.note(&format!(
+            "onggi: warning: {}\n",
+            one_line(&message.to_string())
+        ));
+    }
+
+    /// What happens meanwhile (`Unable to find image … locally`), to standard error.
+    pub fn progress(&mut self, message: impl fmt::Display) {
+        self.note(&format!("{}\n", one_line(&message.to_string())));
+    }
+
+    /// A failure with all its context on one line, and what to try on another.
+    pub fn error(&mut self, error: &anyhow::Error) {
+        let mut text = format!("onggi: {}\n", one_line(&format!("{error:#}")));
+        if let Some(hint) = error::hint(error) {
+            let _ = writeln!(text, "try: {}", one_line(hint));
+        }
+        self.note(&text);
+    }
+
+    /// Asks on standard output and reads a line from standard input; only `y` and `Y` are a yes.
+    pub fn confirm(&mut self, question: &str) -> Result<bool> {
+        self.confirm_from(&mut io::stdin().lock(), question)
+    }
+
+    fn confirm_from(&mut self, input: &mut dyn BufRead, question: &str) -> Result<bool> {
+        self.write(format!("{question} [y/N] ").as_bytes())?;
+        let mut answer = String::new();
+        input
+            .read_line(&mut answer)
+            .context("read the answer from standard input")?;
+        Ok(answer.trim().eq_ignore_ascii_case("y"))
+    }
+
+    /// Standard error is the last resort: where it cannot be written to, nobody is left to tell.
+    fn note(&mut self, text: &str) {
+        let _ = self
+            .notes
+            .write_all(text.as_bytes())
+            .and_then(|()| self.notes.flush());
+    }
+}
+
+/// `text` without anything that a terminal would act on: names, labels and messages may come from an image.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => shown.push_str("\\n"),
+            '\t' => shown.push_str("\\t"),
+            '\r' => shown.push_str("\\r"),
+            c if c.is_control() => {
+                let _ = write!(shown, "\\x{:02x}", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// [`visible`], with the lines of a message that has several joined by spaces.
+fn one_line(text: &str) -> String {
+    visible(
+        &text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    pub(crate) struct Capture(Rc<RefCell<Vec<u8>>>);
+
+    impl Capture {
+        /// An [`Output`] whose data and notes are kept here and there.
+        pub(crate) fn output() -> (Output, Capture, Capture) {
+            let (data, notes) = (Capture::default(), Capture::default());
+            (Output::new(data.clone(), notes.clone()), data, notes)
+        }
+
+        /// What was written since the last call.
+        pub(crate) fn take(&self) -> String {
+            String::from_utf8(self.0.take()).unwrap()
+        }
+    }
+
+    impl Write for Capture {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().extend_from_slice(data);
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broken_pipe_is_quiet_and_a_full_disk_is_not() {
+        let mut output = Output::new(Failing(io::ErrorKind::BrokenPipe), io::sink());
+        output.line("x").unwrap();
+        assert!(output.is_closed());
+        output.line("y").unwrap();
+        let mut output = Output::new(Failing(io::ErrorKind::StorageFull), io::sink());
+        assert!(
+            output
+                .line("x")
+                .unwrap_err()
+                .to_string()
+                .contains("standard output")
+        );
+    }
+
+    #[test]
+    fn an_error_is_one_line_and_a_hint() {
+        let (mut output, data, notes) = Capture::output();
+        let error = error::not_found("No such container: a\u{1b}[31m\nb").hint("onggi ps -a");
+        output.error(&anyhow::Error::from(error).context("start"));
+        assert_eq!(
+            notes.take(),
+            "onggi: start: No such container: a\\x1b[31m b\ntry: onggi ps -a\n"
+        );
+        output.warn("no swap");
+        assert_eq!(
+            (notes.take().as_str(), data.take().as_str()),
+            ("onggi: warning: no swap\n", "")
+        );
+    }
+
+    #[test]
+    fn only_y_is_a_yes() {
+        for (answer, yes) in [
+            ("y\n", true),
+            (" Y \n", true),
+            ("yes\n", false),
+            ("\n", false),
+            ("", false),
+        ] {
+            let (mut output, data, _) = Capture::output();
+            assert_eq!(
+                output
+                    .confirm_from(&mut answer.as_bytes(), "Sure?")
+                    .unwrap(),
+                yes,
+                "{answer:?}"
+            );
+            assert_eq!(data.take(), "Sure? [y/N] ");
+        }
+    }
+}
