@@ -38,7 +38,11 @@ pub struct Error {
 impl Error {
     /// An error without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds the line that says what to try.
@@ -69,12 +73,19 @@ pub fn not_found(message: impl Into<String>) -> Error {
 
 /// The kind of the innermost [`Error`] in the chain, if there is one.
 pub fn kind(error: &anyhow::Error) -> Option<Kind> {
-    error.chain().find_map(|cause| cause.downcast_ref::<Error>()).map(|error| error.kind)
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Error>())
+        .map(|error| error.kind)
 }
 
 /// The hint nearest to the cause.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Error>()).filter_map(|error| error.hint.as_deref()).last()
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Error>())
+        .filter_map(|error| error.hint.as_deref())
+        .last()
 }
 
 /// What a command ends with: the container's own code or the code that belongs to the failure.
@@ -96,7 +107,8 @@ mod tests {
 
     #[test]
     fn kind_and_hint_survive_context() {
-        let error: anyhow::Result<()> = Err(Error::new(Kind::CommandNotFound, "no").hint("look")).context("start");
+        let error: anyhow::Result<()> =
+            Err(Error::new(Kind::CommandNotFound, "no").hint("look")).context("start");
         let error = error.unwrap_err();
         assert_eq!((exit_code(&error, 125), hint(&error)), (127, Some("look")));
         assert_eq!(exit_code(&anyhow::anyhow!("x"), 125), 125);

@@ -6,5 +6,6 @@ pub mod error;
 pub mod id_mapping;
 pub mod image;
 pub mod paths;
+pub mod settings;
 pub mod store;
 pub mod sys;

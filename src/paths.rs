@@ -5,25 +5,25 @@
 //! | what | root | ordinary user |
 //! |---|---|---|
 //! | data, survives a reboot | `/var/lib/onggi` | `$XDG_DATA_HOME/onggi` (`~/.local/share/onggi`) |
-//! | run, of this boot only | `/run/onggi` | `$XDG_RUNTIME_DIR/onggi`, else `/tmp/onggi-UID-BOOTID` |
+//! | run, of this boot only; nothing lies there yet | `/run/onggi` | `$XDG_RUNTIME_DIR/onggi`, else `/tmp/onggi-UID` |
 //!
 //! | path below the data root | content | guarded by |
 //! |---|---|---|
-//! | `store.json` | format version, id mapping the layers were unpacked with | `lock` |
-//! | `lock` | taken exclusively by whoever adds or removes an image, a layer or a name | flock |
-//! | `images/ID/{config,manifest,image}.json` | the image's own bytes, and our record | `lock` |
+//! | `store.json` | format version, id mapping that everything here was made with | `lock` |
+//! | `lock` | taken exclusively by whoever adds or removes an image, a layer or a tag | flock |
+//! | `images/ID/…` | the image's own bytes, and our record | `lock` |
 //! | `tags.json` | reference → image id | `lock` |
-//! | `layers/DIFFID/{tree,journal,layer.json}` | unpacked layer, immutable once it is here | `lock` |
-//! | `staging/RANDOM/` | half-made layers, images, containers; `staging/RANDOM/lock` is held while its maker lives, swept when free | own flock |
-//! | `containers/ID/container.json` | the record | `containers/ID/lock` |
-//! | `containers/ID/{upper,work,merged,hosts,hostname,resolv.conf}` | what the container writes, what is mounted into it | the monitor |
+//! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
+//! | `staging/RANDOM/` | half-made things; `staging/RANDOM/lock` is held while the maker lives, swept when free | its own flock |
+//! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
+//! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
+//! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
+//! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
 //! | `names/NAME` | container id; made with `O_EXCL`, so that two makers cannot both win | the file itself |
-//!
-//! | path below the run root | content |
-//! |---|---|
-//! | `ID/state.json` | monitor and init as (pid, start time, boot id), exit status |
-//! | `ID/attach` | the monitor's unix socket |
+//! | `ephemeral/ID` | marks a container that goes when it ends (`--rm`), so that a killed one is found and swept | the container's lock |
 
+use crate::error::bad_input;
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
 /// The two roots of one store.
@@ -34,6 +34,48 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// The caller's store: what was asked for, else the variables, else the usual places.
+    ///
+    /// `user` is the uid of an ordinary user, `None` for root.
+    pub fn find(data: Option<PathBuf>, run: Option<PathBuf>, user: Option<u32>) -> Result<Self> {
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let data = match (data.or_else(|| variable("ONGGI_ROOT")), user) {
+            (Some(asked), _) => asked,
+            (None, None) => PathBuf::from("/var/lib/onggi"),
+            (None, Some(_)) => {
+                match (variable("XDG_DATA_HOME"), variable("HOME")) {
+                    (Some(directory), _) => directory.join("onggi"),
+                    (None, Some(home)) => home.join(".local/share/onggi"),
+                    (None, None) => {
+                        return Err(bad_input("neither HOME nor XDG_DATA_HOME is set, so there is no place for images")
+                        .hint("set HOME, or name a directory with --root or ONGGI_ROOT")
+                        .into());
+                    }
+                }
+            }
+        };
+        let run = match (run.or_else(|| variable("ONGGI_RUNROOT")), user) {
+            (Some(asked), _) => asked,
+            (None, None) => PathBuf::from("/run/onggi"),
+            (None, Some(uid)) => match variable("XDG_RUNTIME_DIR") {
+                Some(directory) => directory.join("onggi"),
+                None => std::env::temp_dir().join(format!("onggi-{uid}")),
+            },
+        };
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path)
+                .with_context(|| format!("find the current directory for `{}`", path.display()))
+        };
+        Ok(Self {
+            data: absolute(data)?,
+            run: absolute(run)?,
+        })
+    }
+
     /// A store at the given roots.
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         Self {
@@ -122,9 +164,9 @@ impl Paths {
         self.data.join("names")
     }
 
-    /// What is known of a container in this boot only.
-    pub fn container_run(&self, id: &str) -> PathBuf {
-        self.run.join(id)
+    /// Containers that go when they end.
+    pub fn ephemeral(&self) -> PathBuf {
+        self.data.join("ephemeral")
     }
 }
 

@@ -63,11 +63,24 @@ pub struct Mapping {
 impl Mapping {
     /// The mapping for the calling process.
     pub fn detect() -> Result<Self> {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
         if has_admin_capability()? {
-            return Ok(Self { tier: Tier::Root, uid, gid, uids: Vec::new(), gids: Vec::new() });
+            return Ok(Self {
+                tier: Tier::Root,
+                uid,
+                gid,
+                uids: Vec::new(),
+                gids: Vec::new(),
+            });
         }
-        let own = |outside| Range { inside: 0, outside, size: 1 };
+        let own = |outside| Range {
+            inside: 0,
+            outside,
+            size: 1,
+        };
         let (mut uids, mut gids) = (vec![own(uid)], vec![own(gid)]);
         let tier = match subordinate::ranges(uid)? {
             Some((user_ranges, group_ranges)) => {
@@ -77,7 +90,13 @@ impl Mapping {
             }
             None => Tier::Single,
         };
-        Ok(Self { tier, uid, gid, uids, gids })
+        Ok(Self {
+            tier,
+            uid,
+            gid,
+            uids,
+            gids,
+        })
     }
 
     /// Whether a user namespace is needed.
@@ -98,23 +117,32 @@ impl Mapping {
     /// Moves the calling process, which must have one thread, into a new user namespace as its root.
     pub fn enter(&self) -> Result<()> {
         let (mut ready, tell) = std::io::pipe().context("pipe")?;
+        let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
         let own = std::process::id() as i32;
         // Only a process outside may run the setuid helpers, so it is forked before we leave.
         let writer = process::clone3(0, || {
-            let mut byte = [0];
-            match ready.read(&mut byte) {
-                Ok(1) => match self.write_maps(own) {
-                    Ok(()) => 0,
-                    Err(error) => report(&error),
-                },
-                _ => 1,
+            if ready.read_exact(&mut [0]).is_err() {
+                return 1;
             }
+            let Err(error) = self.write_maps(own) else {
+                return 0;
+            };
+            let hint = crate::error::hint(&error).unwrap_or_default();
+            // Without a reader there is nobody to tell.
+            let _ = write!(complain, "{error:#}\n{hint}");
+            1
         })
         .context("fork")?;
+        drop(complain);
         unshare(flags::NEW_USER).map_err(refused)?;
         release(tell)?;
+        let mut said = String::new();
+        complaint
+            .read_to_string(&mut said)
+            .context("read from a pipe")?;
         if writer.wait().context("wait for the id maps")?.code() != 0 {
-            return Err(Error::new(Kind::Denied, "the id maps of the new user namespace could not be written")).context("enter a user namespace");
+            let (message, hint) = said.split_once('\n').unwrap_or((&said, ""));
+            return Err(Error::new(Kind::Denied, message).hint(hint).into());
         }
         become_root()
     }
@@ -145,28 +173,44 @@ pub fn refused(error: Errno) -> anyhow::Error {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let zero = |path: &str| read(path).trim() == "0";
     let (cause, hint) = if zero("/proc/sys/user/max_user_namespaces") {
-        ("user.max_user_namespaces is 0", "sudo sysctl user.max_user_namespaces=15000".to_owned())
+        (
+            "user.max_user_namespaces is 0",
+            "sudo sysctl user.max_user_namespaces=15000".to_owned(),
+        )
     } else if zero("/proc/sys/kernel/unprivileged_userns_clone") {
-        ("kernel.unprivileged_userns_clone is 0", "sudo sysctl kernel.unprivileged_userns_clone=1".to_owned())
+        (
+            "kernel.unprivileged_userns_clone is 0",
+            "sudo sysctl kernel.unprivileged_userns_clone=1".to_owned(),
+        )
     } else if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
         (
             "AppArmor restricts user namespaces",
             "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for this program".to_owned(),
         )
     } else if error == Errno::NOSPC || error == Errno::USERS {
-        ("the limit of nested or counted user namespaces is reached", "sudo sysctl user.max_user_namespaces=15000".to_owned())
+        (
+            "the limit of nested or counted user namespaces is reached",
+            "sudo sysctl user.max_user_namespaces=15000".to_owned(),
+        )
     } else {
         (
             "the kernel, or the sandbox this runs in, does not allow it",
             "run outside the sandbox (or let it permit clone and unshare with CLONE_NEWUSER), or run as root".to_owned(),
         )
     };
-    Error::new(Kind::Denied, format!("cannot create a user namespace: {error}: {cause}")).hint(hint).into()
+    Error::new(
+        Kind::Denied,
+        format!("cannot create a user namespace: {error}: {cause}"),
+    )
+    .hint(hint)
+    .into()
 }
 
 fn has_admin_capability() -> Result<bool> {
     let sets = rustix::thread::capabilities(None).context("capget")?;
-    Ok(sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+    Ok(sets
+        .effective
+        .contains(rustix::thread::CapabilitySet::SYS_ADMIN))
 }
 
 /// Lets the process that waits at the other end of a pipe go on.
@@ -177,17 +221,25 @@ fn release(mut pipe: PipeWriter) -> Result<()> {
 fn append(ranges: &mut Vec<Range>, subordinate: &[(u32, u32)]) {
     let mut inside = 1;
     for (outside, size) in subordinate {
-        ranges.push(Range { inside, outside: *outside, size: *size });
+        ranges.push(Range {
+            inside,
+            outside: *outside,
+            size: *size,
+        });
         inside += size;
     }
 }
 
 fn contains(ranges: &[Range], inside: u32) -> bool {
-    ranges.iter().any(|range| inside >= range.inside && inside - range.inside < range.size)
+    ranges
+        .iter()
+        .any(|range| inside >= range.inside && inside - range.inside < range.size)
 }
 
 fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<std::process::Child> {
-    let numbers = ranges.iter().flat_map(|range| [range.inside, range.outside, range.size]);
+    let numbers = ranges
+        .iter()
+        .flat_map(|range| [range.inside, range.outside, range.size]);
     Command::new(program)
         .arg(pid.to_string())
         .args(numbers.map(|number| number.to_string()))
@@ -199,18 +251,16 @@ fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<std::process::Chi
 }
 
 fn finish(program: &str, child: std::process::Child) -> Result<()> {
-    let output = child.wait_with_output().with_context(|| format!("wait for `{program}`"))?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("wait for `{program}`"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    let said = String::from_utf8_lossy(&output.stderr)
+        .trim()
+        .replace('\n', "; ");
     Err(Error::new(Kind::Denied, format!("`{program}` refused the id mapping: {said}"))
         .hint(format!("check that `{program}` is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid name you"))
         .into())
-}
-
-/// Tells why from the forked writer, whose standard error is the caller's.
-fn report(error: &anyhow::Error) -> u8 {
-    let _ = writeln!(std::io::stderr(), "onggi: {error:#}");
-    1
 }

@@ -9,7 +9,10 @@ pub type Ranges = Vec<(u32, u32)>;
 
 /// The user's ranges of user ids and of group ids; `None` when one of them, or a program to map them, is missing.
 pub fn ranges(uid: u32) -> Result<Option<(Ranges, Ranges)>> {
-    if !["newuidmap", "newgidmap"].iter().all(|program| is_in_path(program)) {
+    if !["newuidmap", "newgidmap"]
+        .iter()
+        .all(|program| is_in_path(program))
+    {
         return Ok(None);
     }
     let name = user_name(&read("/etc/passwd")?, uid);
@@ -58,8 +61,14 @@ mod tests {
     #[test]
     fn ranges_belong_to_a_name_or_a_number() {
         let text = "# comment\nann:100000:65536\n1000:300000:10\nbob:1:1\nann:bad:1\nann:9:0\n";
-        assert_eq!(parse(text, Some("ann"), 1000), [(100_000, 65536), (300_000, 10)]);
+        assert_eq!(
+            parse(text, Some("ann"), 1000),
+            [(100_000, 65536), (300_000, 10)]
+        );
         assert_eq!(parse(text, None, 1), []);
-        assert_eq!(user_name("root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:", 1000).as_deref(), Some("ann"));
+        assert_eq!(
+            user_name("root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:", 1000).as_deref(),
+            Some("ann")
+        );
     }
 }

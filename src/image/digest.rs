@@ -44,10 +44,18 @@ impl FromStr for Digest {
             return Err(bad_input(format!("invalid digest `{text}`: no algorithm")));
         };
         if algorithm != "sha256" {
-            return Err(bad_input(format!("invalid digest `{text}`: only sha256 is supported")));
+            return Err(bad_input(format!(
+                "invalid digest `{text}`: only sha256 is supported"
+            )));
         }
-        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
-            return Err(bad_input(format!("invalid digest `{text}`: sha256 has 64 lower-case hexadecimal digits")));
+        if hex.len() != 64
+            || !hex
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        {
+            return Err(bad_input(format!(
+                "invalid digest `{text}`: sha256 has 64 lower-case hexadecimal digits"
+            )));
         }
         Ok(Self(hex.to_owned()))
     }
@@ -73,7 +81,9 @@ impl serde::Serialize for Digest {
 
 impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -86,7 +96,14 @@ mod tests {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(empty.parse::<Digest>().unwrap(), Digest::of(b""));
-        for bad in ["", "sha256:", "sha256:../../etc", "md5:abc", &empty.to_uppercase(), &empty[..70]] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:../../etc",
+            "md5:abc",
+            &empty.to_uppercase(),
+            &empty[..70],
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

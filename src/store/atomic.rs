@@ -20,8 +20,9 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", super::id::random_hex(8)?));
     let temporary = Path::new(&temporary);
-    let written = write_new(temporary, bytes, durability)
-        .and_then(|()| std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display())));
+    let written = write_new(temporary, bytes, durability).and_then(|()| {
+        std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display()))
+    });
     if written.is_err() {
         let _ = std::fs::remove_file(temporary);
     }
@@ -33,10 +34,13 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
 }
 
 fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
-    let mut file = File::create_new(path).with_context(|| format!("create `{}`", path.display()))?;
-    file.write_all(bytes).with_context(|| format!("write `{}`", path.display()))?;
+    let mut file =
+        File::create_new(path).with_context(|| format!("create `{}`", path.display()))?;
+    file.write_all(bytes)
+        .with_context(|| format!("write `{}`", path.display()))?;
     if durability == Durability::Durable {
-        file.sync_all().with_context(|| format!("fsync `{}`", path.display()))?;
+        file.sync_all()
+            .with_context(|| format!("fsync `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -60,6 +64,13 @@ mod tests {
         write(&path, b"two", Durability::Volatile).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(write(&directory.path().join("none/record"), b"", Durability::Volatile).is_err());
+        assert!(
+            write(
+                &directory.path().join("none/record"),
+                b"",
+                Durability::Volatile
+            )
+            .is_err()
+        );
     }
 }

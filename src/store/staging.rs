@@ -17,13 +17,16 @@ pub struct Staging {
 impl Staging {
     /// Makes one below `parent` (the store's staging directory), making `parent` too.
     pub fn new(parent: &Path) -> Result<Self> {
-        std::fs::create_dir_all(parent).with_context(|| format!("create `{}`", parent.display()))?;
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("create `{}`", parent.display()))?;
         loop {
             let path = parent.join(id::random_hex(16)?);
             std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
             // A sweeper may take the lock, and the directory, between the two calls.
             match Lock::try_exclusive(&staging_lock(&path)) {
-                Ok(Some(lock)) if staging_lock(&path).exists() => return Ok(Self { path, _lock: lock }),
+                Ok(Some(lock)) if staging_lock(&path).exists() => {
+                    return Ok(Self { path, _lock: lock });
+                }
                 Err(error) if path.exists() => return Err(error),
                 _ => {}
             }
@@ -50,7 +53,9 @@ pub fn sweep(parent: &Path) -> Result<()> {
         entries => entries.with_context(|| format!("read `{}`", parent.display()))?,
     };
     for entry in entries {
-        let path = entry.with_context(|| format!("read `{}`", parent.display()))?.path();
+        let path = entry
+            .with_context(|| format!("read `{}`", parent.display()))?
+            .path();
         if let Ok(Some(_lock)) = Lock::try_exclusive(&staging_lock(&path)) {
             match std::fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -5,8 +5,9 @@
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    open_tree,
 };
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -17,7 +18,11 @@ pub use rustix::mount::MountAttrFlags as Attributes;
 pub type FsOption<'a> = (&'a str, Option<&'a str>);
 
 /// A new, detached mount of a new file system.
-pub fn new_filesystem(kind: &str, options: &[FsOption<'_>], attributes: Attributes) -> Result<OwnedFd, Errno> {
+pub fn new_filesystem(
+    kind: &str,
+    options: &[FsOption<'_>],
+    attributes: Attributes,
+) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         match value {
@@ -58,14 +63,27 @@ impl Overlay<'_> {
         self.set_directory(context.as_fd(), "workdir", self.work)?;
         for (key, wanted) in [("userxattr", self.user_xattrs), ("volatile", self.volatile)] {
             if wanted {
-                fsconfig_set_flag(context.as_fd(), key).with_context(|| format!("overlay option {key}"))?;
+                fsconfig_set_flag(context.as_fd(), key)
+                    .with_context(|| format!("overlay option {key}"))?;
             }
         }
-        fsconfig_create(context.as_fd()).map_err(|error| explain(context.as_fd(), error)).context("mount overlay")?;
-        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, Attributes::empty()).context("fsmount overlay")
+        fsconfig_create(context.as_fd())
+            .map_err(|error| explain(context.as_fd(), error))
+            .context("mount overlay")?;
+        fsmount(
+            context.as_fd(),
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            Attributes::empty(),
+        )
+        .context("fsmount overlay")
     }
 
-    fn set_directory(&self, context: BorrowedFd<'_>, key: &str, directory: BorrowedFd<'_>) -> Result<()> {
+    fn set_directory(
+        &self,
+        context: BorrowedFd<'_>,
+        key: &str,
+        directory: BorrowedFd<'_>,
+    ) -> Result<()> {
         if fsconfig_set_fd(context, key, directory).is_ok() {
             return Ok(());
         }
@@ -81,7 +99,12 @@ fn explain(context: BorrowedFd<'_>, error: Errno) -> anyhow::Error {
     let mut buffer = [0u8; 1024];
     let mut said = Vec::new();
     while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
-        said.push(String::from_utf8_lossy(&buffer[..length]).trim().trim_start_matches("e ").to_owned());
+        said.push(
+            String::from_utf8_lossy(&buffer[..length])
+                .trim()
+                .trim_start_matches("e ")
+                .to_owned(),
+        );
     }
     match said.is_empty() {
         true => error.into(),
@@ -91,7 +114,9 @@ fn explain(context: BorrowedFd<'_>, error: Errno) -> anyhow::Error {
 
 /// A detached copy of the mount at an open file or directory (open_tree(2) with `OPEN_TREE_CLONE`).
 pub fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -118,13 +143,21 @@ struct MountAttr {
 }
 
 /// Adds attributes to a mount, and to those below it when `recursive` (mount_setattr(2)).
-pub fn add_attributes(mount: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -> Result<(), Errno> {
+pub fn add_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: Attributes,
+    recursive: bool,
+) -> Result<(), Errno> {
     set_attributes(mount, c"", u64::from(attributes.bits()), 0, recursive)
 }
 
 /// Makes all mounts of this namespace private (`MS_PRIVATE`) or slaves of the original (`MS_SLAVE`).
 pub fn set_propagation_of_all(slave: bool) -> Result<(), Errno> {
-    let propagation = if slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    let propagation = if slave {
+        libc::MS_SLAVE
+    } else {
+        libc::MS_PRIVATE
+    };
     set_attributes(rustix::fs::CWD, c"/", 0, propagation, true)
 }
 
@@ -135,7 +168,12 @@ fn set_attributes(
     propagation: u64,
     recursive: bool,
 ) -> Result<(), Errno> {
-    let attr = MountAttr { attr_set, attr_clr: 0, propagation, userns_fd: 0 };
+    let attr = MountAttr {
+        attr_set,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -171,7 +209,8 @@ pub fn pivot_to_current_directory() -> Result<()> {
     // Both at once: the old root lands on top of the new one, where it is reached as "." …
     rustix::process::pivot_root(".", ".").context("pivot_root")?;
     // … and taken off with everything below it. Without private propagation the host would lose its mounts too.
-    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).context("unmount the old root")?;
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)
+        .context("unmount the old root")?;
     rustix::process::chdir("/").context("chdir to the new root")
 }
 

@@ -20,8 +20,12 @@ pub fn write_map(pid: i32, file: &str, content: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
     // One write(2): the kernel takes a map once and whole.
     let mut open = std::fs::File::options();
-    let mut opened = open.write(true).open(&path).with_context(|| format!("open `{path}`"))?;
-    std::io::Write::write_all(&mut opened, content.as_bytes()).with_context(|| format!("write `{path}`"))
+    let mut opened = open
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open `{path}`"))?;
+    std::io::Write::write_all(&mut opened, content.as_bytes())
+        .with_context(|| format!("write `{path}`"))
 }
 
 /// Brings the loopback interface of this network namespace up (netdevice(7), SIOCSIFFLAGS).
@@ -40,7 +44,13 @@ pub fn bring_loopback_up() -> Result<(), Errno> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which outlives the call.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as libc::Ioctl, &raw const request) } {
+    match unsafe {
+        libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS as libc::Ioctl,
+            &raw const request,
+        )
+    } {
         -1 => Err(last_error()),
         _ => Ok(()),
     }

@@ -66,12 +66,21 @@ pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errn
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM the child has its own copy of our memory, as after fork(2); this process has
     // one thread, so no lock is held by a thread that the child lacks. `pidfd` outlives the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match pid {
         -1 => Err(last_error()),
         0 => exit_now(child()),
         // SAFETY: CLONE_PIDFD made a descriptor that nobody else owns.
-        pid => Ok(Child { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        pid => Ok(Child {
+            pid: pid as i32,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
     }
 }
 
@@ -79,7 +88,8 @@ impl Child {
     /// Waits for the end and reaps it (waitid(2)).
     pub fn wait(&self) -> Result<Ended, Errno> {
         loop {
-            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
+            {
                 Err(Errno::INTR) | Ok(None) => {}
                 Err(error) => return Err(error),
                 Ok(Some(status)) => {
@@ -114,7 +124,9 @@ pub fn reap(block: bool) -> Result<Option<(i32, Ended)>, Errno> {
     match unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) } {
         -1 => Err(last_error()),
         0 => Ok(None),
-        pid if libc::WIFSIGNALED(status) => Ok(Some((pid, Ended::Killed(libc::WTERMSIG(status) as u8)))),
+        pid if libc::WIFSIGNALED(status) => {
+            Ok(Some((pid, Ended::Killed(libc::WTERMSIG(status) as u8))))
+        }
         pid => Ok(Some((pid, Ended::Exited(libc::WEXITSTATUS(status) as u8)))),
     }
 }
@@ -140,15 +152,28 @@ impl Words {
             .map(|word| CString::new(word.as_ref()))
             .collect::<Result<_, _>>()
             .context("an argument or variable contains a NUL byte")?;
-        let pointers = owned.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
-        Ok(Self { _owned: owned, pointers })
+        let pointers = owned
+            .iter()
+            .map(|word| word.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Ok(Self {
+            _owned: owned,
+            pointers,
+        })
     }
 }
 
 /// Replaces this program (execve(2)); returns only on failure.
 pub fn execute(path: &std::ffi::CStr, arguments: &Words, environment: &Words) -> Errno {
     // SAFETY: `Words` are null-terminated arrays of C strings that they own.
-    unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
+    unsafe {
+        libc::execve(
+            path.as_ptr(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
+        )
+    };
     last_error()
 }
 
@@ -214,7 +239,8 @@ fn close_range(first: u32, flags: i32) -> Result<(), Errno> {
 pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: plain integers.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
-        return Err(last_error()).with_context(|| format!("descriptor {number} was not handed over"));
+        return Err(last_error())
+            .with_context(|| format!("descriptor {number} was not handed over"));
     }
     // SAFETY: it is open, and the agreement with whoever started us makes it ours.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
@@ -256,18 +282,28 @@ pub struct Identity {
 impl Identity {
     /// The identity of a running process.
     pub fn of(pid: i32) -> Result<Self> {
-        let start_time = start_time(pid).with_context(|| format!("process {pid} has no start time"))?;
-        Ok(Self { pid, start_time, boot_id: boot_id()? })
+        let start_time =
+            start_time(pid).with_context(|| format!("process {pid} has no start time"))?;
+        Ok(Self {
+            pid,
+            start_time,
+            boot_id: boot_id()?,
+        })
     }
 
     /// Whether that very process still runs; one that has ended and was not reaped does not.
     pub fn is_alive(&self) -> bool {
-        boot_id().is_ok_and(|boot| boot == self.boot_id) && start_time(self.pid) == Some(self.start_time)
+        boot_id().is_ok_and(|boot| boot == self.boot_id)
+            && start_time(self.pid) == Some(self.start_time)
     }
 
     /// A descriptor for it, if it still runs.
     pub fn open(&self) -> Option<OwnedFd> {
-        let pidfd = rustix::process::pidfd_open(Pid::from_raw(self.pid)?, rustix::process::PidfdFlags::empty()).ok()?;
+        let pidfd = rustix::process::pidfd_open(
+            Pid::from_raw(self.pid)?,
+            rustix::process::PidfdFlags::empty(),
+        )
+        .ok()?;
         // Checked after opening: from here on the descriptor cannot change its process.
         self.is_alive().then_some(pidfd)
     }
@@ -287,7 +323,10 @@ fn start_time(pid: i32) -> Option<u64> {
 /// Random id of this boot (random(4)).
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read_to_string(path).with_context(|| format!("read `{path}`"))?.trim().to_owned())
+    Ok(std::fs::read_to_string(path)
+        .with_context(|| format!("read `{path}`"))?
+        .trim()
+        .to_owned())
 }
 
 /// Signal number of a name with or without `SIG`, or of a number (signal(7)).
@@ -298,11 +337,19 @@ pub fn signal_number(text: &str) -> Option<i32> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('+')?.parse::<i32>().ok()? };
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest.strip_prefix('+')?.parse::<i32>().ok()?
+        };
         return (0..=30).contains(&offset).then_some(34 + offset);
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        let offset = if rest.is_empty() { 0 } else { rest.strip_prefix('-')?.parse::<i32>().ok()? };
+        let offset = if rest.is_empty() {
+            0
+        } else {
+            rest.strip_prefix('-')?.parse::<i32>().ok()?
+        };
         return (0..=30).contains(&offset).then_some(64 - offset);
     }
     let name = match name {
@@ -317,11 +364,14 @@ pub fn signal_number(text: &str) -> Option<i32> {
 /// Name without `SIG` of a standard signal.
 pub fn signal_name(number: i32) -> Option<&'static str> {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-        "WINCH", "IO", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    usize::try_from(number).ok()?.checked_sub(1).and_then(|index| NAMES.get(index).copied())
+    usize::try_from(number)
+        .ok()?
+        .checked_sub(1)
+        .and_then(|index| NAMES.get(index).copied())
 }
 
 fn last_error() -> Errno {
@@ -343,16 +393,34 @@ mod tests {
     fn identity_tells_a_process_from_a_later_one() {
         let own = Identity::of(std::process::id() as i32).unwrap();
         assert!(own.is_alive() && own.open().is_some());
-        let other = Identity { start_time: own.start_time + 1, ..own.clone() };
+        let other = Identity {
+            start_time: own.start_time + 1,
+            ..own.clone()
+        };
         assert!(!other.is_alive() && other.open().is_none());
-        assert!(!Identity { boot_id: "x".into(), ..own }.is_alive());
+        assert!(
+            !Identity {
+                boot_id: "x".into(),
+                ..own
+            }
+            .is_alive()
+        );
     }
 
     #[test]
     fn signals_have_all_their_spellings() {
         for (text, number) in [
-            ("TERM", Some(15)), ("sigterm", Some(15)), ("9", Some(9)), ("SIGRTMIN+3", Some(37)), ("RTMAX", Some(64)),
-            ("0", None), ("65", None), ("SIGNOPE", None), ("", None), ("SYS", Some(31)), ("RTMIN+31", None),
+            ("TERM", Some(15)),
+            ("sigterm", Some(15)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("RTMAX", Some(64)),
+            ("0", None),
+            ("65", None),
+            ("SIGNOPE", None),
+            ("", None),
+            ("SYS", Some(31)),
+            ("RTMIN+31", None),
         ] {
             assert_eq!(signal_number(text), number, "{text}");
         }

@@ -14,16 +14,25 @@ impl SignalFd {
     pub fn block_all() -> Result<Self> {
         let mut set = empty_set();
         const OWN: [i32; 9] = [
-            libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP, libc::SIGSYS,
-            libc::SIGKILL, libc::SIGSTOP,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGABRT,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+            libc::SIGKILL,
+            libc::SIGSTOP,
         ];
-        for signal in (1..=64).filter(|signal| !OWN.contains(signal) && !(32..34).contains(signal)) {
+        for signal in (1..=64).filter(|signal| !OWN.contains(signal) && !(32..34).contains(signal))
+        {
             // SAFETY: `set` is an initialised set and the number is a valid signal.
             unsafe { libc::sigaddset(&raw mut set, signal) };
         }
         set_mask(&set).context("block signals")?;
         // SAFETY: -1 asks for a new descriptor; `set` outlives the call.
-        let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let descriptor =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if descriptor == -1 {
             return Err(std::io::Error::last_os_error()).context("signalfd");
         }
@@ -50,7 +59,8 @@ impl std::os::fd::AsFd for SignalFd {
 
 /// Undoes every change to the signal mask and to dispositions that a new program would inherit (execve(2)).
 pub fn reset_all() -> Result<()> {
-    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(signal)) {
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP, 32, 33].contains(signal))
+    {
         // SAFETY: SIG_DFL is a valid disposition for every signal that can be set.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }

@@ -4,8 +4,8 @@
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -32,8 +32,13 @@ pub enum Received {
 impl Channel {
     /// Two connected ends, both closed by execve(2).
     pub fn pair() -> Result<(Self, Self)> {
-        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .context("socketpair")?;
+        let (one, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .context("socketpair")?;
         Ok((Self(one), Self(other)))
     }
 
@@ -43,7 +48,12 @@ impl Channel {
     }
 
     /// Sends one message made of `parts`; waits for room unless `wait` is false.
-    pub fn send(&self, parts: &[&[u8]], descriptor: Option<BorrowedFd<'_>>, wait: bool) -> Result<(), Errno> {
+    pub fn send(
+        &self,
+        parts: &[&[u8]],
+        descriptor: Option<BorrowedFd<'_>>,
+        wait: bool,
+    ) -> Result<(), Errno> {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -51,7 +61,11 @@ impl Channel {
         if !passed.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(passed));
         }
-        let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
+        let flags = if wait {
+            SendFlags::NOSIGNAL
+        } else {
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT
+        };
         loop {
             match sendmsg(&self.0, &slices, &mut ancillary, flags) {
                 Err(Errno::INTR) => {}
@@ -64,9 +78,18 @@ impl Channel {
     pub fn receive(&self, buffer: &mut [u8], wait: bool) -> Result<Received, Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
+        let flags = if wait {
+            RecvFlags::CMSG_CLOEXEC
+        } else {
+            RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT
+        };
         let message = loop {
-            match recvmsg(&self.0, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags) {
+            match recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(buffer)],
+                &mut ancillary,
+                flags,
+            ) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Nothing),
                 Err(Errno::CONNRESET) => return Ok(Received::Closed),
@@ -103,11 +126,23 @@ mod tests {
         one.send(&[b"ab", b"c"], Some(one.as_fd()), true).unwrap();
         one.send(&[b"d"], None, true).unwrap();
         let mut buffer = [0; 16];
-        assert!(matches!(other.receive(&mut buffer, true).unwrap(), Received::Message(3, Some(_))));
+        assert!(matches!(
+            other.receive(&mut buffer, true).unwrap(),
+            Received::Message(3, Some(_))
+        ));
         assert_eq!(&buffer[..3], b"abc");
-        assert!(matches!(other.receive(&mut buffer, false).unwrap(), Received::Message(1, None)));
-        assert!(matches!(other.receive(&mut buffer, false).unwrap(), Received::Nothing));
+        assert!(matches!(
+            other.receive(&mut buffer, false).unwrap(),
+            Received::Message(1, None)
+        ));
+        assert!(matches!(
+            other.receive(&mut buffer, false).unwrap(),
+            Received::Nothing
+        ));
         drop(one);
-        assert!(matches!(other.receive(&mut buffer, true).unwrap(), Received::Closed));
+        assert!(matches!(
+            other.receive(&mut buffer, true).unwrap(),
+            Received::Closed
+        ));
     }
 }

@@ -1,7 +1,9 @@
 //! Terminals: the raw mode of the caller's and the pseudo-terminal of a container (termios(3), pty(7)).
 
 use anyhow::{Context, Result};
-use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Raw mode, as long as it lives.
@@ -17,8 +19,11 @@ impl RawMode {
         let before = tcgetattr(terminal).context("read the terminal's settings")?;
         let mut raw = before.clone();
         raw.make_raw();
-        let terminal = terminal.try_clone_to_owned().context("duplicate the terminal")?;
-        tcsetattr(&terminal, OptionalActions::Now, &raw).context("put the terminal into raw mode")?;
+        let terminal = terminal
+            .try_clone_to_owned()
+            .context("duplicate the terminal")?;
+        tcsetattr(&terminal, OptionalActions::Now, &raw)
+            .context("put the terminal into raw mode")?;
         Ok(Self { terminal, before })
     }
 }
@@ -32,23 +37,42 @@ impl Drop for RawMode {
 
 /// Rows and columns of a terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    tcgetwinsize(terminal).ok().map(|size| (size.ws_row, size.ws_col))
+    tcgetwinsize(terminal)
+        .ok()
+        .map(|size| (size.ws_row, size.ws_col))
 }
 
 /// Sets rows and columns; programs in the foreground get SIGWINCH.
 pub fn set_size(terminal: BorrowedFd<'_>, (ws_row, ws_col): (u16, u16)) -> Result<()> {
-    tcsetwinsize(terminal, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).context("set the terminal's size")
+    tcsetwinsize(
+        terminal,
+        Winsize {
+            ws_row,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )
+    .context("set the terminal's size")
 }
 
 /// Opens a new pseudo-terminal of the devpts instance whose `ptmx` is given, as (controller, terminal).
 pub fn open_pair(ptmx: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
     use rustix::fs::{Mode, OFlags};
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-    let controller = rustix::fs::openat(ptmx, "ptmx", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-        .context("open `/dev/pts/ptmx`")?;
+    let controller = rustix::fs::openat(
+        ptmx,
+        "ptmx",
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .context("open `/dev/pts/ptmx`")?;
     unlockpt(&controller).context("unlock the pseudo-terminal")?;
-    let terminal = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .context("open the pseudo-terminal")?;
+    let terminal = ioctl_tiocgptpeer(
+        &controller,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .context("open the pseudo-terminal")?;
     Ok((controller, terminal))
 }
 

@@ -1,0 +1,140 @@
+//! What every operation needs: where the store lies and which ids it is made with.
+
+use crate::error::{Error, Kind, bad_input};
+use crate::id_mapping::{Mapping, Tier};
+use crate::paths::Paths;
+use crate::store::atomic::{self, Durability};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+const STORE_VERSION: u32 = 1;
+
+/// What holds for every command.
+#[derive(Clone, Debug, Default)]
+pub struct GlobalOptions {
+    /// `--root`.
+    pub root: Option<PathBuf>,
+    /// `--runroot`.
+    pub runroot: Option<PathBuf>,
+}
+
+/// An open store.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// Where things lie.
+    pub paths: Paths,
+    /// The ids it is made with.
+    pub mapping: Mapping,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoreRecord {
+    version: u32,
+    mapping: Mapping,
+}
+
+impl Engine {
+    /// Opens the caller's store, making it when it is not there.
+    ///
+    /// A store keeps the id mapping that it was first used with: files of containers and layers belong to those
+    /// ids. A caller whose mapping has changed since is told so.
+    pub fn open(options: &GlobalOptions) -> Result<Self> {
+        let mapping = Mapping::detect()?;
+        let user = mapping.needs_user_namespace().then_some(mapping.uid);
+        let paths = Paths::find(options.root.clone(), options.runroot.clone(), user)?;
+        let record = paths.store_record();
+        match std::fs::read(&record) {
+            Ok(text) => {
+                let found: StoreRecord = serde_json::from_slice(&text)
+                    .with_context(|| format!("`{}` is damaged", record.display()))?;
+                let mapping = adopt(found, mapping)
+                    .with_context(|| format!("open the store `{}`", paths.data().display()))?;
+                Ok(Self { paths, mapping })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make(&paths, &mapping)?;
+                Ok(Self { paths, mapping })
+            }
+            Err(error) => Err(error).with_context(|| format!("read `{}`", record.display())),
+        }
+    }
+
+    /// For an ordinary user: makes this process, which must have one thread, root of a user namespace with the
+    /// store's ids, so that it may give files to any of them. Does nothing for root.
+    pub fn enter_user_namespace(&self) -> Result<()> {
+        if self.mapping.needs_user_namespace() {
+            self.mapping.enter()?;
+        }
+        Ok(())
+    }
+}
+
+/// The store's own mapping wins; a mapping that this caller cannot have is refused.
+fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
+    if found.version != STORE_VERSION {
+        return Err(bad_input(format!(
+            "its format is version {}, this program knows {STORE_VERSION}",
+            found.version
+        ))
+        .hint("use the program that made it, or another --root")
+        .into());
+    }
+    let then = found.mapping;
+    let same_user = (then.uid, then.gid) == (now.uid, now.gid);
+    // One id is always to be had, so a store made with one goes on when subordinate ids come later.
+    if then == now || (same_user && then.tier == Tier::Single && now.tier == Tier::Subordinate) {
+        return Ok(then);
+    }
+    let words = |mapping: &Mapping| match mapping.tier {
+        Tier::Root => "root".to_owned(),
+        Tier::Single => format!("the single id {}", mapping.uid),
+        Tier::Subordinate => {
+            let ranges: Vec<String> = mapping.uids[1..]
+                .iter()
+                .map(|r| format!("{}+{}", r.outside, r.size))
+                .collect();
+            format!(
+                "uid {} with the subordinate ids {}",
+                mapping.uid,
+                ranges.join(", ")
+            )
+        }
+    };
+    Err(Error::new(
+        Kind::Conflict,
+        format!("it was made by {}, this is {}", words(&then), words(&now)),
+    )
+    .hint("restore those ids in /etc/subuid and /etc/subgid, or use another --root")
+    .into())
+}
+
+fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
+    for directory in [
+        paths.data().to_owned(),
+        paths.images(),
+        paths.layers(),
+        paths.staging(),
+        paths.containers(),
+        paths.names(),
+        paths.ephemeral(),
+    ] {
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("create `{}`", directory.display()))?;
+    }
+    // Layers hold setuid programs that no other user may reach.
+    std::fs::set_permissions(paths.data(), Permissions::from_mode(0o700))
+        .with_context(|| format!("change the mode of `{}`", paths.data().display()))?;
+    let record = StoreRecord {
+        version: STORE_VERSION,
+        mapping: mapping.clone(),
+    };
+    atomic::write(
+        &paths.store_record(),
+        &serde_json::to_vec_pretty(&record)?,
+        Durability::Durable,
+    )
+}

@@ -1,0 +1,122 @@
+//! Settings: what an administrator or a user fixes for all commands. Not what a single command is told.
+//!
+//! Read from `/etc/onggi/settings.json`, then `$XDG_CONFIG_HOME/onggi/settings.json` (`~/.config/…`), then the
+//! environment; later ones win. A setting `layer-max-bytes` is the JSON key of that name and the variable
+//! `ONGGI_LAYER_MAX_BYTES`.
+
+use crate::error::bad_input;
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+/// All settings there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `layer-max-bytes`: the most that one layer may unpack to, in bytes.
+    pub layer_max_bytes: u64,
+    /// `layer-devices`: `refuse` or `skip` device nodes that may not be made.
+    pub layer_skip_devices: bool,
+    /// `layer-absolute-names`: `refuse`, or `accept` names that start with `/` as relative to the root.
+    pub layer_absolute_names: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            layer_max_bytes: 64 << 30,
+            layer_skip_devices: false,
+            layer_absolute_names: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What the files and the environment say.
+    pub fn load() -> Result<Self> {
+        let mut settings = Self::default();
+        let mut files = vec![PathBuf::from("/etc/onggi/settings.json")];
+        files.extend(user_directory().map(|directory| directory.join("onggi/settings.json")));
+        for path in files {
+            match std::fs::read(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                text => {
+                    let text = text.with_context(|| format!("read `{}`", path.display()))?;
+                    let values: Map<String, Value> =
+                        serde_json::from_slice(&text).map_err(|error| {
+                            bad_input(format!(
+                                "`{}` is not a JSON object: {error}",
+                                path.display()
+                            ))
+                        })?;
+                    for (key, value) in values {
+                        let value = value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned);
+                        settings
+                            .set(&key, &value)
+                            .with_context(|| format!("read `{}`", path.display()))?;
+                    }
+                }
+            }
+        }
+        for key in ["layer-max-bytes", "layer-devices", "layer-absolute-names"] {
+            let variable = format!("ONGGI_{}", key.to_uppercase().replace('-', "_"));
+            if let Ok(value) = std::env::var(&variable) {
+                settings
+                    .set(key, &value)
+                    .with_context(|| format!("read the variable `{variable}`"))?;
+            }
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let wrong = |expected: &str| {
+            bad_input(format!("setting `{key}` is `{value}`, expected {expected}"))
+        };
+        match (key, value) {
+            ("layer-max-bytes", _) => {
+                self.layer_max_bytes = value.parse().map_err(|_| wrong("a number of bytes"))?
+            }
+            ("layer-devices", "refuse" | "skip") => self.layer_skip_devices = value == "skip",
+            ("layer-devices", _) => return Err(wrong("`refuse` or `skip`").into()),
+            ("layer-absolute-names", "refuse" | "accept") => {
+                self.layer_absolute_names = value == "accept"
+            }
+            ("layer-absolute-names", _) => return Err(wrong("`refuse` or `accept`").into()),
+            _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
+        }
+        Ok(())
+    }
+}
+
+fn user_directory() -> Option<PathBuf> {
+    match std::env::var_os("XDG_CONFIG_HOME") {
+        Some(directory) if !directory.is_empty() => Some(directory.into()),
+        _ => std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked() {
+        let mut settings = Settings::default();
+        settings.set("layer-max-bytes", "10").unwrap();
+        settings.set("layer-devices", "skip").unwrap();
+        assert_eq!(
+            (settings.layer_max_bytes, settings.layer_skip_devices),
+            (10, true)
+        );
+        for (key, value) in [
+            ("layer-max-bytes", "many"),
+            ("layer-devices", "x"),
+            ("nope", "1"),
+        ] {
+            assert!(settings.set(key, value).is_err(), "{key}");
+        }
+    }
+}
