@@ -1,3 +1,258 @@
-//! The command line: from words to options, and from results to lines.
+//! The command line: what was typed becomes plain values, a call, and printed lines.
+//!
+//! It knows Docker's spellings and nothing of system calls or formats on disk. Nothing prints but
+//! [`output`]; nothing ends the process but `main.rs`. Called as `docker` or `podman` it answers under that
+//! name. Only the command that was asked for is built, see [`command`].
 
+pub mod command;
+pub mod flag;
+pub mod help;
 pub mod output;
+pub mod system;
+pub mod unsupported;
+
+use crate::error::{self, Error, Kind, bad_input};
+use anyhow::Result;
+use clap::{FromArgMatches, Parser};
+use command::Command;
+use flag::Mistake;
+use output::Output;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Exit code of a command line that was not understood, and of everything that Docker has and this has not.
+const USAGE: u8 = 125;
+
+/// What every command gets.
+pub struct Context {
+    /// The name it was called by: `onggi`, `docker`, `podman`.
+    pub program: String,
+    /// Options before the command.
+    pub globals: Globals,
+    /// The only way to print.
+    pub output: Output,
+}
+
+/// Options before the command.
+#[derive(Debug, Default, Parser)]
+pub struct Globals {
+    /// Directory of images and containers
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+    /// Directory of what is known in this boot only
+    #[arg(long)]
+    pub runroot: Option<PathBuf>,
+    /// Directory of Docker's client configuration
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Show each cause of a failure on its own line
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// How much to tell ("debug", "info", "warn", "error", "fatal")
+    #[arg(short, long, default_value = "info", value_parser = log_level)]
+    pub log_level: String,
+    /// Engine to speak to: there is none but this program
+    #[arg(short = 'H', long, hide = true)]
+    host: Vec<String>,
+    /// Docker context: only `default`
+    #[arg(short, long, hide = true)]
+    context: Option<String>,
+    /// Show the version and quit
+    #[arg(short, long)]
+    version: bool,
+    #[arg(trailing_var_arg = true, hide = true)]
+    words: Vec<String>,
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    let known = ["debug", "info", "warn", "error", "fatal"].contains(&text);
+    known.then(|| text.to_owned()).ok_or_else(|| format!("unable to parse logging level: {text}"))
+}
+
+/// Runs the command line; the answer is the exit code of the process.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let mut context =
+        Context { program: "onggi".to_owned(), globals: Globals::default(), output: Output::standard() };
+    let words = match words(&mut context, arguments) {
+        Ok(words) => words,
+        Err(error) => return fail(&mut context, &error, USAGE),
+    };
+    match globals(&mut context, &words) {
+        Ok(Outcome::Done(code)) => code,
+        Ok(Outcome::Command(words)) => dispatch(&mut context, &words),
+        Err(error) => fail(&mut context, &error, USAGE),
+    }
+}
+
+/// The words after the program's name. The name itself may stand for one: `docker-compose` is `docker compose`.
+fn words(context: &mut Context, mut arguments: impl Iterator<Item = OsString>) -> Result<Vec<String>> {
+    let path = arguments.next().unwrap_or_default();
+    let name = path.to_string_lossy();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    let mut words = Vec::new();
+    if let Some(program) = ["docker", "podman"].into_iter().find(|program| name.starts_with(program)) {
+        program.clone_into(&mut context.program);
+        context.output.set_program(program);
+        if name.ends_with("-compose") {
+            words.push("compose".to_owned());
+        }
+    }
+    for argument in arguments {
+        words.push(argument.into_string().map_err(|raw| bad_input(format!("argument {raw:?} is not valid UTF-8")))?);
+    }
+    Ok(words)
+}
+
+/// What the options before the command came to.
+enum Outcome {
+    Done(u8),
+    Command(Vec<String>),
+}
+
+/// Takes the options before the command.
+fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
+    let built = flag::build_global();
+    let help = help::of_program(&context.program, &built, help::WIDTH);
+    match built.clone().try_get_matches_from(words) {
+        Ok(matches) => context.globals = Globals::from_arg_matches(&matches)?,
+        Err(error) => match flag::mistake(&error, &built, words) {
+            Mistake::Help => {
+                context.output.write(help.as_bytes())?;
+                return Ok(Outcome::Done(0));
+            }
+            Mistake::Unknown { message, .. } | Mistake::Value(message) => {
+                let usage = format!("Usage:  {} [OPTIONS] COMMAND [ARG...]", context.program);
+                return Ok(Outcome::Done(misuse(context, &message, &usage, "")));
+            }
+            Mistake::Count => return Err(error.into()),
+        },
+    }
+    refuse_other_engines(&context.globals)?;
+    if context.globals.version {
+        context.output.line(system::version::line(&context.program))?;
+        return Ok(Outcome::Done(0));
+    }
+    let words = std::mem::take(&mut context.globals.words);
+    if words.is_empty() {
+        context.output.usage(&help);
+        return Ok(Outcome::Done(0));
+    }
+    Ok(Outcome::Command(words))
+}
+
+/// `-H` and `--context` name an engine elsewhere; there is nothing to speak to.
+fn refuse_other_engines(globals: &Globals) -> Result<(), Error> {
+    let refused = match (globals.host.first(), globals.context.as_deref()) {
+        (Some(host), _) => format!("--host {host}"),
+        (None, Some(name)) if !["", "default"].contains(&name) => format!("--context {name}"),
+        _ => return Ok(()),
+    };
+    let why = "there is no engine to speak to; containers run on this machine, started by this program itself";
+    Err(Error::new(Kind::Unsupported, format!("{refused} is not supported: {why}")))
+}
+
+/// Finds the command that the words name and runs it.
+fn dispatch(context: &mut Context, words: &[String]) -> u8 {
+    let (words, help_wanted) = match words {
+        [first, rest @ ..] if first == "help" && !rest.is_empty() => (rest, true),
+        _ => (words, false),
+    };
+    match command::find(words) {
+        Some((command, spelling)) if help_wanted => show_help(context, command, spelling),
+        Some((command, spelling)) => run(context, command, spelling, words),
+        None => no_command(context, words, help_wanted),
+    }
+}
+
+/// Parses the options of one command and carries it out.
+fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String]) -> u8 {
+    let words = &words[spelling.split(' ').count()..];
+    let name = format!("{} {spelling}", context.program);
+    let built = flag::build(command);
+    let mut matches = match built.clone().try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let usage = || help::usage(&name, command);
+            return match flag::mistake(&error, &built, words) {
+                Mistake::Help => show_help(context, command, spelling),
+                Mistake::Unknown { flag, message } => match unsupported::flag(command.spellings[0], &flag) {
+                    Some(error) => fail(context, &error.into(), USAGE),
+                    None => misuse(context, &message, &usage(), spelling),
+                },
+                Mistake::Value(message) => misuse(context, &message, &usage(), spelling),
+                Mistake::Count => {
+                    let message = format!("{}: {}", context.program, flag::wrong_count(command.arity(), &name));
+                    misuse(context, &message, &usage(), spelling)
+                }
+            };
+        }
+    };
+    let result = unsupported::check(command.spellings[0], &matches).map_err(Into::into).and_then(|warnings| {
+        warnings.iter().for_each(|warning| context.output.warn(warning));
+        (command.execute)(context, &mut matches)
+    });
+    result.unwrap_or_else(|error| fail(context, &error, command.failure))
+}
+
+/// The words name no command: a noun alone, something that is not here, or nothing at all.
+fn no_command(context: &mut Context, words: &[String], help_wanted: bool) -> u8 {
+    let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    if let Some((noun, about)) = command::GROUPS.iter().find(|(noun, _)| *noun == words[0]) {
+        let help = help::of_group(&context.program, noun, about);
+        match rest.as_slice() {
+            ["--help" | "-h", ..] => return written(context, &help),
+            [] if help_wanted => return written(context, &help),
+            [] => {
+                context.output.usage(&help);
+                return 0;
+            }
+            _ => {}
+        }
+    }
+    if words[0] == "help" {
+        let help = help::of_program(&context.program, &flag::build_global(), help::WIDTH);
+        return written(context, &help);
+    }
+    if let Some(error) = unsupported::command(&context.program, words) {
+        return fail(context, &error.into(), USAGE);
+    }
+    let known = command::GROUPS.iter().any(|(noun, _)| *noun == words[0]);
+    let (unknown, place) = match rest.first() {
+        Some(verb) if known => (format!("{} {verb}", words[0]), format!("{} ", words[0])),
+        _ => (words[0].clone(), String::new()),
+    };
+    let program = &context.program;
+    let text = format!(
+        "{program}: unknown command: {program} {unknown}\n\nRun '{program} {place}--help' for more information\n"
+    );
+    context.output.usage(&text);
+    USAGE
+}
+
+fn show_help(context: &mut Context, command: &Command, spelling: &str) -> u8 {
+    let text = help::of_command(&context.program, command, spelling, help::WIDTH);
+    written(context, &text)
+}
+
+/// Help that was asked for is data.
+fn written(context: &mut Context, text: &str) -> u8 {
+    match context.output.write(text.as_bytes()) {
+        Ok(()) => 0,
+        Err(error) => fail(context, &error, 1),
+    }
+}
+
+/// A command line that was not understood, in Docker's layout.
+fn misuse(context: &mut Context, message: &str, usage: &str, spelling: &str) -> u8 {
+    let space = if spelling.is_empty() { "" } else { " " };
+    let more = format!("Run '{}{space}{spelling} --help' for more information", context.program);
+    context.output.usage(&format!("{message}\n\n{usage}\n\n{more}\n"));
+    USAGE
+}
+
+/// Prints a failure; the answer is the exit code.
+fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
+    let general = if error::kind(error) == Some(Kind::Unsupported) { USAGE } else { general };
+    context.output.error(error);
+    error::exit_code(error, general)
+}

@@ -22,6 +22,7 @@ pub struct Output {
     data: Box<dyn Write>,
     notes: Box<dyn Write>,
     closed: bool,
+    program: String,
 }
 
 impl fmt::Debug for Output {
@@ -49,8 +50,12 @@ impl Output {
         Self {
             data: Box::new(data),
             notes: Box::new(notes),
-            closed: false,
-        }
+            closed: false, program: "onggi".to_owned() }
+    }
+
+    /// Puts another name before errors: that which the program was called by.
+    pub fn set_program(&mut self, program: &str) {
+        program.clone_into(&mut self.program);
     }
 
     /// Data as it is.
@@ -90,9 +95,14 @@ impl Output {
         self.note(&format!("{}\n", one_line(&message.to_string())));
     }
 
+    /// Help that nobody asked for and the usage of what was misspelt, to standard error.
+    pub fn usage(&mut self, text: &str) {
+        self.note(text);
+    }
+
     /// A failure with all its context on one line, and what to try on another.
     pub fn error(&mut self, error: &anyhow::Error) {
-        let mut text = format!("onggi: {}\n", one_line(&format!("{error:#}")));
+        let mut text = format!("{}: {}\n", self.program, one_line(&format!("{error:#}")));
         if let Some(hint) = error::hint(error) {
             let _ = writeln!(text, "try: {}", one_line(hint));
         }

@@ -1,0 +1,149 @@
+//! All commands in one table: how each is spelled, what it takes, what it is for, and which type does it.
+//!
+//! A command is three steps: a struct that derives [`clap::Args`] declares its options, the struct is parsed,
+//! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
+//! which keeps the start of the process short. `docker container run` and `docker run` are one row.
+
+use super::{Context, system};
+use anyhow::Result;
+use clap::ArgMatches;
+
+/// What the options of a command do once they are parsed.
+pub trait Verb: clap::Args {
+    /// Carries the command out; the answer is the exit code.
+    fn execute(self, context: &mut Context) -> Result<u8>;
+}
+
+/// One row of the table.
+pub struct Command {
+    /// Every spelling, the one with the noun first; words are separated by one space.
+    pub spellings: &'static [&'static str],
+    /// The arguments in the notation of the usage line: `[X]` may be left out, `...` repeats.
+    pub arguments: &'static str,
+    /// One line of help.
+    pub about: &'static str,
+    /// Where the short spelling stands in the help of the program.
+    pub section: Section,
+    /// Exit code of failures that have none of their own: 125 for what starts containers, else 1.
+    pub failure: u8,
+    /// Adds the options to a clap command.
+    pub augment: fn(clap::Command) -> clap::Command,
+    /// Takes the parsed options and does it.
+    pub execute: fn(&mut Context, &mut ArgMatches) -> Result<u8>,
+}
+
+/// Parts of the program's help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// What everyone uses.
+    Common,
+    /// Everything else.
+    Other,
+    /// Not shown.
+    Hidden,
+}
+
+/// A row for the type that carries the command out.
+const fn command<V: Verb>(
+    spellings: &'static [&'static str],
+    arguments: &'static str,
+    about: &'static str,
+) -> Command {
+    Command {
+        spellings,
+        arguments,
+        about,
+        section: Section::Other,
+        failure: 1,
+        augment: V::augment_args,
+        execute: |context, matches| V::from_arg_matches_mut(matches)?.execute(context),
+    }
+}
+
+impl Command {
+    /// Shows the short spelling under "Common Commands".
+    const fn common(mut self) -> Self {
+        self.section = Section::Common;
+        self
+    }
+
+    /// How many arguments it takes: at least, and at most (`None`: any number).
+    pub fn arity(&self) -> (usize, Option<usize>) {
+        let words = || self.arguments.split_whitespace();
+        let least = words().filter(|word| !word.starts_with('[')).count();
+        let most = (!self.arguments.contains("...")).then(|| words().count());
+        (least, most)
+    }
+}
+
+/// The groups of commands by noun, with the line that help shows.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("container", "Make, run and look at containers"),
+    (
+        "image",
+        "Take images in, name them, look at them, give them out",
+    ),
+    ("system", "Ask about this program and its host"),
+];
+
+/// The table.
+pub const COMMANDS: &[Command] = &[command::<system::version::Version>(
+    &["version"],
+    "",
+    "Show the versions of the program and of what it offers",
+)
+.common()];
+
+/// The command that the first words name, and how many words that took.
+pub fn find(words: &[String]) -> Option<(&'static Command, &'static str)> {
+    [2, 1]
+        .into_iter()
+        .filter(|count| words.len() >= *count)
+        .find_map(|count| {
+            let wanted = words[..count].join(" ");
+            COMMANDS.iter().find_map(|command| {
+                command
+                    .spellings
+                    .iter()
+                    .find(|spelling| **spelling == wanted)
+                    .map(|spelling| (command, *spelling))
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_spelling_is_there_once_and_every_noun_is_a_group() {
+        let mut seen = BTreeSet::new();
+        for spelling in COMMANDS.iter().flat_map(|command| command.spellings) {
+            assert!(seen.insert(spelling), "{spelling} twice");
+            if let Some((noun, _)) = spelling.split_once(' ') {
+                assert!(
+                    GROUPS.iter().any(|(group, _)| *group == noun),
+                    "{noun} has no line of help"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn arity_comes_from_the_usage_line() {
+        for (arguments, arity) in [
+            ("", (0, Some(0))),
+            ("[REPOSITORY[:TAG]]", (0, Some(1))),
+            ("SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, Some(2))),
+            ("IMAGE [COMMAND] [ARG...]", (1, None)),
+            ("CONTAINER [CONTAINER...]", (1, None)),
+        ] {
+            let command = Command {
+                arguments,
+                ..command::<system::version::Version>(&["x"], "", "")
+            };
+            assert_eq!(command.arity(), arity, "{arguments}");
+        }
+    }
+}

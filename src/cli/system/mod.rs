@@ -1,0 +1,3 @@
+//! Commands about the program and its host, one file each.
+
+pub mod version;

@@ -1,0 +1,312 @@
+//! What Docker's command line has and this one has not, with the reason, as data.
+//!
+//! Three fates: *not yet* and *never* end with exit code 125 and one line; what scripts carry around although
+//! it does nothing any more is accepted, with a warning where it asks for something. A flag that a command
+//! declares itself wins over this table, so a row here never hides something that works.
+
+use crate::error::{Error, Kind};
+use clap::ArgMatches;
+
+/// What happens to a command or flag that is not here.
+#[derive(Clone, Copy, Debug)]
+pub enum Fate {
+    /// It will come; the text says what is missing.
+    NotYet(&'static str),
+    /// It will not come; the text says why.
+    Never(&'static str),
+    /// Taken without a word: it changes nothing here or in Docker.
+    Ignored,
+    /// Taken with a warning: it has no effect; the text says why.
+    Warned(&'static str),
+    /// Only this value, which is what happens anyway; others will come.
+    Only(&'static str, &'static str),
+}
+
+/// One flag of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    /// Long name without dashes.
+    pub name: &'static str,
+    /// One letter, where Docker has one.
+    pub short: Option<char>,
+    /// Takes a value.
+    pub value: bool,
+    /// What happens to it.
+    pub fate: Fate,
+}
+
+const CREATE: &[&str] = &["container run", "container create"];
+const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
+const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
+const LIMITS: Fate = Fate::NotYet("containers are not limited by cgroups");
+const DEVICES: Fate = Fate::NotYet("containers get Docker's default devices only");
+const HEALTH: Fate = Fate::NotYet("there are no health checks");
+const LOGS: Fate = Fate::NotYet("the output of containers is not kept");
+const WINDOWS: Fate = Fate::Never("it exists on Windows only");
+const CGROUP_V1: Fate = Fate::Never("it exists in cgroup version 1 only");
+const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
+const REGISTRY: Fate =
+    Fate::NotYet("there is no access to registries; images come in by `load` and `import`");
+const LIFE: Fate = Fate::NotYet("it needs control of running containers");
+const FILES: Fate = Fate::NotYet("the files of a container cannot be reached from outside");
+const SWARM: Fate = Fate::Never(
+    "a cluster needs managers that run all the time; for one host there will be compose and systemd units",
+);
+const TRUST: Fate = Fate::Never("Docker Content Trust is being retired");
+const PLUGIN: Fate = Fate::Never("plugins live in a daemon, and there is none");
+const BUILD: Fate = Fate::NotYet("there is no builder");
+const COMPOSE: Fate = Fate::NotYet("there is no compose");
+
+/// Flags by command. `name/s=`: long name, letter, and `=` where a value follows.
+const FLAGS: &[(&[&str], &str, Fate)] = &[
+    (
+        CREATE,
+        "publish/p= publish-all/P expose= network-alias= net-alias= link= link-local-ip=",
+        LOOPBACK,
+    ),
+    (CREATE, "ip= ip6= mac-address=", LOOPBACK),
+    (
+        CREATE,
+        "volume/v= mount= volumes-from= volume-driver=",
+        VOLUMES,
+    ),
+    (
+        CREATE,
+        "memory/m= memory-reservation= memory-swap= pids-limit= oom-score-adj= cgroup-parent=",
+        LIMITS,
+    ),
+    (
+        CREATE,
+        "cpus= cpu-shares/c= cpu-period= cpu-quota= cpuset-cpus= cpuset-mems=",
+        LIMITS,
+    ),
+    (
+        CREATE,
+        "blkio-weight= blkio-weight-device= device-read-bps= device-read-iops=",
+        LIMITS,
+    ),
+    (CREATE, "device-write-bps= device-write-iops=", LIMITS),
+    (CREATE, "device= device-cgroup-rule= gpus=", DEVICES),
+    (
+        CREATE,
+        "health-cmd= health-interval= health-retries= health-start-interval=",
+        HEALTH,
+    ),
+    (
+        CREATE,
+        "health-start-period= health-timeout= no-healthcheck",
+        HEALTH,
+    ),
+    (CREATE, "log-driver= log-opt=", LOGS),
+    (
+        CREATE,
+        "storage-opt=",
+        Fate::NotYet("the size of a container cannot be limited"),
+    ),
+    (
+        CREATE,
+        "use-api-socket",
+        Fate::NotYet("there is no API socket"),
+    ),
+    (
+        CREATE,
+        "cpu-count= cpu-percent= io-maxbandwidth= io-maxiops=",
+        WINDOWS,
+    ),
+    (
+        CREATE,
+        "cpu-rt-period= cpu-rt-runtime= oom-kill-disable",
+        CGROUP_V1,
+    ),
+    (CREATE, "disable-content-trust", Fate::Ignored),
+    (
+        CREATE,
+        "kernel-memory=",
+        Fate::Warned("the kernel has no such limit any more"),
+    ),
+    (
+        CREATE,
+        "memory-swappiness=",
+        Fate::Warned("it exists in cgroup version 1 only"),
+    ),
+    (
+        CREATE,
+        "restart=",
+        Fate::Only("no", "containers are not started again"),
+    ),
+    (
+        CREATE,
+        "isolation=",
+        Fate::Only("default", "it exists on Windows only"),
+    ),
+    (
+        CREATE,
+        "runtime=",
+        Fate::Only("onggi", "no other runtime can be used"),
+    ),
+    (
+        &["container start"],
+        "checkpoint= checkpoint-dir=",
+        CHECKPOINT,
+    ),
+    (
+        &["container rm"],
+        "link/l",
+        Fate::NotYet("there are no links between containers"),
+    ),
+    (
+        &["image ls"],
+        "tree",
+        Fate::NotYet("images are shown as a table only"),
+    ),
+];
+
+/// Commands, by first word or by noun and verb; the longer one wins.
+const COMMANDS: &[(&str, Fate)] = &[
+    (
+        "exec attach stop restart kill pause unpause wait update rename top stats",
+        LIFE,
+    ),
+    (
+        "container.exec container.attach container.stop container.restart container.kill container.pause",
+        LIFE,
+    ),
+    (
+        "container.unpause container.wait container.update container.rename container.top container.stats",
+        LIFE,
+    ),
+    (
+        "container.prune system.prune system.df",
+        Fate::NotYet("only single objects can be removed: `rm`, `rmi`"),
+    ),
+    ("logs container.logs", LOGS),
+    (
+        "cp diff export commit container.cp container.diff container.export container.commit",
+        FILES,
+    ),
+    ("port container.port network", LOOPBACK),
+    (
+        "pull push search login logout manifest image.pull image.push",
+        REGISTRY,
+    ),
+    ("build builder buildx image.build", BUILD),
+    ("volume", VOLUMES),
+    (
+        "volume.update",
+        Fate::Never("it changes volumes of a cluster only"),
+    ),
+    ("events system.events", Fate::NotYet("nothing is announced")),
+    ("checkpoint", CHECKPOINT),
+    (
+        "context system.dial-stdio",
+        Fate::NotYet("containers run on this machine only"),
+    ),
+    ("secret", Fate::NotYet("there are no secrets")),
+    ("compose", COMPOSE),
+    ("config node service stack swarm", SWARM),
+    ("plugin", PLUGIN),
+    ("trust", TRUST),
+    (
+        "buildx.dial-stdio",
+        Fate::Never("there is no builder daemon to speak to"),
+    ),
+    (
+        "compose.bridge",
+        Fate::Never("what it converts to can be written from the compose file itself"),
+    ),
+];
+
+/// The flags of one command (noun and verb).
+fn flags(command: &str) -> impl Iterator<Item = Flag> {
+    FLAGS
+        .iter()
+        .filter(move |(commands, ..)| commands.contains(&command))
+        .flat_map(|(_, names, fate)| {
+            names.split(' ').map(|word| {
+                let (name, value) = word
+                    .strip_suffix('=')
+                    .map_or((word, false), |name| (name, true));
+                let (name, short) = name
+                    .split_once('/')
+                    .map_or((name, None), |(name, short)| (name, short.chars().next()));
+                Flag {
+                    name,
+                    short,
+                    value,
+                    fate: *fate,
+                }
+            })
+        })
+}
+
+/// The flags of a command that are taken although they do nothing.
+pub fn accepted(command: &str) -> impl Iterator<Item = Flag> {
+    flags(command)
+        .filter(|flag| matches!(flag.fate, Fate::Ignored | Fate::Warned(_) | Fate::Only(..)))
+}
+
+/// The refusal of a flag, written `--name` or `-n`; `None` when Docker does not have it either.
+pub fn flag(command: &str, written: &str) -> Option<Error> {
+    let found = match written.strip_prefix("--") {
+        Some(name) => flags(command).find(|flag| flag.name == name),
+        None => {
+            flags(command).find(|flag| flag.short.is_some() && flag.short == written.chars().nth(1))
+        }
+    }?;
+    refusal(&format!("--{}", found.name), found.fate)
+}
+
+/// The refusal of a command; `None` when Docker does not have it either.
+pub fn command(program: &str, words: &[String]) -> Option<Error> {
+    let verb = words.get(..2).map(|pair| pair.join("."));
+    let noun = words.first().cloned();
+    [verb, noun].into_iter().flatten().find_map(|wanted| {
+        let (_, fate) = COMMANDS
+            .iter()
+            .find(|(names, _)| names.split(' ').any(|name| name == wanted))?;
+        refusal(&format!("'{program} {}'", wanted.replace('.', " ")), *fate)
+    })
+}
+
+/// Looks at the accepted flags that were given: warnings to print, or the refusal of a value.
+pub fn check(command: &str, matches: &ArgMatches) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    for flag in accepted(command) {
+        let values = matches
+            .try_get_raw(flag.name)
+            .ok()
+            .flatten()
+            .into_iter()
+            .flatten();
+        let given = matches.value_source(flag.name) == Some(clap::parser::ValueSource::CommandLine);
+        match flag.fate {
+            Fate::Warned(why) if given => {
+                warnings.push(format!("--{} has no effect: {why}", flag.name))
+            }
+            Fate::Only(value, why) => {
+                if let Some(other) = values
+                    .filter_map(|value| value.to_str())
+                    .find(|given| !["", value].contains(given))
+                {
+                    let subject = format!("--{} {other}", flag.name);
+                    return Err(refusal(&subject, Fate::NotYet(why))
+                        .unwrap_or_else(|| unreachable!("not yet")));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(warnings)
+}
+
+/// The one line that says so.
+fn refusal(subject: &str, fate: Fate) -> Option<Error> {
+    let message = match fate {
+        Fate::NotYet(why) => {
+            format!("{subject} is not supported yet: {why} (see README, \"Not there yet\")")
+        }
+        Fate::Never(why) => format!("{subject} is not supported: {why}"),
+        Fate::Ignored | Fate::Warned(_) | Fate::Only(..) => return None,
+    };
+    Some(Error::new(Kind::Unsupported, message))
+}
