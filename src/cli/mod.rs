@@ -10,6 +10,7 @@ pub mod help;
 pub mod output;
 pub mod system;
 pub mod unsupported;
+pub mod value;
 
 use crate::error::{self, Error, Kind, bad_input};
 use anyhow::Result;

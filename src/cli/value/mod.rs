@@ -1,0 +1,203 @@
+//! Values of options: what is allowed, and Docker's words for what is not.
+//!
+//! Functions from text to plain values. Those that clap calls answer with a message without subject, since the
+//! option is named around it. Files are read here (`--env-file`, `--label-file`, `seccomp=FILE`); nothing else
+//! of the host is touched.
+
+pub mod environment;
+pub mod network;
+pub mod security;
+
+use super::output::size;
+use crate::sys::process::signal_number;
+use std::str::FromStr;
+
+/// A whole number as Go reads it.
+pub fn integer(text: &str) -> Result<i64, String> {
+    i64::from_str(text.strip_prefix('+').unwrap_or(text)).map_err(|error| {
+        let out_of_range = matches!(
+            error.kind(),
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow
+        );
+        let why = if out_of_range {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        format!("strconv.ParseInt: parsing {text:?}: {why}")
+    })
+}
+
+/// `64m`, `1.5g`: bytes, none negative.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let bytes = size::parse_binary(text).map_err(|error| error.message)?;
+    u64::try_from(bytes).map_err(|_| format!("invalid size: '{text}'"))
+}
+
+/// `/target[:option,option]`.
+pub fn tmpfs(text: &str) -> Result<(String, String), String> {
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    if !target.starts_with('/') {
+        return Err(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        ));
+    }
+    if target.split('/').all(|part| ["", "."].contains(&part))
+        || target.split('/').any(|part| part == "..")
+    {
+        return Err(format!(
+            "invalid mount path: '{target}' may not be the root or lead upwards"
+        ));
+    }
+    Ok((target.to_owned(), options.to_owned()))
+}
+
+/// A signal by name, with or without `SIG`, or by number.
+pub fn signal(text: &str) -> Result<String, String> {
+    match signal_number(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("invalid signal: {text}")),
+    }
+}
+
+/// A stream that `--attach` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard input.
+    In,
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// `stdin`, `stdout`, `stderr`, in any case.
+pub fn stream(text: &str) -> Result<Stream, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "stdin" => Ok(Stream::In),
+        "stdout" => Ok(Stream::Out),
+        "stderr" => Ok(Stream::Err),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+/// When to look for an image elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// Even when there is one here.
+    Always,
+    /// When there is none here.
+    #[default]
+    Missing,
+    /// Never.
+    Never,
+}
+
+/// `always`, `missing`, `never`.
+pub fn pull(text: &str) -> Result<Pull, String> {
+    match text {
+        "always" => Ok(Pull::Always),
+        "missing" | "" => Ok(Pull::Missing),
+        "never" => Ok(Pull::Never),
+        _ => Err(format!(
+            "invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""
+        )),
+    }
+}
+
+/// The bytes that leave an attached container: letters and `ctrl-X`, separated by commas; empty: no such keys.
+pub fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
+    let key = |word: &str| match word.strip_prefix("ctrl-").unwrap_or(word).as_bytes() {
+        [letter @ (b'a'..=b'z' | b'@' | b'['..=b'_')] if word.len() > 1 => Ok(letter & 0x1f),
+        [letter] if word.len() == 1 && letter.is_ascii() => Ok(*letter),
+        _ => Err(format!(
+            "invalid detach keys ({text}): unknown character: '{word}'"
+        )),
+    };
+    if text.is_empty() {
+        Ok(Vec::new())
+    } else {
+        text.split(',').map(key).collect()
+    }
+}
+
+/// Compares parsed values, or messages with `! ` before them, with what is expected.
+#[cfg(test)]
+fn check<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        let answer = match parse(text) {
+            Ok(value) => format!("{value:?}"),
+            Err(message) => format!("! {message}"),
+        };
+        assert_eq!(answer, *expected, "{text:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::security::{capability, kernel_parameter};
+    use super::*;
+
+    #[test]
+    fn numbers_and_names() {
+        check(
+            bytes,
+            &[
+                ("64m", "67108864"),
+                ("1.5k", "1536"),
+                ("-5", "! invalid size: '-5'"),
+            ],
+        );
+        let range = "! strconv.ParseInt: parsing \"99999999999999999999\": value out of range";
+        check(integer, &[("-1", "-1"), ("99999999999999999999", range)]);
+        check(
+            signal,
+            &[
+                ("TERM", r#""TERM""#),
+                ("9", r#""9""#),
+                ("SIGFOO", "! invalid signal: SIGFOO"),
+            ],
+        );
+        check(
+            capability,
+            &[
+                ("net_admin", r#""CAP_NET_ADMIN""#),
+                ("CAP_CHOWN", r#""CAP_CHOWN""#),
+                ("all", r#""ALL""#),
+                ("foo", r#"! unknown capability: "foo""#),
+            ],
+        );
+        check(
+            kernel_parameter,
+            &[
+                ("net.ipv4.ip_forward=1", r#"("net.ipv4.ip_forward", "1")"#),
+                ("kernel.msgmax=5", r#"("kernel.msgmax", "5")"#),
+                ("kernel.panic=5", "! sysctl 'kernel.panic=5' is not allowed"),
+                ("net.foo", "! sysctl 'net.foo' is not allowed"),
+                (
+                    "net.../../kernel.panic=1",
+                    "! sysctl 'net.../../kernel.panic=1' is not allowed",
+                ),
+            ],
+        );
+        check(
+            tmpfs,
+            &[
+                ("/run:size=1m", r#"("/run", "size=1m")"#),
+                ("/run", r#"("/run", "")"#),
+                (
+                    "foo",
+                    "! invalid mount path: 'foo' mount path must be absolute",
+                ),
+                (
+                    "/../x",
+                    "! invalid mount path: '/../x' may not be the root or lead upwards",
+                ),
+                (
+                    "//.",
+                    "! invalid mount path: '//.' may not be the root or lead upwards",
+                ),
+            ],
+        );
+    }
+}
