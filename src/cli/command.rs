@@ -67,6 +67,12 @@ impl Command {
         self
     }
 
+    /// Keeps the command out of the help.
+    const fn hidden(mut self) -> Self {
+        self.section = Section::Hidden;
+        self
+    }
+
     /// How many arguments it takes: at least, and at most (`None`: any number).
     pub fn arity(&self) -> (usize, Option<usize>) {
         let words = || self.arguments.split_whitespace();
@@ -87,12 +93,20 @@ pub const GROUPS: &[(&str, &str)] = &[
 ];
 
 /// The table.
-pub const COMMANDS: &[Command] = &[command::<system::version::Version>(
-    &["version"],
-    "",
-    "Show the versions of the program and of what it offers",
-)
-.common()];
+pub const COMMANDS: &[Command] = &[
+    command::<system::version::Version>(
+        &["version"],
+        "",
+        "Show the versions of the program and of what it offers",
+    )
+    .common(),
+    command::<system::hello::HelloPage>(
+        &["hello-page"],
+        "",
+        "Tell what a container looks like from inside",
+    )
+    .hidden(),
+];
 
 /// The command that the first words name, and how many words that took.
 pub fn find(words: &[String]) -> Option<(&'static Command, &'static str)> {

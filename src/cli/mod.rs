@@ -5,6 +5,7 @@
 //! name. Only the command that was asked for is built, see [`command`].
 
 pub mod command;
+pub mod container;
 pub mod flag;
 pub mod help;
 pub mod output;

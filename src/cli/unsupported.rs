@@ -289,8 +289,7 @@ pub fn check(command: &str, matches: &ArgMatches) -> Result<Vec<String>, Error> 
                     .find(|given| !["", value].contains(given))
                 {
                     let subject = format!("--{} {other}", flag.name);
-                    return Err(refusal(&subject, Fate::NotYet(why))
-                        .unwrap_or_else(|| unreachable!("not yet")));
+                    return Err(not_yet(&subject, why));
                 }
             }
             _ => {}
@@ -301,12 +300,18 @@ pub fn check(command: &str, matches: &ArgMatches) -> Result<Vec<String>, Error> 
 
 /// The one line that says so.
 fn refusal(subject: &str, fate: Fate) -> Option<Error> {
-    let message = match fate {
-        Fate::NotYet(why) => {
-            format!("{subject} is not supported yet: {why} (see README, \"Not there yet\")")
-        }
-        Fate::Never(why) => format!("{subject} is not supported: {why}"),
-        Fate::Ignored | Fate::Warned(_) | Fate::Only(..) => return None,
-    };
-    Some(Error::new(Kind::Unsupported, message))
+    match fate {
+        Fate::NotYet(why) => Some(not_yet(subject, why)),
+        Fate::Never(why) => Some(Error::new(
+            Kind::Unsupported,
+            format!("{subject} is not supported: {why}"),
+        )),
+        Fate::Ignored | Fate::Warned(_) | Fate::Only(..) => None,
+    }
+}
+
+/// The refusal of something that will come.
+pub fn not_yet(subject: &str, why: &str) -> Error {
+    let message = format!("{subject} is not supported yet: {why} (see README, \"Not there yet\")");
+    Error::new(Kind::Unsupported, message)
 }

@@ -1,3 +1,4 @@
 //! Commands about the program and its host, one file each.
 
+pub mod hello;
 pub mod version;

@@ -2,7 +2,8 @@
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// `KEY=VALUE` or `KEY`.
 pub fn variable(text: &str) -> Result<String, String> {
@@ -67,6 +68,38 @@ pub fn resolve_variable(entry: &str, lookup: impl Fn(&str) -> Option<String>) ->
     } else {
         lookup(entry).map(|value| format!("{entry}={value}"))
     }
+}
+
+/// `--env-file` and then `--env`, which wins. A name that has no value here is left out of a file; on the
+/// command line it stays alone, which takes it out of the image's environment.
+pub fn variables(files: &[PathBuf], flags: Vec<String>) -> Result<Vec<String>> {
+    let here = |name: &str| std::env::var(name).ok();
+    let mut variables = Vec::new();
+    for file in files {
+        variables.extend(
+            key_value_file(file)?
+                .iter()
+                .filter_map(|entry| resolve_variable(entry, here)),
+        );
+    }
+    variables.extend(
+        flags
+            .into_iter()
+            .map(|entry| resolve_variable(&entry, here).unwrap_or(entry)),
+    );
+    Ok(variables)
+}
+
+/// The labels of `--label-file`.
+pub fn labels_of_files(files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for file in files {
+        for line in key_value_file(file)? {
+            let (key, value) = line.split_once('=').unwrap_or((&line, ""));
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    Ok(labels)
 }
 
 #[cfg(test)]

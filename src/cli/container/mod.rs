@@ -1,0 +1,3 @@
+//! Commands about containers, one file each.
+
+pub mod options;

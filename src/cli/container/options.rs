@@ -1,0 +1,318 @@
+//! The options that `run` and `create` share, and how they become [`Options`].
+//!
+//! Values are checked where they are parsed (see [`value`]); what depends on several of them is checked in
+//! [`CreateFlags::into_options`].
+
+use crate::cli::unsupported;
+use crate::cli::value::{self, Pull, Stream, environment, network, security};
+use crate::container::options::{ExtraHost, Namespace, Options, Ulimit, UserNamespace};
+use crate::error::{Error, bad_input};
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Options of `run` and `create`.
+#[derive(clap::Args)]
+pub struct CreateFlags {
+    /// Add a line to /etc/hosts (name:address)
+    #[arg(long, value_parser = network::extra_host)]
+    add_host: Vec<ExtraHost>,
+    /// Add an OCI annotation
+    #[arg(long, value_name = "map", value_parser = environment::annotation)]
+    annotation: Vec<(String, String)>,
+    /// Attach to stdin, stdout or stderr
+    #[arg(short, long, value_parser = value::stream)]
+    pub attach: Vec<Stream>,
+    /// Give a capability
+    #[arg(long, value_parser = security::capability)]
+    cap_add: Vec<String>,
+    /// Take a capability away
+    #[arg(long, value_parser = security::capability)]
+    cap_drop: Vec<String>,
+    /// Cgroup namespace: "private" or "host"
+    #[arg(long)]
+    cgroupns: Option<String>,
+    /// Write the id of the container to this file
+    #[arg(long)]
+    pub cidfile: Option<PathBuf>,
+    /// Ask this name server
+    #[arg(long, value_parser = network::name_server)]
+    dns: Vec<String>,
+    /// Set an option of the resolver
+    #[arg(long, alias = "dns-opt", value_parser = network::resolver_option)]
+    dns_option: Vec<String>,
+    /// Search names in this domain
+    #[arg(long, value_parser = network::search_domain)]
+    dns_search: Vec<String>,
+    /// NIS domain name of the container
+    #[arg(long)]
+    domainname: Option<String>,
+    /// Run this instead of the image's entrypoint
+    #[arg(long)]
+    entrypoint: Option<String>,
+    /// Set a variable (KEY=VALUE), or pass it on (KEY)
+    #[arg(short, long, value_parser = environment::variable)]
+    env: Vec<String>,
+    /// Set the variables of a file
+    #[arg(long)]
+    env_file: Vec<PathBuf>,
+    /// Join another group
+    #[arg(long)]
+    group_add: Vec<String>,
+    /// Host name of the container
+    #[arg(short = 'h', long, value_parser = network::host_name)]
+    hostname: Option<String>,
+    /// Put an init before the program that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Keep stdin open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// IPC namespace: "private", "none" or "host"
+    #[arg(long)]
+    ipc: Option<String>,
+    /// Set a label
+    #[arg(short, long, value_parser = environment::label)]
+    label: Vec<(String, String)>,
+    /// Set the labels of a file
+    #[arg(long)]
+    label_file: Vec<PathBuf>,
+    /// Name of the container
+    #[arg(long)]
+    name: Option<String>,
+    /// Network: "none" (loopback only) or "host"
+    #[arg(long, alias = "net", value_name = "network")]
+    network: Option<String>,
+    /// PID namespace: a new one, or "host"
+    #[arg(long)]
+    pid: Option<String>,
+    /// Take the image for this platform
+    #[arg(long)]
+    pub platform: Option<String>,
+    /// Give all capabilities and all devices, confine nothing
+    #[arg(long)]
+    privileged: bool,
+    /// Get the image first ("always", "missing", "never")
+    #[arg(long, default_value = "missing", value_parser = value::pull)]
+    pub pull: Pull,
+    /// Say nothing about getting the image
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Remove the container when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// Confine differently: no-new-privileges, seccomp=FILE, ...
+    #[arg(long)]
+    security_opt: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "bytes", value_parser = value::bytes)]
+    shm_size: Option<u64>,
+    /// Signal that asks the program to end
+    #[arg(long, value_parser = value::signal)]
+    stop_signal: Option<String>,
+    /// Seconds from that signal to SIGKILL
+    #[arg(long, value_name = "int", value_parser = value::integer)]
+    stop_timeout: Option<i64>,
+    /// Set a kernel parameter that has a namespace
+    #[arg(long, value_name = "map", value_parser = security::kernel_parameter)]
+    sysctl: Vec<(String, String)>,
+    /// Mount a file system in memory (/target:options)
+    #[arg(long, value_parser = value::tmpfs)]
+    tmpfs: Vec<(String, String)>,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Limit a resource of the program (name=soft:hard)
+    #[arg(long, value_name = "ulimit", value_parser = security::ulimit)]
+    ulimit: Vec<Ulimit>,
+    /// Run as this user (name or uid, with :group)
+    #[arg(short, long)]
+    user: Option<String>,
+    /// User namespace: "host" or "keep-id"
+    #[arg(long)]
+    userns: Option<String>,
+    /// UTS namespace: a new one, or "host"
+    #[arg(long)]
+    uts: Option<String>,
+    /// Directory to start in
+    #[arg(short, long)]
+    workdir: Option<String>,
+}
+
+impl CreateFlags {
+    /// The plain values; files are read and contradictions refused here.
+    pub fn into_options(self, mut words: Vec<String>) -> Result<Options> {
+        let command = words.split_off(1);
+        let (network, ipc, uts) = (
+            network_mode(self.network)?,
+            ipc_mode(self.ipc)?,
+            own_or_host("uts", self.uts)?,
+        );
+        if uts == Namespace::Host && (self.hostname.is_some() || self.domainname.is_some()) {
+            return Err(bad_input("conflicting options: hostname and the UTS mode").into());
+        }
+        refuse_sysctls_of_the_host(&self.sysctl, network, ipc)?;
+        if let Some(host) = self
+            .add_host
+            .iter()
+            .find(|host| host.address == "host-gateway")
+        {
+            let subject = format!("--add-host {}:host-gateway", host.name);
+            return Err(unsupported::not_yet(
+                &subject,
+                "there is no gateway, containers have loopback only",
+            )
+            .into());
+        }
+        if let Some(directory) = self
+            .workdir
+            .as_ref()
+            .filter(|path| !path.is_empty() && !path.starts_with('/'))
+        {
+            let message = format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            );
+            return Err(bad_input(message).into());
+        }
+        let mut labels = environment::labels_of_files(&self.label_file)?;
+        labels.extend(self.label);
+        Ok(Options {
+            image: words.remove(0),
+            command,
+            name: self.name.filter(|name| !name.is_empty()),
+            auto_remove: self.rm,
+            interactive: self.interactive,
+            tty: self.tty,
+            env: environment::variables(&self.env_file, self.env)?,
+            working_dir: self.workdir.filter(|path| !path.is_empty()),
+            user: self.user.filter(|user| !user.is_empty()),
+            entrypoint: self.entrypoint,
+            hostname: self.hostname.filter(|name| !name.is_empty()),
+            domainname: self.domainname.filter(|name| !name.is_empty()),
+            extra_hosts: self.add_host,
+            dns: self.dns,
+            dns_search: self.dns_search,
+            dns_options: self.dns_option,
+            labels,
+            annotations: self.annotation.into_iter().collect(),
+            read_only: self.read_only,
+            tmpfs: self.tmpfs.into_iter().collect(),
+            shm_size: self.shm_size.filter(|bytes| *bytes > 0),
+            init: self.init,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+            network,
+            uts,
+            ipc,
+            pid: own_or_host("pid", self.pid)?,
+            cgroupns: own_or_host("cgroupns", self.cgroupns)?,
+            userns: user_namespace(self.userns)?,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            security: security::security(&self.security_opt)?,
+            privileged: self.privileged,
+            ulimits: self.ulimit,
+            sysctls: self.sysctl.into_iter().collect(),
+            group_add: self.group_add,
+            platform: self.platform,
+            cidfile: self.cidfile,
+        })
+    }
+}
+
+/// `--network`: until there are networks, every container has loopback, or the host's network.
+fn network_mode(text: Option<String>) -> Result<Namespace, Error> {
+    match text.as_deref() {
+        None | Some("default") => Ok(Namespace::Private),
+        Some("none") => Ok(Namespace::None),
+        Some("host") => Ok(Namespace::Host),
+        Some("") => Err(bad_input("no name set for network")),
+        Some(other) => Err(unsupported::not_yet(
+            &format!("--network {other}"),
+            "containers have loopback only",
+        )),
+    }
+}
+
+/// `--ipc`.
+fn ipc_mode(text: Option<String>) -> Result<Namespace, Error> {
+    match text.as_deref() {
+        None | Some("" | "private") => Ok(Namespace::Private),
+        Some("none") => Ok(Namespace::None),
+        Some("host") => Ok(Namespace::Host),
+        Some(other) if other == "shareable" || other.starts_with("container:") => {
+            Err(another_container("ipc", other))
+        }
+        Some(_) => Err(bad_input("--ipc: invalid IPC mode")),
+    }
+}
+
+/// Namespaces that are new or the host's: `--pid`, `--uts`, `--cgroupns`.
+fn own_or_host(flag: &str, text: Option<String>) -> Result<Namespace, Error> {
+    match text.as_deref() {
+        None | Some("") => Ok(Namespace::Private),
+        Some("private") if flag == "cgroupns" => Ok(Namespace::Private),
+        Some("host") => Ok(Namespace::Host),
+        Some(other) if flag == "pid" && other.len() > 10 && other.starts_with("container:") => {
+            Err(another_container(flag, other))
+        }
+        Some(_) => {
+            let kind = if flag == "cgroupns" {
+                "CGROUP".to_owned()
+            } else {
+                flag.to_uppercase()
+            };
+            Err(bad_input(format!("--{flag}: invalid {kind} mode")))
+        }
+    }
+}
+
+fn another_container(flag: &str, value: &str) -> Error {
+    unsupported::not_yet(
+        &format!("--{flag} {value}"),
+        "containers cannot join the namespaces of others",
+    )
+}
+
+/// `--userns`, with podman's `keep-id`.
+fn user_namespace(text: Option<String>) -> Result<UserNamespace, Error> {
+    match text.as_deref() {
+        None | Some("") => Ok(UserNamespace::Default),
+        Some("host") => Ok(UserNamespace::Host),
+        Some("keep-id") => Ok(UserNamespace::KeepId),
+        Some(other)
+            if ["keep-id:", "auto", "nomap", "container:", "ns:"]
+                .iter()
+                .any(|known| other.starts_with(known)) =>
+        {
+            Err(unsupported::not_yet(
+                &format!("--userns {other}"),
+                "only `host` and `keep-id` can be chosen",
+            ))
+        }
+        Some(_) => Err(bad_input("--userns: invalid USER mode")),
+    }
+}
+
+/// A parameter of a namespace that is the host's would change the host.
+fn refuse_sysctls_of_the_host(
+    sysctls: &[(String, String)],
+    network: Namespace,
+    ipc: Namespace,
+) -> Result<(), Error> {
+    for (name, _) in sysctls {
+        let (mode, kind) = if name.starts_with("net.") {
+            (network, "network")
+        } else {
+            (ipc, "ipc")
+        };
+        if mode == Namespace::Host {
+            return Err(bad_input(format!(
+                "sysctl {name:?} not allowed in host {kind} namespace"
+            )));
+        }
+    }
+    Ok(())
+}
