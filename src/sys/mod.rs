@@ -4,9 +4,11 @@
 //! Everything here assumes that the process has a single thread when it forks or changes its user namespace;
 //! nothing above starts a thread on those paths.
 
+pub mod capability;
 pub mod mount;
 pub mod namespace;
 pub mod process;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod terminal;

@@ -1,0 +1,5 @@
+//! What makes a process a container: takes a bundle (runtime-spec `config.json` and a root file system) and
+//! knows nothing of images, networks or Docker's options.
+
+pub mod capabilities;
+pub mod seccomp;

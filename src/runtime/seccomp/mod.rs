@@ -1,0 +1,154 @@
+//! System call filters: seccomp(2), runtime-spec `config-linux.md`, "Seccomp".
+//!
+//! ```text
+//! docker_default  Docker's default policy, looked up at compile time ─┐
+//! profile         a file in Docker's or runtime-spec's form ─▶ LinuxSeccomp ─▶ policy ─▶ compiler ─▶ program
+//! no_op           what is pretended where only one id is mapped ──────┘          (syscall_table)  (assembler)
+//! ```
+//!
+//! A policy maps names to *actions*; a *verdict* is what follows from all actions that name one call; a *program*
+//! is what the kernel runs. The program is made before the container's first process exists, and that process
+//! only loads it.
+
+mod assembler;
+mod compiler;
+mod docker_default;
+mod no_op;
+mod policy;
+mod profile;
+mod syscall_table;
+#[cfg(test)]
+mod tests;
+
+pub use docker_default::Circumstances;
+pub use no_op::Identity;
+pub use profile::parse_policy;
+
+use crate::error::bad_input;
+use crate::sys;
+use anyhow::{Context, Result};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+use policy::Policy;
+use seccompiler::{BpfProgram, BpfProgramRef};
+use syscall_table::Family;
+
+/// Version and patch level, as in "6.18": `minKernel` of Docker's policies compares these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion(pub u32, pub u32);
+
+impl KernelVersion {
+    /// Of the running kernel (uname(2)); 0.0 if its release does not start with two numbers.
+    pub fn running() -> Self {
+        let release = rustix::system::uname();
+        Self::parse(&release.release().to_string_lossy()).unwrap_or(Self(0, 0))
+    }
+
+    /// From a release such as "6.18.44-amd64" or "4.8".
+    fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release.splitn(3, '.').map(|part| {
+            let digits = part
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(part.len());
+            part[..digits].parse().ok()
+        });
+        Some(Self(numbers.next()??, numbers.next()??))
+    }
+}
+
+/// A program and how it is to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    program: BpfProgram,
+    flags: libc::c_ulong,
+}
+
+impl Filter {
+    fn new(policy: &Policy, flags: libc::c_ulong) -> Result<Self> {
+        let program = compiler::compile(policy);
+        // BPF_MAXINSNS: the kernel would answer EINVAL.
+        if program.len() > 4096 {
+            let length = program.len();
+            return Err(bad_input(format!(
+                "seccomp policy: {length} instructions, the kernel takes 4096"
+            ))
+            .hint("use fewer rules with arguments, or fewer architectures")
+            .into());
+        }
+        Ok(Self { program, flags })
+    }
+
+    /// The instructions.
+    pub fn program(&self) -> BpfProgramRef<'_> {
+        &self.program
+    }
+
+    /// Adds the filter to the calling thread, for good. It needs `CAP_SYS_ADMIN` in its user namespace or
+    /// `no_new_privs`; allocates nothing.
+    ///
+    /// Every later call must be in the policy: this is the last step but execve(2).
+    pub fn load(&self) -> Result<()> {
+        let result = sys::seccomp::set_filter(&self.program, self.flags);
+        let unknown_flag = |error: &std::io::Error| error.raw_os_error() == Some(libc::EINVAL);
+        if result.as_ref().is_err_and(unknown_flag) && self.flags == DEFAULT_FLAGS {
+            // Before Linux 4.17 the flag is unknown, and so is what it switches off.
+            return sys::seccomp::set_filter(&self.program, 0)
+                .context("seccomp SECCOMP_SET_MODE_FILTER");
+        }
+        result.context("seccomp SECCOMP_SET_MODE_FILTER")
+    }
+}
+
+/// Where a policy says nothing of flags: no mitigation of speculative store bypass, whose cost every thread with
+/// a filter would bear; runc and Docker do the same.
+const DEFAULT_FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+
+/// The filter of Docker's default policy.
+pub fn default_filter(circumstances: Circumstances, identity: Identity) -> Filter {
+    let policy = docker_default::policy(circumstances, identity, Family::HOST);
+    Filter {
+        program: compiler::compile(&policy),
+        flags: DEFAULT_FLAGS,
+    }
+}
+
+/// Docker's default policy for `config.json`; [`compile`] makes [`default_filter`] of it.
+pub fn docker_default(circumstances: Circumstances) -> LinuxSeccomp {
+    docker_default::to_oci(circumstances, Family::HOST)
+}
+
+/// The filter of `linux.seccomp` in a `config.json`.
+///
+/// Errors: `SCMP_ACT_NOTIFY`, values that cannot be, a program longer than the kernel takes.
+pub fn compile(seccomp: &LinuxSeccomp, identity: Identity) -> Result<Filter> {
+    let policy = Policy::from_oci(seccomp, identity, Family::HOST)?;
+    Filter::new(&policy, flags(seccomp)?)
+}
+
+/// Where no policy is wanted (`seccomp=unconfined`, `--privileged`) and only one id is mapped: everything is
+/// allowed but what is pretended.
+pub fn no_op_filter() -> Result<Filter> {
+    let mut seccomp = LinuxSeccomp::default();
+    seccomp.set_architectures(Some(Family::HOST.architectures().to_vec()));
+    compile(&seccomp, Identity::Single)
+}
+
+fn flags(seccomp: &LinuxSeccomp) -> Result<libc::c_ulong> {
+    let Some(flags) = seccomp.flags() else {
+        return Ok(DEFAULT_FLAGS);
+    };
+    flags.iter().try_fold(0, |bits, flag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | libc::SECCOMP_FILTER_FLAG_LOG),
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => {
+            Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC)
+        }
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => {
+            Ok(bits | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+        }
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+            let message = format!(
+                "seccomp policy: {flag} is of use only with SCMP_ACT_NOTIFY, which is not supported"
+            );
+            Err(bad_input(message).into())
+        }
+    })
+}

@@ -1,0 +1,60 @@
+//! Loading a filter into the calling thread: seccomp(2). What is in the filter is not known here.
+//!
+//! Invariant: a filter can be added, never taken away; what returns `Ok` holds for this thread, its children
+//! and every program they execute.
+
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use seccompiler::sock_filter;
+use std::io;
+
+/// `struct sock_fprog` of filter(2): how many instructions, and where they are.
+#[repr(C)]
+struct Program {
+    length: u16,
+    instructions: *const sock_filter,
+}
+
+/// Adds `program` to the calling thread ([seccomp(2)], `SECCOMP_SET_MODE_FILTER`) with the given
+/// `SECCOMP_FILTER_FLAG_*` bits. The caller has `CAP_SYS_ADMIN` in its user namespace or has set
+/// `no_new_privs`, else the kernel answers `EACCES`.
+///
+/// A kernel that does not know a flag (`EINVAL`) is an error here; the caller decides what to leave out.
+///
+/// [seccomp(2)]: https://man7.org/linux/man-pages/man2/seccomp.2.html
+pub fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<()> {
+    let length =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = Program {
+        length,
+        instructions: program.as_ptr(),
+    };
+    // SAFETY: the kernel reads `length` instructions through the pointer and keeps a copy; both live until
+    // the call returns, and `sock_filter` has the layout of linux/filter.h.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        // With SECCOMP_FILTER_FLAG_TSYNC a positive number is the thread that has filters of its own.
+        1.. => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The `Seccomp:` mode of the calling thread: 0 without, 2 with a filter (prctl(2), `PR_GET_SECCOMP`).
+///
+/// A filter that denies prctl(2) makes this an error, or ends the process where it kills.
+pub fn mode() -> Result<u32> {
+    // SAFETY: PR_GET_SECCOMP takes no pointers.
+    let mode = unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) };
+    u32::try_from(mode)
+        .map_err(|_| io::Error::last_os_error())
+        .context("prctl PR_GET_SECCOMP")
+}
