@@ -100,6 +100,12 @@ pub const COMMANDS: &[Command] = &[
         "Show the versions of the program and of what it offers",
     )
     .common(),
+    command::<system::info::Info>(
+        &["system info", "info"],
+        "",
+        "Show what this program has and what its host allows",
+    )
+    .common(),
     command::<system::hello::HelloPage>(
         &["hello-page"],
         "",

@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod container;
+pub mod filter;
 pub mod flag;
 pub mod help;
 pub mod output;
@@ -13,6 +14,7 @@ pub mod system;
 pub mod unsupported;
 pub mod value;
 
+use crate::container::engine::{Engine, GlobalOptions};
 use crate::error::{self, Error, Kind, bad_input};
 use anyhow::Result;
 use clap::{FromArgMatches, Parser};
@@ -33,6 +35,13 @@ pub struct Context {
     pub globals: Globals,
     /// The only way to print.
     pub output: Output,
+}
+
+impl Context {
+    /// The store that the options before the command name.
+    pub fn engine(&self) -> Result<Engine> {
+        Engine::open(&GlobalOptions { root: self.globals.root.clone(), runroot: self.globals.runroot.clone() })
+    }
 }
 
 /// Options before the command.

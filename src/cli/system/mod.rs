@@ -1,4 +1,5 @@
 //! Commands about the program and its host, one file each.
 
 pub mod hello;
+pub mod info;
 pub mod version;
