@@ -26,6 +26,13 @@ use crate::error::bad_input;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
+/// In a layer's directory: its unpacked files.
+pub const LAYER_TREE: &str = "tree";
+/// In a layer's directory: what of its tar stream the files do not hold.
+pub const LAYER_JOURNAL: &str = "journal";
+/// In a layer's directory while it is being unpacked: entries that later ones of the same layer replace.
+pub const LAYER_REPLACED: &str = "replaced";
+
 /// The two roots of one store.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -141,7 +148,7 @@ impl Paths {
 
     /// The unpacked files of a layer.
     pub fn layer_tree(&self, hex: &str) -> PathBuf {
-        self.layer(hex).join("tree")
+        self.layer(hex).join(LAYER_TREE)
     }
 
     /// What is half made.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod digest;
+pub mod layer;
 pub mod platform;
 pub mod reference;
 pub mod store;

@@ -7,6 +7,7 @@
 pub mod capability;
 pub mod mount;
 pub mod namespace;
+pub mod openat2;
 pub mod process;
 pub mod seccomp;
 pub mod signal;

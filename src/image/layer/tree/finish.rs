@@ -1,0 +1,50 @@
+//! The end of a tree: directories get their attributes, deepest first, when nothing is put in them any more.
+
+use super::super::name::{AUFS_LINKS, split};
+use super::{Tree, replaced};
+use anyhow::Result;
+use rustix::fs::{AtFlags, statat};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+impl Tree<'_> {
+    /// Sets what has been waiting; the journal in the layer's directory must be finished. Gives whether the tree
+    /// has something from the layers below, so that with others it would be another tree.
+    pub fn finish(mut self, directory: &Path) -> Result<bool> {
+        if statat(&self.root, AUFS_LINKS, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            // Its files live on in their hard links.
+            self.put_aside(AUFS_LINKS)?;
+        }
+        self.spell_out_opaque_root()?;
+        self.drop_needless_whiteouts()?;
+        if let Some(root) = self.directories.get(&b""[..]) {
+            self.depends_on_parents |=
+                !self.has_root_entry && self.differs_from_implied(&root.attributes);
+        }
+        self.finish_directories()?;
+        replaced::settle(directory, &self.replaced)?;
+        Ok(self.depends_on_parents)
+    }
+
+    fn finish_directories(&mut self) -> Result<()> {
+        let with_whiteouts: BTreeSet<&[u8]> = self
+            .attribute_whiteouts
+            .iter()
+            .filter_map(|path| split(path))
+            .map(|(directory, _)| directory)
+            .collect();
+        for (path, pending) in self.directories.iter().rev() {
+            let value: Option<&[u8]> = match (
+                pending.opaque && !path.is_empty(),
+                with_whiteouts.contains(&path[..]),
+            ) {
+                (true, _) => Some(b"y"),
+                (false, true) => Some(b"x"),
+                (false, false) => None,
+            };
+            let overlay = value.map(|value| (self.rules.xattrs.attribute("opaque"), value));
+            self.set_on_directory(path, &pending.attributes, overlay)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Whiteouts and opaque directories, as overlayfs has them (Documentation/filesystems/overlayfs.rst).
+//!
+//! By the OCI image-spec (layer.md, "Whiteouts") they hide what the *lower* layers have: an entry of the same
+//! layer wins over a whiteout of its name, and survives in an opaque directory, whichever comes first.
+//!
+//! A whiteout is the character device 0:0. Where no such node can be made it is an empty file with the
+//! attribute `overlay.whiteout`, in a directory with `overlay.opaque=x`.
+
+use super::super::name::{Name, join, split};
+use super::super::{failed, lower::Found};
+use super::attributes::is_let_in;
+use super::{Attributes, Tree};
+use crate::image::layer::archive::{Member, MemberKind};
+use anyhow::{Context, Result};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, mknodat, openat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+
+impl Tree<'_> {
+    /// Hides what the lower layers have at the name.
+    pub fn whiteout(&mut self, name: &Name, member: &Member) -> Result<()> {
+        let Some((directory, last)) = name.split() else {
+            return Ok(());
+        };
+        let parent = self.parent(directory, member.mtime)?;
+        let path = join(&parent.path, last);
+        match statat(&parent.fd, last, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => self.make_whiteout(&parent.fd, last, path),
+            Err(errno) => Err(failed("look at", &path, errno)),
+            Ok(_) => {
+                // Anything but a directory hides what is below by itself.
+                if let Some(pending) = self.directories.get_mut(&path) {
+                    pending.opaque = true;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hides all that the lower layers have in the directory.
+    pub fn opaque(&mut self, name: &Name, member: &Member) -> Result<()> {
+        let directory = self.parent(name.bytes(), member.mtime)?;
+        if let Some(pending) = self.directories.get_mut(&directory.path) {
+            pending.opaque = true;
+        }
+        Ok(())
+    }
+
+    pub fn make_whiteout(&mut self, parent: impl AsFd, last: &[u8], path: Vec<u8>) -> Result<()> {
+        match mknodat(&parent, last, FileType::CharacterDevice, Mode::empty(), 0) {
+            Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP) => {
+                self.make_attribute_whiteout(parent, last, path)
+            }
+            result => result.map_err(|errno| failed("create the whiteout", &path, errno)),
+        }
+    }
+
+    fn make_attribute_whiteout(
+        &mut self,
+        parent: impl AsFd,
+        last: &[u8],
+        path: Vec<u8>,
+    ) -> Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let attribute = self.rules.xattrs.attribute("whiteout");
+        openat(parent, last, flags, Mode::RUSR | Mode::WUSR)
+            .and_then(|file| rustix::fs::fsetxattr(file, attribute, b"y", XattrFlags::empty()))
+            .map_err(|errno| failed("create the whiteout", &path, errno))?;
+        self.attribute_whiteouts.insert(path);
+        Ok(())
+    }
+
+    /// Whether what is at the path of this tree is a whiteout, of either form.
+    pub fn is_whiteout(&self, path: &[u8], stat: &Stat) -> bool {
+        let device =
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
+        device || self.attribute_whiteouts.contains(path)
+    }
+
+    pub fn remove_whiteout(&mut self, path: &[u8]) -> Result<()> {
+        unlinkat(&self.root, path, AtFlags::empty())
+            .map_err(|errno| failed("remove the whiteout", path, errno))?;
+        self.attribute_whiteouts.remove(path);
+        Ok(())
+    }
+
+    /// The root is what the layers below show of theirs, until the layer has an entry for it.
+    pub fn imply_root(&mut self) -> Result<()> {
+        let epoch = rustix::fs::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut attributes = Attributes::implied(epoch);
+        if let Found::Directory(layers) = self.find_below(b"")? {
+            attributes = self
+                .lower
+                .attributes(layers[0], b"")
+                .map_err(|errno| failed("look at", b".", errno))?;
+            attributes
+                .xattrs
+                .retain(|(name, _)| is_let_in(name, MemberKind::Directory, self.rules));
+            attributes.mtime = epoch;
+        }
+        self.set_pending(b"", attributes, false);
+        Ok(())
+    }
+
+    /// overlayfs merges the roots of all layers whatever attributes they have, so an opaque root becomes
+    /// whiteouts of all that the roots below have.
+    pub fn spell_out_opaque_root(&mut self) -> Result<()> {
+        if !self
+            .directories
+            .get(&b""[..])
+            .is_some_and(|root| root.opaque)
+        {
+            return Ok(());
+        }
+        let Found::Directory(layers) = self
+            .lower
+            .find(b"")
+            .map_err(|errno| failed("look at", b".", errno))?
+        else {
+            return Ok(());
+        };
+        self.depends_on_parents = true;
+        for name in self.lower.names(&layers).context("list the layers below")? {
+            if let Some(pending) = self.directories.get_mut(&name) {
+                pending.opaque = true;
+            } else if statat(&self.root, &name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                let root = self.root.try_clone().context("duplicate a descriptor")?;
+                self.make_whiteout(root, &name, name.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Empty files are no whiteouts in an opaque directory, where they are not needed either.
+    pub fn drop_needless_whiteouts(&mut self) -> Result<()> {
+        let needless = |path: &&Vec<u8>| {
+            let directory = split(path).map_or(&b""[..], |(directory, _)| directory);
+            self.directories
+                .get(directory)
+                .is_some_and(|pending| pending.opaque && !directory.is_empty())
+        };
+        let paths: Vec<_> = self
+            .attribute_whiteouts
+            .iter()
+            .filter(needless)
+            .cloned()
+            .collect();
+        paths.iter().try_for_each(|path| self.remove_whiteout(path))
+    }
+}
