@@ -1,7 +1,15 @@
-//! The program: hands the command line to the library and turns its answer into the exit code.
+//! The program: hands the command line to the library and turns its answer into the exit code. Under two other
+//! names it is a container's monitor and a container's process 1.
 
+use onggi::container::{monitor, spec, start};
+use onggi::runtime::process::reaper;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(onggi::cli::main(std::env::args_os()))
+    let arguments = std::env::args_os();
+    ExitCode::from(match std::env::args_os().next() {
+        Some(name) if start::is_monitor(&name) => monitor::main(arguments),
+        Some(name) if name == spec::INIT_PATH => reaper::main(arguments),
+        _ => onggi::cli::main(arguments),
+    })
 }

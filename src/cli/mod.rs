@@ -40,7 +40,10 @@ pub struct Context {
 impl Context {
     /// The store that the options before the command name.
     pub fn engine(&self) -> Result<Engine> {
-        Engine::open(&GlobalOptions { root: self.globals.root.clone(), runroot: self.globals.runroot.clone() })
+        Engine::open(&GlobalOptions {
+            root: self.globals.root.clone(),
+            runroot: self.globals.runroot.clone(),
+        })
     }
 }
 
@@ -77,13 +80,18 @@ pub struct Globals {
 
 fn log_level(text: &str) -> Result<String, String> {
     let known = ["debug", "info", "warn", "error", "fatal"].contains(&text);
-    known.then(|| text.to_owned()).ok_or_else(|| format!("unable to parse logging level: {text}"))
+    known
+        .then(|| text.to_owned())
+        .ok_or_else(|| format!("unable to parse logging level: {text}"))
 }
 
 /// Runs the command line; the answer is the exit code of the process.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let mut context =
-        Context { program: "onggi".to_owned(), globals: Globals::default(), output: Output::standard() };
+    let mut context = Context {
+        program: "onggi".to_owned(),
+        globals: Globals::default(),
+        output: Output::standard(),
+    };
     let words = match words(&mut context, arguments) {
         Ok(words) => words,
         Err(error) => return fail(&mut context, &error, USAGE),
@@ -96,12 +104,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 /// The words after the program's name. The name itself may stand for one: `docker-compose` is `docker compose`.
-fn words(context: &mut Context, mut arguments: impl Iterator<Item = OsString>) -> Result<Vec<String>> {
+fn words(
+    context: &mut Context,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Result<Vec<String>> {
     let path = arguments.next().unwrap_or_default();
     let name = path.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
     let mut words = Vec::new();
-    if let Some(program) = ["docker", "podman"].into_iter().find(|program| name.starts_with(program)) {
+    if let Some(program) = ["docker", "podman"]
+        .into_iter()
+        .find(|program| name.starts_with(program))
+    {
         program.clone_into(&mut context.program);
         context.output.set_program(program);
         if name.ends_with("-compose") {
@@ -109,7 +123,11 @@ fn words(context: &mut Context, mut arguments: impl Iterator<Item = OsString>) -
         }
     }
     for argument in arguments {
-        words.push(argument.into_string().map_err(|raw| bad_input(format!("argument {raw:?} is not valid UTF-8")))?);
+        words.push(
+            argument
+                .into_string()
+                .map_err(|raw| bad_input(format!("argument {raw:?} is not valid UTF-8")))?,
+        );
     }
     Ok(words)
 }
@@ -140,7 +158,9 @@ fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
     }
     refuse_other_engines(&context.globals)?;
     if context.globals.version {
-        context.output.line(system::version::line(&context.program))?;
+        context
+            .output
+            .line(system::version::line(&context.program))?;
         return Ok(Outcome::Done(0));
     }
     let words = std::mem::take(&mut context.globals.words);
@@ -159,7 +179,10 @@ fn refuse_other_engines(globals: &Globals) -> Result<(), Error> {
         _ => return Ok(()),
     };
     let why = "there is no engine to speak to; containers run on this machine, started by this program itself";
-    Err(Error::new(Kind::Unsupported, format!("{refused} is not supported: {why}")))
+    Err(Error::new(
+        Kind::Unsupported,
+        format!("{refused} is not supported: {why}"),
+    ))
 }
 
 /// Finds the command that the words name and runs it.
@@ -186,22 +209,32 @@ fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String
             let usage = || help::usage(&name, command);
             return match flag::mistake(&error, &built, words) {
                 Mistake::Help => show_help(context, command, spelling),
-                Mistake::Unknown { flag, message } => match unsupported::flag(command.spellings[0], &flag) {
-                    Some(error) => fail(context, &error.into(), USAGE),
-                    None => misuse(context, &message, &usage(), spelling),
-                },
+                Mistake::Unknown { flag, message } => {
+                    match unsupported::flag(command.spellings[0], &flag) {
+                        Some(error) => fail(context, &error.into(), USAGE),
+                        None => misuse(context, &message, &usage(), spelling),
+                    }
+                }
                 Mistake::Value(message) => misuse(context, &message, &usage(), spelling),
                 Mistake::Count => {
-                    let message = format!("{}: {}", context.program, flag::wrong_count(command.arity(), &name));
+                    let message = format!(
+                        "{}: {}",
+                        context.program,
+                        flag::wrong_count(command.arity(), &name)
+                    );
                     misuse(context, &message, &usage(), spelling)
                 }
             };
         }
     };
-    let result = unsupported::check(command.spellings[0], &matches).map_err(Into::into).and_then(|warnings| {
-        warnings.iter().for_each(|warning| context.output.warn(warning));
-        (command.execute)(context, &mut matches)
-    });
+    let result = unsupported::check(command.spellings[0], &matches)
+        .map_err(Into::into)
+        .and_then(|warnings| {
+            warnings
+                .iter()
+                .for_each(|warning| context.output.warn(warning));
+            (command.execute)(context, &mut matches)
+        });
     result.unwrap_or_else(|error| fail(context, &error, command.failure))
 }
 
@@ -256,14 +289,23 @@ fn written(context: &mut Context, text: &str) -> u8 {
 /// A command line that was not understood, in Docker's layout.
 fn misuse(context: &mut Context, message: &str, usage: &str, spelling: &str) -> u8 {
     let space = if spelling.is_empty() { "" } else { " " };
-    let more = format!("Run '{}{space}{spelling} --help' for more information", context.program);
-    context.output.usage(&format!("{message}\n\n{usage}\n\n{more}\n"));
+    let more = format!(
+        "Run '{}{space}{spelling} --help' for more information",
+        context.program
+    );
+    context
+        .output
+        .usage(&format!("{message}\n\n{usage}\n\n{more}\n"));
     USAGE
 }
 
 /// Prints a failure; the answer is the exit code.
 fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
-    let general = if error::kind(error) == Some(Kind::Unsupported) { USAGE } else { general };
+    let general = if error::kind(error) == Some(Kind::Unsupported) {
+        USAGE
+    } else {
+        general
+    };
     context.output.error(error);
     error::exit_code(error, general)
 }

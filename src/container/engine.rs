@@ -63,6 +63,20 @@ impl Engine {
         }
     }
 
+    /// Opens a store that is known to be there, as whoever it is made with: in its user namespace, the caller's own
+    /// ids tell nothing.
+    pub fn reopen(paths: Paths) -> Result<Self> {
+        let record = paths.store_record();
+        let text =
+            std::fs::read(&record).with_context(|| format!("read `{}`", record.display()))?;
+        let found: StoreRecord = serde_json::from_slice(&text)
+            .with_context(|| format!("`{}` is damaged", record.display()))?;
+        Ok(Self {
+            paths,
+            mapping: found.mapping,
+        })
+    }
+
     /// For an ordinary user: makes this process, which must have one thread, root of a user namespace with the
     /// store's ids, so that it may give files to any of them. Does nothing for root.
     pub fn enter_user_namespace(&self) -> Result<()> {

@@ -1,5 +1,17 @@
 //! Containers: joins images, the runtime and the host into something with a name and a life.
+//!
+//! ```text
+//! create ─▶ record on disk ─▶ start ─▶ monitor (one per container, lives as long as it) ─▶ init ─▶ program
+//!                                └──────── attached through a channel; may die without harm
+//! ```
 
+pub mod create;
 pub mod engine;
+pub mod list;
+pub mod monitor;
 pub mod name;
 pub mod options;
+pub mod record;
+pub mod remove;
+pub mod spec;
+pub mod start;

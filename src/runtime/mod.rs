@@ -2,4 +2,8 @@
 //! knows nothing of images, networks or Docker's options.
 
 pub mod capabilities;
+pub mod plan;
+pub mod process;
+pub mod rootfs;
 pub mod seccomp;
+pub mod user;

@@ -4,13 +4,13 @@
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Proves that nobody else holds the lock of that path exclusively.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -22,7 +22,7 @@ impl Lock {
                 Err(rustix::io::Errno::INTR) => {}
                 result => {
                     result.with_context(|| format!("lock `{}`", path.display()))?;
-                    return Ok(Self { _file: file });
+                    return Ok(Self { file: file });
                 }
             }
         }
@@ -32,10 +32,25 @@ impl Lock {
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("lock `{}`", path.display())),
         }
+    }
+}
+
+impl Lock {
+    /// A lock that was handed over by the process that took it.
+    pub fn inherited(descriptor: OwnedFd) -> Self {
+        Self {
+            file: descriptor.into(),
+        }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -193,11 +193,9 @@ pub fn execute_descriptor(file: BorrowedFd<'_>, arguments: &Words, environment: 
     last_error()
 }
 
-/// Puts `files` at the numbers 0, 1, 2, … and closes every other descriptor (dup2(2), close_range(2)), so that
-/// nothing of the host leaks into what runs next (CVE-2024-21626).
-///
-/// Owners of other descriptors in this process are left with closed numbers: call it right before execve(2).
-pub fn keep_only(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+/// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
+/// closed, whoever owned it: call it when nothing but execve(2) follows.
+pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     // Moved above the targets first: a source may itself be one of them.
     let mut moved = Vec::with_capacity(files.len());
     for file in files {
@@ -213,29 +211,28 @@ pub fn keep_only(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
             return Err(last_error());
         }
     }
-    close_from(files.len() as u32)
+    Ok(())
 }
 
-/// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)).
+/// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)), so that none leaks into what
+/// runs next (CVE-2024-21626).
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    close_range(first, libc::CLOSE_RANGE_CLOEXEC as i32)
-}
-
-fn close_from(first: u32) -> Result<(), Errno> {
-    close_range(first, 0)
-}
-
-fn close_range(first: u32, flags: i32) -> Result<(), Errno> {
     // SAFETY: plain integers.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) } {
+    match unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } {
         -1 => Err(last_error()),
         _ => Ok(()),
     }
 }
 
-/// Copies of descriptors 0, 1, … that are inherited on purpose: takes ownership of number `number`.
-///
-/// Only for a program that was started with an agreed descriptor at that number.
+/// A descriptor that was handed over by whoever started us: takes ownership of `number`, which must have been
+/// agreed upon.
 pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     // SAFETY: plain integers.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
@@ -244,6 +241,35 @@ pub fn inherited(number: RawFd) -> Result<OwnedFd> {
     }
     // SAFETY: it is open, and the agreement with whoever started us makes it ours.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Sets a resource limit; `u64::MAX` is unlimited (setrlimit(2)).
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` outlives the call; the old limit is not asked for.
+    match unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &raw const limit,
+            std::ptr::null::<u8>(),
+        )
+    } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Leaves the caller's session keyring for an empty one (keyctl(2)). Kernels without keys, sandboxes that forbid
+/// the call and users whose quota of keys is used up go without.
+pub fn join_new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
 }
 
 /// Sets the identity for file access and all else of the one thread there is (setresgid(2), setresuid(2)).

@@ -50,7 +50,9 @@ impl Output {
         Self {
             data: Box::new(data),
             notes: Box::new(notes),
-            closed: false, program: "onggi".to_owned() }
+            closed: false,
+            program: "onggi".to_owned(),
+        }
     }
 
     /// Puts another name before errors: that which the program was called by.

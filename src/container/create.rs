@@ -1,0 +1,291 @@
+//! Making a container: its name is taken, its directory filled, and its record written last, which is what makes
+//! it exist. A guard takes everything back unless that was reached.
+
+use super::engine::Engine;
+use super::name;
+use super::options::{Namespace, Options};
+use super::record::{Directory, Program, Record, VERSION, now};
+use crate::error::{Error, Kind, bad_input};
+use crate::image::config::Execution;
+use crate::image::store::Image;
+use crate::store::atomic::Durability;
+use crate::store::id::random_hex;
+use crate::store::lock::Lock;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const NAME_ATTEMPTS: usize = 20;
+
+/// A container that exists, still locked for its maker.
+#[derive(Debug)]
+pub struct Created {
+    /// Its record.
+    pub record: Record,
+    /// Held until somebody else may change the container.
+    pub lock: Lock,
+}
+
+/// Makes a container from an image that is here.
+pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
+    super::remove::sweep(engine)?;
+    let record = Record {
+        version: VERSION,
+        id: random_hex(64)?,
+        name: String::new(),
+        created: now(),
+        image: image.id.clone(),
+        image_name: options.image.clone(),
+        layers: image.layers.clone(),
+        program: program(options, &image.config.config)?,
+        labels: image
+            .config
+            .config
+            .labels
+            .clone()
+            .into_iter()
+            .chain(options.labels.clone())
+            .collect(),
+        options: options.clone(),
+    };
+    // Whatever the plan would refuse is refused now, while nothing has been made.
+    super::spec::build(&record, engine)?;
+    if let Some(cidfile) = &options.cidfile
+        && cidfile.exists()
+    {
+        return Err(bad_input(format!(
+            "container ID file found, make sure the other container isn't running or delete {}",
+            cidfile.display()
+        ))
+        .into());
+    }
+    let mut undo = Undo::default();
+    let created = make(engine, record, &mut undo)?;
+    undo.paths.clear();
+    Ok(created)
+}
+
+fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
+    let directory = Directory::of(engine, &record.id);
+    undo.directory(directory.path())?;
+    let lock = Lock::exclusive(&directory.lock())?;
+    let durability = if record.options.auto_remove {
+        Durability::Volatile
+    } else {
+        Durability::Durable
+    };
+    for name in ["upper", "work"] {
+        let path = directory.file(name);
+        std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
+    }
+    record.name = take_name(engine, &record, undo)?;
+    if record.options.auto_remove {
+        undo.file(&engine.paths.ephemeral().join(&record.id), b"")?;
+    }
+    if let Some(cidfile) = &record.options.cidfile {
+        undo.file(cidfile, record.id.as_bytes())?;
+    }
+    directory.write_record(&record, durability)?;
+    if durability == Durability::Durable {
+        for parent in [engine.paths.containers(), engine.paths.names()] {
+            crate::store::atomic::sync_directory(&parent)?;
+        }
+    }
+    Ok(Created { record, lock })
+}
+
+/// Takes the name that was asked for, or makes one up that nobody has.
+fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String> {
+    if let Some(wanted) = &record.options.name {
+        name::validate(wanted)?;
+        if try_name(engine, wanted, &record.id, undo)? {
+            return Ok(wanted.clone());
+        }
+        let holder = std::fs::read_to_string(engine.paths.names().join(wanted)).unwrap_or_default();
+        return Err(Error::new(
+            Kind::Conflict,
+            format!("Conflict. The container name \"/{wanted}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."),
+        )
+        .hint(format!("remove it with `onggi rm {wanted}`, or choose another --name"))
+        .into());
+    }
+    for attempt in 0..NAME_ATTEMPTS {
+        let candidate = name::candidate(attempt)?;
+        if try_name(engine, &candidate, &record.id, undo)? {
+            return Ok(candidate);
+        }
+    }
+    Err(Error::new(Kind::Conflict, "no free name was found")
+        .hint("give one with --name")
+        .into())
+}
+
+fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo) -> Result<bool> {
+    let path = engine.paths.names().join(name);
+    for _ in 0..2 {
+        match undo.file(&path, id.as_bytes()) {
+            Ok(()) => return Ok(true),
+            Err(error) if is(&error, ErrorKind::AlreadyExists) => {}
+            Err(error) => return Err(error),
+        }
+        // A maker that was killed leaves a name without a container; the sweep has removed the container by now.
+        let holder = std::fs::read_to_string(&path).unwrap_or_default();
+        if holder.len() != 64 || engine.paths.container(&holder).exists() {
+            return Ok(false);
+        }
+        let _ = std::fs::remove_file(&path);
+    }
+    Ok(false)
+}
+
+fn is(error: &anyhow::Error, kind: ErrorKind) -> bool {
+    error
+        .root_cause()
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == kind)
+}
+
+/// What to remove again if the container does not come to exist.
+#[derive(Default)]
+struct Undo {
+    paths: Vec<PathBuf>,
+}
+
+impl Undo {
+    fn directory(&mut self, path: &Path) -> Result<()> {
+        std::fs::create_dir(path).with_context(|| format!("create `{}`", path.display()))?;
+        self.paths.push(path.to_owned());
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, content: &[u8]) -> Result<()> {
+        let mut file =
+            File::create_new(path).with_context(|| format!("create `{}`", path.display()))?;
+        self.paths.push(path.to_owned());
+        file.write_all(content)
+            .with_context(|| format!("write `{}`", path.display()))
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            let _ = if path.is_dir() {
+                std::fs::remove_dir_all(path)
+            } else {
+                std::fs::remove_file(path)
+            };
+        }
+    }
+}
+
+/// Joins what the image says and what was asked for, as Docker does.
+fn program(options: &Options, image: &Execution) -> Result<Program> {
+    let entrypoint = match &options.entrypoint {
+        None => image.entrypoint.clone().unwrap_or_default(),
+        Some(word) if word.is_empty() => Vec::new(),
+        Some(word) => vec![word.clone()],
+    };
+    // An entrypoint of the caller's own does not go with the image's arguments.
+    let command = match (options.command.is_empty(), &options.entrypoint) {
+        (true, None) => image.cmd.clone().unwrap_or_default(),
+        _ => options.command.clone(),
+    };
+    if entrypoint.is_empty() && command.is_empty() {
+        return Err(bad_input("no command specified")
+            .hint("the image names no program: put one after the image")
+            .into());
+    }
+    let mut environment = vec![format!("PATH={DEFAULT_PATH}")];
+    if options.tty {
+        environment.push("TERM=xterm".into());
+    }
+    for entry in image.env.iter().chain(&options.env) {
+        set(&mut environment, entry);
+    }
+    let working_directory = match options.working_dir.as_deref().unwrap_or(&image.working_dir) {
+        "" => "/".to_owned(),
+        directory if directory.starts_with('/') => directory.to_owned(),
+        directory => {
+            return Err(bad_input(format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            ))
+            .into());
+        }
+    };
+    let pick =
+        |asked: &Option<String>, image: &str| asked.clone().unwrap_or_else(|| image.to_owned());
+    Ok(Program {
+        entrypoint,
+        command,
+        environment,
+        working_directory,
+        user: pick(&options.user, &image.user),
+        stop_signal: pick(&options.stop_signal, &image.stop_signal),
+    })
+}
+
+/// Replaces a variable or appends it; a bare name takes it away.
+fn set(environment: &mut Vec<String>, entry: &str) {
+    let key = entry.split('=').next().unwrap_or(entry);
+    let found = environment
+        .iter()
+        .position(|known| known.split('=').next() == Some(key));
+    match (found, entry.contains('=')) {
+        (Some(index), true) => environment[index] = entry.to_owned(),
+        (Some(index), false) => drop(environment.remove(index)),
+        (None, true) => environment.push(entry.to_owned()),
+        (None, false) => {}
+    }
+}
+
+/// The host name that the container will have.
+pub fn hostname(record: &Record) -> String {
+    match (&record.options.hostname, record.options.uts) {
+        (Some(name), _) => name.clone(),
+        (None, Namespace::Host) => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        (None, _) => record.id[..12].to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entrypoint_and_command_follow_docker() {
+        let image = Execution {
+            entrypoint: Some(vec!["/entry".into()]),
+            cmd: Some(vec!["arg".into()]),
+            env: vec!["A=1".into(), "B=2".into()],
+            ..Execution::default()
+        };
+        let words = |entrypoint: Option<&str>, command: &[&str]| {
+            let options = Options {
+                entrypoint: entrypoint.map(str::to_owned),
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                env: vec!["A=9".into(), "B".into()],
+                ..Options::default()
+            };
+            program(&options, &image).map(|program| {
+                (
+                    program.words().join(" "),
+                    program.environment[1..].join(","),
+                )
+            })
+        };
+        assert_eq!(
+            words(None, &[]).unwrap(),
+            ("/entry arg".into(), "A=9".into())
+        );
+        assert_eq!(words(None, &["x", "y"]).unwrap().0, "/entry x y");
+        assert_eq!(words(Some("/other"), &[]).unwrap().0, "/other");
+        assert_eq!(words(Some(""), &["x"]).unwrap().0, "x");
+        assert!(words(Some(""), &[]).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! The client's side of a monitor: passes on input, signals and the terminal's size, and writes what comes back to
+//! the caller's own streams.
+//!
+//! This is data of the container's on its way through, not output of ours, so it does not pass through
+//! `cli::output`.
+
+use super::channel::{CHUNK, Report, Request, Stream, receive_report};
+use crate::error::{Error, Kind};
+use crate::sys::signal::SignalFd;
+use crate::sys::socket::{Channel, MESSAGE_MAX};
+use crate::sys::terminal::{self, RawMode};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What of the container the caller wants.
+#[derive(Clone, Debug, Default)]
+pub struct Attach {
+    /// Pass on standard input.
+    pub input: bool,
+    /// Show standard output.
+    pub output: bool,
+    /// Show standard error.
+    pub error: bool,
+    /// Pass on signals.
+    pub signals: bool,
+    /// The container has a pseudo-terminal.
+    pub terminal: bool,
+}
+
+/// Waits until the program runs, and until it has ended if `attach` says so: then its exit code.
+pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    // Blocked before the program runs, so that no signal of the caller's is lost on the way.
+    let signals = attach
+        .filter(|attach| attach.signals)
+        .map(|_| SignalFd::block_all())
+        .transpose()?;
+    match receive_report(&channel, &mut buffer)? {
+        Some(Report::Started) => {}
+        Some(Report::Failed(error)) => return Err(error),
+        _ => return Err(gone()),
+    }
+    match attach {
+        None => Ok(None),
+        Some(attach) => Session {
+            channel,
+            attach,
+            signals,
+            input: None,
+        }
+        .run(&mut buffer)
+        .map(Some),
+    }
+}
+
+fn gone() -> anyhow::Error {
+    Error::new(
+        Kind::Conflict,
+        "the container's monitor was killed, and the container with it",
+    )
+    .into()
+}
+
+struct Session<'a> {
+    channel: Channel,
+    attach: &'a Attach,
+    signals: Option<SignalFd>,
+    input: Option<Input>,
+}
+
+/// Standard input while it lasts: the monitor takes one piece at a time.
+#[derive(PartialEq, Eq)]
+enum Input {
+    Ready,
+    Waiting,
+}
+
+impl Session<'_> {
+    fn run(mut self, buffer: &mut [u8]) -> Result<u8> {
+        let stdin = std::io::stdin();
+        let raw = (self.attach.terminal && self.attach.input && rustix::termios::isatty(&stdin))
+            .then(|| RawMode::enter(stdin.as_fd()))
+            .transpose()?;
+        self.input = self.attach.input.then_some(Input::Ready);
+        self.resize()?;
+        let code = self.relay(stdin.as_fd(), buffer);
+        drop(raw);
+        code
+    }
+
+    fn relay(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<u8> {
+        loop {
+            let mut fds = vec![PollFd::new(&self.channel, PollFlags::IN)];
+            let signals = self.signals.as_ref().map(|signals| {
+                fds.push(PollFd::new(signals, PollFlags::IN));
+                fds.len() - 1
+            });
+            let input = (self.input == Some(Input::Ready)).then(|| {
+                fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
+                fds.len() - 1
+            });
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                result => result.context("poll")?,
+            };
+            let is_ready =
+                |index: Option<usize>| index.is_some_and(|index| !fds[index].revents().is_empty());
+            let (reported, signalled, has_input) =
+                (is_ready(Some(0)), is_ready(signals), is_ready(input));
+            if signalled {
+                self.pass_signals()?;
+            }
+            if has_input {
+                self.pass_input(stdin, buffer)?;
+            }
+            if reported && let Some(code) = self.take_report(buffer)? {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn take_report(&mut self, buffer: &mut [u8]) -> Result<Option<u8>> {
+        match receive_report(&self.channel, buffer)? {
+            Some(Report::Ended(code)) => return Ok(Some(code)),
+            Some(Report::Output(stream, bytes)) => {
+                let (wanted, result) = match stream {
+                    Stream::Output => (
+                        self.attach.output,
+                        write_all(rustix::stdio::stdout(), bytes),
+                    ),
+                    Stream::Error => (self.attach.error, write_all(rustix::stdio::stderr(), bytes)),
+                };
+                if wanted && result.is_err() {
+                    // As with a pipe between two local programs: the writer is told, and it is no error of ours.
+                    let _ = Request::OutputClosed(stream).send(&self.channel);
+                }
+            }
+            Some(Report::InputTaken) if self.input.is_some() => self.input = Some(Input::Ready),
+            Some(Report::Failed(error)) => return Err(error),
+            Some(Report::Started | Report::InputTaken) => {}
+            None => return Err(gone()),
+        }
+        Ok(None)
+    }
+
+    fn pass_input(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<()> {
+        let request = match rustix::io::read(stdin, &mut buffer[..CHUNK]) {
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+            // A terminal that is gone, or a descriptor that was never open, is the end of input.
+            Ok(0) | Err(_) => {
+                self.input = None;
+                Request::InputEnd
+            }
+            Ok(length) => {
+                self.input = Some(Input::Waiting);
+                Request::Input(&buffer[..length])
+            }
+        };
+        // A monitor that is gone is noticed when its report is awaited.
+        let _ = request.send(&self.channel);
+        Ok(())
+    }
+
+    fn pass_signals(&mut self) -> Result<()> {
+        while let Some(number) = self.signals.as_ref().and_then(SignalFd::next) {
+            match number {
+                libc::SIGWINCH => self.resize()?,
+                // Ours, not the container's: about our own children, our own terminal, our own pipes.
+                libc::SIGCHLD
+                | libc::SIGPIPE
+                | libc::SIGURG
+                | libc::SIGTTIN
+                | libc::SIGTTOU
+                | libc::SIGTSTP => {}
+                number => {
+                    let _ = Request::Signal(number).send(&self.channel);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resize(&self) -> Result<()> {
+        if self.attach.terminal
+            && let Some((rows, columns)) = terminal::size(rustix::stdio::stdin())
+        {
+            let _ = Request::Resize(rows, columns).send(&self.channel);
+        }
+        Ok(())
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // The caller's stream does not block; we do.
+                let _ = poll(&mut [PollFd::from_borrowed_fd(to, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

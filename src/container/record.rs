@@ -1,0 +1,217 @@
+//! What is on disk of a container: `container.json`, written when it is made, and `state.json`, written when its
+//! life turns. Both are replaced whole.
+//!
+//! ```text
+//! created ──start──▶ running ──program ends──▶ exited ──start──▶ running
+//!                       └──monitor killed, power cut──▶ exited (derived: nobody lives, no exit status)
+//! ```
+
+use super::engine::Engine;
+use super::options::Options;
+use crate::image::digest::Digest;
+use crate::store::atomic::{self, Durability};
+use crate::sys::process::Identity;
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The format version of both records.
+pub const VERSION: u32 = 1;
+
+/// `container.json`: what the container is, fixed at its creation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub version: u32,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique among containers.
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// The image it was made from.
+    pub image: Digest,
+    /// The image as the caller named it.
+    pub image_name: String,
+    /// Layer directories, lowest first.
+    pub layers: Vec<String>,
+    /// What was asked for.
+    pub options: Options,
+    /// What the program is, after the image had its say.
+    pub program: Program,
+    /// Labels of the image and of the options.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The program of a container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Program {
+    /// Words of the entrypoint.
+    pub entrypoint: Vec<String>,
+    /// Words of the command.
+    pub command: Vec<String>,
+    /// `KEY=VALUE`.
+    pub environment: Vec<String>,
+    /// Absolute.
+    pub working_directory: String,
+    /// `user[:group]`, empty for root.
+    pub user: String,
+    /// Name or number.
+    pub stop_signal: String,
+}
+
+impl Program {
+    /// Entrypoint and command together.
+    pub fn words(&self) -> Vec<String> {
+        self.entrypoint
+            .iter()
+            .chain(&self.command)
+            .cloned()
+            .collect()
+    }
+}
+
+/// `state.json`: what has become of it. Missing as long as it was never started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The monitor.
+    pub monitor: Identity,
+    /// The program, by its number on the host.
+    pub program: Option<Identity>,
+    /// RFC 3339; empty if it never ran.
+    pub started: String,
+    /// RFC 3339; empty while it runs.
+    pub finished: String,
+    /// 128 + n for signal n; meaningful once `finished` is set.
+    pub exit_code: u8,
+    /// Why it could not be started.
+    pub error: String,
+}
+
+/// Where a container stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Made, never started.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its program has ended.
+    Exited,
+}
+
+impl Status {
+    /// Docker's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+impl State {
+    /// Derived from who lives, not from what was written last: a killed monitor or a power cut writes nothing.
+    pub fn status(&self) -> Status {
+        match (
+            &self.program,
+            self.finished.is_empty() && self.error.is_empty(),
+        ) {
+            (Some(_), true) if self.monitor.is_alive() => Status::Running,
+            (None, true) => Status::Created,
+            (None, false) if self.started.is_empty() => Status::Created,
+            _ => Status::Exited,
+        }
+    }
+
+    /// The exit code; 137 when everything was killed before it could be written down.
+    pub fn code(&self) -> u8 {
+        if self.finished.is_empty() && self.error.is_empty() {
+            137
+        } else {
+            self.exit_code
+        }
+    }
+}
+
+/// The files of one container.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// That of a container of this store.
+    pub fn of(engine: &Engine, id: &str) -> Self {
+        Self {
+            path: engine.paths.container(id),
+        }
+    }
+
+    /// Itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Held by whoever changes the container, and by its monitor as long as that lives.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// One of the files that are mounted into the container, or a directory of the overlay.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The record; `None` when the container is half made or just going.
+    pub fn record(&self) -> Result<Option<Record>> {
+        read(&self.path.join("container.json"))
+    }
+
+    /// The state; `None` when it was never started.
+    pub fn state(&self) -> Result<Option<State>> {
+        read(&self.path.join("state.json"))
+    }
+
+    /// Writes the record, which makes the container exist.
+    pub fn write_record(&self, record: &Record, durability: Durability) -> Result<()> {
+        atomic::write(
+            &self.path.join("container.json"),
+            &serde_json::to_vec(record)?,
+            durability,
+        )
+    }
+
+    /// Writes the state.
+    pub fn write_state(&self, state: &State, durability: Durability) -> Result<()> {
+        atomic::write(
+            &self.path.join("state.json"),
+            &serde_json::to_vec(state)?,
+            durability,
+        )
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        bytes => {
+            let bytes = bytes.with_context(|| format!("read `{}`", path.display()))?;
+            Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+                format!("`{}` is damaged", path.display())
+            })?))
+        }
+    }
+}
+
+/// Now, as Docker writes times.
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}

@@ -1,0 +1,136 @@
+//! Taking containers away: on request, when a `--rm` container ends, and what killed processes have left.
+
+use super::engine::Engine;
+use super::record::{Directory, Status};
+use crate::error::{Error, Kind};
+use crate::store::lock::Lock;
+use crate::sys::process;
+use anyhow::{Context, Result};
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// Removes a container; a running one only by `force`, which kills it.
+pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
+    let directory = Directory::of(engine, id);
+    let lock = match Lock::try_exclusive(&directory.lock())? {
+        Some(lock) => lock,
+        None => {
+            let state = directory.state()?;
+            let running = state.filter(|state| state.status() == Status::Running);
+            if let Some(state) = running {
+                if !force {
+                    let message = format!(
+                        "cannot remove container \"{id}\": container is running: stop the container before removing or force remove"
+                    );
+                    return Err(Error::new(Kind::Conflict, message)
+                        .hint("onggi rm -f kills and removes it")
+                        .into());
+                }
+                if let Some(pidfd) = state.program.as_ref().and_then(|program| program.open()) {
+                    // It may end by itself just now, which is as good.
+                    let _ = process::send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
+                }
+            }
+            // Its monitor, or another command, is about to let go.
+            Lock::exclusive(&directory.lock())?
+        }
+    };
+    remove_locked(engine, id, lock)
+}
+
+/// Removes a container whose lock is held.
+pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
+    let directory = Directory::of(engine, id);
+    let name = directory.record()?.map(|record| record.name);
+    // The record first: without it the container no longer exists, and a kill from here on leaves only what the
+    // next sweep takes.
+    absent(
+        std::fs::remove_file(directory.file("container.json")),
+        &directory.file("container.json"),
+    )?;
+    if let Some(name) = name {
+        release_name(engine, &name, id)?;
+    }
+    remove_tree(engine, directory.path())?;
+    let marker = engine.paths.ephemeral().join(id);
+    absent(std::fs::remove_file(&marker), &marker)?;
+    drop(lock);
+    Ok(())
+}
+
+/// Takes away what killed processes have left: containers that were to go when they end, and half-made ones.
+pub fn sweep(engine: &Engine) -> Result<()> {
+    let ephemeral = engine.paths.ephemeral();
+    for entry in
+        std::fs::read_dir(&ephemeral).with_context(|| format!("read `{}`", ephemeral.display()))?
+    {
+        let Ok(id) = entry.context("read a directory")?.file_name().into_string() else {
+            continue;
+        };
+        let directory = Directory::of(engine, &id);
+        if !directory.path().exists() {
+            let marker = ephemeral.join(&id);
+            absent(std::fs::remove_file(&marker), &marker)?;
+        } else if let Ok(Some(lock)) = Lock::try_exclusive(&directory.lock()) {
+            // One that was made and never started waits for its start.
+            if directory.state()?.is_some() || directory.record()?.is_none() {
+                remove_locked(engine, &id, lock)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Containers that were never finished: their directory has no record and nobody holds their lock. Slow with many
+/// containers, so only for commands that look at all of them anyway.
+pub fn sweep_half_made(engine: &Engine) -> Result<()> {
+    sweep(engine)?;
+    for id in super::list::ids(engine)? {
+        let directory = Directory::of(engine, &id);
+        if !directory.file("container.json").exists()
+            && let Ok(Some(lock)) = Lock::try_exclusive(&directory.lock())
+            && directory.record()?.is_none()
+        {
+            remove_locked(engine, &id, lock)?;
+        }
+    }
+    Ok(())
+}
+
+fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
+    let path = engine.paths.names().join(name);
+    if std::fs::read_to_string(&path).is_ok_and(|holder| holder == id) {
+        absent(std::fs::remove_file(&path), &path)?;
+    }
+    Ok(())
+}
+
+/// Removes a directory with all it holds. Files may belong to ids that only the store's user namespace has, and
+/// an overlay leaves a directory that not even its owner may enter: then a child that is root there does it.
+fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
+    let Err(error) = std::fs::remove_dir_all(path) else {
+        return Ok(());
+    };
+    if !engine.mapping.needs_user_namespace() {
+        return absent(Err(error), path);
+    }
+    let child = process::clone3(0, || {
+        let removed = engine
+            .mapping
+            .enter()
+            .and_then(|()| absent(std::fs::remove_dir_all(path), path));
+        u8::from(removed.is_err())
+    })
+    .context("fork")?;
+    match child.wait().context("wait for the removal")?.code() {
+        0 => Ok(()),
+        _ => absent(Err(error), path),
+    }
+}
+
+fn absent(result: std::io::Result<()>, path: &Path) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result.with_context(|| format!("remove `{}`", path.display())),
+    }
+}

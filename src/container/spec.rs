@@ -1,0 +1,390 @@
+//! From a record to an OCI configuration (runtime-spec, config.md): Docker's defaults and what the options change.
+//! Makes nothing and touches nothing.
+
+use super::create::hostname;
+use super::engine::Engine;
+use super::options::{Namespace, Options, Seccomp, Ulimit};
+use super::record::{Directory, Record};
+use crate::error::bad_input;
+use crate::id_mapping::Tier;
+use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
+use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
+use anyhow::Result;
+use oci_spec::runtime::{
+    Linux, LinuxDevice, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit,
+    PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
+};
+use std::path::{Path, PathBuf};
+
+const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+/// Where `--init` puts itself: in the fresh `/dev`, so that it leaves no trace in the image.
+pub const INIT_PATH: &str = "/dev/init";
+
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+const MASKED_TOO: &str = "/sys/devices/virtual/powercap";
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// The configuration of a container.
+pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
+    let options = &record.options;
+    let mut linux = Linux::default();
+    linux.set_namespaces(Some(namespaces(options)));
+    linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
+    linux.set_devices(Some(if options.privileged {
+        host_devices()
+    } else {
+        Vec::new()
+    }));
+    let open = options.privileged || options.security.system_paths_unconfined;
+    let paths = |all: &[&str]| {
+        Some(
+            all.iter()
+                .map(|path| (*path).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let masked: Vec<&str> = MASKED.into_iter().chain([MASKED_TOO]).collect();
+    linux.set_masked_paths(if open { None } else { paths(&masked) });
+    linux.set_readonly_paths(if open { None } else { paths(&READ_ONLY) });
+    let mut root = Root::default();
+    root.set_readonly(Some(options.read_only));
+    let mut spec = Spec::default();
+    spec.set_root(Some(root));
+    let own_names = options.uts == Namespace::Private;
+    if !own_names && (options.hostname.is_some() || options.domainname.is_some()) {
+        return Err(bad_input("conflicting options: hostname and the UTS mode").into());
+    }
+    spec.set_hostname(own_names.then(|| hostname(record)));
+    spec.set_domainname(options.domainname.clone());
+    spec.set_mounts(Some(mounts(record, engine)?));
+    spec.set_process(Some(process(record, engine)?));
+    spec.set_annotations(Some(options.annotations.clone().into_iter().collect()));
+    spec.set_linux(Some(linux));
+    Ok(spec)
+}
+
+/// The capabilities that the options leave.
+pub fn capabilities(options: &Options, engine: &Engine) -> Result<CapabilitySet> {
+    let available = match engine.mapping.tier {
+        Tier::Root => CapabilitySet::bounding(),
+        // Root of a user namespace of its own has all there are, whatever its maker has.
+        _ => CapabilitySet::known(),
+    };
+    capabilities::tweak(
+        CapabilitySet::DOCKER_DEFAULT,
+        &options.cap_add,
+        &options.cap_drop,
+        options.privileged,
+        available,
+    )
+}
+
+fn namespaces(options: &Options) -> Vec<LinuxNamespace> {
+    use LinuxNamespaceType as T;
+    let own = |typ| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(typ);
+        namespace
+    };
+    let optional = [
+        (T::Uts, options.uts),
+        (T::Ipc, options.ipc),
+        (T::Pid, options.pid),
+        (T::Network, options.network),
+        (T::Cgroup, options.cgroupns),
+    ];
+    let chosen = optional
+        .into_iter()
+        .filter(|(_, namespace)| *namespace != Namespace::Host);
+    [T::Mount]
+        .into_iter()
+        .chain(chosen.map(|(typ, _)| typ))
+        .map(own)
+        .collect()
+}
+
+fn process(record: &Record, engine: &Engine) -> Result<Process> {
+    let (options, program) = (&record.options, &record.program);
+    let mut user = User::default();
+    user.set_username(Some(program.user.clone()));
+    let mut words = program.words();
+    if options.init {
+        words.splice(0..0, [INIT_PATH.to_owned(), "--".to_owned()]);
+    }
+    let mut environment = program.environment.clone();
+    if !environment
+        .iter()
+        .any(|entry| entry.starts_with("HOSTNAME="))
+    {
+        environment.insert(1, format!("HOSTNAME={}", hostname(record)));
+    }
+    let mut process = Process::default();
+    process.set_terminal(Some(options.tty));
+    process.set_user(user);
+    process.set_args(Some(words));
+    process.set_env(Some(environment));
+    process.set_cwd(PathBuf::from(&program.working_directory));
+    // The user is known only inside; init takes from it what a user other than root does not have.
+    process.set_capabilities(Some(
+        ProcessCapabilities::docker(capabilities(options, engine)?, 0).to_oci(),
+    ));
+    process.set_rlimits(Some(
+        options.ulimits.iter().map(rlimit).collect::<Result<_>>()?,
+    ));
+    process.set_no_new_privileges(Some(options.security.no_new_privileges));
+    process.set_apparmor_profile(
+        options
+            .security
+            .apparmor
+            .clone()
+            .filter(|profile| profile != "unconfined"),
+    );
+    Ok(process)
+}
+
+fn rlimit(ulimit: &Ulimit) -> Result<PosixRlimit> {
+    use PosixRlimitType as T;
+    let typ = match ulimit.name.as_str() {
+        "as" => T::RlimitAs,
+        "core" => T::RlimitCore,
+        "cpu" => T::RlimitCpu,
+        "data" => T::RlimitData,
+        "fsize" => T::RlimitFsize,
+        "locks" => T::RlimitLocks,
+        "memlock" => T::RlimitMemlock,
+        "msgqueue" => T::RlimitMsgqueue,
+        "nice" => T::RlimitNice,
+        "nofile" => T::RlimitNofile,
+        "nproc" => T::RlimitNproc,
+        "rss" => T::RlimitRss,
+        "rtprio" => T::RlimitRtprio,
+        "rttime" => T::RlimitRttime,
+        "sigpending" => T::RlimitSigpending,
+        "stack" => T::RlimitStack,
+        other => return Err(bad_input(format!("invalid ulimit type: {other}")).into()),
+    };
+    // -1 is all bits set, which is how the kernel writes "unlimited".
+    Ok(PosixRlimitBuilder::default()
+        .typ(typ)
+        .soft(ulimit.soft as u64)
+        .hard(ulimit.hard as u64)
+        .build()?)
+}
+
+fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
+    let options = &record.options;
+    let access = if options.privileged { "rw" } else { "ro" };
+    let mut all = vec![
+        filesystem("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        filesystem(
+            "/dev",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        filesystem("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
+    ];
+    let mut terminals = vec![
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
+    if engine.mapping.contains_gid(5) {
+        // The group `tty`, by Debian's and Docker's number.
+        terminals.push("gid=5");
+    }
+    all.push(filesystem("/dev/pts", "devpts", &terminals));
+    all.push(filesystem(
+        "/sys/fs/cgroup",
+        "cgroup2",
+        &["nosuid", "noexec", "nodev", access],
+    ));
+    all.push(filesystem(
+        "/dev/mqueue",
+        "mqueue",
+        &["nosuid", "noexec", "nodev"],
+    ));
+    if !options.tmpfs.contains_key("/dev/shm") {
+        match options.ipc {
+            Namespace::Private => {
+                let size = format!("size={}", options.shm_size.unwrap_or(DEFAULT_SHM_SIZE));
+                all.push(filesystem(
+                    "/dev/shm",
+                    "tmpfs",
+                    &["nosuid", "noexec", "nodev", "mode=1777", &size],
+                ));
+            }
+            Namespace::Host => all.push(bind(Path::new("/dev/shm"), "/dev/shm", &["rbind"])),
+            Namespace::None => {}
+        }
+    }
+    for (target, given) in &options.tmpfs {
+        all.push(tmpfs(target, given)?);
+    }
+    let directory = Directory::of(engine, &record.id);
+    for (name, target) in [
+        ("resolv.conf", "/etc/resolv.conf"),
+        ("hostname", "/etc/hostname"),
+        ("hosts", "/etc/hosts"),
+    ] {
+        all.push(bind(
+            &directory.file(name),
+            target,
+            if options.read_only {
+                &["bind", "ro"]
+            } else {
+                &["bind"]
+            },
+        ));
+    }
+    if options.init {
+        let program = super::start::own_path()?;
+        all.push(bind(&program, INIT_PATH, &["bind", "ro", "nosuid"]));
+    }
+    Ok(all)
+}
+
+/// `--tmpfs`, which Docker mounts hardened unless the options say otherwise.
+fn tmpfs(target: &str, given: &str) -> Result<Mount> {
+    if !target.starts_with('/') || target == "/" {
+        return Err(bad_input(format!(
+            "invalid tmpfs mount path '{target}': it must be absolute and not `/`"
+        ))
+        .into());
+    }
+    let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
+    for option in given.split(',').filter(|option| !option.is_empty()) {
+        let key = option.split('=').next().unwrap_or(option);
+        match key {
+            "exec" | "suid" | "dev" => {
+                options.retain(|known| known.strip_prefix("no") != Some(key))
+            }
+            "rw" => {}
+            "ro" | "noexec" | "nosuid" | "nodev" | "noatime" | "nodiratime" | "strictatime"
+            | "relatime" => options.push(key.to_owned()),
+            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge" | "mpol" => {
+                options.push(option.to_owned())
+            }
+            _ => return Err(bad_input(format!("invalid tmpfs option [\"{option}\"]")).into()),
+        }
+    }
+    options.dedup();
+    Ok(filesystem(
+        target,
+        "tmpfs",
+        &options.iter().map(String::as_str).collect::<Vec<_>>(),
+    ))
+}
+
+fn filesystem(target: &str, kind: &str, options: &[&str]) -> Mount {
+    let mut mount = Mount::default();
+    mount.set_destination(target.into());
+    mount.set_typ(Some(kind.into()));
+    mount.set_source(Some(kind.into()));
+    mount.set_options(Some(
+        options.iter().map(|option| (*option).to_owned()).collect(),
+    ));
+    mount
+}
+
+fn bind(source: &Path, target: &str, options: &[&str]) -> Mount {
+    let mut mount = filesystem(target, "bind", options);
+    mount.set_source(Some(source.to_owned()));
+    mount
+}
+
+/// Every device node of the host, for `--privileged`.
+fn host_devices() -> Vec<LinuxDevice> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from("/dev")];
+    while let Some(directory) = directories.pop() {
+        // What cannot be read is not the caller's to give away.
+        for entry in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let own = [
+                "pts", "shm", "mqueue", "fd", "console", "null", "zero", "full", "random",
+                "urandom", "tty", "ptmx",
+            ];
+            if directory == Path::new("/dev") && own.iter().any(|name| path.ends_with(name)) {
+                continue;
+            }
+            if metadata.is_dir() {
+                directories.push(path);
+            } else if let Some(device) = device(&path, &metadata) {
+                found.push(device);
+            }
+        }
+    }
+    found
+}
+
+fn device(path: &Path, metadata: &std::fs::Metadata) -> Option<LinuxDevice> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let typ = match metadata.file_type() {
+        kind if kind.is_char_device() => LinuxDeviceType::C,
+        kind if kind.is_block_device() => LinuxDeviceType::B,
+        _ => return None,
+    };
+    let mut device = LinuxDevice::default();
+    device.set_path(path.to_owned());
+    device.set_typ(typ);
+    device.set_major(i64::from(rustix::fs::major(metadata.rdev())));
+    device.set_minor(i64::from(rustix::fs::minor(metadata.rdev())));
+    device.set_file_mode(Some(metadata.mode() & 0o7777));
+    device.set_uid(Some(metadata.uid()));
+    device.set_gid(Some(metadata.gid()));
+    Some(device)
+}
+
+/// The policy for system calls, compiled; `None` for no filter at all.
+pub fn seccomp(options: &Options, engine: &Engine) -> Result<Option<Filter>> {
+    // With a single id, calls that would need another one pretend to have worked.
+    let identity = match engine.mapping.tier {
+        Tier::Single => Identity::Single,
+        _ => Identity::Mapped,
+    };
+    let circumstances = || {
+        Ok::<_, anyhow::Error>(Circumstances {
+            capabilities: capabilities(options, engine)?,
+            kernel: KernelVersion::running(),
+        })
+    };
+    let unconfined = match identity {
+        Identity::Single => Some(seccomp::no_op_filter()?),
+        Identity::Mapped => None,
+    };
+    Ok(match (&options.security.seccomp, options.privileged) {
+        (Seccomp::Unconfined, _) | (Seccomp::Default, true) => unconfined,
+        (Seccomp::Default, false) => Some(seccomp::default_filter(circumstances()?, identity)),
+        (Seccomp::Policy(text), _) => Some(seccomp::compile(
+            &seccomp::parse_policy(text, circumstances()?)?,
+            identity,
+        )?),
+    })
+}

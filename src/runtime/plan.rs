@@ -1,0 +1,450 @@
+//! The plan: everything about a container that can be decided before its first process exists, as data.
+//!
+//! [`Plan::new`] is pure: it reads a bundle's configuration (OCI runtime-spec, config.md and config-linux.md) and
+//! refuses what it cannot do. Init ([`super::process::init`]) carries the plan out step by step.
+
+use super::capabilities::{CapabilitySet, ProcessCapabilities};
+use super::seccomp::{Filter, Identity};
+use crate::error::{Error, Kind, bad_input};
+use crate::id_mapping::Tier;
+use crate::sys::mount::Attributes;
+use crate::sys::process::flags;
+use anyhow::{Context, Result};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, PosixRlimit, Process, Spec};
+use std::path::{Path, PathBuf};
+
+/// What the container's root file system is made of.
+#[derive(Debug)]
+pub enum Root {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// Layers with a writable one on top.
+    Overlay {
+        /// Lower layers, uppermost first.
+        lower: Vec<PathBuf>,
+        /// Where changes go.
+        upper: PathBuf,
+        /// Scratch space of the overlay.
+        work: PathBuf,
+        /// Thrown away when the container ends, so never worth a sync.
+        volatile: bool,
+    },
+}
+
+/// A container's configuration and its root file system (runtime-spec, bundle.md).
+#[derive(Debug)]
+pub struct Bundle {
+    /// config.json.
+    pub spec: Spec,
+    /// The root file system.
+    pub root: Root,
+    /// Further groups of the user by name or number, beside those of config.json, which knows only numbers.
+    pub groups: Vec<String>,
+    /// What the calling process may do: it is real root, or root of a user namespace.
+    pub tier: Tier,
+    /// Already compiled, so that the default policy need not pass through its JSON form; wins over the one in `spec`.
+    pub seccomp: Option<Filter>,
+}
+
+/// One mount, ready to be made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MountStep {
+    /// Where, below the container's root.
+    pub target: PathBuf,
+    /// What.
+    pub source: Source,
+    /// `ro`, `nosuid`, ….
+    pub attributes: Attributes,
+}
+
+/// What is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A new file system.
+    Filesystem {
+        /// Its type.
+        kind: String,
+        /// Its own options.
+        options: Vec<(String, Option<String>)>,
+    },
+    /// A file or directory of the host.
+    Bind {
+        /// Path on the host.
+        path: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+}
+
+/// A device node below `/dev` that the container gets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Path inside, absolute.
+    pub path: PathBuf,
+    /// `S_IFCHR` or `S_IFBLK` with the permission bits.
+    pub mode: u32,
+    /// Device numbers.
+    pub major: u32,
+    /// Device numbers.
+    pub minor: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
+}
+
+/// The program and what it runs as.
+#[derive(Debug)]
+pub struct ProcessPlan {
+    /// The program and its arguments.
+    pub arguments: Vec<String>,
+    /// `KEY=VALUE`.
+    pub environment: Vec<String>,
+    /// Where it starts; made if missing.
+    pub working_directory: PathBuf,
+    /// `user[:group]`, resolved inside the container; else the numbers.
+    pub user: Result<String, (u32, u32)>,
+    /// Further groups, by name or number.
+    pub additional_groups: Vec<String>,
+    /// Capabilities.
+    pub capabilities: ProcessCapabilities,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privileges: bool,
+    /// System-call filter.
+    pub seccomp: Option<Filter>,
+    /// Which ids there are: with a single one, becoming another user is a no-op.
+    pub tier: Tier,
+    /// On a pseudo-terminal, with its size in rows and columns.
+    pub terminal: Option<(u16, u16)>,
+    /// (resource, soft, hard).
+    pub limits: Vec<(u32, u64, u64)>,
+    /// proc_pid_oom_score_adj(5).
+    pub oom_score_adjustment: Option<i32>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// AppArmor profile.
+    pub apparmor: Option<String>,
+}
+
+/// Everything that init does.
+#[derive(Debug)]
+pub struct Plan {
+    /// Flags of [`crate::sys::process::flags`].
+    pub namespaces: u64,
+    /// Whether this process is root of a user namespace only.
+    pub user_namespace: bool,
+    /// Root file system.
+    pub root: Root,
+    /// Mount it read-only at the end.
+    pub read_only_root: bool,
+    /// In order.
+    pub mounts: Vec<MountStep>,
+    /// Device nodes.
+    pub devices: Vec<Device>,
+    /// Paths that read as empty.
+    pub masked: Vec<PathBuf>,
+    /// Paths that cannot be written.
+    pub read_only: Vec<PathBuf>,
+    /// Host name of a new UTS namespace.
+    pub hostname: Option<String>,
+    /// NIS domain name of a new UTS namespace.
+    pub domainname: Option<String>,
+    /// Files below `/proc/sys` and what is written to them.
+    pub sysctls: Vec<(PathBuf, String)>,
+    /// The program.
+    pub process: ProcessPlan,
+}
+
+impl Plan {
+    /// Decides everything, or says what cannot be done.
+    pub fn new(bundle: Bundle) -> Result<Self> {
+        let Bundle {
+            spec,
+            root,
+            groups,
+            tier,
+            seccomp,
+        } = bundle;
+        let linux = spec
+            .linux()
+            .as_ref()
+            .ok_or_else(|| bad_input("the configuration has no `linux` section"))?;
+        let namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let seccomp = match (seccomp, linux.seccomp()) {
+            (Some(filter), _) => Some(filter),
+            (None, Some(policy)) => Some(super::seccomp::compile(policy, Identity::Mapped)?),
+            (None, None) => None,
+        };
+        let mounts = spec
+            .mounts()
+            .iter()
+            .flatten()
+            .map(mount_step)
+            .collect::<Result<_>>()?;
+        let sysctls = linux
+            .sysctl()
+            .iter()
+            .flatten()
+            .map(|(key, value)| Ok((sysctl(key, namespaces)?, value.clone())));
+        let named = |value: &Option<String>, what| match (value, namespaces & flags::NEW_UTS) {
+            (Some(_), 0) => Err(bad_input(format!(
+                "a {what} needs a UTS namespace of its own"
+            ))),
+            _ => Ok(value.clone()),
+        };
+        let paths =
+            |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
+        Ok(Self {
+            namespaces,
+            root,
+            read_only_root: spec
+                .root()
+                .as_ref()
+                .and_then(|root| root.readonly())
+                .unwrap_or(false),
+            mounts,
+            devices: linux
+                .devices()
+                .iter()
+                .flatten()
+                .map(device)
+                .collect::<Result<_>>()?,
+            masked: paths(linux.masked_paths()),
+            read_only: paths(linux.readonly_paths()),
+            hostname: named(spec.hostname(), "host name")?,
+            domainname: named(spec.domainname(), "domain name")?,
+            sysctls: sysctls.collect::<Result<_>>()?,
+            process: process_plan(process, groups, seccomp, tier)?,
+            user_namespace: tier != Tier::Root,
+        })
+    }
+}
+
+fn namespaces(wanted: &[oci_spec::runtime::LinuxNamespace]) -> Result<u64> {
+    let mut all = 0;
+    for namespace in wanted {
+        if let Some(path) = namespace.path() {
+            return Err(unsupported(format!(
+                "joining the namespace `{}`",
+                path.display()
+            )));
+        }
+        all |= match namespace.typ() {
+            LinuxNamespaceType::Mount => flags::NEW_MOUNT,
+            LinuxNamespaceType::Cgroup => flags::NEW_CGROUP,
+            LinuxNamespaceType::Uts => flags::NEW_UTS,
+            LinuxNamespaceType::Ipc => flags::NEW_IPC,
+            LinuxNamespaceType::User => flags::NEW_USER,
+            LinuxNamespaceType::Pid => flags::NEW_PID,
+            LinuxNamespaceType::Network => flags::NEW_NET,
+            LinuxNamespaceType::Time => return Err(unsupported("a time namespace".into())),
+        };
+    }
+    if all & flags::NEW_MOUNT == 0 {
+        return Err(bad_input("a container needs a mount namespace of its own").into());
+    }
+    Ok(all)
+}
+
+fn unsupported(what: String) -> anyhow::Error {
+    Error::new(Kind::Unsupported, format!("{what} is not supported yet")).into()
+}
+
+fn mount_step(mount: &Mount) -> Result<MountStep> {
+    let mut attributes = Attributes::empty();
+    let mut options = Vec::new();
+    let mut bind = None;
+    for option in mount.options().iter().flatten() {
+        match option.as_str() {
+            "bind" => bind = Some(false),
+            "rbind" => bind = Some(true),
+            "rw" | "defaults" | "suid" | "dev" | "exec" | "private" | "rprivate" | "relatime" => {}
+            "ro" => attributes |= Attributes::MOUNT_ATTR_RDONLY,
+            "nosuid" => attributes |= Attributes::MOUNT_ATTR_NOSUID,
+            "nodev" => attributes |= Attributes::MOUNT_ATTR_NODEV,
+            "noexec" => attributes |= Attributes::MOUNT_ATTR_NOEXEC,
+            "noatime" => attributes |= Attributes::MOUNT_ATTR_NOATIME,
+            "nodiratime" => attributes |= Attributes::MOUNT_ATTR_NODIRATIME,
+            "strictatime" => attributes |= Attributes::MOUNT_ATTR_STRICTATIME,
+            other => options.push(match other.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (other.to_owned(), None),
+            }),
+        }
+    }
+    let target = mount.destination().clone();
+    let kind = mount.typ().as_deref().unwrap_or("none");
+    let source = match (bind.or((kind == "bind").then_some(false)), mount.source()) {
+        (Some(recursive), Some(path)) => match options.first() {
+            None => Source::Bind {
+                path: path.clone(),
+                recursive,
+            },
+            Some((option, _)) => {
+                return Err(bad_input(format!(
+                    "the bind mount at `{}` has an unknown option `{option}`",
+                    target.display()
+                ))
+                .into());
+            }
+        },
+        (Some(_), None) => {
+            return Err(bad_input(format!(
+                "the bind mount at `{}` has no source",
+                target.display()
+            ))
+            .into());
+        }
+        (None, _) => Source::Filesystem {
+            kind: kind.to_owned(),
+            options,
+        },
+    };
+    Ok(MountStep {
+        target,
+        source,
+        attributes,
+    })
+}
+
+fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {
+    use oci_spec::runtime::LinuxDeviceType;
+    let path = device.path().clone();
+    let kind = match device.typ() {
+        LinuxDeviceType::B => libc::S_IFBLK,
+        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+        other => {
+            return Err(unsupported(format!(
+                "the device `{}` of type {other:?}",
+                path.display()
+            )));
+        }
+    };
+    let number = |value: i64| {
+        u32::try_from(value)
+            .with_context(|| format!("device number {value} of `{}`", path.display()))
+    };
+    Ok(Device {
+        mode: kind | (device.file_mode().unwrap_or(0o666) & 0o7777),
+        major: number(device.major())?,
+        minor: number(device.minor())?,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        path,
+    })
+}
+
+/// The file of a kernel parameter, if it belongs to a namespace that is the container's own (sysctl(8)); others
+/// would change the host.
+fn sysctl(key: &str, namespaces: u64) -> Result<PathBuf> {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let (owner, name) = match key {
+        _ if IPC.contains(&key) || key.starts_with("fs.mqueue.") => (flags::NEW_IPC, "ipc"),
+        _ if key.starts_with("net.") => (flags::NEW_NET, "network"),
+        "kernel.hostname" | "kernel.domainname" => (flags::NEW_UTS, "uts"),
+        _ => {
+            return Err(bad_input(format!(
+                "sysctl '{key}' is not in a separate kernel namespace, it would change the host"
+            ))
+            .into());
+        }
+    };
+    if namespaces & owner == 0 {
+        return Err(bad_input(format!(
+            "sysctl '{key}' is not allowed in the host's {name} namespace"
+        ))
+        .into());
+    }
+    let path: PathBuf = key.split(['.', '/']).collect();
+    if path
+        .components()
+        .any(|part| !matches!(part, std::path::Component::Normal(_)))
+    {
+        return Err(bad_input(format!(
+            "sysctl '{key}' is not a name of a kernel parameter"
+        ))
+        .into());
+    }
+    Ok(Path::new("sys").join(path))
+}
+
+fn process_plan(
+    process: &Process,
+    groups: Vec<String>,
+    seccomp: Option<Filter>,
+    tier: Tier,
+) -> Result<ProcessPlan> {
+    let user = process.user();
+    let terminal = process.terminal().unwrap_or(false).then(|| {
+        process
+            .console_size()
+            .map_or((0, 0), |size| (size.height() as u16, size.width() as u16))
+    });
+    Ok(ProcessPlan {
+        arguments: process
+            .args()
+            .clone()
+            .filter(|words| !words.is_empty())
+            .ok_or_else(|| bad_input("no command specified"))?,
+        environment: process.env().clone().unwrap_or_default(),
+        working_directory: process.cwd().clone(),
+        user: user.username().clone().ok_or((user.uid(), user.gid())),
+        additional_groups: user
+            .additional_gids()
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .chain(groups)
+            .collect(),
+        capabilities: match process.capabilities() {
+            Some(capabilities) => {
+                ProcessCapabilities::from_oci(capabilities, CapabilitySet::known())
+            }
+            None => ProcessCapabilities::default(),
+        },
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        seccomp,
+        tier,
+        terminal,
+        limits: process.rlimits().iter().flatten().map(limit).collect(),
+        oom_score_adjustment: process.oom_score_adj(),
+        umask: user.umask().unwrap_or(0o022),
+        apparmor: process.apparmor_profile().clone(),
+    })
+}
+
+fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {
+    use oci_spec::runtime::PosixRlimitType as T;
+    let resource = match limit.typ() {
+        T::RlimitCpu => libc::RLIMIT_CPU,
+        T::RlimitFsize => libc::RLIMIT_FSIZE,
+        T::RlimitData => libc::RLIMIT_DATA,
+        T::RlimitStack => libc::RLIMIT_STACK,
+        T::RlimitCore => libc::RLIMIT_CORE,
+        T::RlimitRss => libc::RLIMIT_RSS,
+        T::RlimitNproc => libc::RLIMIT_NPROC,
+        T::RlimitNofile => libc::RLIMIT_NOFILE,
+        T::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+        T::RlimitAs => libc::RLIMIT_AS,
+        T::RlimitLocks => libc::RLIMIT_LOCKS,
+        T::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+        T::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+        T::RlimitNice => libc::RLIMIT_NICE,
+        T::RlimitRtprio => libc::RLIMIT_RTPRIO,
+        T::RlimitRttime => libc::RLIMIT_RTTIME,
+    };
+    (resource, limit.soft(), limit.hard())
+}

@@ -1,0 +1,6 @@
+//! The first process of a container, from both sides.
+
+pub mod init;
+pub mod parent;
+mod protocol;
+pub mod reaper;

@@ -1,0 +1,39 @@
+//! The parent's side of starting a container.
+
+use super::{init, protocol};
+use crate::runtime::plan::{Bundle, Plan};
+use crate::sys::process::{self, Child};
+use crate::sys::socket::Channel;
+use anyhow::{Context, Result};
+use std::os::fd::OwnedFd;
+
+/// Standard input, output and error of the program.
+pub type Streams = [OwnedFd; 3];
+
+/// A container whose program runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Process 1 of the container.
+    pub child: Child,
+    /// The controlling side of its pseudo-terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Starts a bundle. Returns once its program has been executed, or the reason why not is known.
+///
+/// `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
+pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
+    let plan = Plan::new(bundle)?;
+    let (ours, theirs) = Channel::pair()?;
+    let child = process::clone3(plan.namespaces, || init::run(&plan, &theirs, streams))
+        .context("create the container's namespaces")?;
+    drop(theirs);
+    match protocol::await_start(&ours) {
+        Ok(terminal) => Ok(Started { child, terminal }),
+        Err(error) => {
+            // It has said why and ends by itself; it must not be left as a zombie.
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What init tells its parent, over a pair of sockets that execve(2) closes:
+//!
+//! ```text
+//! parent                                  init
+//!    │──────────── clone3 ────────────────▶│
+//!    │                                     │ builds the root file system
+//!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
+//!    │                                     │ gives up privileges
+//!    │◀──────── Failed{kind, text, hint} ──│ then exits     or
+//!    │◀──────── end of file ───────────────│ execve succeeded
+//! ```
+
+use crate::error::{self, Error, Kind};
+use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
+use anyhow::{Context, Result};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+const TERMINAL: u8 = b'T';
+const FAILED: u8 = b'F';
+
+const KINDS: [Kind; 7] = [
+    Kind::BadInput,
+    Kind::NotFound,
+    Kind::Conflict,
+    Kind::Unsupported,
+    Kind::Denied,
+    Kind::CannotExecute,
+    Kind::CommandNotFound,
+];
+
+/// Init's side: hands over the controlling side of the pseudo-terminal.
+pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> {
+    channel
+        .send(&[&[TERMINAL]], Some(terminal), true)
+        .context("hand over the pseudo-terminal")
+}
+
+/// Init's side: says why it gives up.
+pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
+    let kind = error::kind(error).and_then(|kind| KINDS.iter().position(|known| *known == kind));
+    let mut text = format!("{error:#}");
+    text.truncate(text.floor_char_boundary(MESSAGE_MAX / 2));
+    let hint = error::hint(error).unwrap_or_default();
+    // If nobody listens any more, nobody is left to be told.
+    let _ = channel.send(
+        &[
+            &[FAILED, kind.map_or(u8::MAX, |kind| kind as u8)],
+            text.as_bytes(),
+            b"\0",
+            hint.as_bytes(),
+        ],
+        None,
+        true,
+    );
+}
+
+/// The parent's side: waits until the program runs; the pseudo-terminal, if one was made.
+pub fn await_start(channel: &Channel) -> Result<Option<OwnedFd>> {
+    let mut terminal = None;
+    let mut buffer = vec![0; MESSAGE_MAX];
+    loop {
+        match channel
+            .receive(&mut buffer, true)
+            .context("listen to init")?
+        {
+            Received::Closed | Received::Nothing => return Ok(terminal),
+            Received::Message(_, descriptor) if buffer[0] == TERMINAL => terminal = descriptor,
+            Received::Message(length, _) => return Err(failure(&buffer[1..length])),
+        }
+    }
+}
+
+fn failure(message: &[u8]) -> anyhow::Error {
+    let (kind, text) = message
+        .split_first()
+        .map_or((u8::MAX, message), |(kind, text)| (*kind, text));
+    let text = String::from_utf8_lossy(text);
+    let (text, hint) = text.split_once('\0').unwrap_or((&text, ""));
+    match KINDS.get(usize::from(kind)) {
+        None => anyhow::anyhow!("{text}"),
+        Some(kind) => {
+            let error = Error::new(*kind, text);
+            if hint.is_empty() {
+                error.into()
+            } else {
+                error.hint(hint).into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_failure_keeps_its_kind_and_hint() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        send_terminal(&theirs, theirs.as_fd()).unwrap();
+        let error = anyhow::Error::from(Error::new(Kind::CommandNotFound, "no such").hint("look"))
+            .context("start");
+        send_failure(&theirs, &error);
+        let error = await_start(&ours).unwrap_err();
+        assert_eq!(
+            (error::kind(&error), error::hint(&error)),
+            (Some(Kind::CommandNotFound), Some("look"))
+        );
+        assert_eq!(error.to_string(), "start: no such");
+        drop(theirs);
+        assert!(await_start(&ours).unwrap().is_none());
+    }
+}

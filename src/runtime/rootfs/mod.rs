@@ -1,0 +1,233 @@
+//! The container's file system tree, built by init inside its own mount namespace. The order is that of
+//! [`build`]; everything below the root is reached by descriptors, since the image decides what lies there.
+
+mod devices;
+mod resolve;
+
+use super::plan::{MountStep, Plan, Root, Source};
+use crate::sys::mount::{self, Attributes, Overlay};
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+pub use resolve::{Kind, make, open_for_writing};
+
+/// The pieces that are needed again after the root has changed.
+#[derive(Debug)]
+pub struct Built {
+    /// The root, not yet entered.
+    pub root: OwnedFd,
+    /// An open `/dev/null` of the container, to cover masked files with.
+    null: Option<OwnedFd>,
+}
+
+/// Mounts the root file system and everything in it.
+pub fn build(plan: &Plan) -> Result<Built> {
+    // Opened before anything is mounted: a mount may cover the path that a later one comes from.
+    let sources = plan
+        .mounts
+        .iter()
+        .map(open_source)
+        .collect::<Result<Vec<_>>>()?;
+    let root = mount_root(&plan.root, plan.user_namespace)?;
+    let mut device_directory = None;
+    for (step, source) in plan.mounts.iter().zip(sources) {
+        let attached = mount_one(&root, step, source).with_context(|| describe(step))?;
+        if step.target == Path::new("/dev") {
+            device_directory = Some(attached);
+        }
+    }
+    let null = match device_directory {
+        Some(directory) => Some(devices::make_all(
+            &directory,
+            &plan.devices,
+            plan.user_namespace,
+        )?),
+        None => None,
+    };
+    Ok(Built { root, null })
+}
+
+/// Covers what the container may not see or change. Runs after the root has changed, so that the paths are the
+/// container's own.
+pub fn restrict(plan: &Plan, built: &Built) -> Result<()> {
+    let mut empty = None;
+    for path in &plan.masked {
+        let Some(target) = open_existing(path)? else {
+            continue;
+        };
+        let cover = match (is_directory(&target)?, &built.null) {
+            (false, Some(null)) => mount::clone_tree(null.as_fd(), false),
+            (false, None) => continue,
+            (true, _) => {
+                // One file system serves all: a copy of its mount is cheaper than another one.
+                if empty.is_none() {
+                    let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
+                    empty = Some(mount::new_filesystem(
+                        "tmpfs",
+                        &options,
+                        Attributes::MOUNT_ATTR_RDONLY | hardened(),
+                    )?);
+                }
+                mount::clone_tree(
+                    empty.as_ref().map(AsFd::as_fd).unwrap_or(target.as_fd()),
+                    false,
+                )
+            }
+        };
+        let cover = cover.with_context(|| format!("mask `{}`", path.display()))?;
+        mount::attach(cover.as_fd(), target.as_fd())
+            .with_context(|| format!("mask `{}`", path.display()))?;
+    }
+    for path in &plan.read_only {
+        let Some(target) = open_existing(path)? else {
+            continue;
+        };
+        let say = || format!("make `{}` read-only", path.display());
+        let copy = mount::clone_tree(target.as_fd(), true).with_context(say)?;
+        mount::add_attributes(
+            copy.as_fd(),
+            Attributes::MOUNT_ATTR_RDONLY | hardened(),
+            true,
+        )
+        .with_context(say)?;
+        mount::attach(copy.as_fd(), target.as_fd()).with_context(say)?;
+    }
+    if plan.read_only_root {
+        let root = mount::open_source(Path::new("/"))?;
+        mount::add_attributes(root.as_fd(), Attributes::MOUNT_ATTR_RDONLY, false)
+            .context("make `/` read-only")?;
+    }
+    Ok(())
+}
+
+fn hardened() -> Attributes {
+    Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC
+}
+
+fn mount_root(root: &Root, user_namespace: bool) -> Result<OwnedFd> {
+    let (mounted, target) = match root {
+        Root::Directory(path) => {
+            let target = mount::open_source(path)?;
+            (
+                mount::clone_tree(target.as_fd(), true)
+                    .with_context(|| format!("bind `{}`", path.display()))?,
+                target,
+            )
+        }
+        Root::Overlay {
+            lower,
+            upper,
+            work,
+            volatile,
+        } => {
+            let lower = lower
+                .iter()
+                .map(|path| mount::open_source(path))
+                .collect::<Result<Vec<_>>>()?;
+            let (upper, work) = (mount::open_source(upper)?, mount::open_source(work)?);
+            let overlay = Overlay {
+                lower: &lower,
+                upper: upper.as_fd(),
+                work: work.as_fd(),
+                user_xattrs: user_namespace,
+                volatile: *volatile,
+            };
+            (overlay.mount()?, upper)
+        }
+    };
+    // Any directory serves as the place to attach it, since only this namespace sees it and pivot_root(2) moves it.
+    mount::attach(mounted.as_fd(), target.as_fd()).context("attach the root file system")?;
+    Ok(mounted)
+}
+
+fn open_source(step: &MountStep) -> Result<Option<OwnedFd>> {
+    match &step.source {
+        Source::Bind { path, .. } => mount::open_source(path).map(Some),
+        Source::Filesystem { .. } => Ok(None),
+    }
+}
+
+/// Makes one mount and returns the place inside it.
+fn mount_one(root: &OwnedFd, step: &MountStep, source: Option<OwnedFd>) -> Result<OwnedFd> {
+    let (mounted, kind) = match (&step.source, source) {
+        (Source::Bind { recursive, .. }, Some(source)) => {
+            let kind = if is_directory(&source)? {
+                Kind::Directory
+            } else {
+                Kind::File
+            };
+            let mounted = mount::clone_tree(source.as_fd(), *recursive)?;
+            mount::add_attributes(mounted.as_fd(), step.attributes, *recursive)?;
+            (mounted, kind)
+        }
+        (Source::Filesystem { kind, options }, _) => {
+            let options: Vec<_> = options
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_deref()))
+                .collect();
+            (
+                new_filesystem(kind, &options, step.attributes)?,
+                Kind::Directory,
+            )
+        }
+        (Source::Bind { .. }, None) => unreachable!("opened by open_source"),
+    };
+    let target = make(root.as_fd(), &step.target, kind)?;
+    mount::attach(mounted.as_fd(), target.as_fd())?;
+    Ok(mounted)
+}
+
+/// A new file system; where a shared namespace forbids that, the host's own one, as it is there already.
+fn new_filesystem(
+    kind: &str,
+    options: &[mount::FsOption<'_>],
+    attributes: Attributes,
+) -> Result<OwnedFd> {
+    let error = match mount::new_filesystem(kind, options, attributes) {
+        Ok(mounted) => return Ok(mounted),
+        Err(error) => error,
+    };
+    let host = match kind {
+        "proc" => "/proc",
+        "sysfs" => "/sys",
+        "mqueue" => "/dev/mqueue",
+        "cgroup2" => "/sys/fs/cgroup",
+        _ => return Err(error.into()),
+    };
+    if !matches!(error, Errno::PERM | Errno::BUSY | Errno::NODEV) {
+        return Err(error.into());
+    }
+    let source = mount::open_source(Path::new(host))?;
+    let mounted =
+        mount::clone_tree(source.as_fd(), true).with_context(|| format!("bind `{host}`"))?;
+    mount::add_attributes(mounted.as_fd(), attributes, true)
+        .with_context(|| format!("bind `{host}`"))?;
+    Ok(mounted)
+}
+
+fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    // A symbolic link could lead the cover elsewhere and leave the real thing bare (CVE-2025-31133).
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("open `{}`", path.display())),
+    }
+}
+
+fn is_directory(file: &OwnedFd) -> Result<bool> {
+    use rustix::fs::{FileType, fstat};
+    Ok(FileType::from_raw_mode(fstat(file).context("fstat")?.st_mode) == FileType::Directory)
+}
+
+fn describe(step: &MountStep) -> String {
+    match &step.source {
+        Source::Bind { path, .. } => {
+            format!("bind `{}` on `{}`", path.display(), step.target.display())
+        }
+        Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{}`", step.target.display()),
+    }
+}
