@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Mapping, Tier};
 use crate::paths::Paths;
+use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -84,6 +85,32 @@ impl Engine {
             self.mapping.enter()?;
         }
         Ok(())
+    }
+
+    /// How layers are unpacked here.
+    pub fn layer_rules(&self) -> Result<crate::image::layer::Rules> {
+        use crate::image::layer::{Devices, Owners, Rules, XattrPrefix};
+        let settings = Settings::load()?;
+        let root = self.mapping.tier == Tier::Root;
+        Ok(Rules {
+            owners: if self.mapping.tier == Tier::Single {
+                Owners::SingleId
+            } else {
+                Owners::Real
+            },
+            xattrs: if root {
+                XattrPrefix::Trusted
+            } else {
+                XattrPrefix::User
+            },
+            devices: match (root, settings.layer_skip_devices) {
+                (true, _) => Devices::Make,
+                (false, true) => Devices::Skip,
+                (false, false) => Devices::Refuse,
+            },
+            absolute_names: settings.layer_absolute_names,
+            max_bytes: settings.layer_max_bytes,
+        })
     }
 }
 
