@@ -12,7 +12,7 @@
 //! | `store.json` | format version, id mapping that everything here was made with | `lock` |
 //! | `lock` | taken exclusively by whoever adds or removes an image, a layer or a tag | flock |
 //! | `images/ID/…` | the image's own bytes, and our record | `lock` |
-//! | `tags.json` | reference → image id | `lock` |
+//! | `tags.json` | reference → image id, and since when | `lock` |
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
 //! | `staging/RANDOM/` | half-made things; `staging/RANDOM/lock` is held while the maker lives, swept when free | its own flock |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
@@ -123,12 +123,12 @@ impl Paths {
 
     /// The config of an image, byte for byte as it came.
     pub fn image_config(&self, hex: &str) -> PathBuf {
-        self.image(hex).join("config.json")
+        config_in(&self.image(hex))
     }
 
     /// What we know of an image beside its config.
     pub fn image_record(&self, hex: &str) -> PathBuf {
-        self.image(hex).join("image.json")
+        image_record_in(&self.image(hex))
     }
 
     /// Reference → image id.
@@ -148,7 +148,7 @@ impl Paths {
 
     /// The unpacked files of a layer.
     pub fn layer_tree(&self, hex: &str) -> PathBuf {
-        self.layer(hex).join(LAYER_TREE)
+        tree_in(&self.layer(hex))
     }
 
     /// What is half made.
@@ -180,4 +180,39 @@ impl Paths {
 /// What the maker of a staging directory holds while it lives.
 pub fn staging_lock(directory: &Path) -> PathBuf {
     directory.join("lock")
+}
+
+/// Layers on their way into the store.
+pub fn staged_layers(staging: &Path) -> PathBuf {
+    staging.join("layers")
+}
+
+/// Images on their way into the store.
+pub fn staged_images(staging: &Path) -> PathBuf {
+    staging.join("images")
+}
+
+/// Names of the layers that somebody builds on and nobody may remove meanwhile.
+pub fn staging_pins(staging: &Path) -> PathBuf {
+    staging.join("pins")
+}
+
+/// The files of a layer, in the store or on its way there.
+pub fn tree_in(layer: &Path) -> PathBuf {
+    layer.join(LAYER_TREE)
+}
+
+/// What we know of a layer.
+pub fn layer_record_in(layer: &Path) -> PathBuf {
+    layer.join("layer.json")
+}
+
+/// The config of an image, in the store or on its way there.
+pub fn config_in(image: &Path) -> PathBuf {
+    image.join("config.json")
+}
+
+/// What we know of an image beside its config.
+pub fn image_record_in(image: &Path) -> PathBuf {
+    image.join("image.json")
 }

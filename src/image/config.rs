@@ -182,6 +182,25 @@ impl Default for RootFs {
     }
 }
 
+impl RootFs {
+    /// The chain ids of the layers, lowest first.
+    pub fn chain_ids(&self) -> Vec<Digest> {
+        let mut ids: Vec<Digest> = Vec::new();
+        for diff_id in &self.diff_ids {
+            ids.push(chain_id(ids.last(), diff_id));
+        }
+        ids
+    }
+}
+
+/// Names a layer together with all below it (config.md, "Layer ChainID").
+pub fn chain_id(below: Option<&Digest>, diff_id: &Digest) -> Digest {
+    match below {
+        None => diff_id.clone(),
+        Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()),
+    }
+}
+
 /// One step of making the image.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,8 +1,27 @@
 //! Images: references, configs, the store of images and layers, and the ways in and out of it.
+//!
+//! - `reference`, `digest`, `platform`: what images are called and what they are for
+//! - `config`, `manifest`, `history`: what images say of themselves
+//! - `store`: which images are here · `intake`: how they come · `remove`, `prune`: how they go · `filter`
+//! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
+//! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive` · `hello`
 
+pub mod archive;
+pub mod compression;
 pub mod config;
 pub mod digest;
+pub mod docker_archive;
+pub mod filter;
+pub mod hello;
+pub mod history;
+pub mod intake;
 pub mod layer;
+pub mod load;
+pub mod manifest;
+pub mod oci_layout;
 pub mod platform;
+pub mod prune;
 pub mod reference;
+pub mod remove;
 pub mod store;
+pub mod v1_archive;

@@ -7,7 +7,8 @@ use super::config::Config;
 use super::digest::Digest;
 use super::reference::{Reference, is_whole_id};
 use crate::error::{Error, Kind, bad_input, not_found};
-use crate::paths::Paths;
+use crate::paths::{self, Paths};
+use crate::store::atomic::{self, Durability};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use std::path::Path;
 
 /// The largest config, manifest or index that is read, in bytes; registries draw the line at 4 MiB.
 pub const DOCUMENT_LIMIT: u64 = 8 << 20;
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// An image as the rest of the program sees it.
 #[derive(Clone, Debug)]
@@ -57,27 +58,40 @@ pub(super) struct ImageRecord {
     pub version: u32,
     pub layers: Vec<String>,
     pub size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_tagged: Option<String>,
 }
 
 impl ImageRecord {
-    #[allow(dead_code)]
     pub fn new(layers: Vec<String>, size: u64) -> Self {
         Self {
             version: VERSION,
             layers,
             size,
-            last_tagged: None,
         }
     }
+}
+
+/// `layers/NAME/layer.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LayerRecord {
+    pub version: u32,
+    pub diff_id: Digest,
+    pub size: u64,
+    pub tar_size: u64,
 }
 
 /// `tags.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Names {
     pub version: u32,
-    pub references: BTreeMap<Reference, Digest>,
+    pub references: BTreeMap<Reference, NameRecord>,
+}
+
+/// What a name points to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct NameRecord {
+    pub image: Digest,
+    /// Since when, RFC 3339.
+    pub tagged: String,
 }
 
 impl Names {
@@ -92,11 +106,23 @@ impl Names {
         )
     }
 
-    pub fn of<'a>(&'a self, id: &'a Digest) -> impl Iterator<Item = &'a Reference> {
+    /// Replaces the names of a store; the caller holds its lock.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        atomic::write(
+            &paths.tags(),
+            &serde_json::to_vec(self)?,
+            Durability::Durable,
+        )
+    }
+
+    /// The names of one image, in no particular order.
+    pub fn of<'a>(
+        &'a self,
+        id: &'a Digest,
+    ) -> impl Iterator<Item = (&'a Reference, &'a NameRecord)> {
         self.references
             .iter()
-            .filter(move |(_, target)| *target == id)
-            .map(|(reference, _)| reference)
+            .filter(move |(_, record)| record.image == *id)
     }
 }
 
@@ -135,9 +161,9 @@ pub(super) fn resolve(paths: &Paths, names: &Names, name: &str) -> Result<Digest
         false => Some(name.parse::<Reference>()),
     };
     if let Some(Ok(reference)) = &reference
-        && let Some(id) = names.references.get(&as_stored(reference.clone()))
+        && let Some(record) = names.references.get(&as_stored(reference.clone()))
     {
-        return Ok(id.clone());
+        return Ok(record.image.clone());
     }
     if !hex.is_empty()
         && hex
@@ -209,7 +235,11 @@ pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<I
         return Ok(None);
     };
     let config = Config::parse(&bytes).with_context(|| format!("read `{}`", path.display()))?;
-    let mut names: Vec<Reference> = names.of(id).cloned().collect();
+    let last_tagged = names
+        .of(id)
+        .filter_map(|(_, record)| record.tagged.parse().ok())
+        .max();
+    let mut names: Vec<Reference> = names.of(id).map(|(name, _)| name.clone()).collect();
     names.sort_by_key(Reference::to_string);
     Ok(Some(Image {
         id: id.clone(),
@@ -218,7 +248,7 @@ pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<I
         layers: record.layers,
         names,
         size: record.size,
-        last_tagged: record.last_tagged.and_then(|time| time.parse().ok()),
+        last_tagged,
     }))
 }
 
@@ -226,6 +256,15 @@ pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<Ima
     read_record(&paths.image_record(id.hex()), |record: &ImageRecord| {
         record.version
     })
+}
+
+/// Bytes of the files in a layer directory.
+pub(super) fn layer_size(directory: &Path) -> Result<u64> {
+    let path = paths::layer_record_in(directory);
+    match read_record(&path, |record: &LayerRecord| record.version)? {
+        Some(record) => Ok(record.size),
+        None => Err(anyhow::anyhow!("`{}` is missing", path.display())),
+    }
 }
 
 /// Reads one of our own records; `None` when there is no such file.

@@ -1,0 +1,309 @@
+//! How images and layers come to be visible: everything is made in a staging directory, and renamed into place
+//! under the store's lock when all of it is verified and on disk.
+//!
+//! ```text
+//! layer() … layer()   unpack into staging/X/layers/, or pin a layer that is here already
+//! image()             write staging/X/images/ID/
+//! commit()            syncfs · lock · rename layers · rename images · names · unlock
+//! ```
+//!
+//! Invariant: a layer directory that an image or a name leads to is whole. A failure before the end of
+//! `commit()` leaves the store as it was; a killed maker leaves at most layers that no image uses, and those go
+//! with the next [`super::remove::sweep`].
+
+use super::config::{Config, chain_id};
+use super::digest::Digest;
+use super::layer::{self, Rules};
+use super::reference::Reference;
+use super::store::{self, ImageRecord, NameRecord, Names};
+use crate::error::bad_input;
+use crate::paths::{self, Paths, staged_images, staged_layers, staging_pins};
+use crate::store::atomic::{self, Durability};
+use crate::store::lock::Lock;
+use crate::store::staging::Staging;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Images on their way into the store.
+pub struct Intake<'a> {
+    paths: &'a Paths,
+    rules: &'a Rules,
+    staging: Staging,
+    /// Layer directories that `commit` moves, by the name they will have.
+    layers: BTreeMap<String, PathBuf>,
+    images: BTreeMap<Digest, PathBuf>,
+    names: Vec<(Reference, Digest)>,
+    unpacked: usize,
+}
+
+/// The layers of one image as far as they are here, lowest first.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    names: Vec<String>,
+    trees: Vec<PathBuf>,
+    diff_ids: Vec<Digest>,
+    id: Option<Digest>,
+    size: u64,
+}
+
+impl Chain {
+    /// The digests of the uncompressed layers.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.diff_ids
+    }
+}
+
+/// What somebody says a blob is; all of it is checked.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Of the tar within.
+    pub diff_id: Option<Digest>,
+    /// Of the blob itself and its length in bytes.
+    pub blob: Option<(Digest, u64)>,
+}
+
+/// A name that pointed to another image before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Displaced {
+    /// The name.
+    pub name: Reference,
+    /// What it pointed to.
+    pub id: Digest,
+}
+
+impl<'a> Intake<'a> {
+    /// Makes the staging directory, after sweeping what dead makers left.
+    pub fn new(paths: &'a Paths, rules: &'a Rules) -> Result<Self> {
+        for directory in [paths.data().to_owned(), paths.layers(), paths.images()] {
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("create `{}`", directory.display()))?;
+        }
+        super::remove::sweep(paths)?;
+        let staging = Staging::new(&paths.staging())?;
+        for directory in [staged_layers, staged_images, staging_pins] {
+            let directory = directory(staging.path());
+            std::fs::create_dir(&directory)
+                .with_context(|| format!("create `{}`", directory.display()))?;
+        }
+        Ok(Self {
+            paths,
+            rules,
+            staging,
+            layers: BTreeMap::new(),
+            images: BTreeMap::new(),
+            names: Vec::new(),
+            unpacked: 0,
+        })
+    }
+
+    /// A directory that vanishes with the intake, for whatever its maker must put down meanwhile.
+    pub fn scratch(&self) -> &Path {
+        self.staging.path()
+    }
+
+    /// The most bytes a layer, or an archive of layers, may inflate to.
+    pub fn max_bytes(&self) -> u64 {
+        self.rules.max_bytes
+    }
+
+    /// Puts a layer on top of the chain. `open` is called only if it has to be unpacked: a layer of that diff
+    /// id that is here already was verified when it came.
+    pub fn layer<R: Read + Send>(
+        &mut self,
+        chain: &mut Chain,
+        expected: &Expected,
+        open: impl FnOnce() -> Result<R>,
+    ) -> Result<()> {
+        let known = match &expected.diff_id {
+            Some(diff_id) => {
+                let chain_id = chain_id(chain.id.as_ref(), diff_id);
+                self.reuse(diff_id.hex())?
+                    .or(self.reuse(chain_id.hex())?)
+                    .map(|found| (found, diff_id.clone()))
+            }
+            None => None,
+        };
+        let ((name, directory), diff_id) = match known {
+            Some(known) => known,
+            None => self.unpack(chain, expected, open()?)?,
+        };
+        chain.size += store::layer_size(&directory)?;
+        chain.id = Some(chain_id(chain.id.as_ref(), &diff_id));
+        chain.trees.push(paths::tree_in(&directory));
+        chain.names.push(name);
+        chain.diff_ids.push(diff_id);
+        Ok(())
+    }
+
+    /// A layer that was unpacked before, here or by another; pinned, so that nobody removes it before `commit`.
+    fn reuse(&self, name: &str) -> Result<Option<(String, PathBuf)>> {
+        if let Some(directory) = self.layers.get(name) {
+            return Ok(Some((name.to_owned(), directory.clone())));
+        }
+        let directory = self.paths.layer(name);
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let _lock = Lock::exclusive(&self.paths.lock())?;
+        let pin = staging_pins(self.staging.path()).join(name);
+        File::create(&pin).with_context(|| format!("create `{}`", pin.display()))?;
+        Ok(directory.exists().then(|| (name.to_owned(), directory)))
+    }
+
+    fn unpack<R: Read + Send>(
+        &mut self,
+        chain: &Chain,
+        expected: &Expected,
+        blob: R,
+    ) -> Result<((String, PathBuf), Digest)> {
+        let directory = staged_layers(self.staging.path()).join(self.unpacked.to_string());
+        self.unpacked += 1;
+        std::fs::create_dir(&directory)
+            .with_context(|| format!("create `{}`", directory.display()))?;
+        let unpacked = layer::unpack(blob, &directory, &chain.trees, self.rules)?;
+        verify(expected, &unpacked)?;
+        let record = store::LayerRecord {
+            version: store::VERSION,
+            diff_id: unpacked.diff_id.clone(),
+            size: unpacked.size,
+            tar_size: unpacked.tar_size,
+        };
+        atomic::write(
+            &paths::layer_record_in(&directory),
+            &serde_json::to_vec(&record)?,
+            Durability::Volatile,
+        )?;
+        let name = match unpacked.depends_on_parents {
+            true => chain_id(chain.id.as_ref(), &unpacked.diff_id)
+                .hex()
+                .to_owned(),
+            false => unpacked.diff_id.hex().to_owned(),
+        };
+        self.layers.insert(name.clone(), directory.clone());
+        Ok(((name, directory), unpacked.diff_id))
+    }
+
+    /// Adds an image of the layers of `chain`; `config` is kept byte for byte.
+    pub fn image(&mut self, config: &[u8], chain: &Chain, names: Vec<Reference>) -> Result<Digest> {
+        let parsed = Config::parse(config).context("read the config")?;
+        if parsed.rootfs.diff_ids != chain.diff_ids {
+            return Err(bad_input("the layers are not those the config lists").into());
+        }
+        let id = Digest::of(config);
+        // Also when it is here already: it may be removed before `commit`.
+        if !self.images.contains_key(&id) {
+            let directory = staged_images(self.staging.path()).join(id.hex());
+            std::fs::create_dir(&directory)
+                .with_context(|| format!("create `{}`", directory.display()))?;
+            let record = serde_json::to_vec(&ImageRecord::new(chain.names.clone(), chain.size))?;
+            atomic::write(&paths::config_in(&directory), config, Durability::Volatile)?;
+            atomic::write(
+                &paths::image_record_in(&directory),
+                &record,
+                Durability::Volatile,
+            )?;
+            self.images.insert(id.clone(), directory);
+        }
+        self.names.extend(
+            names
+                .into_iter()
+                .map(|name| (store::as_stored(name), id.clone())),
+        );
+        Ok(id)
+    }
+
+    /// Makes it all visible and durable; nothing of it when it fails. Returns the names that changed hands.
+    pub fn commit(self) -> Result<Vec<Displaced>> {
+        let staging = self.staging.path();
+        File::open(staging)
+            .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+            .with_context(|| format!("syncfs `{}`", staging.display()))?;
+        let _lock = Lock::exclusive(&self.paths.lock())?;
+        let mut moved = Moved(Vec::new());
+        for (name, directory) in &self.layers {
+            moved.rename(directory, &self.paths.layer(name))?;
+        }
+        atomic::sync_directory(&self.paths.layers())?;
+        for (id, directory) in &self.images {
+            moved.rename(directory, &self.paths.image(id.hex()))?;
+        }
+        atomic::sync_directory(&self.paths.images())?;
+        let displaced = give_names(self.paths, &self.names)?;
+        moved.0.clear();
+        Ok(displaced)
+    }
+}
+
+/// Points names to images that are here; the caller holds the store's lock.
+pub(super) fn give_names(paths: &Paths, given: &[(Reference, Digest)]) -> Result<Vec<Displaced>> {
+    if given.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut names = Names::read(paths)?;
+    let mut displaced = Vec::new();
+    for (name, id) in given {
+        let record = NameRecord {
+            image: id.clone(),
+            tagged: jiff::Timestamp::now().to_string(),
+        };
+        match names.references.insert(name.clone(), record) {
+            Some(before) if before.image != *id => {
+                displaced.push(Displaced {
+                    name: name.clone(),
+                    id: before.image,
+                });
+            }
+            _ => {}
+        }
+    }
+    names.write(paths)?;
+    Ok(displaced)
+}
+
+fn verify(expected: &Expected, unpacked: &layer::Unpacked) -> Result<()> {
+    if let Some((digest, size)) = &expected.blob {
+        if unpacked.blob_size != *size {
+            let got = unpacked.blob_size;
+            return Err(bad_input(format!("it should be {size} bytes long and is {got}")).into());
+        }
+        if unpacked.blob_digest != *digest {
+            let got = &unpacked.blob_digest;
+            return Err(bad_input(format!("its digest should be {digest} and is {got}")).into());
+        }
+    }
+    match &expected.diff_id {
+        Some(diff_id) if unpacked.diff_id != *diff_id => {
+            let got = &unpacked.diff_id;
+            Err(bad_input(format!("its diff id should be {diff_id} and is {got}")).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Directories that go back to where they were when dropped.
+struct Moved(Vec<(PathBuf, PathBuf)>);
+
+impl Moved {
+    /// Moves one; what another maker has put there meanwhile is as good as ours.
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
+        if to.exists() {
+            return Ok(());
+        }
+        std::fs::rename(from, to)
+            .with_context(|| format!("rename `{}` to `{}`", from.display(), to.display()))?;
+        self.0.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+}
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        for (from, to) in self.0.drain(..).rev() {
+            // What cannot be moved back is a layer without an image, which the next sweep removes.
+            let _ = std::fs::rename(&to, &from);
+        }
+    }
+}

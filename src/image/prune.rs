@@ -1,0 +1,40 @@
+//! `image prune`: removes the images that no container was made from, those without tags or all.
+
+use super::filter::Filter;
+use super::remove::{self, Removal, Users};
+use super::store;
+use crate::error::{Kind, kind};
+use crate::paths::Paths;
+use anyhow::Result;
+
+/// Removes what fits; an image that comes into use meanwhile is left alone.
+pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<Removal> {
+    let dangling_only = filter.dangling.unwrap_or(!all);
+    let mut filter = filter.clone();
+    filter.dangling = None;
+    let mut total = Removal::default();
+    for image in store::list(paths)? {
+        let is_dangling = image.tags().next().is_none();
+        if (dangling_only && !is_dangling)
+            || !filter.matches(&image)
+            || !users(&image.id)?.is_empty()
+        {
+            continue;
+        }
+        // All tags go, one after the other: a single call by id would ask for force.
+        let tags = image.tags().map(ToString::to_string);
+        let calls: Vec<String> = if is_dangling {
+            vec![image.id.to_string()]
+        } else {
+            tags.collect()
+        };
+        for name in calls {
+            match remove::remove(paths, &name, false, users) {
+                Ok(removal) => total.add(removal),
+                Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(total)
+}

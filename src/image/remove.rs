@@ -1,0 +1,235 @@
+//! How images go: names first, then the image, then the layers that no image uses any more.
+//!
+//! Docker's rules and words for what stands in the way, with one difference: a forced removal of an image that a
+//! stopped container still needs takes its names and leaves the image, since a container without its image could
+//! not be started again.
+//!
+//! Invariant: whoever removes a layer holds the store's lock, has seen the records of all images, and the pins
+//! of all who are taking one in.
+
+use super::digest::Digest;
+use super::reference::Reference;
+use super::store::{self, Image, Names};
+use crate::error::{Error, Kind};
+use crate::paths::{Paths, staging_pins};
+use crate::store::atomic;
+use crate::store::lock::Lock;
+use crate::store::staging::{self, Staging};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// A container that was made from an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub container: String,
+    /// Whether its program runs.
+    pub running: bool,
+}
+
+/// Answers which containers were made from an image.
+pub type Users<'a> = &'a dyn Fn(&Digest) -> Result<Vec<User>>;
+
+/// What was done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// A name.
+    Untagged(Reference),
+    /// An image, or a layer by its chain id.
+    Deleted(Digest),
+}
+
+/// What a removal did, and how many bytes of layers went with it.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// In order.
+    pub steps: Vec<Removed>,
+    /// Bytes of files in the layers that went.
+    pub reclaimed: u64,
+}
+
+impl Removal {
+    /// Adds another.
+    pub fn add(&mut self, mut other: Self) {
+        self.steps.append(&mut other.steps);
+        self.reclaimed += other.reclaimed;
+    }
+}
+
+/// Removes a name, and with its last name the image; or, called by id, the image with all its names.
+pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Removal> {
+    let lock = Lock::exclusive(&paths.lock())?;
+    let mut names = Names::read(paths)?;
+    let id = store::resolve(paths, &names, name)?;
+    let image = store::read(paths, &names, &id)?.ok_or_else(|| store::no_such_image(name))?;
+    let used_by = users(&id)?;
+    let by_id = id
+        .hex()
+        .starts_with(name.strip_prefix("sha256:").unwrap_or(name));
+    let going = match by_id {
+        true => all_names(&image, force)?,
+        false => one_name(&image, name, force, &used_by)?,
+    };
+    let last = going.len() == image.names.len();
+    let running = used_by.iter().any(|user| user.running);
+    // What takes only names may go ahead although a container needs the image.
+    let takes_names_only =
+        !used_by.is_empty() && (!by_id || (force && !running && !going.is_empty()));
+    let deletes = last && !takes_names_only;
+    if let Some(error) = in_use(&id, force, &used_by).filter(|_| deletes) {
+        return Err(error.into());
+    }
+    for name in &going {
+        names.references.remove(name);
+    }
+    if !going.is_empty() {
+        names.write(paths)?;
+    }
+    let mut removal = Removal {
+        steps: going.into_iter().map(Removed::Untagged).collect(),
+        reclaimed: 0,
+    };
+    if deletes {
+        delete(paths, &image, &mut removal, &lock)?;
+    }
+    Ok(removal)
+}
+
+/// The name that was asked for, and those with a digest that would be left alone in its repository.
+fn one_name(image: &Image, name: &str, force: bool, used_by: &[User]) -> Result<Vec<Reference>> {
+    let asked = store::as_stored(name.parse()?);
+    if let (1, false, Some(user)) = (image.tags().count(), force, used_by.first()) {
+        let message = format!(
+            "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its \
+             referenced image {}",
+            short(&user.container),
+            image.id.short()
+        );
+        return Err(Error::new(Kind::Conflict, message).into());
+    }
+    let beside = |other: &&Reference| other.same_repository(&asked) && **other != asked;
+    let mut going = vec![asked.clone()];
+    if !image.tags().any(|other| beside(&other)) {
+        going.extend(image.digests().filter(beside).cloned());
+    }
+    Ok(going)
+}
+
+/// All names; more than one tag asks for force.
+fn all_names(image: &Image, force: bool) -> Result<Vec<Reference>> {
+    if image.tags().count() > 1 && !force {
+        let message = format!(
+            "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            image.id.short()
+        );
+        return Err(Error::new(Kind::Conflict, message).into());
+    }
+    Ok(image.names.clone())
+}
+
+fn in_use(id: &Digest, force: bool, used_by: &[User]) -> Option<Error> {
+    let user = used_by
+        .iter()
+        .find(|user| user.running)
+        .or(used_by.first())?;
+    let (how, state) = match (user.running, force) {
+        (true, _) => ("cannot be forced", "running"),
+        (false, true) => ("cannot be forced", "stopped"),
+        (false, false) => ("must be forced", "stopped"),
+    };
+    let container = short(&user.container);
+    let message = format!(
+        "conflict: unable to delete {} ({how}) - image is being used by {state} container {container}",
+        id.short()
+    );
+    Some(Error::new(Kind::Conflict, message).hint(format!("`onggi rm {container}` first")))
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// Removes an image that has no names any more.
+fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> Result<()> {
+    let trash = Staging::new(&paths.staging())?;
+    discard(&paths.image(image.id.hex()), &trash)?;
+    atomic::sync_directory(&paths.images())?;
+    removal.steps.push(Removed::Deleted(image.id.clone()));
+    let gone = collect(paths, &trash, lock)?;
+    for (name, chain_id) in image
+        .layers
+        .iter()
+        .zip(image.config.rootfs.chain_ids())
+        .rev()
+    {
+        if let Some((_, size)) = gone.iter().find(|(gone, _)| gone == name) {
+            removal.steps.push(Removed::Deleted(chain_id));
+            removal.reclaimed += size;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what dead makers left: staging directories, and layers that no image came to use.
+pub fn sweep(paths: &Paths) -> Result<()> {
+    staging::sweep(&paths.staging())?;
+    let lock = Lock::exclusive(&paths.lock())?;
+    let trash = Staging::new(&paths.staging())?;
+    collect(paths, &trash, &lock).map(drop)
+}
+
+/// Moves layers that nobody uses to `trash`; returns their names and sizes.
+fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String, u64)>> {
+    let mut used = pinned(&paths.staging())?;
+    for id in store::ids(paths)? {
+        let record = store::read_image_record(paths, &id)?;
+        used.extend(record.map(|record| record.layers).unwrap_or_default());
+    }
+    let mut gone = Vec::new();
+    for name in file_names(&paths.layers())? {
+        if !used.contains(&name) {
+            let directory = paths.layer(&name);
+            let size = store::layer_size(&directory).unwrap_or(0);
+            discard(&directory, trash)?;
+            gone.push((name, size));
+        }
+    }
+    if !gone.is_empty() {
+        atomic::sync_directory(&paths.layers())?;
+    }
+    Ok(gone)
+}
+
+/// Names of the layers that somebody is building on.
+fn pinned(staging: &Path) -> Result<BTreeSet<String>> {
+    let mut pins = BTreeSet::new();
+    for name in file_names(staging)? {
+        pins.extend(file_names(&staging_pins(&staging.join(name)))?);
+    }
+    Ok(pins)
+}
+
+/// Out of sight at once; the files go when the trash is dropped.
+fn discard(directory: &Path, trash: &Staging) -> Result<()> {
+    let name = directory.file_name().unwrap_or_default();
+    std::fs::rename(directory, trash.path().join(name))
+        .with_context(|| format!("remove `{}`", directory.display()))
+}
+
+/// The names in a directory; none where there is no directory.
+fn file_names(directory: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
+    };
+    entries
+        .map(|entry| {
+            let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
