@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, system};
+use super::{Context, container, system};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -67,6 +67,12 @@ impl Command {
         self
     }
 
+    /// Failures end with 125, so that they differ from the exit codes of the container's program.
+    const fn starts_containers(mut self) -> Self {
+        self.failure = 125;
+        self
+    }
+
     /// Keeps the command out of the help.
     const fn hidden(mut self) -> Self {
         self.section = Section::Hidden;
@@ -94,6 +100,35 @@ pub const GROUPS: &[(&str, &str)] = &[
 
 /// The table.
 pub const COMMANDS: &[Command] = &[
+    command::<container::run::Run>(
+        &["container run", "run"],
+        "IMAGE [COMMAND] [ARG...]",
+        "Make a container from an image and run a program in it",
+    )
+    .common()
+    .starts_containers(),
+    command::<container::ps::Ps>(
+        &["container ls", "container list", "container ps", "ps"],
+        "",
+        "List containers",
+    )
+    .common(),
+    command::<container::create::Create>(
+        &["container create", "create"],
+        "IMAGE [COMMAND] [ARG...]",
+        "Make a container from an image without starting it",
+    )
+    .starts_containers(),
+    command::<container::start::Start>(
+        &["container start", "start"],
+        "CONTAINER [CONTAINER...]",
+        "Start containers that have ended or never ran",
+    ),
+    command::<container::rm::Rm>(
+        &["container rm", "container remove", "rm"],
+        "CONTAINER [CONTAINER...]",
+        "Remove containers",
+    ),
     command::<system::version::Version>(
         &["version"],
         "",

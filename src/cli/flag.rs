@@ -36,6 +36,7 @@ pub fn build(command: &Command) -> clap::Command {
             ArgAction::SetTrue
         };
         Arg::new(flag.name)
+            .short(flag.short)
             .long(flag.name)
             .hide(true)
             .action(action)

@@ -33,6 +33,8 @@ pub struct Context {
     pub program: String,
     /// Options before the command.
     pub globals: Globals,
+    /// When the program was started, see [`system::hello`].
+    pub started: u64,
     /// The only way to print.
     pub output: Output,
 }
@@ -87,9 +89,11 @@ fn log_level(text: &str) -> Result<String, String> {
 
 /// Runs the command line; the answer is the exit code of the process.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let started = system::hello::monotonic_now();
     let mut context = Context {
         program: "onggi".to_owned(),
         globals: Globals::default(),
+        started,
         output: Output::standard(),
     };
     let words = match words(&mut context, arguments) {

@@ -118,7 +118,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         "cpu-rt-period= cpu-rt-runtime= oom-kill-disable",
         CGROUP_V1,
     ),
-    (CREATE, "disable-content-trust", Fate::Ignored),
+    (CREATE, "disable-content-trust quiet/q", Fate::Ignored),
     (
         CREATE,
         "kernel-memory=",

@@ -13,5 +13,6 @@ pub mod name;
 pub mod options;
 pub mod record;
 pub mod remove;
+pub mod size;
 pub mod spec;
 pub mod start;

@@ -1,3 +1,9 @@
 //! Commands about containers, one file each.
 
+pub mod create;
+pub mod image;
 pub mod options;
+pub mod ps;
+pub mod rm;
+pub mod run;
+pub mod start;

@@ -94,9 +94,6 @@ pub struct CreateFlags {
     /// Get the image first ("always", "missing", "never")
     #[arg(long, default_value = "missing", value_parser = value::pull)]
     pub pull: Pull,
-    /// Say nothing about getting the image
-    #[arg(short, long)]
-    pub quiet: bool,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,

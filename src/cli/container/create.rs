@@ -1,0 +1,29 @@
+//! `create`: a container is made and not started.
+
+use super::image;
+use super::options::CreateFlags;
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::container::create;
+use anyhow::Result;
+
+/// Options of `create`.
+#[derive(clap::Args)]
+pub struct Create {
+    #[command(flatten)]
+    create: CreateFlags,
+    #[arg(required = true, trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl Verb for Create {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let (platform, pull) = (self.create.platform.clone(), self.create.pull);
+        let options = self.create.into_options(self.words)?;
+        let engine = context.engine()?;
+        let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
+        let created = create::create(&engine, &options, &image)?;
+        context.output.line(&created.record.id)?;
+        Ok(0)
+    }
+}

@@ -1,0 +1,40 @@
+//! `rm`: containers are removed.
+
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::container::{list, remove};
+use crate::error::{self, Kind};
+use anyhow::Result;
+
+/// Options of `rm`.
+#[derive(clap::Args)]
+pub struct Rm {
+    /// Kill what runs, and do not mind what is missing
+    #[arg(short, long)]
+    force: bool,
+    /// Remove anonymous volumes too (there are none yet)
+    #[arg(short, long)]
+    volumes: bool,
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Verb for Rm {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let engine = context.engine()?;
+        engine.enter_user_namespace()?;
+        let mut failed = false;
+        for name in &self.containers {
+            let removed = list::find(&engine, name)
+                .and_then(|found| remove::remove(&engine, &found.record.id, self.force));
+            match removed {
+                Ok(()) => context.output.line(name)?,
+                Err(error) => {
+                    failed |= !(self.force && error::kind(&error) == Some(Kind::NotFound));
+                    context.output.error(&error);
+                }
+            }
+        }
+        Ok(u8::from(failed))
+    }
+}

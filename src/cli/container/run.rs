@@ -1,0 +1,105 @@
+//! `run`: a container is made from an image and its program is run.
+
+use super::image;
+use super::options::CreateFlags;
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::cli::system::hello;
+use crate::cli::value::{self, Stream};
+use crate::container::monitor::client::Attach;
+use crate::container::{create, start};
+use crate::error::{Error, bad_input};
+use anyhow::Result;
+use std::io::IsTerminal;
+
+/// Options of `run`.
+#[derive(clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    create: CreateFlags,
+    /// Leave the container running and print its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that leave an attached container (not there yet: they are only checked)
+    #[arg(long, value_parser = value::detach_keys)]
+    detach_keys: Option<Vec<u8>>,
+    /// Pass signals on to the program
+    #[arg(long, default_value = "true")]
+    sig_proxy: bool,
+    #[arg(required = true, trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl Verb for Run {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let flags = &self.create;
+        if self.detach && !flags.attach.is_empty() {
+            return Err(bad_input(
+                "conflicting options: cannot specify both --attach and --detach",
+            )
+            .into());
+        }
+        let attach = (!self.detach)
+            .then(|| streams(&flags.attach, flags.interactive, flags.tty, self.sig_proxy));
+        if let Some(attach) = &attach {
+            check_terminal(attach)?;
+        }
+        let (platform, pull) = (flags.platform.clone(), flags.pull);
+        let mut options = self.create.into_options(self.words)?;
+        if options.image == "hello" {
+            options
+                .env
+                .push(format!("{}={}", hello::STARTED, context.started));
+        }
+        let engine = context.engine()?;
+        let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
+        let created = create::create(&engine, &options, &image)?;
+        if !attach
+            .as_ref()
+            .is_some_and(|attach| attach.output || attach.error)
+        {
+            context.output.line(&created.record.id)?;
+        }
+        let ended = start::start_locked(&engine, &created.record, created.lock, attach.as_ref())?;
+        Ok(ended.unwrap_or(0))
+    }
+}
+
+/// What `-a`, `-i` and `-t` come to: without `-a` the program's outputs, and its input where it is kept open.
+fn streams(attach: &[Stream], interactive: bool, terminal: bool, sig_proxy: bool) -> Attach {
+    let wants = |stream| attach.is_empty() || attach.contains(&stream);
+    Attach {
+        input: interactive && wants(Stream::In),
+        output: wants(Stream::Out),
+        error: wants(Stream::Err),
+        signals: sig_proxy && !terminal,
+        terminal,
+    }
+}
+
+/// A program that reads from a terminal needs one here.
+pub fn check_terminal(attach: &Attach) -> Result<(), Error> {
+    if attach.terminal && attach.input && !std::io::stdin().is_terminal() {
+        return Err(bad_input("the input device is not a TTY")
+            .hint("leave out -t, or run it from a terminal"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_follow_docker() {
+        let words = |attach: &[Stream], interactive| {
+            let attach = streams(attach, interactive, false, true);
+            [attach.input, attach.output, attach.error].map(u8::from)
+        };
+        assert_eq!(words(&[], false), [0, 1, 1]);
+        assert_eq!(words(&[], true), [1, 1, 1]);
+        assert_eq!(words(&[Stream::Out], true), [0, 1, 0]);
+        assert_eq!(words(&[Stream::In, Stream::Err], true), [1, 0, 1]);
+        assert_eq!(words(&[Stream::In], false), [0, 0, 0]);
+    }
+}

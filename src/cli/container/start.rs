@@ -1,0 +1,72 @@
+//! `start`: containers that are made or have ended are started.
+
+use super::run::check_terminal;
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::cli::value;
+use crate::container::engine::Engine;
+use crate::container::monitor::client::Attach;
+use crate::container::{list, start};
+use crate::error::bad_input;
+use anyhow::Result;
+
+/// Options of `start`.
+#[derive(clap::Args)]
+pub struct Start {
+    /// Show the outputs and pass signals on, until the program ends
+    #[arg(short, long)]
+    attach: bool,
+    /// Keys that leave an attached container (not there yet: they are only checked)
+    #[arg(long, value_parser = value::detach_keys)]
+    detach_keys: Option<Vec<u8>>,
+    /// Pass stdin on, until the program ends
+    #[arg(short, long)]
+    interactive: bool,
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+impl Verb for Start {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let engine = context.engine()?;
+        if !self.attach && !self.interactive {
+            return start_all(context, &engine, &self.containers);
+        }
+        let [name] = &self.containers[..] else {
+            return Err(
+                bad_input("you cannot start and attach multiple containers at once").into(),
+            );
+        };
+        let found = list::find(&engine, name)?;
+        let options = &found.record.options;
+        let attach = Attach {
+            input: self.interactive && options.interactive,
+            output: true,
+            error: true,
+            signals: !options.tty,
+            terminal: options.tty,
+        };
+        check_terminal(&attach)?;
+        Ok(start::start(&engine, &found.record.id, Some(&attach))?.unwrap_or(0))
+    }
+}
+
+/// Starts them one after the other; those that cannot be started are told at the end.
+fn start_all(context: &mut Context, engine: &Engine, names: &[String]) -> Result<u8> {
+    let mut failed = Vec::new();
+    for name in names {
+        let started =
+            list::find(engine, name).and_then(|found| start::start(engine, &found.record.id, None));
+        match started {
+            Ok(_) => context.output.line(name)?,
+            Err(error) => {
+                context.output.error(&error);
+                failed.push(name.as_str());
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(0);
+    }
+    Err(bad_input(format!("failed to start containers: {}", failed.join(", "))).into())
+}
