@@ -1,0 +1,291 @@
+//! The kernel calls that a container needs, and nothing else: no image, no record, no monitor. What is left of a
+//! runtime's time above this is its own.
+//!
+//! `floor ROOTFS WORK [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable part below `WORK`, all namespaces,
+//! Docker's mounts, nodes and masked paths, its capabilities, `/bin/true`. A map is `INSIDE OUTSIDE COUNT…`.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
+use onggi::sys::namespace::{bring_loopback_up, write_map};
+use onggi::sys::process::{Ended, clone3, flags};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// The whole program; gives its exit code.
+pub fn main(arguments: &[String]) -> u8 {
+    match contain(arguments) {
+        Ok(Ended::Exited(code)) => code,
+        Ok(Ended::Killed(signal)) => 128 + signal,
+        Err(error) => {
+            eprintln!("floor: {error}");
+            125
+        }
+    }
+}
+
+fn contain(arguments: &[String]) -> Result<Ended> {
+    let [rootfs, work, maps @ ..] = arguments else {
+        return Err("ROOTFS WORK [UIDMAP GIDMAP]".into());
+    };
+    let work = Path::new(work);
+    for directory in [
+        work.to_owned(),
+        work.join("upper"),
+        work.join("work"),
+        work.join("merged"),
+    ] {
+        std::fs::create_dir(directory)?;
+    }
+    let mut namespaces = flags::NEW_MOUNT
+        | flags::NEW_PID
+        | flags::NEW_IPC
+        | flags::NEW_UTS
+        | flags::NEW_CGROUP
+        | flags::NEW_NET;
+    if !maps.is_empty() {
+        namespaces |= flags::NEW_USER;
+    }
+    let (mut wait, go) = std::io::pipe()?;
+    let mut go = Some(go);
+    let child = clone3(namespaces, || {
+        if !maps.is_empty() {
+            // Only the parent's end may keep us waiting.
+            go = None;
+            let _ = wait.read(&mut [0]);
+        }
+        match inside(rootfs, work, !maps.is_empty()) {
+            Ok(()) => 127,
+            Err(error) => {
+                eprintln!("floor: {error}");
+                125
+            }
+        }
+    })?;
+    if let [uids, gids] = maps {
+        write_maps(child.pid, uids, gids)?;
+    }
+    drop(go);
+    let ended = child.wait()?;
+    // What overlayfs makes there has mode 0.
+    for locked in ["work/work", "work/work/incompat"] {
+        std::fs::set_permissions(work.join(locked), std::fs::Permissions::from_mode(0o700))?;
+    }
+    std::fs::remove_dir_all(work)?;
+    Ok(ended)
+}
+
+fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<()> {
+    if uids.split(' ').count() == 3 {
+        write_map(pid, "setgroups", "deny")?;
+        write_map(pid, "uid_map", uids)?;
+        return Ok(write_map(pid, "gid_map", gids)?);
+    }
+    let helper = |name: &str, map: &str| {
+        Command::new(name)
+            .arg(pid.to_string())
+            .args(map.split(' '))
+            .spawn()
+    };
+    for mut helper in [helper("newuidmap", uids)?, helper("newgidmap", gids)?] {
+        if !helper.wait()?.success() {
+            return Err("newuidmap or newgidmap".into());
+        }
+    }
+    Ok(())
+}
+
+const QUIET: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
+const NOTHING: Option<&str> = None;
+
+fn filesystem(kind: &str, target: &str, flags: MsFlags, options: Option<&str>) -> Result<()> {
+    mount(Some(kind), target, Some(kind), flags, options)
+        .map_err(|error| format!("{target}: {error}").into())
+}
+
+fn inside(rootfs: &str, work: &Path, rootless: bool) -> Result<()> {
+    mount(
+        NOTHING,
+        "/",
+        NOTHING,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        NOTHING,
+    )?;
+    nix::unistd::sethostname("bench")?;
+    let path = |name: &str| -> PathBuf { work.join(name) };
+    let mut options = format!(
+        "lowerdir={rootfs},upperdir={},workdir={},volatile",
+        path("upper").display(),
+        path("work").display()
+    );
+    if rootless {
+        options += ",userxattr";
+    }
+    let merged = path("merged");
+    filesystem(
+        "overlay",
+        merged.to_str().ok_or("path")?,
+        MsFlags::empty(),
+        Some(&options),
+    )?;
+    std::env::set_current_dir(&merged)?;
+    filesystem("proc", "proc", QUIET, None)?;
+    devices(rootless)?;
+    filesystem("sysfs", "sys", QUIET | MsFlags::MS_RDONLY, None)?;
+    filesystem("cgroup2", "sys/fs/cgroup", QUIET | MsFlags::MS_RDONLY, None)?;
+    hide()?;
+    nix::unistd::pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    std::env::set_current_dir("/")?;
+    bring_loopback_up()?;
+    for capability in CapabilitySet::all()
+        .difference(KEPT)
+        .iter_names()
+        .map(|(_, one)| one)
+    {
+        remove_capability_from_bounding_set(capability)?;
+    }
+    let sets = CapabilitySets {
+        effective: KEPT,
+        permitted: KEPT,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets)?;
+    let none: [&std::ffi::CStr; 0] = [];
+    nix::unistd::execve(c"/bin/true", &[c"/bin/true"], &none)?;
+    Ok(())
+}
+
+fn devices(rootless: bool) -> Result<()> {
+    filesystem(
+        "tmpfs",
+        "dev",
+        MsFlags::MS_NOSUID,
+        Some("mode=755,size=65536k"),
+    )?;
+    umask(Mode::empty());
+    let nodes = [
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    for (name, major, minor) in nodes {
+        let node = format!("dev/{name}");
+        if rootless {
+            std::fs::File::create_new(&node)?;
+            mount(
+                Some(format!("/{node}").as_str()),
+                node.as_str(),
+                NOTHING,
+                MsFlags::MS_BIND,
+                NOTHING,
+            )?;
+        } else {
+            mknod(
+                node.as_str(),
+                SFlag::S_IFCHR,
+                Mode::from_bits_truncate(0o666),
+                makedev(major, minor),
+            )?;
+        }
+    }
+    for (target, link) in [
+        ("fd", "fd"),
+        ("fd/0", "stdin"),
+        ("fd/1", "stdout"),
+        ("fd/2", "stderr"),
+    ] {
+        symlink(format!("/proc/self/{target}"), format!("dev/{link}"))?;
+    }
+    symlink("pts/ptmx", "dev/ptmx")?;
+    for name in ["pts", "shm", "mqueue"] {
+        std::fs::create_dir(format!("dev/{name}"))?;
+    }
+    let terminals = "newinstance,ptmxmode=0666,mode=0620";
+    filesystem(
+        "devpts",
+        "dev/pts",
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        Some(terminals),
+    )?;
+    filesystem("tmpfs", "dev/shm", QUIET, Some("mode=1777,size=65536k"))?;
+    filesystem("mqueue", "dev/mqueue", QUIET, None)
+}
+
+/// Masked and read-only paths; those that this kernel lacks are passed over, as by every runtime.
+fn hide() -> Result<()> {
+    let files = [
+        "interrupts",
+        "kcore",
+        "keys",
+        "latency_stats",
+        "timer_list",
+        "timer_stats",
+        "sched_debug",
+    ];
+    for file in files.map(|file| format!("proc/{file}")) {
+        let _ = mount(
+            Some("dev/null"),
+            file.as_str(),
+            NOTHING,
+            MsFlags::MS_BIND,
+            NOTHING,
+        );
+    }
+    for directory in [
+        "proc/acpi",
+        "proc/asound",
+        "proc/scsi",
+        "sys/firmware",
+        "sys/devices/virtual/powercap",
+    ] {
+        let _ = filesystem("tmpfs", directory, MsFlags::MS_RDONLY, Some("nr_inodes=1"));
+    }
+    for path in [
+        "proc/bus",
+        "proc/fs",
+        "proc/irq",
+        "proc/sys",
+        "proc/sysrq-trigger",
+    ] {
+        if mount(
+            Some(path),
+            path,
+            NOTHING,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            NOTHING,
+        )
+        .is_ok()
+        {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | QUIET;
+            mount(NOTHING, path, NOTHING, flags, NOTHING)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! The others: crun and runc on a ready bundle, bubblewrap with the same namespaces, podman with its own store,
+//! and the floor. Each gets what it needs below the store's directory, so that it is gone afterwards.
+
+use super::bundle::{self, Map};
+use crate::measure::Contender;
+use crate::support::{Store, User, images};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// All of them, whether installed or not.
+pub fn all(store: &Store) -> Vec<Contender<'_>> {
+    let rootfs = rootfs(store);
+    let maps = maps(store);
+    let mut config = bundle::config(&rootfs, maps.as_ref().map(|(uids, gids)| (uids, gids)));
+    let bundle = write_bundle(store, "bundle", &config);
+    if let Some(linux) = config["linux"].as_object_mut() {
+        linux.remove("seccomp");
+    }
+    let unfiltered = write_bundle(store, "unfiltered", &config);
+    let mut all = vec![
+        floor(store, &rootfs, maps.as_ref()),
+        runtime(
+            store,
+            &bundle,
+            "crun run, no cgroup",
+            "crun",
+            &["--cgroup-manager=disabled"],
+        ),
+        // Newer versions than Debian's keep the compiled filter: they stand between this and the line above.
+        runtime(
+            store,
+            &unfiltered,
+            "crun run, no cgroup, no seccomp",
+            "crun",
+            &["--cgroup-manager=disabled"],
+        ),
+    ];
+    if store.user == User::Root {
+        all.push(runtime(
+            store,
+            &bundle,
+            "crun run",
+            "crun",
+            &["--cgroup-manager=cgroupfs"],
+        ));
+    }
+    all.push(runtime(store, &bundle, "runc run", "runc", &[]));
+    all.push(bubblewrap(store, &rootfs));
+    all.extend(podman(store));
+    all
+}
+
+fn write_bundle(store: &Store, name: &str, config: &serde_json::Value) -> PathBuf {
+    let bundle = store.home().join(name);
+    std::fs::create_dir(&bundle).unwrap();
+    std::fs::write(bundle.join("config.json"), config.to_string()).unwrap();
+    bundle
+}
+
+/// Alpine unpacked by tar, owned by the user where the user cannot own more.
+fn rootfs(store: &Store) -> PathBuf {
+    let rootfs = store.home().join("rootfs");
+    let mut command = store.command("sh");
+    let script = "mkdir \"$0\" && tar -xzf \"$1\" -C \"$0\"";
+    assert!(
+        command
+            .args(["-c", script])
+            .arg(&rootfs)
+            .arg(alpine())
+            .status()
+            .unwrap()
+            .success()
+    );
+    rootfs
+}
+
+fn alpine() -> PathBuf {
+    let name = format!("alpine-minirootfs-3.20.3-{}.tar.gz", std::env::consts::ARCH);
+    images().join("alpine-3.20.3-rootfs").join(name)
+}
+
+/// The maps of a user namespace for this user; none for root.
+fn maps(store: &Store) -> Option<(Map, Map)> {
+    let map = |own: u32, file: &str| {
+        let mut map = vec![(0, own, 1)];
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let range = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{}:", store.account.name)));
+        let range = range.and_then(|range| range.split_once(':'));
+        if let Some((first, count)) = range {
+            map.push((1, first.parse().unwrap(), count.parse().unwrap()));
+        }
+        map
+    };
+    let (uid, gid) = (store.account.uid, store.account.gid);
+    (store.user != User::Root).then(|| (map(uid, "/etc/subuid"), map(gid, "/etc/subgid")))
+}
+
+fn floor<'a>(store: &'a Store, rootfs: &Path, maps: Option<&(Map, Map)>) -> Contender<'a> {
+    // The program is this one, from where the user can reach it.
+    let program = store.path().join("floor");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let work = store.home().join("floor");
+    let mut arguments = vec!["floor".into(), rootfs.into(), work.into_os_string()];
+    if let Some((uids, gids)) = maps {
+        arguments.extend([uids, gids].map(|map| {
+            let numbers = map
+                .iter()
+                .flat_map(|&(inside, outside, count)| [inside, outside, count]);
+            numbers
+                .map(|number| number.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+                .into()
+        }));
+    }
+    Contender::new("the same kernel calls and nothing else", move || {
+        let mut command = store.command(&program);
+        command.args(&arguments);
+        command
+    })
+}
+
+fn runtime<'a>(
+    store: &'a Store,
+    bundle: &Path,
+    title: &str,
+    name: &'a str,
+    options: &'a [&str],
+) -> Contender<'a> {
+    let (bundle, state) = (bundle.to_owned(), store.path().join("runtime").join(name));
+    Contender::new(title, move || {
+        let mut command = store.command(name);
+        command
+            .arg("--root")
+            .arg(&state)
+            .args(options)
+            .args(["run", "--bundle"]);
+        command.arg(&bundle).arg("bench");
+        command
+    })
+}
+
+fn bubblewrap<'a>(store: &'a Store, rootfs: &Path) -> Contender<'a> {
+    let rootfs = rootfs.to_owned();
+    let user: &[&str] = if store.user == User::Root {
+        &[]
+    } else {
+        &["--unshare-user"]
+    };
+    Contender::new("bwrap, all namespaces, no seccomp", move || {
+        let mut command = store.command("bwrap");
+        let namespaces =
+            ["ipc", "pid", "net", "uts", "cgroup"].map(|kind| format!("--unshare-{kind}"));
+        command
+            .args(user)
+            .args(namespaces)
+            .arg("--bind")
+            .arg(&rootfs);
+        command.args([
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--mqueue",
+            "/dev/mqueue",
+            "/bin/true",
+        ]);
+        command
+    })
+}
+
+/// Podman without cgroups and with files for events, and with Alpine in a store of its own.
+fn podman(store: &Store) -> Option<Contender<'_>> {
+    let containers = store.file(
+        "containers.conf",
+        "[containers]\npids_limit=0\ndefault_ulimits=[]\n\
+         [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\n",
+    );
+    let storage = store.file(
+        "storage.conf",
+        format!(
+            "[storage]\ndriver=\"overlay\"\ngraphroot={:?}\nrunroot={:?}\n\
+             [storage.options.overlay]\nignore_chown_errors=\"{}\"\n",
+            store.home().join("podman"),
+            store.path().join("runtime/podman"),
+            store.user == User::Single,
+        ),
+    );
+    let command = move |arguments: &[&OsStr]| -> Command {
+        let mut command = store.command("podman");
+        command
+            .env("CONTAINERS_CONF", &containers)
+            .env("CONTAINERS_STORAGE_CONF", &storage);
+        command.args(arguments);
+        command
+    };
+    let image = OsStr::new("localhost/alpine:3.20");
+    let _ = command(&[
+        "import".as_ref(),
+        "-q".as_ref(),
+        alpine().as_os_str(),
+        image,
+    ])
+    .output();
+    let options = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--cgroups",
+        "disabled",
+        "--ulimit",
+        "host",
+    ];
+    Some(Contender::new(
+        "podman run --rm --network none, no cgroup",
+        move || {
+            let mut command = command(&options.map(OsStr::new));
+            command.arg(image).arg("/bin/true");
+            command
+        },
+    ))
+}
