@@ -7,6 +7,7 @@
 
 pub mod create;
 pub mod engine;
+pub mod inspect;
 pub mod list;
 pub mod monitor;
 pub mod name;

@@ -24,6 +24,8 @@ pub fn new_filesystem(
     attributes: Attributes,
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // Only what mountinfo shows as the source.
+    fsconfig_set_string(context.as_fd(), "source", kind)?;
     for (key, value) in options {
         match value {
             Some(value) => fsconfig_set_string(context.as_fd(), *key, *value)?,
@@ -56,6 +58,8 @@ impl Overlay<'_> {
     /// `/proc/self/fd`, which needs no escaping and stays short.
     pub fn mount(&self) -> Result<OwnedFd> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
+        fsconfig_set_string(context.as_fd(), "source", "overlay")
+            .context("overlay option source")?;
         for layer in self.lower {
             self.set_directory(context.as_fd(), "lowerdir+", layer.as_fd())?;
         }
