@@ -177,8 +177,8 @@ impl Paths {
     }
 }
 
-/// What the maker of a staging directory holds while it lives.
-pub fn staging_lock(directory: &Path) -> PathBuf {
+/// Held by the maker of a staging directory while it lives, by whoever changes a container.
+pub fn lock_in(directory: &Path) -> PathBuf {
     directory.join("lock")
 }
 

@@ -127,7 +127,7 @@ fn only_paths_knows_the_disk(source: &Source, names: &BTreeSet<String>) -> Vec<S
     findings
 }
 
-/// The components that a file joins to paths.
+/// The components that a file joins to paths; the program's own name says nothing about the layout.
 fn joined_names(source: &Source) -> BTreeSet<String> {
     let joined = |&at: &usize| source.word(at) == "join" && source.mark(at + 1) == "(";
     let literals = (0..source.tokens.len())
@@ -143,6 +143,7 @@ fn joined_names(source: &Source) -> BTreeSet<String> {
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         })
+        .filter(|name| name != env!("CARGO_PKG_NAME"))
         .collect()
 }
 

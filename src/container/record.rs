@@ -9,6 +9,7 @@
 use super::engine::Engine;
 use super::options::Options;
 use crate::image::digest::Digest;
+use crate::paths;
 use crate::store::atomic::{self, Durability};
 use crate::sys::process::Identity;
 use anyhow::{Context, Result};
@@ -160,7 +161,7 @@ impl Directory {
 
     /// Held by whoever changes the container, and by its monitor as long as that lives.
     pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
+        paths::lock_in(&self.path)
     }
 
     /// One of the files that are mounted into the container, or a directory of the overlay.

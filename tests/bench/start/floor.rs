@@ -1,16 +1,20 @@
 //! The kernel calls that a container needs, and nothing else: no image, no record, no monitor. What is left of a
 //! runtime's time above this is its own.
 //!
-//! `floor ROOTFS WORK [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable part below `WORK`, all namespaces,
-//! Docker's mounts, nodes and masked paths, its capabilities, `/bin/true`. A map is `INSIDE OUTSIDE COUNT…`.
+//! `floor ROOTFS WORK FILTER [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable part below `WORK`, all namespaces,
+//! Docker's mounts, nodes and masked paths, its capabilities and system
+//! calls (`FILTER` holds the program as the kernel takes it), `/bin/true`. A map is `INSIDE OUTSIDE COUNT…`.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
+use onggi::runtime::capabilities::CapabilitySet as Kept;
 use onggi::sys::namespace::{bring_loopback_up, write_map};
 use onggi::sys::process::{Ended, clone3, flags};
+use onggi::sys::seccomp::set_filter;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
 };
+use seccompiler::sock_filter;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -18,20 +22,7 @@ use std::process::Command;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::NET_RAW)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::AUDIT_WRITE);
+const KEPT: CapabilitySet = CapabilitySet::from_bits_retain(Kept::DOCKER_DEFAULT.bits());
 
 /// The whole program; gives its exit code.
 pub fn main(arguments: &[String]) -> u8 {
@@ -46,10 +37,10 @@ pub fn main(arguments: &[String]) -> u8 {
 }
 
 fn contain(arguments: &[String]) -> Result<Ended> {
-    let [rootfs, work, maps @ ..] = arguments else {
-        return Err("ROOTFS WORK [UIDMAP GIDMAP]".into());
+    let [rootfs, work, filter, maps @ ..] = arguments else {
+        return Err("ROOTFS WORK FILTER [UIDMAP GIDMAP]".into());
     };
-    let work = Path::new(work);
+    let (work, filter) = (Path::new(work), read_filter(filter)?);
     for directory in [
         work.to_owned(),
         work.join("upper"),
@@ -75,7 +66,7 @@ fn contain(arguments: &[String]) -> Result<Ended> {
             go = None;
             let _ = wait.read(&mut [0]);
         }
-        match inside(rootfs, work, !maps.is_empty()) {
+        match inside(rootfs, work, &filter, !maps.is_empty()) {
             Ok(()) => 127,
             Err(error) => {
                 eprintln!("floor: {error}");
@@ -94,6 +85,34 @@ fn contain(arguments: &[String]) -> Result<Ended> {
     }
     std::fs::remove_dir_all(work)?;
     Ok(ended)
+}
+
+/// `struct sock_filter` after another (filter(2)).
+fn read_filter(path: &str) -> Result<Vec<sock_filter>> {
+    let instruction = |bytes: &[u8; 8]| {
+        let [code @ .., jt, jf, a, b, c, d] = *bytes;
+        sock_filter {
+            code: u16::from_ne_bytes(code),
+            jt,
+            jf,
+            k: u32::from_ne_bytes([a, b, c, d]),
+        }
+    };
+    Ok(std::fs::read(path)?
+        .as_chunks()
+        .0
+        .iter()
+        .map(instruction)
+        .collect())
+}
+
+/// The opposite of what [`main`] reads.
+pub fn filter_bytes(program: &[sock_filter]) -> Vec<u8> {
+    let bytes = |one: &sock_filter| {
+        let ([a, b], [c, d, e, f]) = (one.code.to_ne_bytes(), one.k.to_ne_bytes());
+        [a, b, one.jt, one.jf, c, d, e, f]
+    };
+    program.iter().flat_map(bytes).collect()
 }
 
 fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<()> {
@@ -126,7 +145,7 @@ fn filesystem(kind: &str, target: &str, flags: MsFlags, options: Option<&str>) -
         .map_err(|error| format!("{target}: {error}").into())
 }
 
-fn inside(rootfs: &str, work: &Path, rootless: bool) -> Result<()> {
+fn inside(rootfs: &str, work: &Path, filter: &[sock_filter], rootless: bool) -> Result<()> {
     mount(
         NOTHING,
         "/",
@@ -168,6 +187,7 @@ fn inside(rootfs: &str, work: &Path, rootless: bool) -> Result<()> {
     {
         remove_capability_from_bounding_set(capability)?;
     }
+    set_filter(filter, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)?;
     let sets = CapabilitySets {
         effective: KEPT,
         permitted: KEPT,

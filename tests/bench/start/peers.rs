@@ -2,8 +2,10 @@
 //! and the floor. Each gets what it needs below the store's directory, so that it is gone afterwards.
 
 use super::bundle::{self, Map};
+use super::floor;
 use crate::measure::Contender;
 use crate::support::{Store, User, images};
+use onggi::runtime::seccomp::{Identity, default_filter};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +21,7 @@ pub fn all(store: &Store) -> Vec<Contender<'_>> {
     }
     let unfiltered = write_bundle(store, "unfiltered", &config);
     let mut all = vec![
-        floor(store, &rootfs, maps.as_ref()),
+        kernel_calls(store, &rootfs, maps.as_ref()),
         runtime(
             store,
             &bundle,
@@ -98,12 +100,26 @@ fn maps(store: &Store) -> Option<(Map, Map)> {
     (store.user != User::Root).then(|| (map(uid, "/etc/subuid"), map(gid, "/etc/subgid")))
 }
 
-fn floor<'a>(store: &'a Store, rootfs: &Path, maps: Option<&(Map, Map)>) -> Contender<'a> {
+fn kernel_calls<'a>(store: &'a Store, rootfs: &Path, maps: Option<&(Map, Map)>) -> Contender<'a> {
     // The program is this one, from where the user can reach it.
     let program = store.path().join("floor");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let work = store.home().join("floor");
-    let mut arguments = vec!["floor".into(), rootfs.into(), work.into_os_string()];
+    let identity = if store.user == User::Single {
+        Identity::Single
+    } else {
+        Identity::Mapped
+    };
+    let filter = default_filter(bundle::circumstances(), identity);
+    let filter = store.file("filter", floor::filter_bytes(filter.program()));
+    let mut arguments = [
+        "floor".as_ref(),
+        rootfs.as_os_str(),
+        work.as_os_str(),
+        filter.as_os_str(),
+    ]
+    .map(OsStr::to_owned)
+    .to_vec();
     if let Some((uids, gids)) = maps {
         arguments.extend([uids, gids].map(|map| {
             let numbers = map
