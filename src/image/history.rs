@@ -32,7 +32,7 @@ pub fn steps(paths: &Paths, image: &Image) -> Result<Vec<Step>> {
                 let name = name.ok_or_else(|| {
                     bad_input("the config's history has more layers than the image")
                 })?;
-                store::layer_size(&paths.layer(name))?
+                store::layer_record(&paths.layer(name))?.size
             }
         };
         steps.push(Step {

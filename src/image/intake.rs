@@ -130,7 +130,7 @@ impl<'a> Intake<'a> {
             Some(known) => known,
             None => self.unpack(chain, expected, open()?)?,
         };
-        chain.size += store::layer_size(&directory)?;
+        chain.size += store::layer_record(&directory)?.size;
         chain.id = Some(chain_id(chain.id.as_ref(), &diff_id));
         chain.trees.push(paths::tree_in(&directory));
         chain.names.push(name);

@@ -4,9 +4,11 @@
 //! - `config`, `manifest`, `history`: what images say of themselves
 //! - `store`: which images are here · `intake`: how they come · `remove`, `prune`: how they go · `filter`
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
-//! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive` · `hello`
+//! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
+//! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
+pub mod change;
 pub mod compression;
 pub mod config;
 pub mod digest;
@@ -14,6 +16,8 @@ pub mod docker_archive;
 pub mod filter;
 pub mod hello;
 pub mod history;
+pub mod import;
+pub mod inspect;
 pub mod intake;
 pub mod layer;
 pub mod load;
@@ -23,5 +27,7 @@ pub mod platform;
 pub mod prune;
 pub mod reference;
 pub mod remove;
+pub mod save;
 pub mod store;
+pub mod tag;
 pub mod v1_archive;

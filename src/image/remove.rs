@@ -191,7 +191,7 @@ fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String,
     for name in file_names(&paths.layers())? {
         if !used.contains(&name) {
             let directory = paths.layer(&name);
-            let size = store::layer_size(&directory).unwrap_or(0);
+            let size = store::layer_record(&directory).map_or(0, |record| record.size);
             discard(&directory, trash)?;
             gone.push((name, size));
         }

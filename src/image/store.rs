@@ -258,13 +258,11 @@ pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<Ima
     })
 }
 
-/// Bytes of the files in a layer directory.
-pub(super) fn layer_size(directory: &Path) -> Result<u64> {
+/// What we know of the layer in a directory.
+pub(super) fn layer_record(directory: &Path) -> Result<LayerRecord> {
     let path = paths::layer_record_in(directory);
-    match read_record(&path, |record: &LayerRecord| record.version)? {
-        Some(record) => Ok(record.size),
-        None => Err(anyhow::anyhow!("`{}` is missing", path.display())),
-    }
+    read_record(&path, |record: &LayerRecord| record.version)?
+        .ok_or_else(|| anyhow::anyhow!("`{}` is missing", path.display()))
 }
 
 /// Reads one of our own records; `None` when there is no such file.

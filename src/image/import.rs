@@ -1,0 +1,90 @@
+//! `import`: makes an image of the files of a root file system, given as a tar archive, plain or compressed. It
+//! becomes the only layer.
+
+use super::change;
+use super::compression;
+use super::config::{Config, Execution, History, RootFs};
+use super::digest::Digest;
+use super::intake::{Chain, Displaced, Expected, Intake};
+use super::layer::Rules;
+use super::platform::Platform;
+use super::reference::Reference;
+use crate::paths::Paths;
+use anyhow::{Context, Result};
+use jiff::{Timestamp, Unit};
+use std::fs::File;
+
+/// What to make of the archive.
+#[derive(Debug, Default)]
+pub struct Import {
+    /// Where it came from, as the user wrote it.
+    pub origin: String,
+    /// What the image is to be called.
+    pub name: Option<Reference>,
+    /// Instructions ([`change`]).
+    pub changes: Vec<String>,
+    /// For the history, instead of `Imported from …`.
+    pub message: Option<String>,
+    /// For which platform; this machine's where none is given.
+    pub platform: Option<Platform>,
+}
+
+/// Makes the image; returns its id.
+pub fn import(
+    paths: &Paths,
+    rules: &Rules,
+    file: File,
+    import: &Import,
+) -> Result<(Digest, Vec<Displaced>)> {
+    let mut execution = Execution::default();
+    change::apply(&mut execution, &import.changes)?;
+    let mut intake = Intake::new(paths, rules)?;
+    let mut chain = Chain::default();
+    let unpack = || {
+        let (compression, stream) = compression::peek(file)?;
+        match compression {
+            compression::Compression::Xz | compression::Compression::Bzip2 => {
+                compression.unpack(stream)
+            }
+            // The layer writer does these itself, in a thread of its own.
+            _ => Ok(Box::new(stream) as Box<dyn std::io::Read + Send>),
+        }
+    };
+    intake
+        .layer(&mut chain, &Expected::default(), unpack)
+        .with_context(|| format!("import `{}`", import.origin))?;
+    let config = config(import, execution, &chain)?;
+    let id = intake.image(
+        &serde_json::to_vec(&config)?,
+        &chain,
+        import.name.iter().cloned().collect(),
+    )?;
+    Ok((id, intake.commit()?))
+}
+
+fn config(import: &Import, execution: Execution, chain: &Chain) -> Result<Config> {
+    let platform = import.platform.clone().unwrap_or_else(Platform::host);
+    let created = Some(Timestamp::now().round(Unit::Microsecond)?.to_string());
+    let comment = import
+        .message
+        .clone()
+        .unwrap_or_else(|| format!("Imported from {}", import.origin));
+    Ok(Config {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        created: created.clone(),
+        comment: comment.clone(),
+        config: execution,
+        rootfs: RootFs {
+            diff_ids: chain.diff_ids().to_vec(),
+            ..RootFs::default()
+        },
+        history: vec![History {
+            created,
+            comment,
+            ..History::default()
+        }],
+        ..Config::default()
+    })
+}
