@@ -28,7 +28,6 @@ pub(super) const CLASSES: u8 = 4;
 
 /// The names of class [`ALWAYS`].
 const NAMES: &[&str] = &[
-    "capset",
     "chown",
     "chown32",
     "fchown",
