@@ -129,6 +129,16 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER [CONTAINER...]",
         "Remove containers",
     ),
+    command::<container::inspect::InspectContainer>(
+        &["container inspect"],
+        "CONTAINER [CONTAINER...]",
+        "Show all that is known of containers",
+    ),
+    command::<container::inspect::Inspect>(
+        &["inspect"],
+        "NAME|ID [NAME|ID...]",
+        "Show all that is known of containers and images",
+    ),
     command::<system::version::Version>(
         &["version"],
         "",
@@ -147,6 +157,7 @@ pub const COMMANDS: &[Command] = &[
         "Tell what a container looks like from inside",
     )
     .hidden(),
+    command::<container::image::HelloImage>(&["hello-image"], "", "Make the image hello").hidden(),
 ];
 
 /// The command that the first words name, and how many words that took.

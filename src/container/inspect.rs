@@ -9,7 +9,6 @@ use super::record::{Directory, Status};
 use crate::paths::Paths;
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::os::unix::fs::MetadataExt;
 
 /// Docker's way to say "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -47,17 +46,12 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "NetworkSettings": { "Ports": {}, "Networks": { network(options): {} } },
     });
     if size {
-        let own = size_of(&directory.file("upper"));
+        let own = super::size::written(engine, &record.id)?;
         let image = crate::image::store::find(&engine.paths, &record.image.to_string());
         description["SizeRw"] = own.into();
         description["SizeRootFs"] = (own + image.map_or(0, |image| image.size)).into();
     }
     Ok(description)
-}
-
-/// What the container itself has written, in bytes.
-pub fn own_size(engine: &Engine, container: &Container) -> u64 {
-    size_of(&Directory::of(engine, &container.record.id).file("upper"))
 }
 
 fn state(container: &Container) -> Value {
@@ -229,22 +223,4 @@ fn overlay(paths: &Paths, container: &Container, directory: &Directory) -> Value
         "UpperDir": directory.file("upper").display().to_string(),
         "WorkDir": directory.file("work").display().to_string(),
     })
-}
-
-/// Bytes of the regular files below a directory; what cannot be read counts nothing.
-fn size_of(directory: &std::path::Path) -> u64 {
-    let mut total = 0;
-    let mut directories = vec![directory.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            match metadata.is_dir() {
-                true => directories.push(entry.path()),
-                false => total += metadata.size(),
-            }
-        }
-    }
-    total
 }

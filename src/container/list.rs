@@ -4,6 +4,8 @@
 use super::engine::Engine;
 use super::record::{Directory, Record, State, Status};
 use crate::error::{Error, bad_input, not_found};
+use crate::image::digest::Digest;
+use crate::image::remove::User;
 use anyhow::{Context, Result};
 
 /// A container with its state.
@@ -52,6 +54,19 @@ pub fn find(engine: &Engine, name: &str) -> Result<Container> {
         [] => Err(missing().into()),
         _ => Err(bad_input(format!("multiple IDs found with provided prefix: {name}")).into()),
     }
+}
+
+/// The containers that were made from an image, for whoever wants to remove that.
+pub fn users(engine: &Engine, image: &Digest) -> Result<Vec<User>> {
+    let used = list(engine)?
+        .into_iter()
+        .filter(|container| container.record.image == *image);
+    Ok(used
+        .map(|container| User {
+            running: container.status() == Status::Running,
+            container: container.record.id,
+        })
+        .collect())
 }
 
 /// The ids of all container directories, half-made ones among them.

@@ -28,15 +28,25 @@ pub fn is_meant(name: &str) -> bool {
         .is_ok_and(|name| name.or_latest().to_string() == NAME)
 }
 
-/// Makes the image, or makes it anew when it holds another program than the running one.
+/// Whether nothing is to be made: the image is here and holds the running program, or it is somebody else's.
+pub fn is_here(paths: &Paths) -> Result<bool> {
+    match store::find(paths, NAME) {
+        Ok(image) => {
+            Ok(!image.config.config.labels.contains_key(LABEL)
+                || holds_this_program(paths, &image)?)
+        }
+        Err(error) if kind(&error) == Some(Kind::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the image, or makes it anew when it holds another program than the running one. An ordinary user must
+/// be in the user namespace of the store.
 pub fn ensure(paths: &Paths, rules: &Rules, users: Users) -> Result<()> {
-    let before = match store::find(paths, NAME) {
-        Ok(image) if !image.config.config.labels.contains_key(LABEL) => return Ok(()),
-        Ok(image) if holds_this_program(paths, &image)? => return Ok(()),
-        Ok(image) => Some(image),
-        Err(error) if kind(&error) == Some(Kind::NotFound) => None,
-        Err(error) => return Err(error),
-    };
+    if is_here(paths)? {
+        return Ok(());
+    }
+    let before = store::find(paths, NAME).ok();
     make(paths, rules).context("make the image `hello`")?;
     match before.map(|image| remove::remove(paths, &image.id.to_string(), false, users)) {
         // A container still needs it.

@@ -1,4 +1,6 @@
-//! `inspect`: all that is known of containers and images, as JSON.
+//! `inspect`: all that is known of containers and images, as JSON; `container inspect` of containers only.
+//!
+//! What is not there is told, and the others are shown all the same.
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
@@ -20,7 +22,7 @@ pub struct Inspect {
     /// Tell the sizes of containers
     #[arg(short, long)]
     size: bool,
-    /// Look for these only: "container" or "image"
+    /// Look among these only: "container" or "image"
     #[arg(long = "type")]
     kind: Option<String>,
     #[arg(required = true)]
@@ -33,9 +35,114 @@ pub struct InspectContainer {
     /// Print by a Go template, or "json" for one line
     #[arg(short, long)]
     format: Option<String>,
-    /// Tell the sizes of containers
+    /// Tell the sizes
     #[arg(short, long)]
     size: bool,
     #[arg(required = true)]
-    names: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl Verb for Inspect {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let (containers, images) = kinds(self.kind.as_deref())?;
+        let engine = open(context, self.size)?;
+        let look = |name: &str| {
+            let container = if containers {
+                look_for_container(&engine, name, self.size)?
+            } else {
+                None
+            };
+            match container {
+                None if images => look_for_image(&engine, name),
+                found => Ok(found),
+            }
+        };
+        show(context, self.format.as_deref(), &self.names, look, "object")
+    }
+}
+
+impl Verb for InspectContainer {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let engine = open(context, self.size)?;
+        let look = |name: &str| look_for_container(&engine, name, self.size);
+        show(
+            context,
+            self.format.as_deref(),
+            &self.containers,
+            look,
+            "container",
+        )
+    }
+}
+
+/// What `--type` lets in: containers, images.
+fn kinds(kind: Option<&str>) -> Result<(bool, bool), error::Error> {
+    match kind {
+        None | Some("") => Ok((true, true)),
+        Some("container") => Ok((true, false)),
+        Some("image") => Ok((false, true)),
+        Some(kind @ ("network" | "volume" | "secret")) => Err(unsupported::not_yet(
+            &format!("--type {kind}"),
+            "only containers and images can be inspected",
+        )),
+        Some(kind) => Err(bad_input(format!(
+            "unknown type: {kind:?}: must be one of \"container\", \"image\""
+        ))),
+    }
+}
+
+/// The sizes of an ordinary user's containers are seen only with the ids of the store.
+fn open(context: &Context, with_size: bool) -> Result<Engine> {
+    let engine = context.engine()?;
+    if with_size {
+        engine.enter_user_namespace()?;
+    }
+    Ok(engine)
+}
+
+fn look_for_container(engine: &Engine, name: &str, with_size: bool) -> Result<Option<Value>> {
+    let Some(container) = found(list::find(engine, name))? else {
+        return Ok(None);
+    };
+    inspect::inspect(engine, &container, with_size).map(Some)
+}
+
+fn look_for_image(engine: &Engine, name: &str) -> Result<Option<Value>> {
+    found(image::store::find(&engine.paths, name))?
+        .map(|image| image::inspect::inspect(&engine.paths, &image))
+        .transpose()
+}
+
+/// `None` for what is not there.
+fn found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Shows what is there and tells what is not.
+fn show(
+    context: &mut Context,
+    format: Option<&str>,
+    names: &[String],
+    look: impl Fn(&str) -> Result<Option<Value>>,
+    kind: &str,
+) -> Result<u8> {
+    let (mut values, mut failures) = (Vec::new(), Vec::new());
+    for name in names {
+        match look(name) {
+            Ok(Some(value)) => values.push(value),
+            Ok(None) => failures.push(format!("Error: No such {kind}: {name}")),
+            Err(error) => failures.push(format!("Error: {error:#}")),
+        }
+    }
+    // A template prints nothing where there is nothing, JSON an empty array.
+    if !values.is_empty() || format.is_none_or(|format| ["", "json"].contains(&format)) {
+        table::render_inspect(&mut context.output, format, &values)?;
+    }
+    for failure in &failures {
+        context.output.progress(failure);
+    }
+    Ok(u8::from(!failures.is_empty()))
 }

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod image;
+pub mod inspect;
 pub mod options;
 pub mod ps;
 pub mod rm;

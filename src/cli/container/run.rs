@@ -9,6 +9,7 @@ use crate::cli::value::{self, Stream};
 use crate::container::monitor::client::Attach;
 use crate::container::{create, start};
 use crate::error::{Error, bad_input};
+use crate::image::hello::is_meant;
 use anyhow::Result;
 use std::io::IsTerminal;
 
@@ -46,7 +47,7 @@ impl Verb for Run {
         }
         let (platform, pull) = (flags.platform.clone(), flags.pull);
         let mut options = self.create.into_options(self.words)?;
-        if options.image == "hello" {
+        if is_meant(&options.image) {
             options
                 .env
                 .push(format!("{}={}", hello::STARTED, context.started));

@@ -143,7 +143,7 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
     let mut facts = json!({
         "ID": "",
         "Images": images,
-        "Driver": "overlay",
+        "Driver": "overlay2",
         "DriverStatus": [["Id mapping", word], ["Ids", sentence]],
         "LoggingDriver": "none",
         "CgroupDriver": "none",
