@@ -8,7 +8,7 @@ use super::engine::Engine;
 use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME};
 use super::monitor::client::{self, Attach};
 use super::record::{Directory, Record, Status};
-use crate::error::{Error, Kind};
+use crate::error::{self, Error, Kind};
 use crate::id_mapping;
 use crate::store::lock::Lock;
 use crate::sys::mount;
@@ -17,7 +17,7 @@ use crate::sys::socket::Channel;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -56,8 +56,22 @@ pub fn start_locked(
     attach: Option<&Attach>,
 ) -> Result<Option<u8>> {
     let (ours, theirs) = Channel::pair()?;
-    spawn_monitor(engine, record, theirs, lock)?;
-    client::follow(ours, attach)
+    let mut complaint = spawn_monitor(engine, record, theirs, lock)?;
+    match client::follow(ours, attach) {
+        // A monitor that never came to be has said why; only then is it worth the wait.
+        Err(error) if error::kind(&error) == Some(Kind::Conflict) => {
+            let mut said = String::new();
+            complaint
+                .read_to_string(&mut said)
+                .context("listen to the monitor")?;
+            if said.is_empty() {
+                Err(error)
+            } else {
+                bail!("start the monitor: {said}")
+            }
+        }
+        result => result,
+    }
 }
 
 /// Where this program lies, in the caller's mount namespace.
@@ -71,7 +85,12 @@ pub fn own_path() -> Result<PathBuf> {
 /// Tells a monitor, which runs from a mount without a path, where the program lies.
 const OWN_PATH: &str = "ONGGI_PROGRAM";
 
-fn spawn_monitor(engine: &Engine, record: &Record, channel: Channel, lock: Lock) -> Result<()> {
+fn spawn_monitor(
+    engine: &Engine,
+    record: &Record,
+    channel: Channel,
+    lock: Lock,
+) -> Result<PipeReader> {
     let own = own_path()?;
     let paths = [engine.paths.data(), engine.paths.run()].map(|path| path.as_os_str().as_bytes());
     let arguments = Words::new([
@@ -102,7 +121,7 @@ fn spawn_monitor(engine: &Engine, record: &Record, channel: Channel, lock: Lock)
 
     let isolated = engine.mapping.needs_user_namespace();
     let (mut mapped, tell) = std::io::pipe().context("pipe")?;
-    let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
+    let (complaint, mut complain) = std::io::pipe().context("pipe")?;
     let namespaces = if isolated {
         flags::NEW_USER | flags::NEW_MOUNT
     } else {
@@ -142,14 +161,7 @@ fn spawn_monitor(engine: &Engine, record: &Record, channel: Channel, lock: Lock)
         engine.mapping.write_maps(child.pid)?;
         tell.write_all(b"1").context("release the monitor")?;
     }
-    let mut said = String::new();
-    complaint
-        .read_to_string(&mut said)
-        .context("listen to the monitor")?;
-    if !said.is_empty() {
-        bail!("start the monitor: {said}");
-    }
-    Ok(())
+    Ok(complaint)
 }
 
 /// This program, so that nobody can write to what runs from the descriptor.

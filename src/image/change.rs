@@ -287,7 +287,9 @@ fn health_check(text: &str) -> Result<Healthcheck> {
             None => vec!["CMD-SHELL".to_owned(), arguments.to_owned()],
         },
         _ => {
-            return Err(bad_input(format!("unknown type `{kind}` in HEALTHCHECK (try CMD)")).into());
+            return Err(
+                bad_input(format!("unknown type `{kind}` in HEALTHCHECK (try CMD)")).into(),
+            );
         }
     };
     Ok(check)

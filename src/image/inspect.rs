@@ -13,9 +13,20 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// All that is known of an image.
 pub fn inspect(paths: &Paths, image: &Image) -> Result<Value> {
-    let Config { author, comment, docker_version, architecture, os, variant, .. } = &image.config;
+    let Config {
+        author,
+        comment,
+        docker_version,
+        architecture,
+        os,
+        variant,
+        ..
+    } = &image.config;
     let names = |names: Vec<&Reference>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let tagged = image.last_tagged.as_ref().map_or(NEVER.to_owned(), Timestamp::to_string);
+    let tagged = image
+        .last_tagged
+        .as_ref()
+        .map_or(NEVER.to_owned(), Timestamp::to_string);
     let mut fields = json!({
         "Id": image.id,
         "RepoTags": names(image.tags().collect()),
@@ -42,7 +53,11 @@ pub fn inspect(paths: &Paths, image: &Image) -> Result<Value> {
 
 /// The topmost layer and those below it, uppermost first, as overlayfs takes them.
 fn layers(paths: &Paths, layers: &[String]) -> Value {
-    let trees: Vec<String> = layers.iter().rev().map(|name| paths.layer_tree(name).display().to_string()).collect();
+    let trees: Vec<String> = layers
+        .iter()
+        .rev()
+        .map(|name| paths.layer_tree(name).display().to_string())
+        .collect();
     match &trees[..] {
         [] => Value::Null,
         [top] => json!({"UpperDir": top}),
@@ -52,12 +67,21 @@ fn layers(paths: &Paths, layers: &[String]) -> Value {
 
 /// The execution parameters, with the fields that Docker shows even when they are empty.
 fn execution(execution: &Execution) -> Result<Value> {
-    let mut fields: Map<String, Value> =
-        [("Cmd", Value::Null), ("Entrypoint", Value::Null), ("Env", Value::Null), ("Labels", Value::Null)]
-            .into_iter()
-            .chain([("OnBuild", Value::Null), ("User", json!("")), ("Volumes", Value::Null), ("WorkingDir", json!(""))])
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
+    let mut fields: Map<String, Value> = [
+        ("Cmd", Value::Null),
+        ("Entrypoint", Value::Null),
+        ("Env", Value::Null),
+        ("Labels", Value::Null),
+    ]
+    .into_iter()
+    .chain([
+        ("OnBuild", Value::Null),
+        ("User", json!("")),
+        ("Volumes", Value::Null),
+        ("WorkingDir", json!("")),
+    ])
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
     if let Value::Object(set) = serde_json::to_value(execution)? {
         fields.extend(set);
     }

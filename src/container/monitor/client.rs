@@ -37,22 +37,22 @@ pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
         .filter(|attach| attach.signals)
         .map(|_| SignalFd::block_all())
         .transpose()?;
-    match receive_report(&channel, &mut buffer)? {
-        Some(Report::Started) => {}
-        Some(Report::Failed(error)) => return Err(error),
-        _ => return Err(gone()),
+    let Some(attach) = attach else {
+        return match receive_report(&channel, &mut buffer)? {
+            Some(Report::Started) => Ok(None),
+            Some(Report::Failed(error)) => Err(error),
+            _ => Err(gone()),
+        };
+    };
+    // Whoever stays to the end hears of a failure as well without waiting for the start.
+    Session {
+        channel,
+        attach,
+        signals,
+        input: None,
     }
-    match attach {
-        None => Ok(None),
-        Some(attach) => Session {
-            channel,
-            attach,
-            signals,
-            input: None,
-        }
-        .run(&mut buffer)
-        .map(Some),
-    }
+    .run(&mut buffer)
+    .map(Some)
 }
 
 fn gone() -> anyhow::Error {

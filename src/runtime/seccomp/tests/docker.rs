@@ -277,15 +277,12 @@ fn without_a_policy_only_what_is_pretended_is_not_allowed() {
     );
     let program = program_for(&seccomp, Identity::Single, Family::X86);
     for number in 0..600 {
-        let expect = if [
-            92, 93, 94, 105, 106, 113, 114, 116, 117, 119, 122, 123, 260,
-        ]
-        .contains(&number)
-        {
-            denied(0)
-        } else {
-            ALLOWED
-        };
+        let expect =
+            if [92, 93, 94, 105, 106, 113, 114, 116, 117, 119, 122, 123, 260].contains(&number) {
+                denied(0)
+            } else {
+                ALLOWED
+            };
         assert_eq!(
             run(&program, &Call::new(X86_64, number)),
             expect,
