@@ -7,6 +7,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::filter::{self, Filters, expression_fits};
 use crate::cli::output::table::{Column, Listing, Row};
+use crate::cli::output::template::quote;
 use crate::cli::output::{duration, size};
 use crate::cli::value;
 use crate::container::engine::Engine;
@@ -367,20 +368,20 @@ pub fn status(container: &Container, now: Timestamp) -> String {
 
 /// The words as one, in quotes, with at most 20 characters of it.
 fn command(words: &[String], whole: bool) -> String {
-    let quote = |word: &String| {
+    let word = |word: &String| {
         if word.contains(' ') {
             format!("'{word}'")
         } else {
             word.clone()
         }
     };
-    let text = words.iter().map(quote).collect::<Vec<_>>().join(" ");
+    let text = words.iter().map(word).collect::<Vec<_>>().join(" ");
     let text = if whole || text.chars().count() <= 20 {
         text
     } else {
         text.chars().take(19).chain(['…']).collect()
     };
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    quote(&text)
 }
 
 fn shorten(id: &str, whole: bool) -> String {

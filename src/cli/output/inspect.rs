@@ -119,7 +119,8 @@ impl Object for Record {
         "object"
     }
 
-    /// Docker's types say `ID` and `CPUShares` where its JSON says `Id` and `CpuShares`: both are taken.
+    /// Docker's types say `ID`, `CPUShares` and `APIVersion` where its JSON says `Id`, `CpuShares` and
+    /// `ApiVersion`: both are taken.
     fn field(&self, name: &str) -> Option<Datum> {
         let find = |name: &str| {
             self.0
@@ -127,7 +128,14 @@ impl Object for Record {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.clone())
         };
-        find(name).or_else(|| find(&name.replace("ID", "Id").replace("CPU", "Cpu")))
+        find(name).or_else(|| {
+            find(
+                &name
+                    .replace("ID", "Id")
+                    .replace("CPU", "Cpu")
+                    .replace("API", "Api"),
+            )
+        })
     }
 
     fn fields(&self) -> Vec<(String, Datum)> {

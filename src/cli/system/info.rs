@@ -6,7 +6,7 @@
 use super::version;
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::{size, table};
+use crate::cli::output::{inspect, size};
 use crate::container::engine::Engine;
 use crate::id_mapping::{Mapping, Tier};
 use crate::image;
@@ -47,7 +47,7 @@ impl Verb for Info {
         match self.format.as_deref().map(str::trim) {
             None | Some("") => context.output.write(blocks(&facts).as_bytes())?,
             Some("json") => context.output.line(&facts)?,
-            template => table::render_inspect(&mut context.output, template, &[facts])?,
+            template => inspect::render_inspect(&mut context.output, template, &[facts])?,
         }
         Ok(0)
     }

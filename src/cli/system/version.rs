@@ -5,7 +5,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::table;
+use crate::cli::output::inspect;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -70,14 +70,7 @@ impl Verb for Version {
         match self.format.as_deref().map(str::trim) {
             None | Some("") => context.output.write(blocks(version).as_bytes())?,
             Some("json") => context.output.line(facts(version))?,
-            Some(template) => {
-                let mut facts = facts(version);
-                // The one field whose name in templates is not its name in JSON.
-                for side in ["Client", "Server"] {
-                    facts[side]["APIVersion"] = json!(API);
-                }
-                table::render_inspect(&mut context.output, Some(template), &[facts])?;
-            }
+            template => inspect::render_inspect(&mut context.output, template, &[facts(version)])?,
         }
         Ok(0)
     }
