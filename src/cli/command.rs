@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, system};
+use super::{Context, container, image, system};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -67,8 +67,9 @@ impl Command {
         self
     }
 
-    /// Failures end with 125, so that they differ from the exit codes of the container's program.
-    const fn starts_containers(mut self) -> Self {
+    /// Failures end with 125: of what starts containers, so that they differ from the exit codes of the
+    /// container's program, and of what takes images in.
+    const fn fails_with_125(mut self) -> Self {
         self.failure = 125;
         self
     }
@@ -106,7 +107,7 @@ pub const COMMANDS: &[Command] = &[
         "Make a container from an image and run a program in it",
     )
     .common()
-    .starts_containers(),
+    .fails_with_125(),
     command::<container::ps::Ps>(
         &["container ls", "container list", "container ps", "ps"],
         "",
@@ -118,7 +119,7 @@ pub const COMMANDS: &[Command] = &[
         "IMAGE [COMMAND] [ARG...]",
         "Make a container from an image without starting it",
     )
-    .starts_containers(),
+    .fails_with_125(),
     command::<container::start::Start>(
         &["container start", "start"],
         "CONTAINER [CONTAINER...]",
@@ -138,6 +139,51 @@ pub const COMMANDS: &[Command] = &[
         &["inspect"],
         "NAME|ID [NAME|ID...]",
         "Show all that is known of containers and images",
+    ),
+    command::<image::ls::Images>(
+        &["image ls", "image list", "images"],
+        "[REPOSITORY[:TAG]]",
+        "List images",
+    )
+    .common(),
+    command::<image::load::Load>(
+        &["image load", "load"],
+        "",
+        "Take images in from an archive or a directory",
+    )
+    .common()
+    .fails_with_125(),
+    command::<image::import::Import>(
+        &["image import", "import"],
+        "FILE|- [REPOSITORY[:TAG]]",
+        "Make an image of the files of a root file system",
+    )
+    .fails_with_125(),
+    command::<image::save::Save>(
+        &["image save", "save"],
+        "IMAGE [IMAGE...]",
+        "Write images to an archive",
+    ),
+    command::<image::tag::Tag>(
+        &["image tag", "tag"],
+        "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+        "Give an image another name",
+    ),
+    command::<image::rm::Rmi>(
+        &["image rm", "image remove", "rmi"],
+        "IMAGE [IMAGE...]",
+        "Remove names of images, and images without names",
+    ),
+    command::<image::prune::Prune>(&["image prune"], "", "Remove images that nothing needs"),
+    command::<image::inspect::InspectImage>(
+        &["image inspect"],
+        "IMAGE [IMAGE...]",
+        "Show all that is known of images",
+    ),
+    command::<image::history::History>(
+        &["image history", "history"],
+        "IMAGE",
+        "Show the steps that made an image",
     ),
     command::<system::version::Version>(
         &["version"],

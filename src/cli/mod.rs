@@ -9,6 +9,7 @@ pub mod container;
 pub mod filter;
 pub mod flag;
 pub mod help;
+pub mod image;
 pub mod output;
 pub mod system;
 pub mod unsupported;

@@ -45,21 +45,18 @@ enum Member {
 }
 
 impl Archive {
-    /// Opens a directory or a file. `scratch` takes what must be unpacked, at most `max_bytes`.
-    pub fn open(path: &Path, scratch: &Path, max_bytes: u64) -> Result<Self> {
-        if path.is_dir() {
-            let path = path
-                .canonicalize()
-                .with_context(|| format!("open `{}`", path.display()))?;
-            return Ok(Self {
-                files: Files::Directory(path),
-            });
-        }
-        let file = File::open(path).with_context(|| format!("open `{}`", path.display()))?;
-        Self::read(file, scratch, max_bytes)
+    /// Takes a directory.
+    pub fn directory(path: &Path) -> Result<Self> {
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("open `{}`", path.display()))?;
+        Ok(Self {
+            files: Files::Directory(path),
+        })
     }
 
-    /// Takes a file, or whatever else can be read from, such as a pipe.
+    /// Takes a file, or whatever else can be read from, such as a pipe. `scratch` takes what must be unpacked, at
+    /// most `max_bytes`.
     pub fn read(mut file: File, scratch: &Path, max_bytes: u64) -> Result<Self> {
         let in_place = file.metadata()?.is_file() && file.stream_position()? == 0;
         let (compression, stream) = compression::peek(&file)?;
@@ -403,7 +400,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("archive");
         std::fs::write(&path, bytes).unwrap();
-        Archive::open(&path, directory.path(), 1 << 20)
+        Archive::read(File::open(&path).unwrap(), directory.path(), 1 << 20)
     }
 
     #[test]
@@ -486,7 +483,7 @@ mod tests {
             0,
         )
         .unwrap();
-        let archive = Archive::open(&root, directory.path(), 0).unwrap();
+        let archive = Archive::directory(&root).unwrap();
         assert_eq!(archive.document("in").unwrap().unwrap(), b"f");
         assert!(archive.document("none").unwrap().is_none());
         for bad in ["out", "fifo", "../secret"] {

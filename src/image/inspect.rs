@@ -46,7 +46,7 @@ pub fn inspect(paths: &Paths, image: &Image) -> Result<Value> {
         "Metadata": {"LastTagTime": tagged},
     });
     if let Some(fields) = fields.as_object_mut().filter(|_| variant.is_empty()) {
-        fields.remove("Variant");
+        fields.shift_remove("Variant");
     }
     Ok(fields)
 }

@@ -21,10 +21,29 @@ use std::path::Path;
 
 /// Where images are read from.
 pub enum Source<'a> {
-    /// A file or a directory.
-    Path(&'a Path),
-    /// An open file or pipe, as standard input is.
-    Open(File),
+    /// A layout or an archive that was unpacked.
+    Directory(&'a Path),
+    /// An open file, or a pipe, which has no path.
+    File {
+        /// The file.
+        file: File,
+        /// What it is called.
+        path: Option<&'a Path>,
+    },
+}
+
+impl<'a> Source<'a> {
+    /// Opens a file or a directory.
+    pub fn open(path: &'a Path) -> Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Directory(path));
+        }
+        let file = File::open(path).with_context(|| format!("open `{}`", path.display()))?;
+        Ok(Self::File {
+            file,
+            path: Some(path),
+        })
+    }
 }
 
 /// What was taken in.
@@ -161,29 +180,29 @@ pub fn load(
     source: Source,
     platform: Option<Platform>,
 ) -> Result<Loaded> {
-    let stem = match &source {
-        Source::Path(path) => path.canonicalize().ok().and_then(|path| stem(&path)),
-        Source::Open(_) => None,
+    let path = match &source {
+        Source::Directory(path) => Some(*path),
+        Source::File { path, .. } => *path,
     };
+    let shown = path.map_or("load standard input".to_owned(), |path| {
+        format!("load `{}`", path.display())
+    });
+    let stem = path.and_then(stem);
     let wanted = Wanted {
         platform: platform.unwrap_or_else(Platform::host),
         stem: stem.as_deref(),
     };
     let mut intake = Intake::new(paths, rules)?;
-    match source {
-        Source::Path(path) => Archive::open(path, intake.scratch(), intake.max_bytes())
-            .and_then(|archive| take_in(&mut intake, &archive, &wanted))
-            .with_context(|| format!("load `{}`", path.display())),
-        Source::Open(file) => Archive::read(file, intake.scratch(), intake.max_bytes())
-            .and_then(|archive| take_in(&mut intake, &archive, &wanted))
-            .context("load standard input"),
-    }
-    .and_then(|(images, warnings)| {
-        Ok(Loaded {
-            images,
-            warnings,
-            displaced: intake.commit()?,
-        })
+    let archive = match source {
+        Source::Directory(path) => Archive::directory(path),
+        Source::File { file, .. } => Archive::read(file, intake.scratch(), intake.max_bytes()),
+    };
+    let taken = archive.and_then(|archive| take_in(&mut intake, &archive, &wanted));
+    let (images, warnings) = taken.context(shown)?;
+    Ok(Loaded {
+        images,
+        warnings,
+        displaced: intake.commit()?,
     })
 }
 
@@ -288,6 +307,7 @@ fn open_layer<'a>(
 
 /// `dir/app.tar.gz` is called `app`, `dir/app-1.2/` is called `app-1.2`.
 fn stem(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
     let name = path.file_name()?.to_str()?;
     if path.is_dir() {
         return Some(name.to_owned());

@@ -18,7 +18,7 @@ pub mod template;
 use crate::error;
 use anyhow::{Context, Result};
 use std::fmt::{self, Write as _};
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Standard output and standard error of the command.
 pub struct Output {
@@ -112,6 +112,11 @@ impl Output {
             let _ = writeln!(text, "try: {}", one_line(hint));
         }
         self.note(&text);
+    }
+
+    /// Whether data would go to a terminal.
+    pub fn is_terminal() -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Asks on standard output and reads a line from standard input; only `y` and `Y` are a yes.

@@ -1,0 +1,57 @@
+//! `import`: a root file system becomes an image.
+
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::cli::unsupported;
+use crate::image::import::{Import as Order, import};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use anyhow::{Context as _, Result};
+use std::fs::File;
+use std::os::fd::AsFd;
+
+/// Options of `import`.
+#[derive(clap::Args)]
+pub struct Import {
+    /// Apply an instruction of a Dockerfile to the image
+    #[arg(short, long)]
+    change: Vec<String>,
+    /// Say in the history where it came from
+    #[arg(short, long)]
+    message: Option<String>,
+    /// What it is for ("os/arch[/variant]"), instead of this machine
+    #[arg(long)]
+    platform: Option<Platform>,
+    file: String,
+    name: Option<Reference>,
+}
+
+impl Verb for Import {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        if self.file.starts_with("http://") || self.file.starts_with("https://") {
+            return Err(unsupported::not_yet(
+                "import of a URL",
+                "nothing is fetched; pipe it in: `curl URL |`",
+            )
+            .into());
+        }
+        let engine = context.engine()?;
+        let rules = engine.layer_rules()?;
+        let file = match self.file.as_str() {
+            "-" => File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+            path => File::open(path).with_context(|| format!("open `{path}`"))?,
+        };
+        engine.enter_user_namespace()?;
+        let order = Order {
+            origin: self.file,
+            name: self.name.map(Reference::or_latest),
+            changes: self.change,
+            message: self.message,
+            platform: self.platform,
+        };
+        let (id, displaced) = import(&engine.paths, &rules, file, &order)?;
+        super::tell_displaced(context, &displaced)?;
+        context.output.line(id)?;
+        Ok(0)
+    }
+}

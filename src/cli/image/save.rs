@@ -1,0 +1,58 @@
+//! `save`: images go out as an archive.
+
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::cli::output::Output;
+use crate::error::bad_input;
+use crate::image::platform::Platform;
+use crate::image::save::{save, save_to};
+use anyhow::Result;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+/// Options of `save`.
+#[derive(clap::Args)]
+pub struct Save {
+    /// Write to a file instead of standard output
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Refuse images that are not for this platform ("os/arch[/variant]")
+    #[arg(long)]
+    platform: Option<Platform>,
+    #[arg(required = true)]
+    images: Vec<String>,
+}
+
+impl Verb for Save {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        if self.output.is_none() && Output::is_terminal() {
+            let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
+            return Err(bad_input(message).into());
+        }
+        let engine = context.engine()?;
+        engine.enter_user_namespace()?;
+        let platform = self.platform.as_ref();
+        match &self.output {
+            Some(path) => save_to(&engine.paths, &self.images, platform, path)?,
+            None => {
+                let mut out = BufWriter::with_capacity(1 << 20, Data(&mut context.output));
+                save(&engine.paths, &self.images, platform, &mut out)?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Standard output as something to write to.
+struct Data<'a>(&'a mut Output);
+
+impl Write for Data<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
