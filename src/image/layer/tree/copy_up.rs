@@ -51,7 +51,7 @@ impl Tree<'_> {
             FileType::Symlink => {
                 let target = readlinkat(CWD, &full, Vec::new())
                     .map_err(|errno| failed("read the link", path, errno))?;
-                self.make(parent, last, path, |fd| symlinkat(&*target, fd, last))?;
+                self.make(parent, path, |fd| symlinkat(&*target, fd, last))?;
                 self.set_on_name(parent.fd.as_fd(), last, path, &attributes, None)?;
             }
             kind => self.node(parent, last, path, kind, stat.st_rdev, &attributes)?,

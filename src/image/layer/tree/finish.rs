@@ -1,6 +1,7 @@
 //! The end of a tree: directories get their attributes, deepest first, when nothing is put in them any more.
 
 use super::super::name::{AUFS_LINKS, split};
+use super::whiteout::Form;
 use super::{Tree, replaced};
 use anyhow::Result;
 use rustix::fs::{AtFlags, statat};
@@ -27,20 +28,19 @@ impl Tree<'_> {
     }
 
     fn finish_directories(&mut self) -> Result<()> {
-        let with_whiteouts: BTreeSet<&[u8]> = self
-            .attribute_whiteouts
+        let by_attribute = self
+            .whiteouts
             .iter()
-            .filter_map(|path| split(path))
+            .filter(|(_, form)| **form == Form::Attribute);
+        let with_whiteouts: BTreeSet<&[u8]> = by_attribute
+            .filter_map(|(path, _)| split(path))
             .map(|(directory, _)| directory)
             .collect();
         for (path, pending) in self.directories.iter().rev() {
-            let value: Option<&[u8]> = match (
-                pending.opaque && !path.is_empty(),
-                with_whiteouts.contains(&path[..]),
-            ) {
-                (true, _) => Some(b"y"),
-                (false, true) => Some(b"x"),
-                (false, false) => None,
+            let value: Option<&[u8]> = if pending.opaque {
+                Some(b"y")
+            } else {
+                with_whiteouts.contains(&path[..]).then_some(b"x")
             };
             let overlay = value.map(|value| (self.rules.xattrs.attribute("opaque"), value));
             self.set_on_directory(path, &pending.attributes, overlay)?;

@@ -37,6 +37,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use whiteout::Form;
 
 /// What directories are made with.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -60,8 +61,7 @@ pub struct Tree<'a> {
     /// Open directories, each below the one before it, by the name that led there.
     held: Vec<(Vec<u8>, Rc<Directory>)>,
     directories: BTreeMap<Vec<u8>, Pending>,
-    /// Whiteouts that are no device nodes, because those could not be made.
-    attribute_whiteouts: BTreeSet<Vec<u8>>,
+    whiteouts: BTreeMap<Vec<u8>, Form>,
     /// Device nodes that the rules leave out.
     left_out: BTreeSet<Vec<u8>>,
     replaced: Vec<Replaced>,
@@ -121,7 +121,7 @@ impl<'a> Tree<'a> {
             umask: umask()?,
             held: Vec::new(),
             directories: BTreeMap::new(),
-            attribute_whiteouts: BTreeSet::new(),
+            whiteouts: BTreeMap::new(),
             left_out: BTreeSet::new(),
             replaced: Vec::new(),
             entries: 0,
@@ -185,9 +185,7 @@ impl<'a> Tree<'a> {
                 if member.link.is_empty() {
                     return Err(refused(&member.name, "a symbolic link without a target").into());
                 }
-                self.make(&parent, last, &path, |fd| {
-                    symlinkat(&*member.link, fd, last)
-                })?;
+                self.make(&parent, &path, |fd| symlinkat(&*member.link, fd, last))?;
                 self.set_on_name(parent.fd.as_fd(), last, &path, &attributes, None)?;
             }
             MemberKind::Fifo => self.node(&parent, last, &path, FileType::Fifo, 0, &attributes)?,
@@ -232,7 +230,7 @@ impl<'a> Tree<'a> {
         };
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = self.make(parent, last, path, |fd| {
+        let file = self.make(parent, path, |fd| {
             openat(fd, last, flags, Mode::from_raw_mode(created))
         })?;
         Ok(NewFile {
@@ -256,7 +254,7 @@ impl<'a> Tree<'a> {
             Err(Errno::EXIST) if self.directories.contains_key(path) => {}
             Err(Errno::EXIST) => {
                 // What was there hid the lower layers' directory of this name, and is followed by a new one.
-                self.make_room(parent, last, path)?;
+                self.make_room(path)?;
                 make().map_err(|errno| failed("create the directory", path, errno))?;
                 opaque = true;
             }
@@ -276,7 +274,7 @@ impl<'a> Tree<'a> {
         attributes: &Attributes,
     ) -> Result<()> {
         let created = attributes.mode & 0o777;
-        self.make(parent, last, path, |fd| {
+        self.make(parent, path, |fd| {
             mknodat(fd, last, kind, Mode::from_raw_mode(created), device)
         })?;
         self.set_on_name(parent.fd.as_fd(), last, path, attributes, Some(created))
@@ -304,7 +302,7 @@ impl<'a> Tree<'a> {
         let from = self.parent(directory, member.mtime)?;
         let from_path = join(&from.path, target_last);
         match statat(&from.fd, target_last, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if self.is_whiteout(&from_path, &stat) => return Err(missing().into()),
+            Ok(_) if self.whiteouts.contains_key(&from_path) => return Err(missing().into()),
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return Err(refused(&member.name, "its link target is a directory").into());
             }
@@ -319,7 +317,7 @@ impl<'a> Tree<'a> {
             Err(errno) => return Err(failed("look at", &from_path, errno)),
         }
         if from_path != path {
-            self.make(parent, last, path, |fd| {
+            self.make(parent, path, |fd| {
                 linkat(&from.fd, target_last, fd, last, AtFlags::empty())
             })?;
         }
@@ -330,13 +328,12 @@ impl<'a> Tree<'a> {
     fn make<T>(
         &mut self,
         parent: &Directory,
-        last: &[u8],
         path: &[u8],
         make: impl Fn(&OwnedFd) -> rustix::io::Result<T>,
     ) -> Result<T> {
         let made = match make(&parent.fd) {
             Err(Errno::EXIST) => {
-                self.make_room(parent, last, path)?;
+                self.make_room(path)?;
                 make(&parent.fd)
             }
             result => result,
@@ -360,7 +357,7 @@ impl<'a> Tree<'a> {
 
     fn leave_out(&mut self, parent: &Directory, last: &[u8], path: Vec<u8>) -> Result<()> {
         if statat(&parent.fd, last, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            self.make_room(parent, last, &path)?;
+            self.make_room(&path)?;
         }
         self.left_out.insert(path);
         Ok(())

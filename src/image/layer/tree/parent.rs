@@ -126,7 +126,7 @@ impl Tree<'_> {
         match statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed("look at", path, errno)),
-            Ok(stat) if self.is_whiteout(path, &stat) => {
+            Ok(_) if self.whiteouts.contains_key(path) => {
                 self.remove_whiteout(path)?;
                 self.make_directory(path, Attributes::implied(mtime), true)?;
                 return Ok(None);
@@ -177,20 +177,11 @@ impl Tree<'_> {
 
     /// What the layers below have at a path, unless this layer has hidden it so far.
     pub fn find_below(&self, path: &[u8]) -> Result<Found> {
-        if self.lower.is_empty() {
-            return Ok(Found::Nothing);
-        }
-        let slashes = path
-            .iter()
-            .enumerate()
-            .filter(|(_, byte)| **byte == b'/')
-            .map(|(at, _)| at);
-        let mut above = std::iter::once(0).chain(slashes).map(|end| &path[..end]);
-        if above.any(|directory| {
-            self.directories
-                .get(directory)
-                .is_some_and(|pending| pending.opaque)
-        }) {
+        let root_is_opaque = self
+            .directories
+            .get(&b""[..])
+            .is_some_and(|root| root.opaque);
+        if self.lower.is_empty() || root_is_opaque || self.is_below_opaque(path) {
             return Ok(Found::Nothing);
         }
         self.lower

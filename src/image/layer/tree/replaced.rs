@@ -8,10 +8,9 @@ use super::super::failed;
 use super::super::journal::{Content, Reader, Record, Writer};
 use super::super::name::{join, split};
 use super::Tree;
-use super::parent::Directory;
 use crate::paths;
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -29,10 +28,8 @@ pub struct Replaced {
 
 impl Tree<'_> {
     /// Frees a name of the tree.
-    pub fn make_room(&mut self, parent: &Directory, last: &[u8], path: &[u8]) -> Result<()> {
-        let stat = statat(&parent.fd, last, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|errno| failed("look at", path, errno))?;
-        if self.is_whiteout(path, &stat) {
+    pub fn make_room(&mut self, path: &[u8]) -> Result<()> {
+        if self.whiteouts.contains_key(path) {
             self.remove_whiteout(path)
         } else {
             self.put_aside(path)
@@ -57,7 +54,7 @@ impl Tree<'_> {
                 .strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
         };
-        self.attribute_whiteouts.retain(|known| !is_within(known));
+        self.whiteouts.retain(|known, _| !is_within(known));
         self.left_out.retain(|known| !is_within(known));
         if self.directories.remove(path).is_some() {
             let below = [path, b"/"].concat();

@@ -12,11 +12,18 @@ use super::attributes::is_let_in;
 use super::{Attributes, Tree};
 use crate::image::layer::archive::{Member, MemberKind};
 use anyhow::{Context, Result};
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, XattrFlags, mknodat, openat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, mknodat, openat, statat, unlinkat};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+
+/// How a whiteout is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A character device 0:0.
+    Device,
+    /// An empty file with an attribute.
+    Attribute,
+}
 
 impl Tree<'_> {
     /// Hides what the lower layers have at the name.
@@ -48,42 +55,38 @@ impl Tree<'_> {
         Ok(())
     }
 
-    pub fn make_whiteout(&mut self, parent: impl AsFd, last: &[u8], path: Vec<u8>) -> Result<()> {
-        match mknodat(&parent, last, FileType::CharacterDevice, Mode::empty(), 0) {
-            Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP) => {
-                self.make_attribute_whiteout(parent, last, path)
-            }
-            result => result.map_err(|errno| failed("create the whiteout", &path, errno)),
+    fn make_whiteout(&mut self, parent: &OwnedFd, last: &[u8], path: Vec<u8>) -> Result<()> {
+        if matches!(self.find_below(&path)?, Found::Nothing) {
+            // In a directory that is not merged overlayfs would list the whiteout.
+            self.depends_on_parents = true;
+            return Ok(());
         }
-    }
-
-    fn make_attribute_whiteout(
-        &mut self,
-        parent: impl AsFd,
-        last: &[u8],
-        path: Vec<u8>,
-    ) -> Result<()> {
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let attribute = self.rules.xattrs.attribute("whiteout");
-        openat(parent, last, flags, Mode::RUSR | Mode::WUSR)
-            .and_then(|file| rustix::fs::fsetxattr(file, attribute, b"y", XattrFlags::empty()))
-            .map_err(|errno| failed("create the whiteout", &path, errno))?;
-        self.attribute_whiteouts.insert(path);
+        let form = match mknodat(parent, last, FileType::CharacterDevice, Mode::empty(), 0) {
+            Ok(()) => Form::Device,
+            Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP) => {
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let attribute = self.rules.xattrs.attribute("whiteout");
+                openat(parent, last, flags, Mode::RUSR | Mode::WUSR)
+                    .and_then(|file| {
+                        rustix::fs::fsetxattr(file, attribute, b"y", XattrFlags::empty())
+                    })
+                    .map_err(|errno| failed("create the whiteout", &path, errno))?;
+                Form::Attribute
+            }
+            Err(errno) => return Err(failed("create the whiteout", &path, errno)),
+        };
+        self.whiteouts.insert(path, form);
         Ok(())
-    }
-
-    /// Whether what is at the path of this tree is a whiteout, of either form.
-    pub fn is_whiteout(&self, path: &[u8], stat: &Stat) -> bool {
-        let device =
-            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
-        device || self.attribute_whiteouts.contains(path)
     }
 
     pub fn remove_whiteout(&mut self, path: &[u8]) -> Result<()> {
         unlinkat(&self.root, path, AtFlags::empty())
             .map_err(|errno| failed("remove the whiteout", path, errno))?;
-        self.attribute_whiteouts.remove(path);
+        self.whiteouts.remove(path);
         Ok(())
     }
 
@@ -111,12 +114,9 @@ impl Tree<'_> {
     /// overlayfs merges the roots of all layers whatever attributes they have, so an opaque root becomes
     /// whiteouts of all that the roots below have.
     pub fn spell_out_opaque_root(&mut self) -> Result<()> {
-        if !self
-            .directories
-            .get(&b""[..])
-            .is_some_and(|root| root.opaque)
-        {
-            return Ok(());
+        match self.directories.get_mut(&b""[..]) {
+            Some(root) if root.opaque => root.opaque = false,
+            _ => return Ok(()),
         }
         let Found::Directory(layers) = self
             .lower
@@ -131,26 +131,38 @@ impl Tree<'_> {
                 pending.opaque = true;
             } else if statat(&self.root, &name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
                 let root = self.root.try_clone().context("duplicate a descriptor")?;
-                self.make_whiteout(root, &name, name.clone())?;
+                self.make_whiteout(&root, &name, name.clone())?;
             }
         }
         Ok(())
     }
 
-    /// Empty files are no whiteouts in an opaque directory, where they are not needed either.
+    /// Below an opaque directory nothing is merged, so whiteouts are not needed there, and would be listed.
     pub fn drop_needless_whiteouts(&mut self) -> Result<()> {
-        let needless = |path: &&Vec<u8>| {
-            let directory = split(path).map_or(&b""[..], |(directory, _)| directory);
-            self.directories
-                .get(directory)
-                .is_some_and(|pending| pending.opaque && !directory.is_empty())
-        };
-        let paths: Vec<_> = self
-            .attribute_whiteouts
-            .iter()
-            .filter(needless)
+        let needless: Vec<_> = self
+            .whiteouts
+            .keys()
+            .filter(|path| self.is_below_opaque(path))
             .cloned()
             .collect();
-        paths.iter().try_for_each(|path| self.remove_whiteout(path))
+        needless
+            .iter()
+            .try_for_each(|path| self.remove_whiteout(path))
+    }
+
+    /// Whether a directory above the path is opaque. The root does not count, to overlayfs it never is.
+    pub fn is_below_opaque(&self, path: &[u8]) -> bool {
+        let mut above = split(path);
+        while let Some((directory, _)) = above.filter(|(directory, _)| !directory.is_empty()) {
+            if self
+                .directories
+                .get(directory)
+                .is_some_and(|pending| pending.opaque)
+            {
+                return true;
+            }
+            above = split(directory);
+        }
+        false
     }
 }

@@ -1,0 +1,351 @@
+//! Archives that want out, that lie, or that are broken.
+
+use super::archive::{Tar, gzip, zstd};
+use super::{Layers, RULES, as_root, describe};
+use onggi::image::layer::{Owners, Rules, XattrPrefix};
+
+/// Rules with which an ordinary user can run these tests too.
+fn rules() -> Rules {
+    Rules {
+        owners: Owners::SingleId,
+        xattrs: XattrPrefix::User,
+        ..RULES
+    }
+}
+
+#[test]
+fn names_and_links_that_lead_outside_are_refused() {
+    let tar = Tar::new;
+    let cases = [
+        ("dots", tar().file("../evil", ""), "has a `..`"),
+        ("dots inside", tar().file("a/../../evil", ""), "has a `..`"),
+        (
+            "dots at the end",
+            tar().directory("a/..", 0o777),
+            "has a `..`",
+        ),
+        ("absolute", tar().file("/evil", ""), "is absolute"),
+        (
+            "whiteout above",
+            tar().file("../.wh.evil", ""),
+            "has a `..`",
+        ),
+        (
+            "whiteout of dots",
+            tar().file("a/.wh...", ""),
+            "whiteout of nothing",
+        ),
+        (
+            "symlink up",
+            tar().symlink("a/b", "../../evil"),
+            "leads outside",
+        ),
+        (
+            "symlink up and down",
+            tar().symlink("a", "b/../../evil"),
+            "leads outside",
+        ),
+        (
+            "hard link up",
+            tar().hard_link("a", "../evil"),
+            "leads outside",
+        ),
+        (
+            "hard link absolute",
+            tar().hard_link("a", "/etc/passwd"),
+            "is absolute",
+        ),
+        (
+            "hard link to the root",
+            tar().hard_link("a", "."),
+            "does not exist",
+        ),
+        ("root as a file", tar().file("./", "x"), "a size"),
+        (
+            "root as a link",
+            tar().symlink(".", "x"),
+            "must be a directory",
+        ),
+        (
+            "file as a directory",
+            tar().file("a", "").file("a/b", ""),
+            "`a` is no directory",
+        ),
+        (
+            "links in a circle",
+            tar().symlink("a", "b").symlink("b", "a").file("a/x", ""),
+            "too many symbolic links",
+        ),
+        (
+            "control characters",
+            tar().file("../a\nb", ""),
+            "`../a\\nb`",
+        ),
+        ("empty link", tar().symlink("a", ""), "without a target"),
+        (
+            "below a whiteout",
+            tar().file(".wh.a/b", ""),
+            "below a whiteout",
+        ),
+        (
+            "long component",
+            tar()
+                .pax(&[("path", "n".repeat(256).as_bytes())])
+                .file("x", ""),
+            "too long",
+        ),
+        (
+            "long name",
+            tar()
+                .pax(&[("path", "n/".repeat(2500).as_bytes())])
+                .directory("x/", 0o755),
+            "too long",
+        ),
+        (
+            "no device number",
+            tar().device("a", b'3', 1 << 20, 0),
+            "device number",
+        ),
+        (
+            "owner -1",
+            tar().pax(&[("uid", b"4294967295")]).file("a", ""),
+            "its uid",
+        ),
+        (
+            "volume",
+            tar().member(b'V', "label", "", b"", |_| {}),
+            "type `V`",
+        ),
+        (
+            "vendor",
+            tar().member(b'Z', "a", "", b"", |_| {}),
+            "type `Z`",
+        ),
+        (
+            "directory with a size",
+            tar().member(b'0', "a/", "", b"x", |_| {}),
+            "a directory with a size",
+        ),
+        (
+            "sparse of no size",
+            tar()
+                .pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0")])
+                .file("a", "0\n"),
+            "cut off",
+        ),
+        (
+            "huge sparse",
+            tar()
+                .pax(&[
+                    ("GNU.sparse.map", b"0,1"),
+                    ("GNU.sparse.size", b"9000000000000000000"),
+                ])
+                .file("a", "x"),
+            "implausible",
+        ),
+        (
+            "huge size",
+            tar()
+                .pax(&[("size", b"9000000000000000000")])
+                .file("a", "x"),
+            "cut off",
+        ),
+        (
+            "lone block of zeros",
+            tar().raw(&[0; 512]).file("a", ""),
+            "block of zeros",
+        ),
+    ];
+    for (name, tar, words) in cases {
+        let mut layers = Layers::with(rules());
+        let error = layers.refuses(&tar);
+        assert!(error.contains(words), "{name}: {error}");
+        assert!(!layers.directory.path().join("evil").exists(), "{name}");
+    }
+    let mut layers = Layers::with(Rules {
+        absolute_names: true,
+        ..rules()
+    });
+    layers.add(&Tar::new().file("/etc/a", "a").hard_link("/b", "/etc/a"));
+    assert_eq!(
+        describe(layers.top()).into_keys().collect::<Vec<_>>(),
+        ["b", "etc", "etc/a"]
+    );
+}
+
+#[test]
+fn links_are_followed_inside_only() {
+    let outside = tempfile::tempdir().unwrap();
+    let there = outside.path().to_str().unwrap();
+    std::fs::write(outside.path().join("secret"), "secret").unwrap();
+    let mut layers = Layers::with(rules());
+    layers.add(
+        &Tar::new()
+            .symlink("absolute", there)
+            .file("absolute/new", "new")
+            .symlink("root", "/")
+            .file("root/in-root", "x")
+            .symlink("a/chain", "/root/absolute")
+            .file("a/chain/deeper/file", "x")
+            .symlink("up", "a/../a")
+            .file("up/in-a", "x")
+            .hard_link("linked", "absolute/new")
+            .file("absolute/.wh.gone", "")
+            .file("root/absolute", "no link any more"),
+    );
+    let inside = format!("{}/new", there.trim_start_matches('/'));
+    let tree = describe(layers.top());
+    assert!(
+        tree.contains_key(&inside) && tree.contains_key("in-root") && tree.contains_key("a/in-a"),
+        "{tree:#?}"
+    );
+    assert!(
+        tree["absolute"].contains("file of 16"),
+        "{}",
+        tree["absolute"]
+    );
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    for target in ["absolute/secret", "root/../etc/passwd", "root/etc/passwd"] {
+        let mut layers = Layers::with(rules());
+        let tar = Tar::new()
+            .symlink("absolute", there)
+            .symlink("root", "/")
+            .hard_link("stolen", target);
+        assert!(layers.refuses(&tar).contains("does not exist"), "{target}");
+    }
+}
+
+#[test]
+fn lower_layers_are_never_written() {
+    if !as_root() {
+        return;
+    }
+    let mut layers = Layers::new();
+    layers.add(
+        &Tar::new()
+            .directory("d/", 0o750)
+            .file("d/f", "lower")
+            .symlink("l", "d"),
+    );
+    let before = describe(&layers.trees[0]);
+    layers.add(
+        &Tar::new()
+            .hard_link("h", "d/f")
+            .file("d/f", "upper")
+            .file("l/n", "n")
+            .file("h", "over")
+            .file("d/.wh.f", ""),
+    );
+    assert_eq!(describe(&layers.trees[0]), before);
+}
+
+#[test]
+fn broken_streams_are_refused() {
+    let tar = Tar::new().file("a", &"content ".repeat(20_000));
+    let whole = tar.bytes();
+    let (zipped, zstandard) = (gzip(&whole), zstd(&whole));
+    let mut flipped = zipped.clone();
+    let last = flipped.len() - 6;
+    flipped[last] ^= 1;
+    let mut wrong_sum = whole.clone();
+    wrong_sum[3] ^= 1;
+    let cases: &[(&str, Vec<u8>, &str)] = &[
+        ("tar cut in a header", whole[..300].to_vec(), "cut off"),
+        ("tar cut in content", whole[..5000].to_vec(), "cut off"),
+        (
+            "tar cut in the padding",
+            tar.clone().unfinished().bytes()[..160_512 + 100].to_vec(),
+            "cut off",
+        ),
+        (
+            "garbage after the end",
+            [&whole[..], b"x"].concat(),
+            "other than zeros",
+        ),
+        (
+            "garbage after zeros",
+            [&whole[..], &[0; 300_000], b"x"].concat(),
+            "other than zeros",
+        ),
+        ("wrong checksum", wrong_sum, "checksum"),
+        (
+            "text",
+            "no tar at all ".repeat(100).into_bytes(),
+            "checksum",
+        ),
+        (
+            "gzip cut",
+            zipped[..zipped.len() - 3].to_vec(),
+            "cut off: its gzip",
+        ),
+        (
+            "gzip cut in the middle",
+            zipped[..zipped.len() / 2].to_vec(),
+            "cut off: its gzip",
+        ),
+        (
+            "gzip header only",
+            zipped[..4].to_vec(),
+            "cut off: its gzip",
+        ),
+        ("gzip sum", flipped, "not an intact gzip"),
+        (
+            "gzip and garbage",
+            [&zipped[..], b"garbage and more"].concat(),
+            "not an intact gzip",
+        ),
+        (
+            "gzip and zeros",
+            [&zipped[..], &[0; 64]].concat(),
+            "not an intact gzip",
+        ),
+        (
+            "zstd cut",
+            zstandard[..zstandard.len() - 3].to_vec(),
+            "cut off: its zstd",
+        ),
+        (
+            "zstd and garbage",
+            [&zstandard[..], b"garbage and more"].concat(),
+            "not an intact zstd",
+        ),
+        (
+            "xz",
+            b"\xfd7zXZ\0\0\x04 more".to_vec(),
+            "compressed with xz",
+        ),
+        ("bzip2", b"BZh91AY&SYmore".to_vec(), "compressed with bzip2"),
+    ];
+    for (name, blob, words) in cases {
+        let mut layers = Layers::with(rules());
+        let error = layers.try_blob(blob).map(drop).unwrap_err();
+        assert!(format!("{error:#}").contains(words), "{name}: {error:#}");
+        assert_eq!(
+            onggi::error::kind(&error),
+            Some(onggi::error::Kind::BadInput),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_fails_is_not_the_archives_fault() {
+    struct Failing;
+    impl std::io::Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the network went away"))
+        }
+    }
+    use std::io::Read;
+    let zipped = Tar::new().file("a", &"content ".repeat(20_000)).gzip();
+    for length in [0, 5, 100] {
+        let directory = tempfile::tempdir().unwrap();
+        let blob = zipped[..length].chain(Failing);
+        let error = onggi::image::layer::unpack(blob, directory.path(), &[], &rules()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("read layer: the network went away"),
+            "{error:#}"
+        );
+        assert_eq!(onggi::error::kind(&error), None);
+    }
+}
