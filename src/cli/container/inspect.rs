@@ -4,7 +4,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::table;
+use crate::cli::output::inspect::render_inspect;
 use crate::cli::unsupported;
 use crate::container::engine::Engine;
 use crate::container::{inspect, list};
@@ -139,7 +139,7 @@ fn show(
     }
     // A template prints nothing where there is nothing, JSON an empty array.
     if !values.is_empty() || format.is_none_or(|format| ["", "json"].contains(&format)) {
-        table::render_inspect(&mut context.output, format, &values)?;
+        render_inspect(&mut context.output, format, &values)?;
     }
     for failure in &failures {
         context.output.progress(failure);

@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::table;
+use crate::cli::output::inspect::render_inspect;
 use crate::image::inspect::inspect;
 use crate::image::platform::Platform;
 use anyhow::Result;
@@ -32,7 +32,7 @@ impl Verb for InspectImage {
                 Err(error) => errors.push(error),
             }
         }
-        table::render_inspect(&mut context.output, self.format.as_deref(), &found)?;
+        render_inspect(&mut context.output, self.format.as_deref(), &found)?;
         errors.iter().for_each(|error| context.output.error(error));
         Ok(u8::from(!errors.is_empty()))
     }
