@@ -6,32 +6,50 @@ use rustix::termios::{
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Raw mode, as long as it lives.
+/// A terminal and how it is set.
 #[derive(Debug)]
-pub struct RawMode {
+pub struct Settings {
     terminal: OwnedFd,
     before: Termios,
 }
 
+impl Settings {
+    /// Remembers how a terminal is set now.
+    pub fn of(terminal: OwnedFd) -> Result<Self> {
+        let before = tcgetattr(&terminal).context("read the terminal's settings")?;
+        Ok(Self { terminal, before })
+    }
+
+    /// Sets it as it was.
+    pub fn restore(&self) {
+        // Nothing can be done, or said, about a terminal that is gone.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// Raw mode, as long as it lives.
+#[derive(Debug)]
+pub struct RawMode(Settings);
+
 impl RawMode {
     /// Puts a terminal into raw mode.
     pub fn enter(terminal: BorrowedFd<'_>) -> Result<Self> {
-        let before = tcgetattr(terminal).context("read the terminal's settings")?;
-        let mut raw = before.clone();
+        let settings = Settings::of(
+            terminal
+                .try_clone_to_owned()
+                .context("duplicate the terminal")?,
+        )?;
+        let mut raw = settings.before.clone();
         raw.make_raw();
-        let terminal = terminal
-            .try_clone_to_owned()
-            .context("duplicate the terminal")?;
-        tcsetattr(&terminal, OptionalActions::Now, &raw)
+        tcsetattr(&settings.terminal, OptionalActions::Now, &raw)
             .context("put the terminal into raw mode")?;
-        Ok(Self { terminal, before })
+        Ok(Self(settings))
     }
 }
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        // Nothing can be done, or said, about a terminal that is gone.
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        self.0.restore();
     }
 }
 

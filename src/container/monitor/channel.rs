@@ -4,6 +4,7 @@
 //! client                                         monitor
 //!    │◀──────────── Started ─────────────────────│  the program runs           or
 //!    │◀──────────── Failed{exit code, text, hint} │  it could not be started
+//!    │─ Terminal + descriptor ──────────────────▶│  to be restored if the client dies; InputTaken
 //!    │─ Input{bytes}, InputEnd ─────────────────▶│  one at a time: the next only after InputTaken,
 //!    │◀──────────── InputTaken ──────────────────│  so that signals never wait behind input
 //!    │─ Signal{number}, Resize{rows, columns} ──▶│
@@ -16,6 +17,7 @@ use crate::error::{self, Error, Kind};
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 
 /// `argv[0]` of a monitor.
 pub const MONITOR_NAME: &str = "onggi-monitor";
@@ -38,6 +40,8 @@ pub enum Stream {
 /// A message from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
+    /// The caller's own terminal comes along, not yet in raw mode.
+    Terminal,
     /// For standard input.
     Input(&'a [u8]),
     /// Standard input has ended.
@@ -69,6 +73,7 @@ impl Request<'_> {
     /// Sends it; waits for room.
     pub fn send(&self, channel: &Channel) -> Result<(), Errno> {
         match self {
+            Self::Terminal => channel.send(&[b"T"], Some(rustix::stdio::stdin()), true),
             Self::Input(bytes) => channel.send(&[b"i", bytes], None, true),
             Self::InputEnd => channel.send(&[b"e"], None, true),
             Self::Signal(number) => channel.send(&[b"s", &number.to_le_bytes()], None, true),
@@ -84,15 +89,16 @@ impl Request<'_> {
 
 /// Takes the next request apart; `None` when there is none now, an error when it makes no sense.
 pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Next<Request<'a>>> {
-    let length = match channel
+    let (length, passed) = match channel
         .receive(buffer, false)
         .context("listen to the client")?
     {
         Received::Nothing => return Ok(Next::Nothing),
         Received::Closed => return Ok(Next::Closed),
-        Received::Message(length, _) => length,
+        Received::Message(length, passed) => (length, passed),
     };
-    Ok(Next::Message(match &buffer[..length] {
+    let request = match &buffer[..length] {
+        [b'T'] => Request::Terminal,
         [b'i', bytes @ ..] => Request::Input(bytes),
         [b'e'] => Request::InputEnd,
         [b's', number @ ..] => Request::Signal(i32::from_le_bytes(
@@ -103,7 +109,8 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         }
         [b'c', stream] => Request::OutputClosed(stream_of(*stream)?),
         _ => bail!("an unknown message from the client"),
-    }))
+    };
+    Ok(Next::Message(request, passed))
 }
 
 /// What a non-blocking receive has to say.
@@ -113,8 +120,8 @@ pub enum Next<T> {
     Nothing,
     /// The other side is gone.
     Closed,
-    /// A message.
-    Message(T),
+    /// A message and the descriptor that came with it.
+    Message(T, Option<OwnedFd>),
 }
 
 /// Sends a piece of output without waiting; `Errno::AGAIN` when there is no room.
@@ -216,7 +223,7 @@ mod tests {
         for request in requests {
             request.send(&client).unwrap();
             match receive_request(&monitor, &mut buffer).unwrap() {
-                Next::Message(found) => assert_eq!(found, request),
+                Next::Message(found, _) => assert_eq!(found, request),
                 other => panic!("{other:?}"),
             }
         }

@@ -12,7 +12,7 @@ use crate::sys::terminal::{self, RawMode};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// What of the container the caller wants.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +32,6 @@ pub struct Attach {
 /// Waits until the program runs, and until it has ended if `attach` says so: then its exit code.
 pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    // Blocked before the program runs, so that no signal of the caller's is lost on the way.
-    let signals = attach
-        .filter(|attach| attach.signals)
-        .map(|_| SignalFd::block_all())
-        .transpose()?;
     let Some(attach) = attach else {
         return match receive_report(&channel, &mut buffer)? {
             Some(Report::Started) => Ok(None),
@@ -45,14 +40,15 @@ pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
         };
     };
     // Whoever stays to the end hears of a failure as well without waiting for the start.
-    Session {
+    let signals = SignalFd::block_all()?;
+    let session = Session {
         channel,
         attach,
         signals,
         input: None,
-    }
-    .run(&mut buffer)
-    .map(Some)
+        raw: None,
+    };
+    session.run(&mut buffer).map(Some)
 }
 
 fn gone() -> anyhow::Error {
@@ -66,8 +62,9 @@ fn gone() -> anyhow::Error {
 struct Session<'a> {
     channel: Channel,
     attach: &'a Attach,
-    signals: Option<SignalFd>,
+    signals: SignalFd,
     input: Option<Input>,
+    raw: Option<RawMode>,
 }
 
 /// Standard input while it lasts: the monitor takes one piece at a time.
@@ -75,42 +72,41 @@ struct Session<'a> {
 enum Input {
     Ready,
     Waiting,
+    /// Until the monitor knows how to restore the terminal, should we be killed.
+    TerminalHandedOver,
 }
 
 impl Session<'_> {
     fn run(mut self, buffer: &mut [u8]) -> Result<u8> {
-        let stdin = std::io::stdin();
-        let raw = (self.attach.terminal && self.attach.input && rustix::termios::isatty(&stdin))
-            .then(|| RawMode::enter(stdin.as_fd()))
-            .transpose()?;
-        self.input = self.attach.input.then_some(Input::Ready);
+        let stdin = rustix::stdio::stdin();
+        if self.attach.terminal && self.attach.input && rustix::termios::isatty(stdin) {
+            let _ = Request::Terminal.send(&self.channel);
+            self.input = Some(Input::TerminalHandedOver);
+        } else if self.attach.input {
+            self.input = Some(Input::Ready);
+        }
         self.resize()?;
-        let code = self.relay(stdin.as_fd(), buffer);
-        drop(raw);
-        code
+        self.relay(stdin, buffer)
     }
 
     fn relay(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<u8> {
         loop {
-            let mut fds = vec![PollFd::new(&self.channel, PollFlags::IN)];
-            let signals = self.signals.as_ref().map(|signals| {
-                fds.push(PollFd::new(signals, PollFlags::IN));
-                fds.len() - 1
-            });
-            let input = (self.input == Some(Input::Ready)).then(|| {
+            let mut fds = vec![
+                PollFd::new(&self.channel, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            if self.input == Some(Input::Ready) {
                 fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
-                fds.len() - 1
-            });
+            }
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => continue,
                 result => result.context("poll")?,
             };
-            let is_ready =
-                |index: Option<usize>| index.is_some_and(|index| !fds[index].revents().is_empty());
-            let (reported, signalled, has_input) =
-                (is_ready(Some(0)), is_ready(signals), is_ready(input));
-            if signalled {
-                self.pass_signals()?;
+            let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+            let (reported, signalled, has_input) = (is_ready(0), is_ready(1), is_ready(2));
+            if signalled && let Some(number) = self.pass_signals()? {
+                // The container goes on; a shell sees a death by the signal.
+                return Ok(128 + number as u8);
             }
             if has_input {
                 self.pass_input(stdin, buffer)?;
@@ -125,19 +121,21 @@ impl Session<'_> {
         match receive_report(&self.channel, buffer)? {
             Some(Report::Ended(code)) => return Ok(Some(code)),
             Some(Report::Output(stream, bytes)) => {
-                let (wanted, result) = match stream {
-                    Stream::Output => (
-                        self.attach.output,
-                        write_all(rustix::stdio::stdout(), bytes),
-                    ),
-                    Stream::Error => (self.attach.error, write_all(rustix::stdio::stderr(), bytes)),
+                let (wanted, to) = match stream {
+                    Stream::Output => (self.attach.output, rustix::stdio::stdout()),
+                    Stream::Error => (self.attach.error, rustix::stdio::stderr()),
                 };
-                if wanted && result.is_err() {
+                if wanted && write_all(to, bytes).is_err() {
                     // As with a pipe between two local programs: the writer is told, and it is no error of ours.
                     let _ = Request::OutputClosed(stream).send(&self.channel);
                 }
             }
-            Some(Report::InputTaken) if self.input.is_some() => self.input = Some(Input::Ready),
+            Some(Report::InputTaken) if self.input.is_some() => {
+                if self.input == Some(Input::TerminalHandedOver) {
+                    self.raw = Some(RawMode::enter(rustix::stdio::stdin())?);
+                }
+                self.input = Some(Input::Ready);
+            }
             Some(Report::Failed(error)) => return Err(error),
             Some(Report::Started | Report::InputTaken) => {}
             None => return Err(gone()),
@@ -163,8 +161,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn pass_signals(&mut self) -> Result<()> {
-        while let Some(number) = self.signals.as_ref().and_then(SignalFd::next) {
+    /// Passes signals on, or tells which one ends the client where they are not passed on.
+    fn pass_signals(&mut self) -> Result<Option<i32>> {
+        while let Some(number) = self.signals.next() {
             match number {
                 libc::SIGWINCH => self.resize()?,
                 // Ours, not the container's: about our own children, our own terminal, our own pipes.
@@ -174,12 +173,16 @@ impl Session<'_> {
                 | libc::SIGTTIN
                 | libc::SIGTTOU
                 | libc::SIGTSTP => {}
-                number => {
+                number if self.attach.signals => {
                     let _ = Request::Signal(number).send(&self.channel);
                 }
+                libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
+                    return Ok(Some(number));
+                }
+                _ => {}
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn resize(&self) -> Result<()> {

@@ -6,7 +6,7 @@ use super::channel::{self, CHUNK, Next, Request, Stream};
 use crate::runtime::process::parent::Started;
 use crate::sys::process::Ended;
 use crate::sys::socket::{Channel, MESSAGE_MAX};
-use crate::sys::terminal;
+use crate::sys::terminal::{self, Settings};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -23,6 +23,7 @@ pub fn run(channel: &mut Option<Channel>, started: Started, pipes: Pipes) -> Res
         input: pipes.input,
         waiting_input: Vec::new(),
         input_ended: false,
+        callers_terminal: None,
         channel,
         buffer: vec![0; MESSAGE_MAX],
     };
@@ -50,6 +51,8 @@ struct Relay<'a> {
     input: Option<OwnedFd>,
     waiting_input: Vec<u8>,
     input_ended: bool,
+    /// That of a client which may be killed while it is raw.
+    callers_terminal: Option<Settings>,
     channel: &'a mut Option<Channel>,
     buffer: Vec<u8>,
 }
@@ -140,15 +143,19 @@ impl Relay<'_> {
             };
             match channel::receive_request(channel, &mut self.buffer) {
                 Ok(Next::Nothing) => return Ok(()),
-                Ok(Next::Message(Request::Input(bytes))) => {
+                Ok(Next::Message(Request::Input(bytes), _)) => {
                     self.waiting_input.extend_from_slice(bytes)
                 }
-                Ok(Next::Message(Request::InputEnd)) => self.end_input(),
-                Ok(Next::Message(Request::Signal(number))) => {
+                Ok(Next::Message(Request::Terminal, terminal)) => {
+                    self.callers_terminal = terminal.map(Settings::of).transpose()?;
+                    self.tell_input_taken();
+                }
+                Ok(Next::Message(Request::InputEnd, _)) => self.end_input(),
+                Ok(Next::Message(Request::Signal(number), _)) => {
                     // It may have ended just now.
                     let _ = child.kill(number);
                 }
-                Ok(Next::Message(Request::Resize(rows, columns))) => {
+                Ok(Next::Message(Request::Resize(rows, columns), _)) => {
                     if let Some(terminal) = self.outputs[0]
                         .source
                         .as_ref()
@@ -157,13 +164,16 @@ impl Relay<'_> {
                         terminal::set_size(terminal.as_fd(), (rows, columns))?;
                     }
                 }
-                Ok(Next::Message(Request::OutputClosed(stream))) => {
+                Ok(Next::Message(Request::OutputClosed(stream), _)) => {
                     // The program gets SIGPIPE, as from a local pipe.
                     let output = &mut self.outputs[stream as usize - 1];
                     (output.source, output.waiting) = (None, Vec::new());
                 }
-                // The container lives on without its client.
-                Ok(Next::Closed) | Err(_) => *self.channel = None,
+                // The container lives on without its client, whose terminal it leaves as it was.
+                Ok(Next::Closed) | Err(_) => {
+                    *self.channel = None;
+                    self.callers_terminal.take().inspect(Settings::restore);
+                }
             }
         }
     }
