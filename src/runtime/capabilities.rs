@@ -310,11 +310,15 @@ impl ProcessCapabilities {
         }
     }
 
-    /// First step, while the process still has `CAP_SETPCAP`: the bounding set shrinks, and the permitted set
-    /// is told to survive the change of the user id.
+    /// First step, while the process still has `CAP_SETPCAP`: the bounding set shrinks. Ambient capabilities are
+    /// the only ones a user other than 0 keeps across execve(2); for them the permitted set is told to survive
+    /// the change of the user id.
     pub fn limit(&self) -> Result<()> {
         sys::capability::limit_bounding(self.bounding.bits()).context("limit the bounding set")?;
-        sys::capability::keep_across_setuid(true).context("keep capabilities across setuid")
+        if !self.ambient.is_empty() {
+            sys::capability::keep_across_setuid().context("keep capabilities across setuid")?;
+        }
+        Ok(())
     }
 
     /// Last step, after the user id has changed: the other four sets. Nothing can be added afterwards.
@@ -325,7 +329,6 @@ impl ProcessCapabilities {
             inheritable: self.inheritable.bits(),
         };
         sys::capability::set(sets).context("set capabilities")?;
-        sys::capability::keep_across_setuid(false).context("stop keeping capabilities")?;
         sys::capability::set_ambient(self.ambient.bits()).context("set ambient capabilities")
     }
 }

@@ -4,7 +4,7 @@
 //! refuses what it cannot do. Init ([`super::process::init`]) carries the plan out step by step.
 
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
-use super::seccomp::{Filter, Identity};
+use super::seccomp::{self, Filter, Identity};
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::sys::mount::Attributes;
@@ -174,9 +174,14 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let identity = match tier {
+            Tier::Single => Identity::Single,
+            _ => Identity::Mapped,
+        };
         let seccomp = match (seccomp, linux.seccomp()) {
             (Some(filter), _) => Some(filter),
-            (None, Some(policy)) => Some(super::seccomp::compile(policy, Identity::Mapped)?),
+            (None, Some(policy)) => Some(seccomp::compile(policy, identity)?),
+            (None, None) if tier == Tier::Single => Some(seccomp::no_op_filter()?),
             (None, None) => None,
         };
         let mounts = spec

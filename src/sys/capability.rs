@@ -119,10 +119,17 @@ pub fn bounding() -> u64 {
 /// Takes everything that is not in `keep` out of the bounding set (`PR_CAPBSET_DROP`); needs `CAP_SETPCAP`
 /// unless nothing is left to take.
 pub fn limit_bounding(keep: u64) -> Result<()> {
-    let excess = bounding() & !keep;
-    for number in (0..64).filter(|number| excess >> number & 1 == 1) {
-        prctl(libc::PR_CAPBSET_DROP, number, 0)
-            .with_context(|| format!("prctl PR_CAPBSET_DROP {number}"))?;
+    for number in (0..64).filter(|number| keep >> number & 1 == 0) {
+        match prctl(libc::PR_CAPBSET_DROP, number, 0) {
+            Ok(_) => {}
+            // The numbers are dense: the kernel knows none from here on.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+            // What is already gone may be dropped by nobody without the capability, and need not be.
+            Err(_) if bounding() & !keep == 0 => break,
+            Err(error) => {
+                return Err(error).with_context(|| format!("prctl PR_CAPBSET_DROP {number}"));
+            }
+        }
     }
     Ok(())
 }
@@ -146,10 +153,9 @@ pub fn set_ambient(mask: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether the permitted set survives the change from user id 0 to another (`PR_SET_KEEPCAPS`); execve(2)
-/// resets it.
-pub fn keep_across_setuid(keep: bool) -> Result<()> {
-    prctl(libc::PR_SET_KEEPCAPS, u64::from(keep), 0).context("prctl PR_SET_KEEPCAPS")?;
+/// Lets the permitted set survive the change from user id 0 to another (`PR_SET_KEEPCAPS`), until execve(2).
+pub fn keep_across_setuid() -> Result<()> {
+    prctl(libc::PR_SET_KEEPCAPS, 1, 0).context("prctl PR_SET_KEEPCAPS")?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::parent::Streams;
 use super::protocol;
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
-use crate::runtime::capabilities::{CapabilitySet, ProcessCapabilities};
+use crate::runtime::capabilities::ProcessCapabilities;
 use crate::runtime::plan::{Plan, ProcessPlan};
 use crate::runtime::rootfs;
 use crate::runtime::user::{Database, Identity};
@@ -188,8 +188,8 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
         0 => plan.capabilities,
         // As execve(2) of a program without file capabilities would leave them.
         _ => ProcessCapabilities {
-            effective: CapabilitySet::EMPTY,
-            permitted: CapabilitySet::EMPTY,
+            effective: plan.capabilities.ambient,
+            permitted: plan.capabilities.ambient,
             ..plan.capabilities
         },
     };

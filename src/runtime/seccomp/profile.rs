@@ -61,7 +61,11 @@ pub fn parse_policy(text: &str, circumstances: Circumstances) -> Result<LinuxSec
     parse_for(text, circumstances, Family::HOST)
 }
 
-fn parse_for(text: &str, circumstances: Circumstances, family: Family) -> Result<LinuxSeccomp> {
+pub(super) fn parse_for(
+    text: &str,
+    circumstances: Circumstances,
+    family: Family,
+) -> Result<LinuxSeccomp> {
     let profile: Profile =
         serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
     let Some(default) = profile.default_action else {

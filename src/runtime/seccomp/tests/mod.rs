@@ -3,6 +3,7 @@
 mod docker;
 mod interpreter;
 mod kernel;
+mod profile_file;
 mod rules;
 
 use super::*;

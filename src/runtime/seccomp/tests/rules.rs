@@ -110,6 +110,9 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 proptest! {
+    // A failure is printed with its input; no file of old failures is kept.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn seccompiler_decides_alike(
         rules in prop::collection::btree_map(
