@@ -101,7 +101,7 @@ fn list(title: &str, rows: Vec<(&str, &str)>) -> String {
 }
 
 /// Whether help shows it.
-fn is_shown(arg: &Arg) -> bool {
+pub fn is_shown(arg: &Arg) -> bool {
     !arg.is_positional() && !arg.is_hide_set()
 }
 
@@ -132,7 +132,7 @@ fn options(title: &str, command: &clap::Command, width: usize) -> String {
 }
 
 /// `  -e, --env list` and its description with the default.
-fn row(arg: &Arg) -> (String, String) {
+pub fn row(arg: &Arg) -> (String, String) {
     let short = arg
         .get_short()
         .map_or("      ".to_owned(), |letter| format!("  -{letter}, "));

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod flag;
 pub mod help;
 pub mod image;
+pub mod manual;
 pub mod output;
 pub mod system;
 pub mod unsupported;
@@ -62,10 +63,10 @@ pub struct Globals {
     /// Directory of Docker's client configuration
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Show each cause of a failure on its own line
+    /// Tell each cause of a failure on a line of its own
     #[arg(short = 'D', long)]
     pub debug: bool,
-    /// How much to tell ("debug", "info", "warn", "error", "fatal")
+    /// What to tell beside the data ("debug", "info", "warn", "error", "fatal")
     #[arg(short, long, default_value = "info", value_parser = log_level)]
     pub log_level: String,
     /// Engine to speak to: there is none but this program
@@ -162,6 +163,9 @@ fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
         },
     }
     refuse_other_engines(&context.globals)?;
+    if ["error", "fatal"].contains(&context.globals.log_level.as_str()) {
+        context.output.suppress_warnings();
+    }
     if context.globals.version {
         context
             .output
@@ -312,5 +316,10 @@ fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
         general
     };
     context.output.error(error);
+    if context.globals.debug || context.globals.log_level == "debug" {
+        for cause in error.chain().skip(1) {
+            context.output.progress(format!("caused by: {cause}"));
+        }
+    }
     error::exit_code(error, general)
 }

@@ -5,7 +5,7 @@ use super::options::CreateFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::system::hello;
-use crate::cli::value::{self, Stream};
+use crate::cli::value::{self, DetachKeys, Stream};
 use crate::container::monitor::client::Attach;
 use crate::container::{create, start};
 use crate::error::{Error, bad_input};
@@ -23,7 +23,7 @@ pub struct Run {
     detach: bool,
     /// Keys that leave an attached container (not there yet: they are only checked)
     #[arg(long, value_parser = value::detach_keys)]
-    detach_keys: Option<Vec<u8>>,
+    detach_keys: Option<DetachKeys>,
     /// Pass signals on to the program
     #[arg(long, default_value = "true")]
     sig_proxy: bool,

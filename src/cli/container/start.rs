@@ -3,7 +3,7 @@
 use super::run::check_terminal;
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::value;
+use crate::cli::value::{self, DetachKeys};
 use crate::container::engine::Engine;
 use crate::container::monitor::client::Attach;
 use crate::container::{list, start};
@@ -18,7 +18,7 @@ pub struct Start {
     attach: bool,
     /// Keys that leave an attached container (not there yet: they are only checked)
     #[arg(long, value_parser = value::detach_keys)]
-    detach_keys: Option<Vec<u8>>,
+    detach_keys: Option<DetachKeys>,
     /// Pass stdin on, until the program ends
     #[arg(short, long)]
     interactive: bool,

@@ -26,6 +26,7 @@ pub struct Output {
     notes: Box<dyn Write>,
     closed: bool,
     program: String,
+    warnings: bool,
 }
 
 impl fmt::Debug for Output {
@@ -54,13 +55,18 @@ impl Output {
             data: Box::new(data),
             notes: Box::new(notes),
             closed: false,
-            program: "onggi".to_owned(),
+            program: "onggi".to_owned(), warnings: true,
         }
     }
 
     /// Puts another name before errors: that which the program was called by.
     pub fn set_program(&mut self, program: &str) {
         program.clone_into(&mut self.program);
+    }
+
+    /// Warnings are not wanted (`--log-level error`).
+    pub fn suppress_warnings(&mut self) {
+        self.warnings = false;
     }
 
     /// Data as it is.
@@ -89,10 +95,9 @@ impl Output {
 
     /// Something the user should know although the command goes on.
     pub fn warn(&mut self, message: impl fmt::Display) {
-        self.note(&format!(
-            "onggi: warning: {}\n",
-            one_line(&message.to_string())
-        ));
+        if self.warnings {
+            self.note(&format!("{}: warning: {}\n", self.program, one_line(&message.to_string())));
+        }
     }
 
     /// What happens meanwhile (`Unable to find image … locally`), to standard error.

@@ -126,7 +126,7 @@ mod tests {
             ],
         );
         check(
-            detach_keys,
+            |text| detach_keys(text).map(|keys| keys.0),
             &[
                 ("ctrl-p,ctrl-q", "[16, 17]"),
                 ("ctrl-@,a,[,ctrl-_", "[0, 97, 91, 31]"),

@@ -105,8 +105,12 @@ pub fn pull(text: &str) -> Result<Pull, String> {
     }
 }
 
-/// The bytes that leave an attached container: letters and `ctrl-X`, separated by commas; empty: no such keys.
-pub fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
+/// The bytes that leave an attached container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetachKeys(pub Vec<u8>);
+
+/// Letters and `ctrl-X`, separated by commas; empty: no such keys.
+pub fn detach_keys(text: &str) -> Result<DetachKeys, String> {
     let key = |word: &str| match word.strip_prefix("ctrl-").unwrap_or(word).as_bytes() {
         [letter @ (b'a'..=b'z' | b'@' | b'['..=b'_')] if word.len() > 1 => Ok(letter & 0x1f),
         [letter] if word.len() == 1 && letter.is_ascii() => Ok(*letter),
@@ -114,11 +118,8 @@ pub fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
             "invalid detach keys ({text}): unknown character: '{word}'"
         )),
     };
-    if text.is_empty() {
-        Ok(Vec::new())
-    } else {
-        text.split(',').map(key).collect()
-    }
+    let words = text.split(',').filter(|_| !text.is_empty());
+    words.map(key).collect::<Result<_, _>>().map(DetachKeys)
 }
 
 /// Compares parsed values, or messages with `! ` before them, with what is expected.
