@@ -1,4 +1,53 @@
-//! onggi: a container runtime without a daemon.
+//! onggi runs containers without a daemon: each command does its work and ends, and one small monitor per
+//! container stays as long as that container runs. This page is the map.
+//!
+//! # Rooms
+//!
+//! A folder is a room with one noun. A room may name only rooms of lower rows and none of its own row;
+//! `tests/architecture.rs` reads the sources and says so when an import breaks this.
+//!
+//! | row | room | knows | must not know |
+//! |---|---|---|---|
+//! | 0 | [`error`] | kind → exit code, hint | anything else |
+//! | 1 | [`sys`] [`paths`] [`settings`] | man pages; where things lie on disk | containers, images, OCI |
+//! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
+//! | 4 | [`runtime`] [`image`] | a bundle becomes a process; archives become layers. Blind to each other | Docker's options, names |
+//! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
+//! | 9 | [`cli`] | the command line, tables, templates | system calls, formats on disk |
+//!
+//! # Invariants
+//!
+//! - Only `sys` has unsafe code, only `cli::output` prints, only `main.rs` ends the process, only `paths.rs` knows
+//!   where things lie.
+//! - What is acknowledged is on disk: records are written to a temporary name, fsynced, renamed, the directory
+//!   fsynced. Only flock(2) locks: they die with their process, so none is ever left behind.
+//! - Whether a container runs is derived from who lives (pid, start time, boot id), never believed.
+//! - A command that fails leaves nothing half made; what a killed one leaves lies in `staging/`, in a directory
+//!   without a record, or is marked in `ephemeral/`, and the next command sweeps it.
+//! - Everything in an image or a container is hostile. The kernel resolves its paths inside its root
+//!   (openat2(2)); descriptors, not paths, cross the border.
+//! - From the command line to clone3(2) there is one thread; nothing on that path starts another.
+//!
+//! # The walk of `onggi run`
+//!
+//! ```text
+//! onggi run ──▶ monitor (one per container, lives as long as it) ──clone3──▶ init ──execve──▶ the user's program
+//! ```
+//!
+//! 1. [`cli::container::run`]: words → [`container::options::Options`].
+//! 2. [`image::store::find`]: reference → image; two small files are read.
+//! 3. [`container::create`]: the name is taken, the record written; a guard takes all back unless that is reached.
+//! 4. [`container::start`]: the monitor is executed from a read-only mount of this program (CVE-2019-5736). An
+//!    ordinary user's monitor is root of a user namespace ([`id_mapping`]); from here on there is one path for all.
+//! 5. [`container::spec`]: record → OCI configuration, touching nothing.
+//! 6. [`runtime::plan`]: configuration → [`runtime::plan::Plan`], everything that can be decided beforehand, as data.
+//! 7. [`runtime::process::init`]: carries the plan out in the new namespaces, step by step, then execve(2).
+//! 8. [`container::monitor`]: passes streams on until the end, writes the state, removes what was to go.
+//! 9. Back in the caller: the exit code.
+//!
+//! # On disk
+//!
+//! [`paths`] lists every path below the two roots with the lock that guards it.
 
 pub mod cli;
 pub mod container;
