@@ -306,10 +306,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of a running process.
+    /// The identity of a process that runs, or that has ended and was not reaped: a child's own number stays its
+    /// own until then.
     pub fn of(pid: i32) -> Result<Self> {
-        let start_time =
-            start_time(pid).with_context(|| format!("process {pid} has no start time"))?;
+        let (_, start_time) =
+            stat(pid).with_context(|| format!("process {pid} has no start time"))?;
         Ok(Self {
             pid,
             start_time,
@@ -320,7 +321,9 @@ impl Identity {
     /// Whether that very process still runs; one that has ended and was not reaped does not.
     pub fn is_alive(&self) -> bool {
         boot_id().is_ok_and(|boot| boot == self.boot_id)
-            && start_time(self.pid) == Some(self.start_time)
+            && stat(self.pid).is_some_and(|(state, start_time)| {
+                start_time == self.start_time && !["Z", "X"].contains(&state.as_str())
+            })
     }
 
     /// A descriptor for it, if it still runs.
@@ -335,15 +338,13 @@ impl Identity {
     }
 }
 
-/// `None` when there is no such process or it is a zombie.
-fn start_time(pid: i32) -> Option<u64> {
+/// State and start time; `None` when there is no such process (proc_pid_stat(5), fields 3 and 22).
+fn stat(pid: i32) -> Option<(String, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name in parentheses may hold spaces and parentheses itself.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// Random id of this boot (random(4)).
@@ -413,6 +414,19 @@ mod tests {
         let child = clone3(0, || 7).unwrap();
         assert_eq!(child.wait(), Ok(Ended::Exited(7)));
         assert_eq!(Ended::Killed(9).code(), 137);
+    }
+
+    #[test]
+    fn a_child_that_has_ended_has_an_identity_and_is_not_alive() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        while stat(pid).is_some_and(|(state, _)| state != "Z") {
+            std::thread::yield_now();
+        }
+        let identity = Identity::of(pid).unwrap();
+        assert!(!identity.is_alive() && identity.open().is_none());
+        child.wait().unwrap();
+        assert!(Identity::of(pid).is_err());
     }
 
     #[test]
