@@ -3,8 +3,10 @@
 
 mod devices;
 mod resolve;
+mod single_id;
 
 use super::plan::{MountStep, Plan, Root, Source};
+use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Overlay};
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -30,7 +32,7 @@ pub fn build(plan: &Plan) -> Result<Built> {
         .iter()
         .map(open_source)
         .collect::<Result<Vec<_>>>()?;
-    let root = mount_root(&plan.root, plan.user_namespace)?;
+    let root = mount_root(&plan.root, plan.process.tier)?;
     let mut device_directory = None;
     for (step, source) in plan.mounts.iter().zip(sources) {
         let attached = mount_one(&root, step, source).with_context(|| describe(step))?;
@@ -106,7 +108,7 @@ fn hardened() -> Attributes {
     Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC
 }
 
-fn mount_root(root: &Root, user_namespace: bool) -> Result<OwnedFd> {
+fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
     let (mounted, target) = match root {
         Root::Directory(path) => {
             let target = mount::open_source(path)?;
@@ -122,16 +124,21 @@ fn mount_root(root: &Root, user_namespace: bool) -> Result<OwnedFd> {
             work,
             volatile,
         } => {
-            let lower = lower
+            let mut lower = lower
                 .iter()
                 .map(|path| mount::open_source(path))
                 .collect::<Result<Vec<_>>>()?;
             let (upper, work) = (mount::open_source(upper)?, mount::open_source(work)?);
+            if tier == Tier::Single
+                && let Some(layer) = single_id::layer(&lower, work.as_fd())?
+            {
+                lower.insert(0, layer);
+            }
             let overlay = Overlay {
                 lower: &lower,
                 upper: upper.as_fd(),
                 work: work.as_fd(),
-                user_xattrs: user_namespace,
+                user_xattrs: tier != Tier::Root,
                 volatile: *volatile,
             };
             (overlay.mount()?, upper)
