@@ -78,9 +78,11 @@ pub fn peek<R: Read>(mut stream: R) -> io::Result<(Compression, Peeked<R>)> {
 pub fn read_error(error: io::Error, compression: Compression) -> anyhow::Error {
     match error.raw_os_error() {
         Some(_) => error.into(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            bad_input(format!("the {} stream is cut off", compression.name())).into()
-        }
+        None if error.kind() == io::ErrorKind::UnexpectedEof => bad_input(format!(
+            "the {} stream is cut off, or something follows it",
+            compression.name()
+        ))
+        .into(),
         None => bad_input(format!(
             "the {} stream is damaged: {error}",
             compression.name()

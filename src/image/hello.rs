@@ -46,13 +46,14 @@ pub fn ensure(paths: &Paths, rules: &Rules, users: Users) -> Result<()> {
     if is_here(paths)? {
         return Ok(());
     }
-    let before = store::find(paths, NAME).ok();
-    make(paths, rules).context("make the image `hello`")?;
-    match before.map(|image| remove::remove(paths, &image.id.to_string(), false, users)) {
-        // A container still needs it.
-        Some(Err(error)) if kind(&error) != Some(Kind::Conflict) => Err(error),
-        _ => Ok(()),
+    if let Ok(older) = store::find(paths, NAME) {
+        match remove::remove(paths, &older.id.to_string(), false, users) {
+            // A container still needs it; it only loses its name.
+            Err(error) if kind(&error) == Some(Kind::Conflict) => {}
+            removed => drop(removed?),
+        }
     }
+    make(paths, rules).context("make the image `hello`")
 }
 
 fn make(paths: &Paths, rules: &Rules) -> Result<()> {

@@ -8,7 +8,7 @@
 //! next()   header blocks ─▶ raw          the caller takes `raw` away, then
 //! data()   content ─▶ the caller         until it is empty, then
 //! next()   padding, header blocks ─▶ raw ... None: end blocks ─▶ raw
-//! tail()   whatever follows the end ─▶ raw, checked to be zero
+//! tail()   whatever follows the end ─▶ raw, checked to be zeros or another archive
 //! ```
 //!
 //! Invariant: `raw` and the content, in the order in which they are given out, are the stream.
@@ -24,7 +24,7 @@ use pax::Records;
 use rustix::fs::Timespec;
 pub use sparse::Segment;
 use sparse::{ContentMap, PaxSparse};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 /// The longest extended header or long name, in bytes; Go's reader has the same limit.
 const MAX_EXTENSION: u64 = 1 << 20;
@@ -93,6 +93,8 @@ pub struct Archive<R> {
     raw: Vec<u8>,
     content: u64,
     padding: u64,
+    /// A further archive stands behind the end of this one.
+    is_followed: bool,
 }
 
 impl<R: BufRead> Archive<R> {
@@ -103,6 +105,7 @@ impl<R: BufRead> Archive<R> {
             raw: Vec::new(),
             content: 0,
             padding: 0,
+            is_followed: false,
         }
     }
 
@@ -172,19 +175,33 @@ impl<R: BufRead> Archive<R> {
         self.content -= length as u64;
     }
 
-    /// Reads on after the end; `true` as long as there is more. What follows the end blocks must be zero.
+    /// Reads on after the end; `true` as long as there is more. Zeros may follow the end blocks, or a whole
+    /// further archive, which eStargz uses for its index: no reader looks into that one.
     pub fn tail(&mut self) -> Result<bool> {
-        let piece = self.source.fill_buf().context("read layer")?;
-        let length = piece.len().min(TAIL_PIECE);
-        if piece[..length].iter().any(|byte| *byte != 0) {
-            return Err(bad_input(
-                "layer has something other than zeros after the end of its tar archive",
-            )
-            .into());
+        let start = self.raw.len();
+        while self.raw.len() - start < TAIL_PIECE {
+            let block = self.raw.len();
+            self.source
+                .by_ref()
+                .take(BLOCK as u64)
+                .read_to_end(&mut self.raw)
+                .context("read layer")?;
+            let block = &self.raw[block..];
+            if block.is_empty() {
+                break;
+            }
+            if !self.is_followed && block.iter().any(|byte| *byte != 0) {
+                self.is_followed = block
+                    .try_into()
+                    .is_ok_and(|block| Header::new(block).is_ok());
+                if !self.is_followed {
+                    let message =
+                        "layer has something other than zeros after the end of its tar archive";
+                    return Err(bad_input(message).into());
+                }
+            }
         }
-        self.raw.extend_from_slice(&piece[..length]);
-        self.source.consume(length);
-        Ok(length > 0)
+        Ok(self.raw.len() > start)
     }
 
     /// A header block, or `None` at the end of the archive: two blocks of zeros, or no more bytes.
