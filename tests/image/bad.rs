@@ -76,10 +76,21 @@ fn real_broken_images_are_refused() {
     }
 }
 
+type Case = (&'static str, fn(&mut Plan));
+
+#[track_caller]
+fn refused_plans(cases: &[Case]) {
+    for (part, change) in cases {
+        let mut plan = Plan::new();
+        plan.architecture = "amd64".to_owned();
+        change(&mut plan);
+        refused(plan.write().path(), part);
+    }
+}
+
 #[test]
-fn every_part_of_a_layout_is_checked() {
-    type Change = fn(&mut Plan);
-    let cases: &[(&str, Change)] = &[
+fn the_blobs_of_a_layout_are_checked() {
+    refused_plans(&[
         ("its digest should be sha256:", |plan| {
             plan.after = |_, layer| {
                 let mut bytes = std::fs::read(layer).unwrap();
@@ -88,64 +99,75 @@ fn every_part_of_a_layout_is_checked() {
             }
         }),
         ("bytes long and is 100", |plan| {
-            plan.after =
-                |_, layer| std::fs::write(layer, &std::fs::read(layer).unwrap()[..100]).unwrap()
+            plan.after = |_, layer| {
+                std::fs::write(layer, &std::fs::read(layer).unwrap()[..100]).unwrap();
+            }
         }),
         ("` is missing", |plan| {
-            plan.after = |_, layer| std::fs::remove_file(layer).unwrap()
+            plan.after = |_, layer| std::fs::remove_file(layer).unwrap();
+        }),
+        ("leads out of the directory", |plan| {
+            plan.after = |_, layer| {
+                std::fs::remove_file(layer).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", layer).unwrap();
+            }
         }),
         ("its diff id should be sha256:", |plan| {
-            plan.diff_id = Digest::of(b"other")
+            plan.diff_id = Digest::of(b"other");
         }),
         ("EOF while parsing", |plan| {
-            plan.config = Some(b"{\"os\":".to_vec())
+            plan.config = Some(b"{\"os\":".to_vec());
         }),
         ("it is no JSON object", |plan| {
-            plan.config = Some(b"[]".to_vec())
+            plan.config = Some(b"[]".to_vec());
         }),
         ("expected a string", |plan| {
-            plan.config = Some(br#"{"os":7,"rootfs":{"type":"layers"}}"#.to_vec())
+            plan.config = Some(br#"{"os":7,"rootfs":{"type":"layers"}}"#.to_vec());
         }),
         ("its config lists 0 layers, and it has 1", |plan| {
-            plan.config = Some(br#"{"os":"linux","rootfs":{"type":"layers"}}"#.to_vec())
+            plan.config = Some(br#"{"os":"linux","rootfs":{"type":"layers"}}"#.to_vec());
         }),
         ("the most for a document is 8388608", |plan| {
-            plan.config = Some(vec![b' '; 9 << 20])
+            plan.config = Some(vec![b' '; 9 << 20]);
         }),
         (
             "the image is for linux/riscv64, not for linux/amd64",
-            |plan| plan.architecture = "riscv64".to_owned(),
-        ),
-        ("`application/vnd.oci.image.layer.v1.tar+brotli`", |plan| {
-            plan.layer_type = format!("{}+brotli", plan::LAYER)
-        }),
-        ("lie elsewhere", |plan| {
-            plan.layer_type =
-                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip".to_owned()
-        }),
-        ("something of the media type `text/plain`", |plan| {
-            plan.layer_type = "text/plain".to_owned()
-        }),
-        ("something of the media type `application/vnd.x`", |plan| {
-            plan.manifest = |manifest| manifest["config"]["mediaType"] = json!("application/vnd.x")
-        }),
-        (
-            "something of the unknown media type `application/vnd.y`",
             |plan| {
-                plan.index = |index| index["manifests"][0]["mediaType"] = json!("application/vnd.y")
+                plan.architecture = "riscv64".to_owned();
             },
         ),
+    ]);
+}
+
+#[test]
+fn the_documents_of_a_layout_are_checked() {
+    refused_plans(&[
+        ("`application/vnd.oci.image.layer.v1.tar+brotli`", |plan| {
+            plan.layer_type = format!("{}+brotli", plan::LAYER);
+        }),
+        ("lie elsewhere", |plan| {
+            plan.layer_type = "application/vnd.oci.image.layer.nondistributable.v1.tar".to_owned();
+        }),
+        ("something of the media type `text/plain`", |plan| {
+            plan.layer_type = "text/plain".to_owned();
+        }),
+        ("something of the media type `application/vnd.x`", |plan| {
+            plan.manifest = |manifest| manifest["config"]["mediaType"] = json!("application/vnd.x");
+        }),
+        ("unknown media type `application/vnd.y`", |plan| {
+            plan.index = |index| index["manifests"][0]["mediaType"] = json!("application/vnd.y");
+        }),
         ("schema version 1", |plan| {
-            plan.manifest = |manifest| manifest["schemaVersion"] = json!(1)
+            plan.manifest = |manifest| manifest["schemaVersion"] = json!(1);
         }),
         ("missing field `layers`", |plan| {
-            plan.manifest = |manifest| drop(manifest.as_object_mut().unwrap().remove("layers"))
+            plan.manifest = |manifest| drop(manifest.as_object_mut().unwrap().remove("layers"));
         }),
         ("only sha256 is supported", |plan| {
-            plan.manifest = |manifest| manifest["layers"][0]["digest"] = json!("md5:00")
+            plan.manifest = |manifest| manifest["layers"][0]["digest"] = json!("md5:00");
         }),
         ("bytes long and is", |plan| {
-            plan.manifest = |manifest| manifest["config"]["size"] = json!(1)
+            plan.manifest = |manifest| manifest["config"]["size"] = json!(1);
         }),
         ("but attestations", |plan| {
             plan.index = |index| {
@@ -154,29 +176,18 @@ fn every_part_of_a_layout_is_checked() {
             }
         }),
         ("there is no image in its `index.json`", |plan| {
-            plan.index = |index| index["manifests"] = json!([])
+            plan.index = |index| index["manifests"] = json!([]);
         }),
         ("read `index.json`: it is no valid JSON", |plan| {
-            plan.after = |root, _| std::fs::write(root.join("index.json"), "{").unwrap()
+            plan.after = |root, _| std::fs::write(root.join("index.json"), "{").unwrap();
         }),
         ("the layout has the version `2.0`", |plan| {
             plan.after = |root, _| {
-                std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"2.0"}"#).unwrap()
+                let version = r#"{"imageLayoutVersion":"2.0"}"#;
+                std::fs::write(root.join("oci-layout"), version).unwrap();
             }
         }),
-        ("leads out of the directory", |plan| {
-            plan.after = |_, layer| {
-                std::fs::remove_file(layer).unwrap();
-                std::os::unix::fs::symlink("/etc/passwd", layer).unwrap();
-            }
-        }),
-    ];
-    for (part, change) in cases {
-        let mut plan = Plan::new();
-        plan.architecture = "amd64".to_owned();
-        change(&mut plan);
-        refused(plan.write().path(), part);
-    }
+    ]);
 }
 
 #[test]
@@ -213,105 +224,58 @@ fn indexes_that_lead_on_and_on_are_given_up() {
 fn every_part_of_dockers_archives_is_checked() {
     let layer = plan::tar(&[("a", b"1")]);
     let config = plan::config("amd64", &[&Digest::of(&layer)]);
-    let id = "0".repeat(64);
-    let manifest = |text: &str| text.to_owned().into_bytes();
-    let wrong_name = format!("{id}.json");
-    let cases: Vec<(&str, Vec<(String, Vec<u8>)>)> = vec![
-        (
-            "it is no list of images",
-            vec![("manifest.json".into(), manifest("{"))],
-        ),
-        (
-            "there is no image in its `manifest.json`",
-            vec![("manifest.json".into(), manifest("[]"))],
-        ),
-        (
-            "`c.json` is missing",
-            vec![(
-                "manifest.json".into(),
-                manifest(r#"[{"Config":"c.json","Layers":[]}]"#),
-            )],
-        ),
+    let other = format!("{}.json", "0".repeat(64));
+    let misnamed = format!(r#"[{{"Config":"{other}","Layers":["l"]}}]"#);
+    for (part, manifest) in [
+        ("it is no list of images", "{"),
+        ("there is no image in its `manifest.json`", "[]"),
+        ("`none` is missing", r#"[{"Config":"none","Layers":["l"]}]"#),
         (
             "leads out of the archive",
-            vec![(
-                "manifest.json".into(),
-                manifest(r#"[{"Config":"../c","Layers":[]}]"#),
-            )],
+            r#"[{"Config":"../c","Layers":["l"]}]"#,
         ),
         (
-            "layer 1 of 1 (`l.tar`): `l.tar` is missing",
-            vec![
-                (
-                    "manifest.json".into(),
-                    manifest(r#"[{"Config":"c","Layers":["l.tar"]}]"#),
-                ),
-                ("c".into(), config.clone()),
-            ],
+            "layer 1 of 1 (`none`): `none` is missing",
+            r#"[{"Config":"c","Layers":["none"]}]"#,
         ),
         (
             "its config lists 1 layers, and it has 0",
-            vec![
-                (
-                    "manifest.json".into(),
-                    manifest(r#"[{"Config":"c","Layers":[]}]"#),
-                ),
-                ("c".into(), config.clone()),
-            ],
+            r#"[{"Config":"c","Layers":[]}]"#,
         ),
         (
             "name `A B`: invalid reference format",
-            vec![
-                (
-                    "manifest.json".into(),
-                    manifest(r#"[{"Config":"c","RepoTags":["A B"],"Layers":["l"]}]"#),
-                ),
-                ("c".into(), config.clone()),
-                ("l".into(), layer.clone()),
-            ],
+            r#"[{"Config":"c","RepoTags":["A B"],"Layers":["l"]}]"#,
         ),
-        (
-            "its digest should be sha256:0000",
-            vec![
-                (
-                    "manifest.json".into(),
-                    manifest(&format!(r#"[{{"Config":"{wrong_name}","Layers":["l"]}}]"#)),
-                ),
-                (wrong_name, config.clone()),
-                ("l".into(), layer.clone()),
-            ],
-        ),
-        (
-            "it is no table of names",
-            vec![("repositories".into(), manifest("[]"))],
-        ),
-        (
-            "there is no image in its `repositories`",
-            vec![("repositories".into(), manifest("{}"))],
-        ),
-        (
-            "`x` is no id of a layer",
-            vec![("repositories".into(), manifest(r#"{"a":{"b":"x"}}"#))],
-        ),
-        (
-            "more than 500 ancestors",
-            vec![
-                (
-                    "repositories".into(),
-                    manifest(&format!(r#"{{"a":{{"b":"{id}"}}}}"#)),
-                ),
-                (
-                    format!("{id}/json"),
-                    manifest(&format!(r#"{{"id":"{id}","parent":"{id}"}}"#)),
-                ),
-            ],
-        ),
-    ];
-    for (part, files) in cases {
-        let files: Vec<(&str, &[u8])> = files
-            .iter()
-            .map(|(name, bytes)| (name.as_str(), &bytes[..]))
-            .collect();
+        ("its digest should be sha256:0000", &misnamed),
+    ] {
+        let files: [(&str, &[u8]); 4] = [
+            ("manifest.json", manifest.as_bytes()),
+            ("c", &config),
+            (&other, &config),
+            ("l", &layer),
+        ];
+        refused_bytes(&plan::tar(&files), part);
+    }
+}
+
+#[test]
+fn archives_from_before_docker_1_10_are_checked() {
+    let id = "0".repeat(64);
+    let named = format!(r#"{{"a":{{"b":"{id}"}}}}"#);
+    let own_parent = format!(r#"{{"id":"{id}","parent":"{id}"}}"#);
+    let json = format!("{id}/json");
+    for (part, repositories, layer) in [
+        ("it is no table of names", "[]", own_parent.as_str()),
+        ("there is no image in its `repositories`", "{}", &own_parent),
+        ("`x` is no id of a layer", r#"{"a":{"b":"x"}}"#, &own_parent),
+        ("more than 500 ancestors", &named, &own_parent),
+        ("/json` does not describe a layer", &named, "[7]"),
+        ("/layer.tar` is missing", &named, "{}"),
+    ] {
+        let files = [
+            ("repositories", repositories.as_bytes()),
+            (&*json, layer.as_bytes()),
+        ];
         refused_bytes(&plan::tar(&files), part);
     }
 }
