@@ -14,6 +14,7 @@
 //! | `images/ID/…` | the image's own bytes, and our record | `lock` |
 //! | `tags.json` | reference → image id, and since when | `lock` |
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
+//! | `layers/KEY/keep-UID-GID` | its files again with owners moved, immutable | renamed into place |
 //! | `staging/RANDOM/` | half-made things; `staging/RANDOM/lock` is held while the maker lives, swept when free | its own flock |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
@@ -149,6 +150,11 @@ impl Paths {
     /// The unpacked files of a layer.
     pub fn layer_tree(&self, hex: &str) -> PathBuf {
         tree_in(&self.layer(hex))
+    }
+
+    /// A layer's files again, with owners moved for one user (`--userns keep-id`).
+    pub fn layer_copy(&self, key: &str, uid: u32, gid: u32) -> PathBuf {
+        self.layer(key).join(format!("keep-{uid}-{gid}"))
     }
 
     /// What is half made.

@@ -39,7 +39,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         image: image.id.clone(),
         image_name: options.image.clone(),
         layers: image.layers.clone(),
-        program: program(options, &image.config.config)?,
+        program: program(options, engine, &image.config.config)?,
         labels: image
             .config
             .config
@@ -61,6 +61,9 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         ))
         .into());
     }
+    // Shared with other creations: until the record names the image, nobody may remove it.
+    let _images = Lock::shared(&engine.paths.lock())?;
+    crate::image::store::find(&engine.paths, &image.id.to_string())?;
     let mut undo = Undo::default();
     let created = make(engine, record, &mut undo)?;
     undo.paths.clear();
@@ -182,7 +185,7 @@ impl Drop for Undo {
 }
 
 /// Joins what the image says and what was asked for, as Docker does.
-fn program(options: &Options, image: &Execution) -> Result<Program> {
+fn program(options: &Options, engine: &Engine, image: &Execution) -> Result<Program> {
     let entrypoint = match &options.entrypoint {
         None => image.entrypoint.clone().unwrap_or_default(),
         Some(word) if word.is_empty() => Vec::new(),
@@ -217,12 +220,17 @@ fn program(options: &Options, image: &Execution) -> Result<Program> {
     };
     let pick =
         |asked: &Option<String>, image: &str| asked.clone().unwrap_or_else(|| image.to_owned());
+    // The point of keeping one's id is to be oneself.
+    let user = match super::spec::keeps_id(options, engine) && options.user.is_none() {
+        true => format!("{}:{}", engine.mapping.uid, engine.mapping.gid),
+        false => pick(&options.user, &image.user),
+    };
     Ok(Program {
         entrypoint,
         command,
         environment,
         working_directory,
-        user: pick(&options.user, &image.user),
+        user,
         stop_signal: pick(&options.stop_signal, &image.stop_signal),
     })
 }
@@ -265,6 +273,10 @@ mod tests {
             env: vec!["A=1".into(), "B=2".into()],
             ..Execution::default()
         };
+        let engine = Engine {
+            paths: crate::paths::Paths::new("/nowhere", "/nowhere"),
+            mapping: crate::id_mapping::Mapping::detect().unwrap(),
+        };
         let words = |entrypoint: Option<&str>, command: &[&str]| {
             let options = Options {
                 entrypoint: entrypoint.map(str::to_owned),
@@ -272,7 +284,7 @@ mod tests {
                 env: vec!["A=9".into(), "B".into()],
                 ..Options::default()
             };
-            program(&options, &image).map(|program| {
+            program(&options, &engine, &image).map(|program| {
                 (
                     program.words().join(" "),
                     program.environment[1..].join(","),

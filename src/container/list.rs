@@ -3,7 +3,7 @@
 
 use super::engine::Engine;
 use super::record::{Directory, Record, State, Status};
-use crate::error::{Error, bad_input, not_found};
+use crate::error::{bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::remove::User;
 use anyhow::{Context, Result};
@@ -36,7 +36,7 @@ pub fn list(engine: &Engine) -> Result<Vec<Container>> {
 
 /// The container that is meant by an exact name, a whole id or a prefix of one that no other has.
 pub fn find(engine: &Engine, name: &str) -> Result<Container> {
-    let missing = || Error::from(not_found(format!("No such container: {name}")));
+    let missing = || not_found(format!("No such container: {name}"));
     if name.is_empty() || name.contains('/') {
         return Err(missing().into());
     }

@@ -8,6 +8,7 @@
 pub mod create;
 pub mod engine;
 pub mod inspect;
+mod keep_id;
 pub mod list;
 pub mod monitor;
 pub mod name;

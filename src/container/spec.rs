@@ -3,16 +3,18 @@
 
 use super::create::hostname;
 use super::engine::Engine;
-use super::options::{Namespace, Options, Seccomp, Ulimit};
+use super::keep_id;
+use super::options::{Namespace, Options, Seccomp, Ulimit, UserNamespace};
 use super::record::{Directory, Record};
 use crate::error::bad_input;
-use crate::id_mapping::Tier;
+use crate::id_mapping::{Range, Tier};
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
 use oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit,
-    PosixRlimitBuilder, PosixRlimitType, Process, Root, Spec, User,
+    Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
+    Spec, User,
 };
 use std::path::{Path, PathBuf};
 
@@ -46,7 +48,12 @@ const READ_ONLY: [&str; 5] = [
 pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let options = &record.options;
     let mut linux = Linux::default();
-    linux.set_namespaces(Some(namespaces(options)));
+    linux.set_namespaces(Some(namespaces(options, engine)));
+    if keeps_id(options, engine) {
+        let (uids, gids) = keep_id::maps(engine);
+        linux.set_uid_mappings(Some(id_mappings(&uids)?));
+        linux.set_gid_mappings(Some(id_mappings(&gids)?));
+    }
     linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
     linux.set_devices(Some(if options.privileged {
         host_devices()
@@ -97,7 +104,25 @@ pub fn capabilities(options: &Options, engine: &Engine) -> Result<CapabilitySet>
     )
 }
 
-fn namespaces(options: &Options) -> Vec<LinuxNamespace> {
+/// Whether the container gets a user namespace of its own in which the caller keeps the own id. For root that is
+/// the id it has anyway.
+pub fn keeps_id(options: &Options, engine: &Engine) -> bool {
+    options.userns == UserNamespace::KeepId && engine.mapping.needs_user_namespace()
+}
+
+fn id_mappings(ranges: &[Range]) -> Result<Vec<LinuxIdMapping>> {
+    let mapping = |range: &Range| {
+        let builder = LinuxIdMappingBuilder::default();
+        builder
+            .container_id(range.inside)
+            .host_id(range.outside)
+            .size(range.size)
+            .build()
+    };
+    Ok(ranges.iter().map(mapping).collect::<Result<_, _>>()?)
+}
+
+fn namespaces(options: &Options, engine: &Engine) -> Vec<LinuxNamespace> {
     use LinuxNamespaceType as T;
     let own = |typ| {
         let mut namespace = LinuxNamespace::default();
@@ -114,8 +139,10 @@ fn namespaces(options: &Options) -> Vec<LinuxNamespace> {
     let chosen = optional
         .into_iter()
         .filter(|(_, namespace)| *namespace != Namespace::Host);
+    let user = keeps_id(options, engine).then_some(T::User);
     [T::Mount]
         .into_iter()
+        .chain(user)
         .chain(chosen.map(|(typ, _)| typ))
         .map(own)
         .collect()

@@ -163,6 +163,18 @@ impl Mapping {
     }
 }
 
+/// Writes the id maps of a process in a user namespace nested in ours, where we are root and need no helper.
+pub fn write_nested(pid: i32, uids: &[Range], gids: &[Range]) -> Result<()> {
+    let lines = |ranges: &[Range]| -> String {
+        ranges
+            .iter()
+            .map(|range| format!("{} {} {}\n", range.inside, range.outside, range.size))
+            .collect()
+    };
+    write_map(pid, "uid_map", &lines(uids))?;
+    write_map(pid, "gid_map", &lines(gids))
+}
+
 /// Takes the identity of root after the maps are there.
 pub fn become_root() -> Result<()> {
     process::set_ids(0, 0).context("become root of the user namespace")

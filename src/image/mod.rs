@@ -28,6 +28,7 @@ pub mod prune;
 pub mod reference;
 pub mod remove;
 pub mod save;
+pub mod shift;
 pub mod store;
 pub mod tag;
 pub mod v1_archive;

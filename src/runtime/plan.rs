@@ -6,11 +6,11 @@
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::seccomp::{self, Filter, Identity};
 use crate::error::{Error, Kind, bad_input};
-use crate::id_mapping::Tier;
+use crate::id_mapping::{Range, Tier};
 use crate::sys::mount::Attributes;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxNamespaceType, Mount, PosixRlimit, Process, Spec};
+use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, Process, Spec};
 use std::path::{Path, PathBuf};
 
 /// What the container's root file system is made of.
@@ -131,6 +131,8 @@ pub struct ProcessPlan {
 pub struct Plan {
     /// Flags of [`crate::sys::process::flags`].
     pub namespaces: u64,
+    /// Users and groups of a user namespace of its own, as seen from that of this process.
+    pub id_maps: Option<(Vec<Range>, Vec<Range>)>,
     /// Whether this process is root of a user namespace only.
     pub user_namespace: bool,
     /// Root file system.
@@ -224,9 +226,20 @@ impl Plan {
             domainname: named(spec.domainname(), "domain name")?,
             sysctls: sysctls.collect::<Result<_>>()?,
             process: process_plan(process, groups, seccomp, tier)?,
-            user_namespace: tier != Tier::Root,
+            user_namespace: tier != Tier::Root || namespaces & flags::NEW_USER != 0,
+            id_maps: (namespaces & flags::NEW_USER != 0)
+                .then(|| (ranges(linux.uid_mappings()), ranges(linux.gid_mappings()))),
         })
     }
+}
+
+fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<Range> {
+    let range = |mapping: &LinuxIdMapping| Range {
+        inside: mapping.container_id(),
+        outside: mapping.host_id(),
+        size: mapping.size(),
+    };
+    mappings.iter().flatten().map(range).collect()
 }
 
 fn namespaces(wanted: &[oci_spec::runtime::LinuxNamespace]) -> Result<u64> {

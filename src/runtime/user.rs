@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        let cases: &[(&str, &[&str], Result<(u32, u32, &[u32], &str), &str>)] = &[
+        type Expected = Result<(u32, u32, &'static [u32], &'static str), &'static str>;
+        let cases: &[(&str, &[&str], Expected)] = &[
             ("", &[], Ok((0, 0, &[10], "/root"))),
             ("svc", &[], Ok((100, 101, &[10, 20], "/srv"))),
             ("100", &[], Ok((100, 101, &[10, 20], "/srv"))),

@@ -16,13 +16,22 @@ pub struct Lock {
 impl Lock {
     /// Waits until the lock is ours alone.
     pub fn exclusive(path: &Path) -> Result<Self> {
+        Self::wait(path, FlockOperation::LockExclusive)
+    }
+
+    /// Waits until nobody holds it exclusively; others may share it.
+    pub fn shared(path: &Path) -> Result<Self> {
+        Self::wait(path, FlockOperation::LockShared)
+    }
+
+    fn wait(path: &Path, operation: FlockOperation) -> Result<Self> {
         let file = open(path)?;
         loop {
-            match flock(&file, FlockOperation::LockExclusive) {
+            match flock(&file, operation) {
                 Err(rustix::io::Errno::INTR) => {}
                 result => {
                     result.with_context(|| format!("lock `{}`", path.display()))?;
-                    return Ok(Self { file: file });
+                    return Ok(Self { file });
                 }
             }
         }
@@ -32,7 +41,7 @@ impl Lock {
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
         let file = open(path)?;
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("lock `{}`", path.display())),
         }

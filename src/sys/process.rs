@@ -76,11 +76,14 @@ pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errn
     match pid {
         -1 => Err(last_error()),
         0 => exit_now(child()),
-        // SAFETY: CLONE_PIDFD made a descriptor that nobody else owns.
-        pid => Ok(Child {
-            pid: pid as i32,
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        pid => {
+            // SAFETY: CLONE_PIDFD made a descriptor that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child {
+                pid: pid as i32,
+                pidfd,
+            })
+        }
     }
 }
 

@@ -55,7 +55,8 @@ impl Output {
             data: Box::new(data),
             notes: Box::new(notes),
             closed: false,
-            program: "onggi".to_owned(), warnings: true,
+            program: "onggi".to_owned(),
+            warnings: true,
         }
     }
 
@@ -96,7 +97,11 @@ impl Output {
     /// Something the user should know although the command goes on.
     pub fn warn(&mut self, message: impl fmt::Display) {
         if self.warnings {
-            self.note(&format!("{}: warning: {}\n", self.program, one_line(&message.to_string())));
+            self.note(&format!(
+                "{}: warning: {}\n",
+                self.program,
+                one_line(&message.to_string())
+            ));
         }
     }
 

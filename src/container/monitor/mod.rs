@@ -11,7 +11,7 @@ mod relay;
 
 use super::engine::Engine;
 use super::record::{Directory, Record, State, VERSION, now};
-use super::{remove, spec};
+use super::{keep_id, remove, spec};
 use crate::paths::Paths;
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::{self, Started, Streams};
@@ -25,6 +25,8 @@ use channel::{MONITOR_CHANNEL, MONITOR_LOCK};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// Runs a monitor; `arguments` are those of [`super::start`].
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -158,18 +160,42 @@ impl Monitor {
         Ok(())
     }
 
+    /// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
+    fn give_root_attributes(&self, top: Option<&PathBuf>) -> Result<()> {
+        let Some(top) = top else { return Ok(()) };
+        let upper = self.directory.file("upper");
+        let stat = |path: &PathBuf| {
+            std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
+        };
+        let (wanted, found) = (stat(top)?, stat(&upper)?);
+        if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+            std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
+                .with_context(|| format!("change the owner of `{}`", upper.display()))?;
+        }
+        if wanted.mode() != found.mode() {
+            std::fs::set_permissions(&upper, wanted.permissions())
+                .with_context(|| format!("change the mode of `{}`", upper.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The trees of the layers, uppermost first.
+    fn layers(&self) -> Result<Vec<PathBuf>> {
+        if spec::keeps_id(&self.record.options, &self.engine) {
+            return keep_id::layers(&self.engine, &self.record);
+        }
+        let keys = self.record.layers.iter().rev();
+        Ok(keys.map(|key| self.engine.paths.layer_tree(key)).collect())
+    }
+
     fn bundle(&self) -> Result<Bundle> {
         let options = &self.record.options;
+        let lower = self.layers()?;
+        self.give_root_attributes(lower.first())?;
         Ok(Bundle {
             spec: spec::build(&self.record, &self.engine)?,
             root: Root::Overlay {
-                lower: self
-                    .record
-                    .layers
-                    .iter()
-                    .rev()
-                    .map(|layer| self.engine.paths.layer_tree(layer))
-                    .collect(),
+                lower,
                 upper: self.directory.file("upper"),
                 work: self.directory.file("work"),
                 volatile: options.auto_remove,

@@ -181,11 +181,7 @@ impl Relay<'_> {
     /// A terminal is told of the end by its end-of-file key; a pipe is closed once what waits for it is written.
     fn end_input(&mut self) {
         const END_OF_TRANSMISSION: u8 = 4;
-        match self
-            .input
-            .as_ref()
-            .is_some_and(|input| rustix::termios::isatty(input))
-        {
+        match self.input.as_ref().is_some_and(rustix::termios::isatty) {
             true => self.waiting_input.push(END_OF_TRANSMISSION),
             false => self.input_ended = true,
         }

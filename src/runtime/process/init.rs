@@ -4,7 +4,7 @@
 use super::parent::Streams;
 use super::protocol;
 use crate::error::{Error, Kind};
-use crate::id_mapping::Tier;
+use crate::id_mapping::{self, Range, Tier};
 use crate::runtime::capabilities::ProcessCapabilities;
 use crate::runtime::plan::{Plan, ProcessPlan};
 use crate::runtime::rootfs;
@@ -30,6 +30,14 @@ pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
 }
 
 fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::convert::Infallible> {
+    if let Some((uids, gids)) = &plan.id_maps {
+        // Until the maps are there, nothing that is made has an owner.
+        protocol::await_mapped(channel)?;
+        let has_root = |ranges: &[Range]| ranges.iter().any(|range| range.inside == 0);
+        if has_root(uids) && has_root(gids) {
+            id_mapping::become_root()?;
+        }
+    }
     // First of all: from here on no mount of ours reaches the host, and none of the host's comes in.
     mount::set_propagation_of_all(false).context("make mounts private")?;
     // While the host's root is still there: sources of mounts are paths of the host.

@@ -1,6 +1,7 @@
 //! The parent's side of starting a container.
 
 use super::{init, protocol};
+use crate::id_mapping;
 use crate::runtime::plan::{Bundle, Plan};
 use crate::sys::process::{self, Child};
 use crate::sys::socket::Channel;
@@ -28,6 +29,10 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     let child = process::clone3(plan.namespaces, || init::run(&plan, &theirs, streams))
         .context("create the container's namespaces")?;
     drop(theirs);
+    if let Some((uids, gids)) = &plan.id_maps {
+        id_mapping::write_nested(child.pid, uids, gids)?;
+        protocol::send_mapped(&ours)?;
+    }
     match protocol::await_start(&ours) {
         Ok(terminal) => Ok(Started { child, terminal }),
         Err(error) => {

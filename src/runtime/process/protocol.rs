@@ -3,6 +3,7 @@
 //! ```text
 //! parent                                  init
 //!    │──────────── clone3 ────────────────▶│
+//!    │──────────── Mapped ────────────────▶│ only with a user namespace of its own
 //!    │                                     │ builds the root file system
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
 //!    │                                     │ gives up privileges
@@ -12,11 +13,12 @@
 
 use crate::error::{self, Error, Kind};
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
+const MAPPED: u8 = b'M';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -27,6 +29,24 @@ const KINDS: [Kind; 7] = [
     Kind::CannotExecute,
     Kind::CommandNotFound,
 ];
+
+/// The parent's side: the id maps are written.
+pub fn send_mapped(channel: &Channel) -> Result<()> {
+    channel
+        .send(&[&[MAPPED]], None, true)
+        .context("release init")
+}
+
+/// Init's side: waits until the id maps are written.
+pub fn await_mapped(channel: &Channel) -> Result<()> {
+    match channel
+        .receive(&mut [0; 8], true)
+        .context("wait for the id maps")?
+    {
+        Received::Message(..) => Ok(()),
+        Received::Closed | Received::Nothing => bail!("the id maps were not written"),
+    }
+}
 
 /// Init's side: hands over the controlling side of the pseudo-terminal.
 pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> {
