@@ -452,7 +452,8 @@ fn functions_end_on_the_same_page() {
             ),
         ],
     );
-    assert_clean(&["src", "tests"], functions_are_short);
+    // Tests may be long tables of cases.
+    assert_clean(&["src"], functions_are_short);
 }
 
 #[test]

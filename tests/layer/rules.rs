@@ -496,7 +496,8 @@ fn files_that_changed_are_noticed() {
         xattrs: XattrPrefix::User,
         ..RULES
     };
-    let changes: &[(&str, fn(&Path))] = &[
+    type Change = (&'static str, fn(&Path));
+    let changes: &[Change] = &[
         ("gone", |path| std::fs::remove_file(path).unwrap()),
         ("shorter", |path| std::fs::write(path, "1").unwrap()),
         ("longer", |path| std::fs::write(path, "12345").unwrap()),

@@ -54,33 +54,28 @@ pub fn build(plan: &Plan) -> Result<Built> {
 /// Covers what the container may not see or change. Runs after the root has changed, so that the paths are the
 /// container's own.
 pub fn restrict(plan: &Plan, built: &Built) -> Result<()> {
-    let mut empty = None;
+    let mut empty: Option<OwnedFd> = None;
     for path in &plan.masked {
         let Some(target) = open_existing(path)? else {
             continue;
         };
-        let cover = match (is_directory(&target)?, &built.null) {
-            (false, Some(null)) => mount::clone_tree(null.as_fd(), false),
-            (false, None) => continue,
-            (true, _) => {
-                // One file system serves all: a copy of its mount is cheaper than another one.
-                if empty.is_none() {
-                    let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
-                    empty = Some(mount::new_filesystem(
-                        "tmpfs",
-                        &options,
-                        Attributes::MOUNT_ATTR_RDONLY | hardened(),
-                    )?);
-                }
-                mount::clone_tree(
-                    empty.as_ref().map(AsFd::as_fd).unwrap_or(target.as_fd()),
-                    false,
-                )
+        let say = || format!("mask `{}`", path.display());
+        let cover = match (is_directory(&target)?, &built.null, &empty) {
+            (false, Some(null), _) => mount::clone_tree(null.as_fd(), false).with_context(say)?,
+            (false, None, _) => continue,
+            (true, _, Some(empty)) => mount::clone_tree(empty.as_fd(), false).with_context(say)?,
+            (true, _, None) => {
+                let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
+                let attributes = Attributes::MOUNT_ATTR_RDONLY | hardened();
+                mount::new_filesystem("tmpfs", &options, attributes).with_context(say)?
             }
         };
-        let cover = cover.with_context(|| format!("mask `{}`", path.display()))?;
-        mount::attach(cover.as_fd(), target.as_fd())
-            .with_context(|| format!("mask `{}`", path.display()))?;
+        mount::attach(cover.as_fd(), target.as_fd()).with_context(say)?;
+        if empty.is_none() && is_directory(&target)? {
+            // One file system serves all: a copy of its mount is cheaper than another one. It can be copied only
+            // once it is attached (before Linux 6.15).
+            empty = Some(cover);
+        }
     }
     for path in &plan.read_only {
         let Some(target) = open_existing(path)? else {
