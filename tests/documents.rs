@@ -11,17 +11,55 @@ use support::{ALPINE, Call, Outcome, Store, everyone, image, store};
 const README: &str = include_str!("../README.md");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
 
-/// The `sh` blocks between a heading and the next.
-fn blocks(heading: &str) -> Vec<&'static str> {
-    let (_, section) = README
-        .split_once(&format!("\n## {heading}\n"))
-        .expect("the heading");
-    let section = section.split("\n## ").next().unwrap();
-    let blocks = section
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap());
-    blocks.collect()
+/// A command and what it prints.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    command: String,
+    printed: Vec<String>,
+}
+
+/// The steps of all `console` blocks.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match (line, line.strip_prefix("$ ")) {
+            ("```console", _) => inside = true,
+            ("```", _) => inside = false,
+            (_, Some(command)) if inside => steps.push(Step {
+                command: command.to_owned(),
+                printed: Vec::new(),
+            }),
+            _ if inside => steps
+                .last_mut()
+                .expect("a command before its output")
+                .printed
+                .push(line.to_owned()),
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// Whether a line fits a pattern in which `...` stands for anything. Runs of spaces count as one: how wide a
+/// column is depends on what stands in it.
+fn fits(pattern: &str, line: &str) -> bool {
+    let one_space = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (pattern, line) = (one_space(pattern), one_space(line));
+    let parts: Vec<&str> = pattern.split("...").collect();
+    let [first, middle @ .., last] = &parts[..] else {
+        return pattern == line;
+    };
+    let Some(mut rest) = line.strip_prefix(first) else {
+        return false;
+    };
+    for part in middle {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 /// A shell in the store's home whose `onggi` is the program under test.
@@ -43,41 +81,51 @@ fn shell(store: &Store, script: &str) -> Outcome {
 }
 
 #[test]
-fn the_tour_of_the_readme_works_for_everyone() {
-    let Some(alpine) = image("alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-x86_64.tar.gz") else {
-        return;
-    };
-    let Some(busybox) = image("archives/test-docker-image.tar") else {
-        return;
-    };
+fn the_tour_is_as_it_is_told() {
+    let file = format!(
+        "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
+        std::env::consts::ARCH
+    );
+    let Some(alpine) = image(&file) else { return };
     for store in everyone() {
-        store.file(
-            "alpine-minirootfs-3.20.3-x86_64.tar.gz",
-            std::fs::read(&alpine).unwrap(),
-        );
-        store.file("busybox.tar", std::fs::read(&busybox).unwrap());
-        let blocks = blocks("A short tour");
-        assert_eq!(blocks.len(), 3, "the tour has three parts");
-        shell(&store, blocks[0]).code(0).stdout_has("alpine");
-        // A shell to type into is shown by the tests of terminals.
-        let lines: Vec<&str> = blocks[1]
-            .lines()
-            .filter(|line| !line.contains("-it"))
-            .collect();
-        assert_eq!(lines.len() + 1, blocks[1].lines().count());
-        shell(
-            &store,
-            &lines
-                .join("\n")
-                .replace("exit 7'; echo $?", "exit 7' || echo $?"),
-        )
-        .code(0)
-        .stdout_has("3.20.3\nhi\n7\n")
-        .stdout_has("Exited (0)");
-        shell(&store, blocks[2]).code(0);
-        shell(&store, "onggi load -i alpine.tar")
-            .code(0)
-            .stdout_has(ALPINE);
+        store.file("alpine-minirootfs.tar.gz", std::fs::read(&alpine).unwrap());
+        for step in steps(README) {
+            let printed = shell(&store, &format!("exec 2>&1; {}", step.command)).stdout_text();
+            let lines: Vec<&str> = printed.lines().collect();
+            let as_told = lines.len() == step.printed.len()
+                && step
+                    .printed
+                    .iter()
+                    .zip(&lines)
+                    .all(|(pattern, line)| fits(pattern, line));
+            assert!(
+                as_told,
+                "as {:?}:\n$ {}\nREADME: {:#?}\nprinted: {lines:#?}",
+                store.user, step.command, step.printed
+            );
+        }
+    }
+}
+
+#[test]
+fn steps_and_patterns_are_read() {
+    let read = steps("$ no\n```console\n$ a b\nx\n\n$ c\n```\ny\n");
+    let step = |command: &str, printed: &[&str]| Step {
+        command: command.to_owned(),
+        printed: printed.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(read, [step("a b", &["x", ""]), step("c", &[])]);
+    for (pattern, line, fit) in [
+        ("a", "a", true),
+        ("a", "b", false),
+        ("a  b", "a b", true),
+        ("sha256:...", "sha256:12", true),
+        ("... x ...z", "1 x y z", true),
+        ("a...b", "ab", true),
+        ("a...b", "a", false),
+        ("...", "", true),
+    ] {
+        assert_eq!(fits(pattern, line), fit, "{pattern} {line}");
     }
 }
 
@@ -103,6 +151,35 @@ fn the_readme_lists_all_settings() {
             section.contains(&format!("`{name}`")),
             "{name} is not in the README"
         );
+    }
+}
+
+#[test]
+fn the_two_commands_are_told() {
+    for command in ["cargo run --release -- run hello", "\ntests/run\n"] {
+        assert!(README.contains(command), "{command}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_in_the_table() {
+    let (_, table) = README.split_once("## Not there yet").unwrap();
+    let names = include_str!("data/docker-commands.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    let names = names.flat_map(|line| line.split(':').next().unwrap().split(", "));
+    for words in names.map(|name| name.split(' ').map(str::to_owned).collect::<Vec<_>>()) {
+        if onggi::cli::unsupported::command("onggi", &words).is_some() {
+            let told = [
+                words.join(" "),
+                words[0].clone(),
+                words.last().unwrap().clone(),
+            ];
+            assert!(
+                told.iter().any(|name| table.contains(&format!("`{name}`"))),
+                "{words:?} is missing"
+            );
+        }
     }
 }
 
@@ -164,5 +241,11 @@ fn the_examples_run() {
         )
         .code(0)
         .stdout("true\n");
+        run("image_from_files.sh", &[ALPINE], "")
+            .code(0)
+            .stdout("hello from a file\n");
+        run("keep_and_restart.sh", &[ALPINE], "")
+            .code(0)
+            .stdout("run 1\nrun 2\nexit code 0\n");
     }
 }

@@ -8,6 +8,8 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::{inspect, size};
 use crate::container::engine::Engine;
+use crate::container::list;
+use crate::container::record::Status;
 use crate::id_mapping::{Mapping, Tier};
 use crate::image;
 use anyhow::Result;
@@ -129,6 +131,11 @@ fn tier(mapping: &Mapping) -> (&'static str, String) {
 /// The keys of `/info`.
 fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
     let images = image::store::list(&engine.paths)?.len();
+    let containers = list::list(engine)?;
+    let running = containers
+        .iter()
+        .filter(|container| container.status() == Status::Running)
+        .count();
     let (word, sentence) = tier(&engine.mapping);
     let mut security = vec![
         "name=seccomp,profile=builtin".to_owned(),
@@ -142,6 +149,10 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
     }
     let mut facts = json!({
         "ID": "",
+        "Containers": containers.len(),
+        "ContainersRunning": running,
+        "ContainersPaused": 0,
+        "ContainersStopped": containers.len() - running,
         "Images": images,
         "Driver": "overlay2",
         "DriverStatus": [["Id mapping", word], ["Ids", sentence]],
@@ -196,6 +207,10 @@ fn blocks(facts: &Value) -> String {
         version::ONGGI
     );
     text += &rows(&[
+        ("Containers", "Containers"),
+        (" Running", "ContainersRunning"),
+        (" Paused", "ContainersPaused"),
+        (" Stopped", "ContainersStopped"),
         ("Images", "Images"),
         ("Server Version", "ServerVersion"),
         ("Storage Driver", "Driver"),
@@ -276,8 +291,10 @@ mod tests {
             uids: Vec::new(),
             gids: Vec::new(),
         };
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(Paths::new(directory.path(), directory.path()).containers()).unwrap();
         let engine = Engine {
-            paths: Paths::new("/nonexistent/data", "/nonexistent/run"),
+            paths: Paths::new(directory.path(), directory.path()),
             mapping,
         };
         let facts = facts(&engine, &host, "docker").unwrap();
