@@ -4,4 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
+mod crash;
+mod exit_code;
+mod files;
 mod fixture;
+mod life_cycle;
+mod namespaces;
+mod process;
+mod restrictions;
+mod rootless;
+mod streams;
+mod terminal;
+mod usage;
+mod vulnerabilities;

@@ -155,6 +155,11 @@ impl Outcome {
         String::from_utf8_lossy(&self.output.stdout).into_owned()
     }
 
+    /// Standard output itself.
+    pub fn stdout_bytes(&self) -> &[u8] {
+        &self.output.stdout
+    }
+
     /// Standard error as text.
     pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()

@@ -2,8 +2,8 @@
 //! as a command with expectations, and skips that are counted.
 //!
 //! ```text
-//! for store in everyone() {                         // root, a user with subordinate ids, one without
-//!     if !store.alpine() { continue }               // skipped, with a printed reason, where it is missing
+//! // Root, a user with subordinate ids, one without; skipped, with a printed reason, where one is missing.
+//! for store in everyone_with_alpine() {
 //!     store.onggi(["run", "--rm", "-i", ALPINE, "cat"]).stdin("hi").run().code(0).stdout("hi");
 //! }
 //! ```
@@ -24,4 +24,4 @@ pub mod terminal;
 
 pub use command::{Call, Outcome};
 pub use host::{Need, User, image, images, requires, skip};
-pub use store::{ALPINE, Store, everyone, store};
+pub use store::{ALPINE, Store, everyone, everyone_with_alpine, store};

@@ -28,6 +28,11 @@ pub fn everyone() -> impl Iterator<Item = Store> {
         .filter_map(store)
 }
 
+/// The same with the real Alpine imported as [`ALPINE`].
+pub fn everyone_with_alpine() -> impl Iterator<Item = Store> {
+    everyone().filter(Store::alpine)
+}
+
 /// A store for that user, or a skip.
 pub fn store(user: User) -> Option<Store> {
     let account =
@@ -103,6 +108,12 @@ impl Store {
         Call::new(command)
     }
 
+    /// A shell script in a new [`ALPINE`] container that is removed when it ends, with these options.
+    pub fn shell(&self, options: &[&str], script: &str) -> Call {
+        let (run, shell) = (["run", "--rm"], [ALPINE, "sh", "-c", script]);
+        self.onggi(run.iter().chain(options).chain(&shell))
+    }
+
     /// Any program as this user, in a clean environment, in the home directory.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -167,6 +178,15 @@ impl Store {
         )
     }
 
+    /// Every file below the data root with its type, mode and size, and what links and small files hold: equal
+    /// before and after a command that must not have changed anything.
+    pub fn snapshot(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        snapshot(&self.data(), &mut lines);
+        lines.sort();
+        lines
+    }
+
     /// The processes, other than this one, whose arguments or mounts name this store.
     pub fn processes(&self) -> Vec<u32> {
         let needle = self.path().as_os_str().as_encoded_bytes();
@@ -207,6 +227,37 @@ impl Drop for Store {
             };
             remove(&["--map-root-user", "--map-auto"]);
             remove(&["--map-root-user"]);
+        }
+    }
+}
+
+fn snapshot(directory: &Path, lines: &mut Vec<String>) {
+    use std::os::unix::fs::MetadataExt;
+    for entry in std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let path = entry.path();
+        let file = path.symlink_metadata().unwrap();
+        let content = if file.is_symlink() {
+            std::fs::read_link(&path)
+                .unwrap()
+                .into_os_string()
+                .into_encoded_bytes()
+        } else if file.is_file() && file.len() < 1 << 16 {
+            std::fs::read(&path).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let (mode, size) = (file.mode(), if file.is_dir() { 0 } else { file.len() });
+        lines.push(format!(
+            "{} {mode:o} {size} {}",
+            path.display(),
+            String::from_utf8_lossy(&content)
+        ));
+        if file.is_dir() {
+            snapshot(&path, lines);
         }
     }
 }

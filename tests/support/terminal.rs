@@ -31,6 +31,28 @@ impl Terminal {
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
+        let onggi = store.onggi(arguments).into_command();
+        Self::lead(store, onggi.get_program(), onggi.get_args(), rows, columns)
+    }
+
+    /// Starts the program as child of a shell that leads the session, prints `ended` after it and waits for a line.
+    pub fn below_shell<I: IntoIterator<Item: AsRef<OsStr>>>(store: &Store, arguments: I) -> Self {
+        let onggi = store.onggi(arguments).into_command();
+        let shell = ["-c", "\"$0\" \"$@\"; echo ended; read line"].map(OsStr::new);
+        let words = shell
+            .into_iter()
+            .chain([onggi.get_program()])
+            .chain(onggi.get_args());
+        Self::lead(store, OsStr::new("sh"), words, 24, 80)
+    }
+
+    fn lead<'a>(
+        store: &Store,
+        program: &OsStr,
+        arguments: impl Iterator<Item = &'a OsStr>,
+        rows: u16,
+        columns: u16,
+    ) -> Self {
         let keyboard: OwnedFd =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
@@ -42,12 +64,11 @@ impl Terminal {
             .open(name.to_str().unwrap())
             .unwrap();
         resize(&keyboard, rows, columns);
-        let onggi = store.onggi(arguments).into_command();
         let mut leader = store.command("setsid");
         leader
             .arg("--ctty")
-            .arg(onggi.get_program())
-            .args(onggi.get_args())
+            .arg(program)
+            .args(arguments)
             .env("TERM", "xterm");
         let stream = || Stdio::from(line.try_clone().unwrap());
         let child = leader

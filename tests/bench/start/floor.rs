@@ -80,7 +80,11 @@ fn contain(arguments: &[String]) -> Result<Ended> {
     drop(go);
     let ended = child.wait()?;
     // What overlayfs makes there has mode 0.
-    for locked in ["work/work", "work/work/incompat"] {
+    for locked in [
+        "work/work",
+        "work/work/incompat",
+        "work/work/incompat/volatile",
+    ] {
         std::fs::set_permissions(work.join(locked), std::fs::Permissions::from_mode(0o700))?;
     }
     std::fs::remove_dir_all(work)?;

@@ -1,0 +1,155 @@
+//! What the process of a container finds: environment, user, directory, limits, identity of the host.
+
+use crate::support::{ALPINE, User, everyone_with_alpine, store};
+
+#[test]
+fn environment_is_the_images_and_ours() {
+    for store in everyone_with_alpine() {
+        let file = store.file("variables", "# comment\nFROM_FILE=1\nCALLER\nUNSET_HERE\n");
+        let file = file.to_str().unwrap();
+        let options = [
+            "-h",
+            "box",
+            "-e",
+            "A=1",
+            "-e",
+            "A=two words",
+            "-e",
+            "CALLER",
+            "-e",
+            "MISSING",
+            "--env-file",
+            file,
+        ];
+        let outcome = store.shell(&options, "env | sort").env("CALLER", "c").run();
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let expected = format!(
+            "A=two words\nCALLER=c\nFROM_FILE=1\nHOME=/root\nHOSTNAME=box\nPATH={path}\nPWD=/\nSHLVL=1\n"
+        );
+        outcome.code(0).stdout(&expected);
+    }
+}
+
+#[test]
+fn user_by_number_and_by_name() {
+    for store in [User::Root, User::Subuid].into_iter().filter_map(store) {
+        if !store.alpine() {
+            return;
+        }
+        let id = |user| {
+            store
+                .shell(&["-u", user], "echo $(id -u):$(id -g):$(id -G) $HOME")
+                .run()
+        };
+        id("1000").code(0).stdout("1000:0:0 /\n");
+        id("1000:1001").code(0).stdout("1000:1001:1001 /\n");
+        id("guest").code(0).stdout("405:100:100 /dev/null\n");
+        id("nobody:mail").code(0).stdout("65534:12:12 /\n");
+        let with_group = [
+            "-u",
+            "1000:1001",
+            "--group-add",
+            "mail",
+            "--group-add",
+            "77",
+        ];
+        store
+            .shell(&with_group, "id -G")
+            .run()
+            .code(0)
+            .stdout("1001 12 77\n");
+    }
+}
+
+#[test]
+fn working_directory_is_made() {
+    for store in everyone_with_alpine() {
+        store
+            .shell(&["-w", "/a/b c"], "pwd")
+            .run()
+            .code(0)
+            .stdout("/a/b c\n");
+        store
+            .shell(&["-w", "/etc/passwd"], "pwd")
+            .run()
+            .code(126)
+            .stdout("");
+    }
+}
+
+#[test]
+fn entrypoint_comes_before_the_words() {
+    for store in everyone_with_alpine() {
+        let run = |words: &[&str]| store.onggi(["run", "--rm"].iter().chain(words)).run();
+        run(&["--entrypoint", "echo", ALPINE, "a", "b"])
+            .code(0)
+            .stdout("a b\n");
+        run(&["--entrypoint", "", ALPINE, "echo", "c"])
+            .code(0)
+            .stdout("c\n");
+    }
+}
+
+#[test]
+fn options_end_at_the_image() {
+    for store in everyone_with_alpine() {
+        store
+            .onggi(["run", "--rm", ALPINE, "echo", "--rm", "-i"])
+            .run()
+            .code(0)
+            .stdout("--rm -i\n");
+        store
+            .onggi(["run", "--rm=true", "-eA=1", ALPINE, "sh", "-c", "echo $A"])
+            .run()
+            .code(0)
+            .stdout("1\n");
+    }
+}
+
+#[test]
+fn resource_limits() {
+    for store in everyone_with_alpine() {
+        let script = "ulimit -n; ulimit -Hn; ulimit -c";
+        store
+            .shell(&["--ulimit", "nofile=64:128", "--ulimit", "core=0"], script)
+            .run()
+            .code(0)
+            .stdout("64\n128\n0\n");
+    }
+}
+
+#[test]
+fn kernel_parameters_of_its_namespaces() {
+    for store in everyone_with_alpine() {
+        let key = "net.ipv4.ip_unprivileged_port_start";
+        let script = format!("cat /proc/sys/{}", key.replace('.', "/"));
+        store
+            .shell(&["--sysctl", &format!("{key}=81")], &script)
+            .run()
+            .code(0)
+            .stdout("81\n");
+        // One of the whole host: refused, and not written.
+        let before = std::fs::read("/proc/sys/vm/swappiness").unwrap();
+        store
+            .shell(&["--sysctl", "vm.swappiness=7"], "true")
+            .run()
+            .code(125)
+            .stderr_has("vm.swappiness");
+        assert_eq!(before, std::fs::read("/proc/sys/vm/swappiness").unwrap());
+    }
+}
+
+#[test]
+fn init_reaps_orphans_and_forwards_signals() {
+    for store in everyone_with_alpine() {
+        let script = "sh -c 'sleep 0.1 & exit'; sleep 0.5; ps -o stat,comm | grep -c ^Z; cat /proc/self/stat | cut -d' ' -f4";
+        store.shell(&["--init"], script).run().stdout_has("0\n");
+        let client = store
+            .shell(
+                &["--init"],
+                "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done",
+            )
+            .spawn();
+        crate::life_cycle::assert_signal_ends_with(client, "TERM", 9);
+    }
+}

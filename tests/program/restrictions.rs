@@ -1,0 +1,160 @@
+//! Capabilities, system calls, privileges and paths that a container does not have (capabilities(7), seccomp(2)).
+
+use crate::support::{Store, User, everyone_with_alpine};
+
+/// A field of `/proc/self/status`, as a container with these options sees it.
+fn status(store: &Store, options: &[&str], field: &str) -> String {
+    let outcome = store
+        .shell(
+            options,
+            &format!("sed -n 's/^{field}:\\t//p' /proc/self/status"),
+        )
+        .run();
+    outcome.code(0);
+    outcome.stdout_text().trim().to_owned()
+}
+
+#[test]
+fn capabilities_are_dockers() {
+    for store in everyone_with_alpine() {
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(status(&store, &[], set), "00000000a80425fb", "{set}");
+        }
+        for set in ["CapInh", "CapAmb"] {
+            assert_eq!(status(&store, &[], set), "0000000000000000", "{set}");
+        }
+        assert_eq!(
+            status(&store, &["--cap-drop", "ALL"], "CapBnd"),
+            "0000000000000000"
+        );
+        assert_eq!(
+            status(&store, &["--cap-drop=all", "--cap-add", "chown"], "CapEff"),
+            "0000000000000001"
+        );
+        assert_eq!(
+            status(&store, &["--cap-add", "SYS_ADMIN"], "CapEff"),
+            "00000000a82425fb"
+        );
+        assert_eq!(
+            status(&store, &["--cap-drop", "CAP_CHOWN"], "CapEff"),
+            "00000000a80425fa"
+        );
+    }
+}
+
+#[test]
+fn an_ordinary_user_inside_has_none() {
+    for store in everyone_with_alpine().filter(|store| store.user != User::Single) {
+        assert_eq!(
+            status(&store, &["-u", "1000"], "CapEff"),
+            "0000000000000000"
+        );
+        assert_eq!(
+            status(&store, &["-u", "1000"], "CapBnd"),
+            "00000000a80425fb"
+        );
+    }
+}
+
+#[test]
+fn privileged_has_what_its_maker_has() {
+    for store in everyone_with_alpine() {
+        let host = std::fs::read_to_string("/proc/self/status").unwrap();
+        let all = host
+            .lines()
+            .find_map(|line| line.strip_prefix("CapBnd:\t"))
+            .unwrap();
+        assert_eq!(status(&store, &["--privileged"], "CapBnd"), all);
+        store
+            .shell(
+                &["--privileged"],
+                "mount -t tmpfs none /mnt && ls /sys/firmware >/dev/null",
+            )
+            .run()
+            .code(0);
+    }
+}
+
+#[test]
+fn system_calls_are_filtered() {
+    for store in everyone_with_alpine() {
+        assert_eq!(status(&store, &[], "Seccomp"), "2");
+        // Docker's policy without CAP_SYS_ADMIN: no new user namespace.
+        store
+            .shell(&[], "unshare -U true")
+            .run()
+            .code(1)
+            .stderr_has("Operation not permitted");
+        let unconfined = ["--security-opt", "seccomp=unconfined"];
+        if store.user != User::Single {
+            assert_eq!(status(&store, &unconfined, "Seccomp"), "0");
+        }
+        store.shell(&unconfined, "unshare -U true").run().code(0);
+    }
+}
+
+#[test]
+fn a_policy_of_ones_own() {
+    for store in everyone_with_alpine() {
+        let policy = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122}]}"#;
+        let option = format!("seccomp={}", store.file("policy.json", policy).display());
+        let outcome = store
+            .shell(&["--security-opt", &option], "touch /x && mkdir /y")
+            .run();
+        outcome.code(1).stderr_has("Quota exceeded");
+        let broken = format!("seccomp={}", store.file("broken.json", "{").display());
+        store
+            .shell(&["--security-opt", &broken], "true")
+            .run()
+            .code(125)
+            .stderr_has("broken.json");
+    }
+}
+
+#[test]
+fn no_new_privileges_on_demand() {
+    for store in everyone_with_alpine() {
+        assert_eq!(
+            status(
+                &store,
+                &["--security-opt", "no-new-privileges"],
+                "NoNewPrivs"
+            ),
+            "1"
+        );
+        if store.user == User::Root {
+            assert_eq!(status(&store, &[], "NoNewPrivs"), "0");
+        }
+    }
+}
+
+#[test]
+fn paths_are_masked_and_read_only() {
+    for store in everyone_with_alpine() {
+        let script = "wc -c </proc/kcore; ls -A /sys/firmware /proc/scsi | grep -cv :; \
+                      (echo 1 >/proc/sys/kernel/hostname) 2>&1 | grep -c 'Read-only'; \
+                      (echo h >/proc/sysrq-trigger) 2>&1 | grep -c 'Read-only'; \
+                      (mkdir /sys/fs/cgroup/x || mkdir /sys/x) 2>&1 | grep -c 'Read-only'";
+        let outcome = store.shell(&[], script).run();
+        outcome.expect(
+            outcome.stdout_text().starts_with("0\n"),
+            "nothing to read in /proc/kcore",
+        );
+        outcome.expect(
+            outcome.stdout_text().ends_with("1\n1\n2\n"),
+            "read-only paths",
+        );
+        let masks = |options| {
+            store
+                .shell(options, "grep -c ' /proc/' /proc/self/mountinfo")
+                .run()
+                .stdout_text()
+        };
+        assert!(masks(&[]).trim().parse::<u32>().unwrap() > 5);
+        assert_eq!(
+            masks(&["--security-opt", "systempaths=unconfined"]).trim(),
+            "0"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! The three tiers of ordinary users: a range of ids, a single one, refused (user_namespaces(7), subuid(5)).
+
+use crate::support::{ALPINE, Call, Need, User, everyone_with_alpine, requires, store};
+
+fn fields(text: &str) -> Vec<Vec<u32>> {
+    let numbers = |line: &str| {
+        line.split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect()
+    };
+    text.lines().map(numbers).collect()
+}
+
+#[test]
+fn ids_are_mapped_as_far_as_they_are_ours() {
+    for store in everyone_with_alpine() {
+        let outcome = store
+            .onggi(["run", "--rm", ALPINE, "cat", "/proc/self/uid_map"])
+            .run();
+        let map = fields(&outcome.code(0).stdout_text());
+        let own = store.account.uid;
+        match store.user {
+            User::Root => assert_eq!(
+                map,
+                fields(&std::fs::read_to_string("/proc/self/uid_map").unwrap())
+            ),
+            User::Subuid => {
+                assert_eq!(map[0], [0, own, 1]);
+                assert!(
+                    map.len() == 2 && map[1][0] == 1 && map[1][2] >= 65536,
+                    "{map:?}"
+                );
+            }
+            User::Single => assert_eq!(map, [[0, own, 1]]),
+        }
+    }
+}
+
+/// What scripts in images do with users works with one id too, because it is pretended.
+#[test]
+fn service_users_can_be_made_and_become() {
+    for store in everyone_with_alpine() {
+        let script = "set -e; adduser -D -s /bin/sh svc; mkdir /srv/svc; chown -R svc:svc /srv/svc; \
+                      su svc -c 'echo ran >/srv/svc/file'; cat /srv/svc/file; chgrp mail /srv/svc; addgroup x";
+        store.shell(&[], script).run().code(0).stdout("ran\n");
+    }
+}
+
+#[test]
+fn keep_id_keeps_it() {
+    let Some(store) = store(User::Subuid).filter(|store| store.alpine()) else {
+        return;
+    };
+    let own = format!("{}:{}\n", store.account.uid, store.account.gid);
+    store
+        .shell(&["--userns", "keep-id"], "echo $(id -u):$(id -g)")
+        .run()
+        .code(0)
+        .stdout(&own);
+}
+
+#[test]
+fn where_namespaces_are_forbidden_the_sysctl_is_named() {
+    if !requires(&[
+        Need::Root,
+        Need::Program("setpriv"),
+        Need::Program("unshare"),
+    ]) {
+        return;
+    }
+    for store in everyone_with_alpine().filter(|store| store.user != User::Root) {
+        let before = store.snapshot();
+        let run = store.onggi(["run", "--rm", ALPINE, "true"]).into_command();
+        // The limit belongs to a user namespace: the host's stays as it is.
+        let script = "echo 0 >/proc/sys/user/max_user_namespaces || exit 99; uid=$1 gid=$2; shift 2; \
+                      exec setpriv --reuid $uid --regid $gid --clear-groups \"$@\"";
+        let mut outer = std::process::Command::new("unshare");
+        outer.args([
+            "--user",
+            "--map-users=0,0,65536",
+            "--map-groups=0,0,65536",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        outer.args([store.account.uid, store.account.gid].map(|id| id.to_string()));
+        outer.arg(run.get_program()).args(run.get_args());
+        outer.env("HOME", store.home()).current_dir(store.home());
+        let outcome = Call::new(outer).run();
+        outcome
+            .code(125)
+            .stdout("")
+            .stderr_has("user.max_user_namespaces");
+        assert_eq!(before, store.snapshot());
+    }
+}
+
+#[test]
+fn without_a_runtime_directory() {
+    for store in everyone_with_alpine().filter(|store| store.user != User::Root) {
+        for directory in [None, Some("/nonexistent"), Some("/root")] {
+            let call = Call::new(store.command(crate::support::store::program()));
+            let call = call
+                .args(["--root"])
+                .args([store.data()])
+                .args(["run", "--rm", ALPINE, "echo", "hi"]);
+            let call = match directory {
+                None => call.without("XDG_RUNTIME_DIR"),
+                Some(path) => call.env("XDG_RUNTIME_DIR", path),
+            };
+            call.run().code(0).stdout("hi\n");
+        }
+        remove_runtime_directories(store.account.uid);
+    }
+}
+
+/// Where the program keeps them without a runtime directory.
+fn remove_runtime_directories(uid: u32) {
+    let prefix = format!("onggi-{uid}-");
+    for entry in std::fs::read_dir("/tmp").unwrap().filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_home_is_enough() {
+    for store in everyone_with_alpine().filter(|store| store.user != User::Root) {
+        let Some(archive) = crate::support::image("busybox-musl-multiarch-oci") else {
+            return;
+        };
+        let call =
+            |words: &[&str]| Call::new(store.command(crate::support::store::program())).args(words);
+        call(&["load", "-i", archive.to_str().unwrap()])
+            .run()
+            .code(0);
+        call(&["images", "-q"]).run().code(0);
+        assert!(store.home().join(".local/share/onggi").is_dir());
+    }
+}
