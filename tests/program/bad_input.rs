@@ -42,7 +42,7 @@ fn broken_archives() {
         let cut = store.file("cut.tar", &whole[..whole.len() / 2]);
         assert_refused(&store, &["load", "-i", cut.to_str().unwrap()]);
         let noise: Vec<u8> = (0..100_000u32)
-            .map(|number| (number * 2_654_435_761 >> 13) as u8)
+            .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
         let noise = store.file("noise", noise);
         assert_refused(&store, &["load", "-i", noise.to_str().unwrap()]);

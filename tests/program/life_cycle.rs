@@ -123,12 +123,12 @@ fn what_it_wrote_is_there_the_next_time() {
     for store in everyone_with_alpine() {
         let script = "cat /count 2>/dev/null; echo x >>/count";
         store
-            .onggi(["create", "--name", "c", ALPINE, "sh", "-c", script])
+            .onggi(["create", "--name", "one", ALPINE, "sh", "-c", script])
             .run()
             .code(0);
-        store.onggi(["start", "-a", "c"]).run().code(0).stdout("");
+        store.onggi(["start", "-a", "one"]).run().code(0).stdout("");
         store
-            .onggi(["start", "-a", "c"])
+            .onggi(["start", "-a", "one"])
             .run()
             .code(0)
             .stdout("x\n");
@@ -139,11 +139,11 @@ fn what_it_wrote_is_there_the_next_time() {
 fn input_through_start() {
     for store in everyone_with_alpine() {
         store
-            .onggi(["create", "-i", "--name", "c", ALPINE, "cat"])
+            .onggi(["create", "-i", "--name", "one", ALPINE, "cat"])
             .run()
             .code(0);
         store
-            .onggi(["start", "-a", "-i", "c"])
+            .onggi(["start", "-a", "-i", "one"])
             .stdin("hello")
             .run()
             .code(0)
@@ -155,7 +155,7 @@ fn input_through_start() {
 fn names_are_taken_once() {
     for store in everyone_with_alpine() {
         store
-            .onggi(["create", "--name", "one", ALPINE])
+            .onggi(["create", "--name", "one", ALPINE, "true"])
             .run()
             .code(0);
         let before = store.snapshot();
@@ -250,7 +250,7 @@ fn a_killed_process_1_is_137() {
 #[test]
 fn the_id_is_written_once() {
     for store in everyone_with_alpine() {
-        let created = store.onggi(["create", "--cidfile", "id", ALPINE]).run();
+        let created = store.onggi(["create", "--cidfile", "id", ALPINE, "true"]).run();
         let id = created.code(0).stdout_text();
         assert_eq!(
             std::fs::read_to_string(store.home().join("id")).unwrap(),
@@ -275,7 +275,7 @@ fn inspect_tells_what_was_asked_for() {
         let options = [
             "create",
             "--name",
-            "x",
+            "wanted",
             "-e",
             "A=1",
             "-h",
@@ -292,7 +292,7 @@ fn inspect_tells_what_was_asked_for() {
             .onggi(options.iter().chain(&[ALPINE, "echo", "hi"]))
             .run()
             .code(0);
-        let outcome = store.onggi(["inspect", "x"]).run();
+        let outcome = store.onggi(["inspect", "wanted"]).run();
         let json = outcome.code(0).json();
         let config = &json[0]["Config"];
         assert_eq!(
