@@ -245,11 +245,14 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         "cgroup2",
         &["nosuid", "noexec", "nodev", access],
     ));
-    all.push(filesystem(
-        "/dev/mqueue",
-        "mqueue",
-        &["nosuid", "noexec", "nodev"],
-    ));
+    // The host's queues cannot be shown where the host itself does not show them.
+    if options.ipc != Namespace::Host || std::path::Path::new("/dev/mqueue").is_dir() {
+        all.push(filesystem(
+            "/dev/mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ));
+    }
     if !options.tmpfs.contains_key("/dev/shm") {
         match options.ipc {
             Namespace::Private => {

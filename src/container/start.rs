@@ -56,7 +56,17 @@ pub fn start_locked(
     attach: Option<&Attach>,
 ) -> Result<Option<u8>> {
     let (ours, theirs) = Channel::pair()?;
-    let mut complaint = spawn_monitor(engine, record, theirs, lock)?;
+    let mut complaint = match spawn_monitor(engine, record, theirs, lock) {
+        // There is no monitor that would do it.
+        Err(error) if record.options.auto_remove => {
+            let directory = Directory::of(engine, &record.id);
+            if let Some(lock) = Lock::try_exclusive(&directory.lock())? {
+                super::remove::remove_locked(engine, &record.id, lock)?;
+            }
+            return Err(error);
+        }
+        result => result?,
+    };
     match client::follow(ours, attach) {
         // A monitor that never came to be has said why; only then is it worth the wait.
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {

@@ -83,6 +83,7 @@ impl Channel {
         } else {
             RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT
         };
+        let mut reset = false;
         let message = loop {
             match recvmsg(
                 &self.0,
@@ -92,6 +93,9 @@ impl Channel {
             ) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Nothing),
+                // The other side went without having read all of ours. The kernel says so before it gives what
+                // came from there: its last words follow, then the end.
+                Err(Errno::CONNRESET) if !reset => reset = true,
                 Err(Errno::CONNRESET) => return Ok(Received::Closed),
                 result => break result?,
             }
@@ -118,6 +122,18 @@ impl AsFd for Channel {
 
 #[cfg(test)]
 mod tests {
+    /// A failure is sent by a side that does not read what it was sent and ends.
+    #[test]
+    fn last_words_are_heard_after_a_reset() {
+        let (ours, theirs) = super::Channel::pair().unwrap();
+        ours.send(&[b"unread"], None, true).unwrap();
+        theirs.send(&[b"last"], None, true).unwrap();
+        drop(theirs);
+        let mut buffer = [0; 16];
+        assert!(matches!(ours.receive(&mut buffer, true), Ok(super::Received::Message(4, None))));
+        assert!(matches!(ours.receive(&mut buffer, true), Ok(super::Received::Closed)));
+    }
+
     use super::*;
 
     #[test]

@@ -6,7 +6,10 @@ use crate::support::{ALPINE, everyone_with_alpine};
 fn the_image_is_never_written() {
     for store in everyone_with_alpine() {
         store
-            .shell(&[], "rm -rf /etc /usr; echo x >/bin/new; ls -d /etc")
+            .shell(
+                &[],
+                "rm -rf /usr /etc/alpine-release; echo x >/bin/new; ls /usr /etc/alpine-release",
+            )
             .run()
             .code(1);
         store

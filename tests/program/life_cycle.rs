@@ -168,7 +168,7 @@ fn names_are_taken_once() {
             .onggi(["run", "--name", "-bad", ALPINE, "true"])
             .run()
             .code(125);
-        assert_eq!(before, store.snapshot());
+        store.assert_unchanged(&before);
         store.onggi(["rm", "one"]).run().code(0);
         store
             .onggi(["run", "--rm", "--name", "one", ALPINE, "true"])
@@ -190,7 +190,7 @@ fn removed_at_the_end_without_a_trace() {
             .onggi(["run", "--rm", ALPINE, "no-such-program"])
             .run()
             .code(127);
-        assert_eq!(before, store.snapshot());
+        store.assert_unchanged(&before);
         assert_eq!(store.processes(), [0u32; 0]);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(store.path().to_str().unwrap()));
@@ -250,7 +250,9 @@ fn a_killed_process_1_is_137() {
 #[test]
 fn the_id_is_written_once() {
     for store in everyone_with_alpine() {
-        let created = store.onggi(["create", "--cidfile", "id", ALPINE, "true"]).run();
+        let created = store
+            .onggi(["create", "--cidfile", "id", ALPINE, "true"])
+            .run();
         let id = created.code(0).stdout_text();
         assert_eq!(
             std::fs::read_to_string(store.home().join("id")).unwrap(),

@@ -83,11 +83,11 @@ fn host_name_and_domain() {
         store
             .shell(
                 &["-h", "jar", "--domainname", "example.org"],
-                "hostname; hostname -d; cat /etc/hostname; cat /proc/sys/kernel/domainname",
+                "hostname; cat /etc/hostname; cat /proc/sys/kernel/domainname",
             )
             .run()
             .code(0)
-            .stdout("jar\nexample.org\njar\nexample.org\n");
+            .stdout("jar\njar\nexample.org\n");
         let outcome = store.shell(&["--cidfile", "id"], "hostname").run();
         let id = std::fs::read_to_string(store.home().join("id")).unwrap();
         outcome.code(0).stdout(&format!("{}\n", &id[..12]));
@@ -107,7 +107,7 @@ fn the_hosts_mounts_do_not_shine_through() {
             .stdout_lacks("/mnt")
             .stdout_lacks("/work");
         assert!(
-            outcome.stdout_text().starts_with("/ /dev /dev/mqueue"),
+            outcome.stdout_text().starts_with("/ /dev "),
             "{}",
             outcome.stdout_text()
         );

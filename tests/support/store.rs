@@ -187,6 +187,18 @@ impl Store {
         lines
     }
 
+    /// Fails with what has been added and removed since the snapshot was taken.
+    #[track_caller]
+    pub fn assert_unchanged(&self, before: &[String]) {
+        let after = self.snapshot();
+        let added: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+        let removed: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+        assert!(
+            added.is_empty() && removed.is_empty(),
+            "added: {added:#?}\nremoved: {removed:#?}"
+        );
+    }
+
     /// The processes, other than this one, whose arguments or mounts name this store.
     pub fn processes(&self) -> Vec<u32> {
         let needle = self.path().as_os_str().as_encoded_bytes();
@@ -304,9 +316,16 @@ fn reachable_copy(built: &Path) -> PathBuf {
         }
         // Renamed into place: another test crate may look for it at the same time.
         let half = directory.join(format!("{prefix}half-{}", std::process::id()));
-        std::fs::copy(built, &half).unwrap();
-        chmod(&half, 0o755);
+        copy_program(built, &half);
         std::fs::rename(&half, &copy).unwrap();
     }
     copy
+}
+
+/// Copies a program by another process: a descriptor open for writing here would be inherited by whatever another
+/// thread starts meanwhile, and a program that is open for writing cannot be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    let mut copy = Command::new("cp");
+    assert!(copy.arg(from).arg(to).status().unwrap().success());
+    chmod(to, 0o755);
 }
