@@ -146,15 +146,11 @@ enum Outcome {
 
 /// Takes the options before the command.
 fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
-    let built = flag::build_global();
-    let help = help::of_program(&context.program, &built, help::WIDTH);
-    match built.clone().try_get_matches_from(words) {
+    let mut built = flag::build_global();
+    match built.try_get_matches_from_mut(words) {
         Ok(matches) => context.globals = Globals::from_arg_matches(&matches)?,
         Err(error) => match flag::mistake(&error, &built, words) {
-            Mistake::Help => {
-                context.output.write(help.as_bytes())?;
-                return Ok(Outcome::Done(0));
-            }
+            Mistake::Help => return Ok(Outcome::Done(written(context, &program_help(context)))),
             Mistake::Unknown { message, .. } | Mistake::Value(message) => {
                 let usage = format!("Usage:  {} [OPTIONS] COMMAND [ARG...]", context.program);
                 return Ok(Outcome::Done(misuse(context, &message, &usage, "")));
@@ -174,10 +170,15 @@ fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
     }
     let words = std::mem::take(&mut context.globals.words);
     if words.is_empty() {
+        let help = program_help(context);
         context.output.usage(&help);
         return Ok(Outcome::Done(0));
     }
     Ok(Outcome::Command(words))
+}
+
+fn program_help(context: &Context) -> String {
+    help::of_program(&context.program, &flag::build_global(), help::WIDTH)
 }
 
 /// `-H` and `--context` name an engine elsewhere; there is nothing to speak to.
@@ -211,8 +212,8 @@ fn dispatch(context: &mut Context, words: &[String]) -> u8 {
 fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String]) -> u8 {
     let words = &words[spelling.split(' ').count()..];
     let name = format!("{} {spelling}", context.program);
-    let built = flag::build(command);
-    let mut matches = match built.clone().try_get_matches_from(words) {
+    let mut built = flag::build(command);
+    let mut matches = match built.try_get_matches_from_mut(words) {
         Ok(matches) => matches,
         Err(error) => {
             let usage = || help::usage(&name, command);
@@ -263,7 +264,7 @@ fn no_command(context: &mut Context, words: &[String], help_wanted: bool) -> u8 
         }
     }
     if words[0] == "help" {
-        let help = help::of_program(&context.program, &flag::build_global(), help::WIDTH);
+        let help = program_help(context);
         return written(context, &help);
     }
     if let Some(error) = unsupported::command(&context.program, words) {
