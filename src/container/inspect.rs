@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::list::Container;
 use super::options::{Namespace, Options, Seccomp, UserNamespace};
 use super::record::{Directory, Status};
+use crate::image::store::overlay_order;
 use crate::paths::Paths;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -211,11 +212,8 @@ fn security(options: &Options) -> Value {
 }
 
 fn overlay(paths: &Paths, container: &Container, directory: &Directory) -> Value {
-    let lower: Vec<String> = container
-        .record
-        .layers
-        .iter()
-        .rev()
+    let lower: Vec<String> = overlay_order(&container.record.layers)
+        .into_iter()
         .map(|layer| paths.layer_tree(layer).display().to_string())
         .collect();
     json!({

@@ -15,6 +15,7 @@ use super::engine::Engine;
 use super::record::Record;
 use crate::id_mapping::{Range, Tier};
 use crate::image::shift::shift;
+use crate::image::store::overlay_order;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -66,7 +67,7 @@ fn moved(map: &[Range], id: u32) -> u32 {
 ///
 /// The process must be in the store's user namespace and have one thread.
 pub fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
-    let keys = record.layers.iter().rev();
+    let keys = overlay_order(&record.layers).into_iter();
     if engine.mapping.tier != Tier::Subordinate {
         return Ok(keys.map(|key| engine.paths.layer_tree(key)).collect());
     }

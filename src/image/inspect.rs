@@ -2,7 +2,7 @@
 
 use super::config::{Config, Execution};
 use super::reference::Reference;
-use super::store::Image;
+use super::store::{Image, overlay_order};
 use crate::paths::Paths;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -53,9 +53,8 @@ pub fn inspect(paths: &Paths, image: &Image) -> Result<Value> {
 
 /// The topmost layer and those below it, uppermost first, as overlayfs takes them.
 fn layers(paths: &Paths, layers: &[String]) -> Value {
-    let trees: Vec<String> = layers
-        .iter()
-        .rev()
+    let trees: Vec<String> = overlay_order(layers)
+        .into_iter()
         .map(|name| paths.layer_tree(name).display().to_string())
         .collect();
     match &trees[..] {

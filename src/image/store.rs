@@ -134,6 +134,20 @@ pub fn find(paths: &Paths, name: &str) -> Result<Image> {
     read(paths, &names, &id)?.ok_or_else(|| no_such_image(name).into())
 }
 
+/// The layers of an image (lowest first) as an overlay takes them: uppermost first, each once.
+///
+/// The kernel refuses a directory that is named twice (ELOOP), and empty layers are often the same. The upper of two
+/// equal layers does again whatever the lower one did, so the lower one is left out.
+pub fn overlay_order(layers: &[String]) -> Vec<&String> {
+    let mut order: Vec<&String> = Vec::with_capacity(layers.len());
+    for layer in layers.iter().rev() {
+        if !order.contains(&layer) {
+            order.push(layer);
+        }
+    }
+    order
+}
+
 /// All images, in no particular order.
 pub fn list(paths: &Paths) -> Result<Vec<Image>> {
     let names = Names::read(paths)?;
@@ -304,5 +318,16 @@ pub(super) fn read_document(path: &Path) -> Result<Option<Vec<u8>>> {
         ))
         .into()),
         false => Ok(Some(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_comes_twice_stays_at_its_upper_place() {
+        let layers = ["a", "e", "b", "e", "c"].map(str::to_owned);
+        assert_eq!(overlay_order(&layers), ["c", "e", "b", "a"]);
     }
 }

@@ -12,6 +12,7 @@ mod relay;
 use super::engine::Engine;
 use super::record::{Directory, Record, State, VERSION, now};
 use super::{keep_id, remove, spec};
+use crate::image::store::overlay_order;
 use crate::paths::Paths;
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::{self, Started, Streams};
@@ -184,7 +185,7 @@ impl Monitor {
         if spec::keeps_id(&self.record.options, &self.engine) {
             return keep_id::layers(&self.engine, &self.record);
         }
-        let keys = self.record.layers.iter().rev();
+        let keys = overlay_order(&self.record.layers).into_iter();
         Ok(keys.map(|key| self.engine.paths.layer_tree(key)).collect())
     }
 
