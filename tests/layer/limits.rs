@@ -42,54 +42,52 @@ fn what_inflates_without_end() {
     }
 }
 
+/// The error of unpacking on a file system with such limits.
+fn on_tmpfs(options: &str, tar: &Tar) -> anyhow::Error {
+    let place = tempfile::tempdir().unwrap();
+    in_mount_namespace(|| {
+        let (name, flags) = (Some("tmpfs"), nix::mount::MsFlags::empty());
+        nix::mount::mount(name, place.path(), name, flags, Some(options)).unwrap();
+        unpack(&tar.bytes()[..], place.path(), &[], &RULES).unwrap_err()
+    })
+}
+
 #[test]
 fn a_full_disk_is_named() {
     if !as_root() {
         return;
     }
-    let place = tempfile::tempdir().unwrap();
-    let error = in_mount_namespace(|| {
-        use nix::mount::MsFlags;
-        nix::mount::mount(
-            Some("tmpfs"),
-            place.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("size=1m"),
-        )
-        .unwrap();
-        let tar = Tar::new()
-            .file("small", "x")
-            .file("usr/large", &"x".repeat(4 << 20))
-            .bytes();
-        unpack(&tar[..], place.path(), &[], &RULES).unwrap_err()
+    let large = "x".repeat(4 << 20);
+    // What no compression makes smaller goes to the journal when it is no file.
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
     });
-    assert_eq!(
-        format!("{error:#}"),
-        "write `usr/large` of the layer: disk full"
-    );
-    assert_eq!(kind(&error), Some(Kind::Denied));
-    assert!(hint(&error).is_some());
-    let error = in_mount_namespace(|| {
-        use nix::mount::MsFlags;
-        let options = Some("nr_inodes=6");
-        nix::mount::mount(
-            Some("tmpfs"),
-            place.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            options,
-        )
-        .unwrap();
-        let tar = (0..9)
-            .fold(Tar::new(), |tar, number| {
-                tar.directory(&format!("d{number}/"), 0o755)
-            })
-            .bytes();
-        unpack(&tar[..], place.path(), &[], &RULES).unwrap_err()
+    let noise: Vec<u8> = noise.take(4 << 20).collect();
+    let directories = (0..9).fold(Tar::new(), |tar, number| {
+        tar.directory(&format!("d{number}/"), 0o755)
     });
-    assert!(
-        format!("{error:#}").ends_with("of the layer: disk full"),
-        "{error:#}"
-    );
+    for (options, tar, words) in [
+        (
+            "size=1m",
+            Tar::new().file("usr/a", &large),
+            "write `usr/a` of the layer",
+        ),
+        (
+            "size=1m",
+            Tar::new().member(b'0', ".wh.a", "", &noise, |_| {}),
+            "/journal",
+        ),
+        ("nr_inodes=6", directories, "create the directory `d"),
+    ] {
+        let error = on_tmpfs(options, &tar);
+        let text = format!("{error:#}");
+        assert!(
+            text.contains(words) && text.ends_with(": disk full"),
+            "{text}"
+        );
+        assert_eq!(kind(&error), Some(Kind::Denied), "{text}");
+        assert!(hint(&error).is_some(), "{text}");
+    }
 }

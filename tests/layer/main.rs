@@ -141,8 +141,8 @@ impl Layers {
     }
 
     /// The names alone.
-    fn merged_names(&self) -> Vec<String> {
-        self.merged().into_keys().collect()
+    fn merged_names(&self) -> String {
+        self.merged().into_keys().collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -14,136 +14,55 @@ fn base() -> Tar {
         .file("b", "b")
 }
 
-/// Layers over [`base`], and what is to be seen then.
-fn cases() -> Vec<(&'static str, Tar, Vec<&'static str>)> {
-    let tar = Tar::new;
-    vec![
-        (
-            "file",
-            tar().file("a/.wh.1", ""),
-            vec!["a", "a/2", "a/sub", "a/sub/3", "b"],
-        ),
-        (
-            "directory",
-            tar().file("a/.wh.sub", ""),
-            vec!["a", "a/1", "a/2", "b"],
-        ),
-        ("at the root", tar().file(".wh.a", ""), vec!["b"]),
-        (
-            "opaque",
-            tar().directory("a/", 0o755).file("a/.wh..wh..opq", ""),
-            vec!["a", "b"],
-        ),
-        (
-            "opaque, implied",
-            tar().file("a/.wh..wh..opq", "").file("a/new", ""),
-            vec!["a", "a/new", "b"],
-        ),
-        (
-            "opaque, late",
-            tar().file("a/new", "").file("a/.wh..wh..opq", ""),
-            vec!["a", "a/new", "b"],
-        ),
-        (
-            "opaque, nested",
-            tar().file("a/sub/.wh..wh..opq", ""),
-            vec!["a", "a/1", "a/2", "a/sub", "b"],
-        ),
-        (
-            "opaque root",
-            tar().file(".wh..wh..opq", "").file("new", ""),
-            vec!["new"],
-        ),
-        (
-            "opaque root, kept directory",
-            tar().file("a/new", "").file(".wh..wh..opq", ""),
-            vec!["a", "a/new"],
-        ),
-        (
-            "entry wins, first",
-            tar().file("b", "new").file(".wh.b", ""),
-            vec!["a", "a/1", "a/2", "a/sub", "a/sub/3", "b"],
-        ),
-        (
-            "entry wins, last",
-            tar().file(".wh.b", "").file("b", "new"),
-            vec!["a", "a/1", "a/2", "a/sub", "a/sub/3", "b"],
-        ),
-        (
-            "new directory, first",
-            tar()
-                .directory("a/", 0o755)
-                .file(".wh.a", "")
-                .file("a/n", ""),
-            vec!["a", "a/n", "b"],
-        ),
-        (
-            "new directory, last",
-            tar()
-                .file(".wh.a", "")
-                .directory("a/", 0o755)
-                .file("a/n", ""),
-            vec!["a", "a/n", "b"],
-        ),
-        (
-            "new directory, implied",
-            tar().file(".wh.a", "").file("a/n", ""),
-            vec!["a", "a/n", "b"],
-        ),
-        (
-            "file for directory",
-            tar().file("a", "file"),
-            vec!["a", "b"],
-        ),
-        (
-            "directory for file",
-            tar().directory("b/", 0o755),
-            vec!["a", "a/1", "a/2", "a/sub", "a/sub/3", "b"],
-        ),
-        (
-            "file, then directory",
-            tar().file("a", "").directory("a/", 0o755),
-            vec!["a", "b"],
-        ),
-        (
-            "in an opaque one",
-            tar()
-                .file("a/.wh.1", "")
-                .file("a/.wh..wh..opq", "")
-                .file("a/n", ""),
-            vec!["a", "a/n", "b"],
-        ),
-        (
-            "twice",
-            tar().file(".wh.b", "").file(".wh.b", "").file(".wh.a", ""),
-            vec![],
-        ),
-        (
-            "with content",
-            tar().file(".wh.b", "what is this").file(".wh.a", ""),
-            vec![],
-        ),
-        (
-            "a node that is one",
-            tar().device("b", b'3', 0, 0).device("a", b'3', 0, 0),
-            vec![],
-        ),
-        (
-            "of nothing",
-            tar().file("x/.wh.y", "").file(".wh.a", ""),
-            vec!["b", "x"],
-        ),
-        (
-            "of aufs",
-            tar()
-                .directory(".wh..wh.plnk/", 0o755)
-                .file(".wh..wh.plnk/1.2", "linked")
-                .file(".wh..wh.aufs", "")
-                .hard_link("n", ".wh..wh.plnk/1.2")
-                .file(".wh.a", ""),
-            vec!["b", "n"],
-        ),
-    ]
+/// A layer over [`base`], and what is to be seen then. `a/` is a directory, `a=b` a hard link to `b`, `a*` the
+/// device 0:0, all else a file.
+const CASES: &[(&str, &str)] = &[
+    // Whiteouts.
+    ("a/.wh.1", "a a/2 a/sub a/sub/3 b"),
+    ("a/.wh.sub", "a a/1 a/2 b"),
+    (".wh.a", "b"),
+    (".wh.b .wh.b .wh.a", ""),
+    ("b* a*", ""),
+    // Opaque directories, whatever comes first.
+    ("a/ a/.wh..wh..opq", "a b"),
+    ("a/.wh..wh..opq a/new", "a a/new b"),
+    ("a/new a/.wh..wh..opq", "a a/new b"),
+    ("a/sub/.wh..wh..opq", "a a/1 a/2 a/sub b"),
+    (".wh..wh..opq new", "new"),
+    ("a/new .wh..wh..opq", "a a/new"),
+    // Entries of the same layer win.
+    ("b .wh.b", "a a/1 a/2 a/sub a/sub/3 b"),
+    (".wh.b b", "a a/1 a/2 a/sub a/sub/3 b"),
+    ("a/ .wh.a a/new", "a a/new b"),
+    (".wh.a a/ a/new", "a a/new b"),
+    (".wh.a a/new", "a a/new b"),
+    // One kind in place of another.
+    ("a", "a b"),
+    ("b/", "a a/1 a/2 a/sub a/sub/3 b"),
+    ("a a/", "a b"),
+    // Whiteouts in directories that are not merged.
+    ("a/.wh.1 a/.wh..wh..opq a/new", "a a/new b"),
+    ("a/sub/.wh.3 a/.wh..wh..opq", "a a/sub b"),
+    ("x/.wh.y .wh.a", "b x"),
+    // What aufs kept for itself.
+    (
+        ".wh..wh.plnk/ .wh..wh.plnk/1.2 .wh..wh.aufs n=.wh..wh.plnk/1.2 .wh.a",
+        "b n",
+    ),
+];
+
+fn layer(members: &str) -> Tar {
+    members.split(' ').fold(Tar::new(), |tar, member| {
+        if let Some(name) = member.strip_suffix('*') {
+            tar.device(name, b'3', 0, 0)
+        } else if let Some((name, target)) = member.split_once('=') {
+            tar.hard_link(name, target)
+        } else if member.ends_with('/') {
+            tar.directory(member, 0o755)
+        } else {
+            tar.file(member, "content")
+        }
+    })
 }
 
 #[test]
@@ -152,11 +71,11 @@ fn overlays_show_what_the_layers_say() {
         return;
     }
     for xattrs in [XattrPrefix::Trusted, XattrPrefix::User] {
-        for (name, tar, expected) in cases() {
+        for (members, expected) in CASES {
             let mut layers = Layers::with(Rules { xattrs, ..RULES });
             layers.add(&base());
-            layers.add(&tar);
-            assert_eq!(layers.merged_names(), expected, "{name}, {xattrs:?}");
+            layers.add(&layer(members));
+            assert_eq!(layers.merged_names(), *expected, "{members}, {xattrs:?}");
         }
     }
 }
@@ -167,19 +86,14 @@ fn where_no_device_node_can_be_made() {
         return;
     }
     for xattrs in [XattrPrefix::Trusted, XattrPrefix::User] {
-        for (name, tar, expected) in cases() {
+        for (members, expected) in CASES {
             let mut layers = Layers::with(Rules { xattrs, ..RULES });
             layers.add(&base());
-            with_failing(&[libc::SYS_mknodat], libc::EPERM, || layers.add(&tar));
-            let nodes = describe(layers.top())
-                .into_values()
-                .filter(|what| what.contains("character"))
-                .count();
-            assert_eq!(
-                (layers.merged_names(), nodes),
-                (expected.iter().map(|name| (*name).to_owned()).collect(), 0),
-                "{name}, {xattrs:?}"
-            );
+            let add = || layers.add(&layer(members));
+            with_failing(&[libc::SYS_mknodat], libc::EPERM, add);
+            let tree = describe(layers.top());
+            assert!(!tree.values().any(|what| what.contains("character")));
+            assert_eq!(layers.merged_names(), *expected, "{members}, {xattrs:?}");
         }
     }
 }

@@ -12,6 +12,7 @@
 //! Invariant: the raw bytes and the data, in order, are the tar stream.
 
 use super::archive::MemberKind;
+use super::disk_full;
 use crate::error::bad_input;
 use crate::image::digest::Digest;
 use crate::paths;
@@ -84,7 +85,7 @@ impl Writer {
             File::create_new(&path)
                 .and_then(|file| zstd::Encoder::new(BufWriter::new(file), ZSTD_LEVEL))
         };
-        let out = attempt().with_context(|| format!("create {}", path.display()))?;
+        let out = attempt().map_err(|error| unwritable("create", &path, error))?;
         Ok(Self {
             out,
             gathered: Vec::with_capacity(GATHERED),
@@ -144,7 +145,7 @@ impl Writer {
         } = self;
         out.finish()
             .and_then(|mut file| file.flush())
-            .with_context(|| format!("write {}", path.display()))?;
+            .map_err(|error| unwritable("write", &path, error))?;
         Ok(tar_size)
     }
 
@@ -170,7 +171,15 @@ impl Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.out
             .write_all(bytes)
-            .with_context(|| format!("write {}", self.path.display()))
+            .map_err(|error| unwritable("write", &self.path, error))
+    }
+}
+
+fn unwritable(verb: &str, path: &Path, error: io::Error) -> anyhow::Error {
+    let doing = format!("{verb} {}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => disk_full(&doing).into(),
+        _ => anyhow::Error::from(error).context(doing),
     }
 }
 

@@ -107,16 +107,17 @@ fn refused(name: &[u8], why: &str) -> Error {
     bad_input(format!("layer entry `{}`: {why}", shown(name)))
 }
 
+/// The error that nobody is to blame for; `doing` is what there was no room for.
+fn disk_full(doing: &str) -> Error {
+    let error = Error::new(Kind::Denied, format!("{doing}: disk full"));
+    error.hint("free some space where onggi keeps its data (--root)")
+}
+
 /// The error of a system call about an entry; `verb` is what was being done to it.
 fn failed(verb: &str, name: &[u8], errno: Errno) -> anyhow::Error {
     let name = shown(name);
     match errno {
-        Errno::NOSPC | Errno::DQUOT => {
-            let message = format!("{verb} `{name}` of the layer: disk full");
-            Error::new(Kind::Denied, message)
-                .hint("free some space where onggi keeps its data (--root)")
-                .into()
-        }
+        Errno::NOSPC | Errno::DQUOT => disk_full(&format!("{verb} `{name}` of the layer")).into(),
         Errno::NAMETOOLONG => {
             bad_input(format!("layer entry `{name}`: its name is too long")).into()
         }

@@ -190,7 +190,7 @@ impl Tree<'_> {
     }
 
     fn must_chmod(&self, attributes: &Attributes, created: u32) -> bool {
-        attributes.mode != created & !self.umask || self.umask > 0o777
+        attributes.mode != created & !self.umask
     }
 }
 

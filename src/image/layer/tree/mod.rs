@@ -105,7 +105,9 @@ impl<'a> Tree<'a> {
             }
         }
         let stat = rustix::fs::fstat(&root).map_err(in_tree)?;
-        if stat.st_mode & 0o2000 != 0 {
+        let group = rustix::process::getegid();
+        if stat.st_mode & 0o2000 != 0 || stat.st_gid != group.as_raw() {
+            rustix::fs::fchown(&root, None, Some(group)).map_err(in_tree)?;
             rustix::fs::fchmod(&root, Mode::from_raw_mode(DIRECTORY_MODE)).map_err(in_tree)?;
         }
         let identity = (
