@@ -153,6 +153,8 @@ fn a_spelled_out_root_depends_on_what_is_below() {
             .add(&Tar::new().directory("a/", 0o755).file("a/.wh..wh..opq", ""))
             .depends_on_parents
     );
+    let inside = Tar::new().file("a/.wh..wh..opq", "").file("a/.wh.1", "");
+    assert!(!layers.add(&inside).depends_on_parents);
     assert_eq!(
         attributes(&layers.top().join("a")),
         ["trusted.overlay.opaque=y"]

@@ -1,10 +1,12 @@
-//! Finding and making places below a root whose content is hostile: the kernel resolves every path inside the
-//! root (openat2(2) with `RESOLVE_IN_ROOT`), so that no link leads out of it.
+//! Finding and making places below a root whose content is hostile: every path is resolved inside the root
+//! ([`crate::sys::openat2`]), so that no link leads out of it.
 
+use crate::sys::openat2::open_in_root;
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat2, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, statat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 /// What is to be at a path.
@@ -71,14 +73,7 @@ fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    loop {
-        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-            // A rename elsewhere on the machine made the kernel unsure; the manual says to try again.
-            Err(Errno::AGAIN) => {}
-            result => return result,
-        }
-    }
+    open_in_root(root, path.as_os_str().as_bytes(), flags, Mode::empty())
 }
 
 fn make_file(directory: &OwnedFd, name: &std::ffi::OsStr) -> Result<(), Errno> {

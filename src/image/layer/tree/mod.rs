@@ -61,6 +61,7 @@ pub struct Tree<'a> {
     /// Open directories, each below the one before it, by the name that led there.
     held: Vec<(Vec<u8>, Rc<Directory>)>,
     directories: BTreeMap<Vec<u8>, Pending>,
+    /// Those that are on the disk.
     whiteouts: BTreeMap<Vec<u8>, Form>,
     /// Device nodes that the rules leave out.
     left_out: BTreeSet<Vec<u8>>,
@@ -110,10 +111,7 @@ impl<'a> Tree<'a> {
             rustix::fs::fchown(&root, None, Some(group)).map_err(in_tree)?;
             rustix::fs::fchmod(&root, Mode::from_raw_mode(DIRECTORY_MODE)).map_err(in_tree)?;
         }
-        let identity = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
+        let identity = (rustix::process::geteuid().as_raw(), group.as_raw());
         let mut tree = Self {
             rules,
             lower: Lower::new(parents, rules.xattrs),

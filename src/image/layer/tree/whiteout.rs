@@ -56,8 +56,11 @@ impl Tree<'_> {
     }
 
     fn make_whiteout(&mut self, parent: &OwnedFd, last: &[u8], path: Vec<u8>) -> Result<()> {
+        // In a directory that is not merged overlayfs would list the whiteout.
+        if self.is_below_opaque(&path) {
+            return Ok(());
+        }
         if matches!(self.find_below(&path)?, Found::Nothing) {
-            // In a directory that is not merged overlayfs would list the whiteout.
             self.depends_on_parents = true;
             return Ok(());
         }
