@@ -15,7 +15,7 @@
 //! | `tags.json` | reference → image id, and since when | `lock` |
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
 //! | `layers/KEY/keep-UID-GID` | its files again with owners moved, immutable | renamed into place |
-//! | `staging/RANDOM/` | half-made things; `staging/RANDOM/lock` is held while the maker lives, swept when free | its own flock |
+//! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
@@ -181,11 +181,6 @@ impl Paths {
     pub fn ephemeral(&self) -> PathBuf {
         self.data.join("ephemeral")
     }
-}
-
-/// Held by the maker of a staging directory while it lives, by whoever changes a container.
-pub fn lock_in(directory: &Path) -> PathBuf {
-    directory.join("lock")
 }
 
 /// Layers on their way into the store.

@@ -73,7 +73,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
 fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
     let directory = Directory::of(engine, &record.id);
     undo.directory(directory.path())?;
-    let lock = Lock::exclusive(&directory.lock())?;
+    let lock = Lock::directory(directory.path())?;
     let durability = if record.options.auto_remove {
         Durability::Volatile
     } else {

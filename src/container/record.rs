@@ -9,7 +9,6 @@
 use super::engine::Engine;
 use super::options::Options;
 use crate::image::digest::Digest;
-use crate::paths;
 use crate::store::atomic::{self, Durability};
 use crate::sys::process::Identity;
 use anyhow::{Context, Result};
@@ -154,14 +153,9 @@ impl Directory {
         }
     }
 
-    /// Itself.
+    /// Itself; its flock is held by whoever changes the container, and by its monitor as long as that lives.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Held by whoever changes the container, and by its monitor as long as that lives.
-    pub fn lock(&self) -> PathBuf {
-        paths::lock_in(&self.path)
     }
 
     /// One of the files that are mounted into the container, or a directory of the overlay.

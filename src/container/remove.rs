@@ -12,7 +12,7 @@ use std::path::Path;
 /// Removes a container; a running one only by `force`, which kills it.
 pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     let directory = Directory::of(engine, id);
-    let lock = match Lock::try_exclusive(&directory.lock())? {
+    let lock = match Lock::try_directory(directory.path())? {
         Some(lock) => lock,
         None => {
             let state = directory.state()?;
@@ -32,7 +32,7 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
                 }
             }
             // Its monitor, or another command, is about to let go.
-            Lock::exclusive(&directory.lock())?
+            Lock::directory(directory.path())?
         }
     };
     remove_locked(engine, id, lock)
@@ -71,7 +71,7 @@ pub fn sweep(engine: &Engine) -> Result<()> {
         if !directory.path().exists() {
             let marker = ephemeral.join(&id);
             absent(std::fs::remove_file(&marker), &marker)?;
-        } else if let Ok(Some(lock)) = Lock::try_exclusive(&directory.lock()) {
+        } else if let Ok(Some(lock)) = Lock::try_directory(directory.path()) {
             // One that was made and never started waits for its start.
             if directory.state()?.is_some() || directory.record()?.is_none() {
                 remove_locked(engine, &id, lock)?;
@@ -88,7 +88,7 @@ pub fn sweep_half_made(engine: &Engine) -> Result<()> {
     for id in super::list::ids(engine)? {
         let directory = Directory::of(engine, &id);
         if !directory.file("container.json").exists()
-            && let Ok(Some(lock)) = Lock::try_exclusive(&directory.lock())
+            && let Ok(Some(lock)) = Lock::try_directory(directory.path())
             && directory.record()?.is_none()
         {
             remove_locked(engine, &id, lock)?;

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 /// Starts a container that is here and not running. Returns the program's exit code if it was waited for.
 pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Option<u8>> {
     let directory = Directory::of(engine, id);
-    let lock = Lock::try_exclusive(&directory.lock())?;
+    let lock = Lock::try_directory(directory.path())?;
     let (Some(lock), Some(record)) = (lock, directory.record()?) else {
         if directory
             .state()?
@@ -60,7 +60,7 @@ pub fn start_locked(
         // There is no monitor that would do it.
         Err(error) if record.options.auto_remove => {
             let directory = Directory::of(engine, &record.id);
-            if let Some(lock) = Lock::try_exclusive(&directory.lock())? {
+            if let Some(lock) = Lock::try_directory(directory.path())? {
                 super::remove::remove_locked(engine, &record.id, lock)?;
             }
             return Err(error);
@@ -120,13 +120,7 @@ fn spawn_monitor(
         .write(true)
         .open("/dev/null")
         .context("open `/dev/null`")?;
-    let descriptors: [BorrowedFd<'_>; 5] = [
-        nothing.as_fd(),
-        nothing.as_fd(),
-        nothing.as_fd(),
-        channel.as_fd(),
-        lock.as_fd(),
-    ];
+    const PROGRAM: i32 = 5;
     const { assert!(MONITOR_CHANNEL == 3 && MONITOR_LOCK == 4) };
 
     let isolated = engine.mapping.needs_user_namespace();
@@ -147,13 +141,12 @@ fn spawn_monitor(
             }
             let program = sealed(&own)?;
             process::close_on_exec_from(0).context("close_range")?;
-            process::place(&descriptors).context("hand over descriptors")?;
-            Err(process::execute_descriptor(
-                program.as_fd(),
-                &arguments,
-                &environment,
-            ))
-            .context("execute the monitor")
+            let streams = [nothing.as_fd(); 3];
+            let handed = [channel.as_fd(), lock.as_fd(), program.as_fd()];
+            process::place(&[streams, handed].concat()).context("hand over descriptors")?;
+            let program = process::inherited(PROGRAM).context("hand over descriptors")?;
+            let failed = process::execute_descriptor(program.as_fd(), &arguments, &environment);
+            Err(failed).context("execute the monitor")
         })();
         let Err(error) = result;
         // The descriptors may have been replaced already; then the channel's end says that something is wrong.

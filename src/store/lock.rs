@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -14,21 +15,35 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Waits until the lock is ours alone.
+    /// Waits until the lock is ours alone; the file is made for it.
     pub fn exclusive(path: &Path) -> Result<Self> {
-        Self::wait(path, FlockOperation::LockExclusive)
+        Self::wait(open(path)?, path, FlockOperation::LockExclusive)
     }
 
     /// Waits until nobody holds it exclusively; others may share it.
     pub fn shared(path: &Path) -> Result<Self> {
-        Self::wait(path, FlockOperation::LockShared)
+        Self::wait(open(path)?, path, FlockOperation::LockShared)
     }
 
-    fn wait(path: &Path, operation: FlockOperation) -> Result<Self> {
-        let file = open(path)?;
+    /// Waits until an existing directory is ours alone.
+    pub fn directory(path: &Path) -> Result<Self> {
+        Self::wait(open_directory(path)?, path, FlockOperation::LockExclusive)
+    }
+
+    /// Likewise, `None` when somebody else holds it.
+    pub fn try_directory(path: &Path) -> Result<Option<Self>> {
+        let file = open_directory(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("lock `{}`", path.display())),
+        }
+    }
+
+    fn wait(file: File, path: &Path, operation: FlockOperation) -> Result<Self> {
         loop {
             match flock(&file, operation) {
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 result => {
                     result.with_context(|| format!("lock `{}`", path.display()))?;
                     return Ok(Self { file });
@@ -37,18 +52,6 @@ impl Lock {
         }
     }
 
-    /// `None` when somebody else holds it.
-    pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
-        let file = open(path)?;
-        match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("lock `{}`", path.display())),
-        }
-    }
-}
-
-impl Lock {
     /// A lock that was handed over by the process that took it.
     pub fn inherited(descriptor: OwnedFd) -> Self {
         Self {
@@ -64,13 +67,20 @@ impl AsFd for Lock {
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    options
         .open(path)
         .with_context(|| format!("open lock `{}`", path.display()))
+}
+
+fn open_directory(path: &Path) -> Result<File> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(CWD, path, flags, Mode::empty());
+    Ok(opened
+        .with_context(|| format!("open `{}`", path.display()))?
+        .into())
 }
 
 #[cfg(test)]
@@ -80,10 +90,12 @@ mod tests {
     #[test]
     fn excludes_while_it_lives() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lock");
-        let held = Lock::exclusive(&path).unwrap();
-        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        let held = Lock::directory(directory.path()).unwrap();
+        assert!(Lock::try_directory(directory.path()).unwrap().is_none());
         drop(held);
-        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+        assert!(Lock::try_directory(directory.path()).unwrap().is_some());
+        assert!(Lock::try_directory(&directory.path().join("none")).is_err());
+        let path = directory.path().join("file");
+        let (_one, _other) = (Lock::shared(&path).unwrap(), Lock::shared(&path).unwrap());
     }
 }

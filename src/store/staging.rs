@@ -2,7 +2,6 @@
 //! are whole; whatever a killed maker leaves is swept by the next command that finds the lock free.
 
 use super::{id, lock::Lock};
-use crate::paths::lock_in;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,8 +22,8 @@ impl Staging {
             let path = parent.join(id::random_hex(16)?);
             std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
             // A sweeper may take the lock, and the directory, between the two calls.
-            match Lock::try_exclusive(&lock_in(&path)) {
-                Ok(Some(lock)) if lock_in(&path).exists() => {
+            match Lock::try_directory(&path) {
+                Ok(Some(lock)) if path.exists() => {
                     return Ok(Self { path, _lock: lock });
                 }
                 Err(error) if path.exists() => return Err(error),
@@ -56,7 +55,7 @@ pub fn sweep(parent: &Path) -> Result<()> {
         let path = entry
             .with_context(|| format!("read `{}`", parent.display()))?
             .path();
-        if let Ok(Some(_lock)) = Lock::try_exclusive(&lock_in(&path)) {
+        if let Ok(Some(_lock)) = Lock::try_directory(&path) {
             match std::fs::remove_dir_all(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(error).with_context(|| format!("remove `{}`", path.display()));

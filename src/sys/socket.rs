@@ -130,8 +130,14 @@ mod tests {
         theirs.send(&[b"last"], None, true).unwrap();
         drop(theirs);
         let mut buffer = [0; 16];
-        assert!(matches!(ours.receive(&mut buffer, true), Ok(super::Received::Message(4, None))));
-        assert!(matches!(ours.receive(&mut buffer, true), Ok(super::Received::Closed)));
+        assert!(matches!(
+            ours.receive(&mut buffer, true),
+            Ok(super::Received::Message(4, None))
+        ));
+        assert!(matches!(
+            ours.receive(&mut buffer, true),
+            Ok(super::Received::Closed)
+        ));
     }
 
     use super::*;
