@@ -229,16 +229,17 @@ impl Drop for Store {
         let path = self.directory.take().unwrap().keep();
         if std::fs::remove_dir_all(&path).is_err() {
             // Files of subordinate ids, and overlay's work directories of mode 000, obey only root of a namespace.
-            let remove = |unshare: &[&str]| {
-                let script = "chmod -R u+rwx \"$1\"; rm -rf \"$1\"";
-                let _ = Command::new("unshare")
-                    .args(unshare)
-                    .args(["sh", "-c", script, "sh"])
-                    .arg(&path)
-                    .status();
-            };
-            remove(&["--map-root-user", "--map-auto"]);
-            remove(&["--map-root-user"]);
+            for maps in [&["--map-root-user", "--map-auto"][..], &["--map-root-user"]] {
+                if path.exists() {
+                    let script = "chmod -R u+rwx \"$1\"; rm -rf \"$1\"";
+                    let mut remove = Command::new("unshare");
+                    let _ = remove
+                        .args(maps)
+                        .args(["sh", "-c", script, "sh"])
+                        .arg(&path)
+                        .status();
+                }
+            }
         }
     }
 }
