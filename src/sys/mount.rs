@@ -110,6 +110,8 @@ fn explain(context: BorrowedFd<'_>, error: Errno) -> anyhow::Error {
                 .to_owned(),
         );
     }
+    // Each way that was tried has left its line.
+    said.dedup();
     match said.is_empty() {
         true => error.into(),
         false => anyhow::Error::from(error).context(said.join("; ")),
