@@ -22,8 +22,8 @@
 //! - What is acknowledged is on disk: records are written to a temporary name, fsynced, renamed, the directory
 //!   fsynced. Only flock(2) locks: they die with their process, so none is ever left behind.
 //! - Whether a container runs is derived from who lives (pid, start time, boot id), never believed.
-//! - A command that fails leaves nothing half made; what a killed one leaves lies in `staging/`, in a directory
-//!   without a record, or is marked in `ephemeral/`, and the next command sweeps it.
+//! - A command that fails leaves nothing half made; what a killed one leaves lies in `staging/` or is marked in
+//!   `pending/`, and the next command sweeps it.
 //! - Everything in an image or a container is hostile. The kernel resolves its paths inside its root
 //!   (openat2(2)); descriptors, not paths, cross the border.
 //! - From the command line to clone3(2) there is one thread; nothing on that path starts another.

@@ -21,7 +21,7 @@
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
 //! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
 //! | `names/NAME` | container id; made with `O_EXCL`, so that two makers cannot both win | the file itself |
-//! | `ephemeral/ID` | marks a container that goes when it ends (`--rm`), so that a killed one is found and swept | the container's lock |
+//! | `pending/ID` | marks a container that is being made or removed, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -177,9 +177,9 @@ impl Paths {
         self.data.join("names")
     }
 
-    /// Containers that go when they end.
-    pub fn ephemeral(&self) -> PathBuf {
-        self.data.join("ephemeral")
+    /// Marks of containers that are being made or removed, or go when they end.
+    pub fn pending(&self) -> PathBuf {
+        self.data.join("pending")
     }
 }
 

@@ -6,6 +6,7 @@ use super::name;
 use super::options::{Namespace, Options};
 use super::record::{Directory, Program, Record, VERSION, now};
 use crate::error::{Error, Kind, bad_input};
+use crate::id_mapping::Tier;
 use crate::image::config::Execution;
 use crate::image::store::Image;
 use crate::store::atomic::Durability;
@@ -26,6 +27,8 @@ pub struct Created {
     pub record: Record,
     /// Held until somebody else may change the container.
     pub lock: Lock,
+    /// What will be otherwise than was asked for.
+    pub warnings: Vec<String>,
 }
 
 /// Makes a container from an image that is here.
@@ -72,6 +75,8 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
 
 fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
     let directory = Directory::of(engine, &record.id);
+    let mark = engine.paths.pending().join(&record.id);
+    undo.file(&mark, b"")?;
     undo.directory(directory.path())?;
     let lock = Lock::directory(directory.path())?;
     let durability = if record.options.auto_remove {
@@ -84,9 +89,6 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
     }
     record.name = take_name(engine, &record, undo)?;
-    if record.options.auto_remove {
-        undo.file(&engine.paths.ephemeral().join(&record.id), b"")?;
-    }
     if let Some(cidfile) = &record.options.cidfile {
         undo.file(cidfile, record.id.as_bytes())?;
     }
@@ -95,8 +97,28 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
         for parent in [engine.paths.containers(), engine.paths.names()] {
             crate::store::atomic::sync_directory(&parent)?;
         }
+        super::remove::absent(std::fs::remove_file(&mark), &mark)?;
     }
-    Ok(Created { record, lock })
+    let warnings = warnings(engine, &record);
+    Ok(Created {
+        record,
+        lock,
+        warnings,
+    })
+}
+
+fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
+    let user = record.program.user.split(':').next().unwrap_or_default();
+    let other = !["", "0", "root"].contains(&user);
+    if engine.mapping.tier == Tier::Single
+        && other
+        && !super::spec::keeps_id(&record.options, engine)
+    {
+        return vec![format!(
+            "the program runs as root of the container and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
+        )];
+    }
+    Vec::new()
 }
 
 /// Takes the name that was asked for, or makes one up that nobody has.

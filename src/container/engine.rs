@@ -161,7 +161,7 @@ fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
         paths.staging(),
         paths.containers(),
         paths.names(),
-        paths.ephemeral(),
+        paths.pending(),
     ] {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("create `{}`", directory.display()))?;

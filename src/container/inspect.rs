@@ -40,11 +40,20 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "ProcessLabel": "",
         "AppArmorProfile": options.security.apparmor.clone().unwrap_or_default(),
         "ExecIDs": null,
-        "HostConfig": host_config(options),
+        "HostConfig": with_limits(host_config(options)),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },
         "Mounts": [],
         "Config": config(container),
-        "NetworkSettings": { "Ports": {}, "Networks": { network(options): {} } },
+        "NetworkSettings": {
+            "SandboxID": "",
+            "SandboxKey": "",
+            "Ports": {},
+            "Gateway": "",
+            "IPAddress": "",
+            "IPPrefixLen": 0,
+            "MacAddress": "",
+            "Networks": { network(options): {} },
+        },
     });
     if size {
         let own = super::size::written(engine, &record.id)?;
@@ -174,6 +183,32 @@ fn host_config(options: &Options) -> Value {
         "Annotations": options.annotations,
         "Ulimits": ulimits,
     })
+}
+
+/// Adds the resource limits, of which there are none: programs read these fields.
+fn with_limits(mut host_config: Value) -> Value {
+    let limits = json!({
+        "Memory": 0,
+        "MemoryReservation": 0,
+        "MemorySwap": 0,
+        "MemorySwappiness": null,
+        "NanoCpus": 0,
+        "CpuShares": 0,
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpusetCpus": "",
+        "CpusetMems": "",
+        "PidsLimit": null,
+        "BlkioWeight": 0,
+        "CgroupParent": "",
+        "Devices": [],
+        "DeviceRequests": null,
+        "OomKillDisable": null,
+    });
+    if let (Some(all), Value::Object(limits)) = (host_config.as_object_mut(), limits) {
+        all.extend(limits);
+    }
+    host_config
 }
 
 fn network(options: &Options) -> &'static str {

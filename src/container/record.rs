@@ -15,7 +15,8 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The format version of both records.
@@ -180,6 +181,20 @@ impl Directory {
             &serde_json::to_vec(record)?,
             durability,
         )
+    }
+
+    /// Writes the state into the file that is there, for a disk that has no room for another one.
+    pub fn overwrite_state(&self, state: &State) -> Result<()> {
+        let path = self.path.join("state.json");
+        let mut file = File::options()
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open `{}`", path.display()))?;
+        let bytes = serde_json::to_vec(state)?;
+        file.write_all(&bytes)
+            .and_then(|()| file.set_len(bytes.len() as u64))
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("write `{}`", path.display()))
     }
 
     /// Writes the state.

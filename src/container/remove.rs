@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// Removes a container; a running one only by `force`, which kills it.
 pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
+    sweep(engine)?;
     let directory = Directory::of(engine, id);
     let lock = match Lock::try_directory(directory.path())? {
         Some(lock) => lock,
@@ -41,57 +42,60 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
 /// Removes a container whose lock is held.
 pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
     let directory = Directory::of(engine, id);
-    let name = directory.record()?.map(|record| record.name);
-    // The record first: without it the container no longer exists, and a kill from here on leaves only what the
-    // next sweep takes.
-    absent(
-        std::fs::remove_file(directory.file("container.json")),
-        &directory.file("container.json"),
-    )?;
-    if let Some(name) = name {
-        release_name(engine, &name, id)?;
+    let mark = engine.paths.pending().join(id);
+    if !mark.exists() {
+        std::fs::write(&mark, b"").with_context(|| format!("create `{}`", mark.display()))?;
+    }
+    let record = directory.record()?;
+    // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
+    let path = directory.file("container.json");
+    absent(std::fs::remove_file(&path), &path)?;
+    match record {
+        Some(record) => release_name(engine, &record.name, id)?,
+        None => release_names(engine, id)?,
     }
     remove_tree(engine, directory.path())?;
-    let marker = engine.paths.ephemeral().join(id);
-    absent(std::fs::remove_file(&marker), &marker)?;
+    absent(std::fs::remove_file(&mark), &mark)?;
     drop(lock);
     Ok(())
 }
 
-/// Takes away what killed processes have left: containers that were to go when they end, and half-made ones.
+/// Takes away what killed processes have left: containers that are half made or half removed, and those that were
+/// to go when they end.
 pub fn sweep(engine: &Engine) -> Result<()> {
-    let ephemeral = engine.paths.ephemeral();
+    let pending = engine.paths.pending();
     for entry in
-        std::fs::read_dir(&ephemeral).with_context(|| format!("read `{}`", ephemeral.display()))?
+        std::fs::read_dir(&pending).with_context(|| format!("read `{}`", pending.display()))?
     {
         let Ok(id) = entry.context("read a directory")?.file_name().into_string() else {
             continue;
         };
         let directory = Directory::of(engine, &id);
+        let mark = pending.join(&id);
         if !directory.path().exists() {
-            let marker = ephemeral.join(&id);
-            absent(std::fs::remove_file(&marker), &marker)?;
+            release_names(engine, &id)?;
+            absent(std::fs::remove_file(&mark), &mark)?;
         } else if let Ok(Some(lock)) = Lock::try_directory(directory.path()) {
-            // One that was made and never started waits for its start.
-            if directory.state()?.is_some() || directory.record()?.is_none() {
-                remove_locked(engine, &id, lock)?;
+            match directory.record()? {
+                // Killed after the record was written, which is when it came to exist.
+                Some(record) if !record.options.auto_remove => {
+                    absent(std::fs::remove_file(&mark), &mark)?
+                }
+                // One that was made and never started waits for its start.
+                Some(_) if directory.state()?.is_none() => {}
+                _ => remove_locked(engine, &id, lock)?,
             }
         }
     }
     Ok(())
 }
 
-/// Containers that were never finished: their directory has no record and nobody holds their lock. Slow with many
-/// containers, so only for commands that look at all of them anyway.
-pub fn sweep_half_made(engine: &Engine) -> Result<()> {
-    sweep(engine)?;
-    for id in super::list::ids(engine)? {
-        let directory = Directory::of(engine, &id);
-        if !directory.file("container.json").exists()
-            && let Ok(Some(lock)) = Lock::try_directory(directory.path())
-            && directory.record()?.is_none()
-        {
-            remove_locked(engine, &id, lock)?;
+/// The names of a container whose record is gone: looked for among all.
+fn release_names(engine: &Engine, id: &str) -> Result<()> {
+    let names = engine.paths.names();
+    for entry in std::fs::read_dir(&names).with_context(|| format!("read `{}`", names.display()))? {
+        if let Ok(name) = entry.context("read a directory")?.file_name().into_string() {
+            release_name(engine, &name, id)?;
         }
     }
     Ok(())
@@ -128,7 +132,8 @@ fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
     }
 }
 
-fn absent(result: std::io::Result<()>, path: &Path) -> Result<()> {
+/// That something is gone already is as good.
+pub(super) fn absent(result: std::io::Result<()>, path: &Path) -> Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.with_context(|| format!("remove `{}`", path.display())),

@@ -143,6 +143,28 @@ pub fn reap(block: bool) -> Result<Option<(i32, Ended)>, Errno> {
     }
 }
 
+/// Kills and reaps all children of this process until there is none; with PR_SET_CHILD_SUBREAPER (prctl(2)) that
+/// is everything that descends from it.
+pub fn kill_children() -> Result<()> {
+    loop {
+        let own = std::process::id();
+        let path = format!("/proc/{own}/task/{own}/children");
+        let children = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
+        for pid in children
+            .split_ascii_whitespace()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        {
+            // One that ends by itself stays a zombie until it is reaped below, so the number is still its own.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        match reap(true) {
+            Err(Errno::CHILD) => return Ok(()),
+            Err(Errno::INTR) | Ok(_) => {}
+            Err(error) => return Err(error).context("wait for children"),
+        }
+    }
+}
+
 /// Ends this process without running anything of the parent's that the copy still holds (_exit(2)).
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: ends the process.

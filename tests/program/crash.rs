@@ -110,3 +110,98 @@ fn a_loader_may_be_killed_at_any_time() {
         );
     }
 }
+
+#[test]
+fn killed_creations_leave_their_names_free() {
+    for store in everyone_with_alpine() {
+        for round in 0..40u64 {
+            let mut maker = store
+                .onggi(["create", "--name", "half", ALPINE, "true"])
+                .spawn();
+            std::thread::sleep(Duration::from_micros(round * 150));
+            maker.kill().unwrap();
+            maker.wait().unwrap();
+            // Made or not made, and nothing between.
+            let made = store
+                .onggi(["ps", "-aq"])
+                .run()
+                .stdout_text()
+                .lines()
+                .count()
+                == 1;
+            let code = if made { 0 } else { 1 };
+            store.onggi(["rm", "half"]).run().code(code);
+        }
+        store
+            .onggi(["run", "--rm", "--name", "half", ALPINE, "true"])
+            .run()
+            .code(0);
+        for directory in ["containers", "names", "pending"] {
+            let left = std::fs::read_dir(store.data().join(directory))
+                .unwrap()
+                .count();
+            assert_eq!(left, 0, "{directory}");
+        }
+    }
+}
+
+#[test]
+fn the_callers_process_group_and_mask_are_not_the_containers() {
+    for store in everyone_with_alpine() {
+        let onggi = store.onggi([""; 0]).into_command();
+        let program = onggi.get_program().to_str().unwrap().to_owned();
+        let words: Vec<String> = onggi
+            .get_args()
+            .map(|word| word.to_str().unwrap().to_owned())
+            .collect();
+        let script = format!(
+            "umask 077; {program} {words} run --rm {ALPINE} stat -c %a /etc/hosts; \
+             setsid sh -c '{program} {words} run -d --name far {ALPINE} sleep 60; kill -KILL 0'",
+            words = words.join(" ")
+        );
+        let mut shell = store.command("/bin/sh");
+        let output = shell.args(["-c", &script]).output().unwrap();
+        assert!(output.stdout.starts_with(b"644\n"), "{output:?}");
+        store
+            .onggi(["ps", "--format", "{{.Names}}"])
+            .run()
+            .code(0)
+            .stdout("far\n");
+        store.onggi(["rm", "-f", "far"]).run().code(0);
+    }
+}
+
+#[test]
+fn nothing_outlives_a_container_that_shares_the_hosts_processes() {
+    for store in everyone_with_alpine() {
+        let seconds = 70_000 + std::process::id() % 9999;
+        let script = format!("sleep {seconds} & true");
+        store
+            .onggi(["run", "--rm", "--pid", "host", ALPINE, "sh", "-c", &script])
+            .run()
+            .code(0);
+        let left = std::process::Command::new("pgrep")
+            .args(["-f", &format!("^sleep {seconds}")])
+            .status()
+            .unwrap();
+        assert_eq!(left.code(), Some(1), "sleep {seconds} goes on");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    for store in everyone_with_alpine() {
+        let mut command = store
+            .onggi(["run", "--rm", ALPINE, "echo", "lost"])
+            .into_command();
+        command.stdout(
+            std::fs::File::options()
+                .write(true)
+                .open("/dev/full")
+                .unwrap(),
+        );
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("No space left"));
+    }
+}

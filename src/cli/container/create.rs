@@ -23,6 +23,9 @@ impl Verb for Create {
         let engine = context.engine()?;
         let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
         let created = create::create(&engine, &options, &image)?;
+        for warning in &created.warnings {
+            context.output.warn(warning);
+        }
         context.output.line(&created.record.id)?;
         Ok(0)
     }

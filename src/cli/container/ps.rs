@@ -355,6 +355,10 @@ pub fn status(container: &Container, now: Timestamp) -> String {
         (Status::Running, Some(state)) => {
             format!("Up {}", duration::human(since(&state.started, now)))
         }
+        // Whatever killed its monitor left nobody to note when.
+        (Status::Exited, Some(state)) if state.finished.is_empty() => {
+            format!("Exited ({})", state.code())
+        }
         (Status::Exited, Some(state)) => {
             format!(
                 "Exited ({}) {}",

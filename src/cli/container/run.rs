@@ -55,6 +55,9 @@ impl Verb for Run {
         let engine = context.engine()?;
         let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
         let created = create::create(&engine, &options, &image)?;
+        for warning in &created.warnings {
+            context.output.warn(warning);
+        }
         if !attach
             .as_ref()
             .is_some_and(|attach| attach.output || attach.error)

@@ -47,6 +47,7 @@ pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
         signals,
         input: None,
         raw: None,
+        lost: None,
     };
     session.run(&mut buffer).map(Some)
 }
@@ -65,6 +66,8 @@ struct Session<'a> {
     signals: SignalFd,
     input: Option<Input>,
     raw: Option<RawMode>,
+    /// Why output was lost, other than by a closed pipe.
+    lost: Option<Errno>,
 }
 
 /// Standard input while it lasts: the monitor takes one piece at a time.
@@ -119,15 +122,23 @@ impl Session<'_> {
 
     fn take_report(&mut self, buffer: &mut [u8]) -> Result<Option<u8>> {
         match receive_report(&self.channel, buffer)? {
-            Some(Report::Ended(code)) => return Ok(Some(code)),
+            Some(Report::Ended(code)) => {
+                return match self.lost {
+                    None => Ok(Some(code)),
+                    Some(error) => Err(error).context("write what the container prints"),
+                };
+            }
             Some(Report::Output(stream, bytes)) => {
                 let (wanted, to) = match stream {
                     Stream::Output => (self.attach.output, rustix::stdio::stdout()),
                     Stream::Error => (self.attach.error, rustix::stdio::stderr()),
                 };
-                if wanted && write_all(to, bytes).is_err() {
+                if wanted && let Err(error) = write_all(to, bytes) {
                     // As with a pipe between two local programs: the writer is told, and it is no error of ours.
                     let _ = Request::OutputClosed(stream).send(&self.channel);
+                    if error != Errno::PIPE {
+                        self.lost = Some(error);
+                    }
                 }
             }
             Some(Report::InputTaken) if self.input.is_some() => {

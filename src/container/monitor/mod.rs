@@ -10,6 +10,7 @@ mod files;
 mod relay;
 
 use super::engine::Engine;
+use super::options::Namespace;
 use super::record::{Directory, Record, State, VERSION, now};
 use super::{keep_id, remove, spec};
 use crate::image::store::overlay_order;
@@ -35,6 +36,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         return 125;
     };
     let channel = Channel::from_descriptor(descriptor);
+    leave_the_caller();
     match (|| {
         let lock = Lock::inherited(process::inherited(MONITOR_LOCK)?);
         let (Some(data), Some(run), Some(id)) =
@@ -58,6 +60,15 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         Ok(monitor) => monitor.run(),
         Err(_) => 125,
     }
+}
+
+/// Of the caller nothing stays but the environment: not its session and process group, whose end would be ours, not
+/// its directory, which could not be unmounted, not its mask for new files.
+fn leave_the_caller() {
+    // Fails only for the leader of a group, which has a session of its own already.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
 }
 
 struct Monitor {
@@ -109,6 +120,11 @@ impl Monitor {
             exit_code: 0,
             error: String::new(),
         };
+        let shared_processes = self.record.options.pid == Namespace::Host;
+        if shared_processes {
+            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+                .context("prctl PR_SET_CHILD_SUBREAPER")?;
+        }
         let result = self.start_program(&mut state).and_then(|(started, pipes)| {
             if let Some(channel) = &self.channel {
                 // A client that has gone meanwhile is noticed by the relay.
@@ -116,6 +132,10 @@ impl Monitor {
             }
             relay::run(&mut self.channel, started, pipes)
         });
+        if shared_processes {
+            // Without a pid namespace of its own, the end of its first process ends nobody else.
+            let _ = process::kill_children();
+        }
         state.finished = now();
         let result = match result {
             Ok(ended) => {
@@ -129,7 +149,11 @@ impl Monitor {
             }
         };
         if !self.record.options.auto_remove {
-            self.directory.write_state(&state, Durability::Durable)?;
+            // On a full disk the old file still has its place. Whatever becomes of it, the caller hears how it ended.
+            let _ = self
+                .directory
+                .write_state(&state, Durability::Durable)
+                .or_else(|_| self.directory.overwrite_state(&state));
         }
         result
     }

@@ -168,6 +168,10 @@ impl Relay<'_> {
                     // The program gets SIGPIPE, as from a local pipe.
                     let output = &mut self.outputs[stream as usize - 1];
                     (output.source, output.waiting) = (None, Vec::new());
+                    if self.input.as_ref().is_some_and(rustix::termios::isatty) {
+                        // The last of our side: the program's terminal hangs up.
+                        self.input = None;
+                    }
                 }
                 // The container lives on without its client, whose terminal it leaves as it was.
                 Ok(Next::Closed) | Err(_) => {
