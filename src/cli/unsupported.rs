@@ -177,7 +177,9 @@ const COMMANDS: &[(&str, Fate)] = &[
     ),
     (
         "container.prune system.prune system.df",
-        Fate::NotYet("only single objects can be removed: `rm`, `rmi`"),
+        Fate::NotYet(
+            "there are `rm`, `rmi` and `image prune`; sizes are in `images` and `ps --size`",
+        ),
     ),
     ("logs container.logs", LOGS),
     (

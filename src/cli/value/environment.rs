@@ -1,7 +1,7 @@
 //! Variables, labels and annotations: on the command line and in files of them.
 
 use crate::error::bad_input;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub fn annotation(text: &str) -> Result<(String, String), String> {
 /// The lines of an environment or label file: `KEY=VALUE` as it stands, or `KEY` alone. Blank lines and lines
 /// that start with `#` are skipped, space before a key is dropped, quotes have no meaning.
 pub fn key_value_file(path: &Path) -> Result<Vec<String>> {
-    let content = std::fs::read(path).with_context(|| format!("open `{}`", path.display()))?;
+    let content = super::read_file(path)?;
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
     let invalid = |why: String| bad_input(format!("invalid env file ({}): {why}", path.display()));
     let mut entries = Vec::new();

@@ -9,7 +9,12 @@ pub mod network;
 pub mod security;
 
 use super::output::size;
+use crate::error::bad_input;
 use crate::sys::process::signal_number;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A whole number as Go reads it.
@@ -123,6 +128,20 @@ pub fn detach_keys(text: &str) -> Result<DetachKeys, String> {
 }
 
 /// Compares parsed values, or messages with `! ` before them, with what is expected.
+/// A file that an option names. Nothing of the kind is larger than 8 MiB, and a device has no end.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    const LIMIT: u64 = 8 << 20;
+    let file = File::open(path).with_context(|| format!("open `{}`", path.display()))?;
+    let mut content = Vec::new();
+    file.take(LIMIT + 1)
+        .read_to_end(&mut content)
+        .with_context(|| format!("read `{}`", path.display()))?;
+    match content.len() as u64 {
+        ..=LIMIT => Ok(content),
+        _ => Err(bad_input(format!("`{}` is larger than 8 MiB", path.display())).into()),
+    }
+}
+
 #[cfg(test)]
 fn check<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, cases: &[(&str, &str)]) {
     for (text, expected) in cases {

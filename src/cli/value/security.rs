@@ -133,8 +133,9 @@ pub fn security(values: &[String]) -> Result<Security> {
 
 /// A seccomp policy from a file; what it means is checked where it is compiled.
 fn policy(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
+    let content = super::read_file(path)
         .with_context(|| format!("open the seccomp profile `{}`", path.display()))?;
+    let text = String::from_utf8_lossy(&content).into_owned();
     serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| {
         bad_input(format!(
             "the seccomp profile `{}` is no JSON: {error}",

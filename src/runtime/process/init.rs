@@ -141,7 +141,8 @@ fn start_program(plan: &ProcessPlan) -> Result<std::convert::Infallible> {
         }
     };
     for (resource, soft, hard) in &plan.limits {
-        process::set_limit(*resource, *soft, *hard).map_err(|error| limit_refused(*hard, error))?;
+        process::set_limit(*resource, *soft, *hard)
+            .map_err(|error| limit_refused(*resource, error))?;
     }
     if let Some(adjustment) = plan.oom_score_adjustment {
         std::fs::write("/proc/self/oom_score_adj", adjustment.to_string())
@@ -172,10 +173,30 @@ fn start_program(plan: &ProcessPlan) -> Result<std::convert::Infallible> {
     execute_program(plan, &user)
 }
 
-fn limit_refused(hard: u64, error: Errno) -> Error {
+fn limit_refused(resource: u32, error: Errno) -> Error {
+    /// In the order of their numbers (asm-generic/resource.h).
+    const NAMES: [&str; 16] = [
+        "cpu",
+        "fsize",
+        "data",
+        "stack",
+        "core",
+        "rss",
+        "nproc",
+        "nofile",
+        "memlock",
+        "as",
+        "locks",
+        "sigpending",
+        "msgqueue",
+        "nice",
+        "rtprio",
+        "rttime",
+    ];
+    let name = NAMES.get(resource as usize).unwrap_or(&"?");
     let failure = Error::new(
         Kind::Denied,
-        format!("set the resource limit {hard}: {error}"),
+        format!("set the resource limit `{name}`: {error}"),
     );
     match error {
         Errno::PERM => {
