@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod apt;
 mod bad_input;
 mod crash;
 mod exit_code;
