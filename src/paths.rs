@@ -20,7 +20,7 @@
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
 //! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
-//! | `names/NAME` | container id; made with `O_EXCL`, so that two makers cannot both win | the file itself |
+//! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `pending/ID` | marks a container that is being made or removed, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 
 use crate::error::bad_input;

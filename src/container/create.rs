@@ -2,6 +2,7 @@
 //! it exist. A guard takes everything back unless that was reached.
 
 use super::engine::Engine;
+use super::list::holder;
 use super::name;
 use super::options::{Namespace, Options};
 use super::record::{Directory, Program, Record, VERSION, now};
@@ -128,7 +129,7 @@ fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String
         if try_name(engine, wanted, &record.id, undo)? {
             return Ok(wanted.clone());
         }
-        let holder = std::fs::read_to_string(engine.paths.names().join(wanted)).unwrap_or_default();
+        let holder = holder(engine, wanted).unwrap_or_default();
         return Err(Error::new(
             Kind::Conflict,
             format!("Conflict. The container name \"/{wanted}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."),
@@ -150,26 +151,24 @@ fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String
 fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo) -> Result<bool> {
     let path = engine.paths.names().join(name);
     for _ in 0..2 {
-        match undo.file(&path, id.as_bytes()) {
-            Ok(()) => return Ok(true),
-            Err(error) if is(&error, ErrorKind::AlreadyExists) => {}
-            Err(error) => return Err(error),
+        // A link comes to exist with its content at once; a file could be found empty.
+        match std::os::unix::fs::symlink(id, &path) {
+            Ok(()) => {
+                undo.paths.push(path);
+                return Ok(true);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("create `{}`", path.display()));
+            }
         }
         // A maker that was killed leaves a name without a container; the sweep has removed the container by now.
-        let holder = std::fs::read_to_string(&path).unwrap_or_default();
-        if holder.len() != 64 || engine.paths.container(&holder).exists() {
+        if holder(engine, name).is_some_and(|id| engine.paths.container(&id).exists()) {
             return Ok(false);
         }
         let _ = std::fs::remove_file(&path);
     }
     Ok(false)
-}
-
-fn is(error: &anyhow::Error, kind: ErrorKind) -> bool {
-    error
-        .root_cause()
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == kind)
 }
 
 /// What to remove again if the container does not come to exist.
@@ -197,7 +196,7 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for path in self.paths.iter().rev() {
-            let _ = if path.is_dir() {
+            let _ = if path.is_dir() && !path.is_symlink() {
                 std::fs::remove_dir_all(path)
             } else {
                 std::fs::remove_file(path)

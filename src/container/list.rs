@@ -40,7 +40,7 @@ pub fn find(engine: &Engine, name: &str) -> Result<Container> {
     if name.is_empty() || name.contains('/') {
         return Err(missing().into());
     }
-    if let Ok(id) = std::fs::read_to_string(engine.paths.names().join(name))
+    if let Some(id) = holder(engine, name)
         && let Some(found) = read(engine, &id)?
     {
         return Ok(found);
@@ -67,6 +67,15 @@ pub fn users(engine: &Engine, image: &Digest) -> Result<Vec<User>> {
             container: container.record.id,
         })
         .collect())
+}
+
+/// The id of the container that has a name: where the link of that name leads.
+pub(super) fn holder(engine: &Engine, name: &str) -> Option<String> {
+    let id = std::fs::read_link(engine.paths.names().join(name)).ok()?;
+    id.into_os_string()
+        .into_string()
+        .ok()
+        .filter(|id| id.len() == 64)
 }
 
 /// The ids of all container directories, half-made ones among them.

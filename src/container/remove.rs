@@ -1,6 +1,7 @@
 //! Taking containers away: on request, when a `--rm` container ends, and what killed processes have left.
 
 use super::engine::Engine;
+use super::list::holder;
 use super::record::{Directory, Status};
 use crate::error::{Error, Kind};
 use crate::store::lock::Lock;
@@ -103,7 +104,7 @@ fn release_names(engine: &Engine, id: &str) -> Result<()> {
 
 fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
     let path = engine.paths.names().join(name);
-    if std::fs::read_to_string(&path).is_ok_and(|holder| holder == id) {
+    if holder(engine, name).is_some_and(|holder| holder == id) {
         absent(std::fs::remove_file(&path), &path)?;
     }
     Ok(())
