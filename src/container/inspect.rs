@@ -72,16 +72,16 @@ fn state(container: &Container) -> Value {
             .cloned()
             .unwrap_or_else(|| NEVER.to_owned())
     };
-    let running = status == Status::Running;
+    let running = status.is_active();
     let pid = state
-        .filter(|_| running)
+        .filter(|_| status.is_up())
         .and_then(|state| state.program.as_ref())
         .map_or(0, |program| program.pid);
     json!({
         "Status": status.word(),
         "Running": running,
-        "Paused": false,
-        "Restarting": false,
+        "Paused": status == Status::Paused,
+        "Restarting": status == Status::Restarting,
         "OOMKilled": false,
         "Dead": false,
         "Pid": pid,

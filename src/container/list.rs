@@ -63,7 +63,7 @@ pub fn users(engine: &Engine, image: &Digest) -> Result<Vec<User>> {
         .filter(|container| container.record.image == *image);
     Ok(used
         .map(|container| User {
-            running: container.status() == Status::Running,
+            running: container.status().is_active(),
             container: container.record.id,
         })
         .collect())

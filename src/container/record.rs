@@ -2,15 +2,21 @@
 //! life turns. Both are replaced whole.
 //!
 //! ```text
-//! created ──start──▶ running ──program ends──▶ exited ──start──▶ running
+//! created ──start──▶ running ◀──pause──▶ paused
+//!                       │ program ends
+//!                       ├──by the restart policy──▶ restarting ──back-off──▶ running
+//!                       ├──────────────────────────▶ exited ──start──▶ running
 //!                       └──monitor killed, power cut──▶ exited (derived: nobody lives, no exit status)
 //! ```
+//!
+//! `container.json` changes under `containers/ID/lock` (`rename`, `update`); `state.json` is written by the
+//! monitor alone, or by whoever holds the container's lock when there is no monitor.
 
 use super::engine::Engine;
 use super::options::Options;
 use crate::image::digest::Digest;
 use crate::store::atomic::{self, Durability};
-use crate::sys::process::Identity;
+use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -92,6 +98,15 @@ pub struct State {
     pub exit_code: u8,
     /// Why it could not be started.
     pub error: String,
+    /// It has ended, and the monitor waits before it starts it again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often the restart policy has started it since a user did.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// A user wanted the last end (`stop`, `kill`): no restart policy but `always` starts it at the next boot.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// Where a container stands.
@@ -101,6 +116,10 @@ pub enum Status {
     Created,
     /// Its program runs.
     Running,
+    /// Its program is stopped by `pause`.
+    Paused,
+    /// Its program has ended and will be started again.
+    Restarting,
     /// Its program has ended.
     Exited,
 }
@@ -111,31 +130,84 @@ impl Status {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
         }
     }
+
+    /// Whether it has processes.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
+    /// Whether it has processes, or will have some soon without anybody's doing.
+    pub fn is_active(self) -> bool {
+        self.is_up() || self == Self::Restarting
+    }
 }
 
+/// What a shell reports of a program that SIGKILL has ended.
+const KILLED: u8 = 137;
+/// Docker's code for a program that the end of the machine has ended.
+const LOST: u8 = 255;
+
 impl State {
+    /// Of a container whose start begins now.
+    pub fn beginning(monitor: Identity, restart_count: u32) -> Self {
+        Self {
+            version: VERSION,
+            monitor,
+            program: None,
+            started: String::new(),
+            finished: String::new(),
+            exit_code: 0,
+            error: String::new(),
+            restarting: false,
+            restart_count,
+            stopped: false,
+        }
+    }
+
     /// Derived from who lives, not from what was written last: a killed monitor or a power cut writes nothing.
     pub fn status(&self) -> Status {
-        match (
-            &self.program,
-            self.finished.is_empty() && self.error.is_empty(),
-        ) {
-            (Some(_), true) if self.monitor.is_alive() => Status::Running,
-            (None, true) => Status::Created,
-            (None, false) if self.started.is_empty() => Status::Created,
+        let ended = !self.finished.is_empty();
+        match &self.program {
+            Some(program) if !ended => match program.activity() {
+                Some(Activity::Running) => Status::Running,
+                Some(Activity::Stopped) => Status::Paused,
+                // It has just ended, and that is about to be written down.
+                None if self.monitor.is_alive() => Status::Running,
+                None => Status::Exited,
+            },
+            _ if self.restarting && self.monitor.is_alive() => Status::Restarting,
+            None if self.started.is_empty() && !self.restarting => Status::Created,
             _ => Status::Exited,
         }
     }
 
-    /// The exit code; 137 when everything was killed before it could be written down.
+    /// Whether the end of its last run was never written down, because whoever would have done that is gone.
+    pub fn is_unsettled(&self) -> bool {
+        let open = self.finished.is_empty() || self.restarting;
+        open && !self.monitor.is_alive()
+    }
+
+    /// Writes down the end of a run that nobody has seen.
+    pub fn settle(&mut self) {
+        if self.finished.is_empty() {
+            self.exit_code = self.code();
+            self.finished = now();
+        }
+        self.restarting = false;
+    }
+
+    /// The exit code; for an end that nobody has seen, what must have been its cause.
     pub fn code(&self) -> u8 {
-        if self.finished.is_empty() && self.error.is_empty() {
-            137
-        } else {
-            self.exit_code
+        match self.finished.is_empty() && self.error.is_empty() {
+            true if self.program.is_none() => 0,
+            true if self.monitor.is_of_this_boot() => KILLED,
+            true => LOST,
+            false => self.exit_code,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::list::holder;
-use super::record::{Directory, Status};
+use super::record::Directory;
 use crate::error::{Error, Kind};
 use crate::store::lock::Lock;
 use crate::sys::process;
@@ -18,7 +18,7 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
         Some(lock) => lock,
         None => {
             let state = directory.state()?;
-            let running = state.filter(|state| state.status() == Status::Running);
+            let running = state.filter(|state| state.status().is_active());
             if let Some(state) = running {
                 if !force {
                     let message = format!(

@@ -7,7 +7,7 @@
 use super::engine::Engine;
 use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME};
 use super::monitor::client::{self, Attach};
-use super::record::{Directory, Record, Status};
+use super::record::{Directory, Record};
 use crate::error::{self, Error, Kind};
 use crate::id_mapping;
 use crate::store::lock::Lock;
@@ -30,7 +30,7 @@ pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Optio
     let (Some(lock), Some(record)) = (lock, directory.record()?) else {
         if directory
             .state()?
-            .is_some_and(|state| state.status() == Status::Running)
+            .is_some_and(|state| state.status().is_up())
         {
             return match attach {
                 // As in Docker, starting what runs is no error.

@@ -8,6 +8,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 /// What a child does not share with its parent (clone(2) `CLONE_NEW*`).
 pub mod flags {
@@ -328,6 +329,15 @@ pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     }
 }
 
+/// What a living process does (proc_pid_stat(5), field 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It runs or sleeps.
+    Running,
+    /// Stopped by a signal.
+    Stopped,
+}
+
 /// A process that can be told from a later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -348,16 +358,34 @@ impl Identity {
         Ok(Self {
             pid,
             start_time,
-            boot_id: boot_id()?,
+            boot_id: boot_id()?.to_owned(),
         })
     }
 
     /// Whether that very process still runs; one that has ended and was not reaped does not.
     pub fn is_alive(&self) -> bool {
+        self.activity().is_some()
+    }
+
+    /// What that very process does; `None` when it has ended, be it reaped or not.
+    pub fn activity(&self) -> Option<Activity> {
+        if !self.is_of_this_boot() {
+            return None;
+        }
+        match stat(self.pid) {
+            Some((_, start_time)) if start_time != self.start_time => None,
+            None => None,
+            Some((state, _)) => match state.as_str() {
+                "Z" | "X" => None,
+                "T" => Some(Activity::Stopped),
+                _ => Some(Activity::Running),
+            },
+        }
+    }
+
+    /// Whether the machine has not been started again since.
+    pub fn is_of_this_boot(&self) -> bool {
         boot_id().is_ok_and(|boot| boot == self.boot_id)
-            && stat(self.pid).is_some_and(|(state, start_time)| {
-                start_time == self.start_time && !["Z", "X"].contains(&state.as_str())
-            })
     }
 
     /// A descriptor for it, if it still runs.
@@ -382,12 +410,14 @@ fn stat(pid: i32) -> Option<(String, u64)> {
 }
 
 /// Random id of this boot (random(4)).
-pub fn boot_id() -> Result<String> {
+pub fn boot_id() -> Result<&'static str> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known);
+    }
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read_to_string(path)
-        .with_context(|| format!("read `{path}`"))?
-        .trim()
-        .to_owned())
+    let text = std::fs::read_to_string(path).with_context(|| format!("read `{path}`"))?;
+    Ok(KNOWN.get_or_init(|| text.trim().to_owned()))
 }
 
 /// Signal number of a name with or without `SIG`, or of a number (signal(7)).

@@ -152,7 +152,7 @@ impl Verb for Ps {
         let mut shown = Vec::new();
         for container in list::list(&engine)? {
             let counts = self.all || last > 0 || filters.of("status").next().is_some();
-            if (counts || container.status() == Status::Running)
+            if (counts || container.status().is_active())
                 && selection.fits(&engine, &images, &container)?
             {
                 shown.push(container);
@@ -354,6 +354,19 @@ pub fn status(container: &Container, now: Timestamp) -> String {
     match (container.status(), &container.state) {
         (Status::Running, Some(state)) => {
             format!("Up {}", duration::human(since(&state.started, now)))
+        }
+        (Status::Paused, Some(state)) => {
+            format!(
+                "Up {} (Paused)",
+                duration::human(since(&state.started, now))
+            )
+        }
+        (Status::Restarting, Some(state)) => {
+            format!(
+                "Restarting ({}) {}",
+                state.exit_code,
+                duration::ago(since(&state.finished, now))
+            )
         }
         // Whatever killed its monitor left nobody to note when.
         (Status::Exited, Some(state)) if state.finished.is_empty() => {

@@ -11,7 +11,7 @@ mod relay;
 
 use super::engine::Engine;
 use super::options::Namespace;
-use super::record::{Directory, Record, State, VERSION, now};
+use super::record::{Directory, Record, State, now};
 use super::{keep_id, remove, spec};
 use crate::image::store::overlay_order;
 use crate::paths::Paths;
@@ -111,15 +111,7 @@ impl Monitor {
 
     /// From start to end; the state on disk follows.
     fn live(&mut self) -> Result<u8> {
-        let mut state = State {
-            version: VERSION,
-            monitor: Identity::of(std::process::id() as i32)?,
-            program: None,
-            started: String::new(),
-            finished: String::new(),
-            exit_code: 0,
-            error: String::new(),
-        };
+        let mut state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
         let shared_processes = self.record.options.pid == Namespace::Host;
         if shared_processes {
             rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
