@@ -1,14 +1,15 @@
 //! The program: hands the command line to the library and turns its answer into the exit code. Under two other
 //! names it is a container's monitor and a container's process 1.
 
-use onggi::container::{monitor, spec, start};
+use onggi::container::monitor::channel::MONITOR_NAME;
+use onggi::container::{monitor, spec};
 use onggi::runtime::process::reaper;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os();
     ExitCode::from(match std::env::args_os().next() {
-        Some(name) if start::is_monitor(&name) => monitor::main(arguments),
+        Some(name) if name == MONITOR_NAME => monitor::main(arguments),
         Some(name) if name == spec::INIT_PATH => reaper::main(arguments),
         _ => onggi::cli::main(arguments),
     })

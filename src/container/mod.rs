@@ -16,5 +16,6 @@ pub mod options;
 pub mod record;
 pub mod remove;
 pub mod size;
+pub mod spawn;
 pub mod spec;
 pub mod start;

@@ -287,7 +287,7 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         ));
     }
     if options.init {
-        let program = super::start::own_path()?;
+        let program = super::spawn::own_path()?;
         all.push(bind(&program, INIT_PATH, &["bind", "ro", "nosuid"]));
     }
     Ok(all)

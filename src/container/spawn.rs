@@ -1,0 +1,132 @@
+//! Starting a process of ours that outlives its caller: a container's monitor, or whoever holds the streams of an
+//! exec'd program.
+//!
+//! It is this program again, executed from a read-only mount of itself: whatever a container does with
+//! `/proc/PID/exe` or an interpreter line, it never gets hold of a writable copy (CVE-2019-5736). That of an ordinary
+//! user lives in the user namespace of the store, as its root, and does there what real root does.
+
+use super::engine::Engine;
+use crate::id_mapping;
+use crate::sys::mount;
+use crate::sys::process::{self, Words, flags};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{PipeReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The number of the first descriptor that is handed over; the others follow.
+pub const HANDED: i32 = 3;
+
+/// Where this program lies, in the caller's mount namespace.
+pub fn own_path() -> Result<PathBuf> {
+    match std::env::var_os(OWN_PATH) {
+        Some(path) => Ok(path.into()),
+        None => std::fs::read_link("/proc/self/exe").context("read the link `/proc/self/exe`"),
+    }
+}
+
+/// Tells a process that runs from a mount without a path where the program lies.
+const OWN_PATH: &str = "ONGGI_PROGRAM";
+
+/// Starts this program as `name` with the two roots of the store and `words` as arguments and `handed` from
+/// descriptor [`HANDED`] on. What it complains of before it runs comes out of the pipe.
+pub fn spawn(
+    engine: &Engine,
+    name: &str,
+    words: &[&[u8]],
+    handed: &[BorrowedFd<'_>],
+) -> Result<PipeReader> {
+    let own = own_path()?;
+    let paths = [engine.paths.data(), engine.paths.run()].map(|path| path.as_os_str().as_bytes());
+    let arguments = Words::new([&[name.as_bytes()], &paths[..], words].concat())?;
+    let environment = environment(&own)?;
+    let nothing = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .context("open `/dev/null`")?;
+
+    let isolated = engine.mapping.needs_user_namespace();
+    let (mut mapped, tell) = std::io::pipe().context("pipe")?;
+    let (complaint, mut complain) = std::io::pipe().context("pipe")?;
+    let namespaces = if isolated {
+        flags::NEW_USER | flags::NEW_MOUNT
+    } else {
+        0
+    };
+    let child = process::clone3(namespaces, || {
+        let result = (|| -> Result<std::convert::Infallible> {
+            if isolated {
+                mapped
+                    .read_exact(&mut [0])
+                    .context("wait for the id maps")?;
+                id_mapping::become_root()?;
+            }
+            let program = sealed(&own)?;
+            process::close_on_exec_from(0).context("close_range")?;
+            let streams = [nothing.as_fd(); HANDED as usize];
+            process::place(&[&streams, handed, &[program.as_fd()]].concat())
+                .context("hand over descriptors")?;
+            let program = process::inherited(HANDED + handed.len() as i32)
+                .context("hand over descriptors")?;
+            let failed = process::execute_descriptor(program.as_fd(), &arguments, &environment);
+            Err(failed).with_context(|| format!("execute `{name}`"))
+        })();
+        let Err(error) = result;
+        // The descriptors may have been replaced already; then the channel's end says that something is wrong.
+        let _ = write!(complain, "{error:#}");
+        125
+    });
+    let child = if isolated {
+        child.map_err(id_mapping::refused)?
+    } else {
+        child.with_context(|| format!("start `{name}`"))?
+    };
+    drop((complain, mapped));
+    if isolated {
+        let mut tell = tell;
+        engine.mapping.write_maps(child.pid)?;
+        tell.write_all(b"1")
+            .with_context(|| format!("release `{name}`"))?;
+    }
+    Ok(complaint)
+}
+
+/// The caller's, with the place of this program.
+fn environment(own: &Path) -> Result<Words> {
+    let kept = std::env::vars_os().filter(|(key, _)| key != OWN_PATH);
+    let entries: Vec<Vec<u8>> = kept
+        .chain([(OWN_PATH.into(), own.as_os_str().to_owned())])
+        .map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat())
+        .collect();
+    Words::new(&entries)
+}
+
+/// This program, so that nobody can write to what runs from the descriptor.
+fn sealed(own: &Path) -> Result<OwnedFd> {
+    let running = std::fs::metadata("/proc/self/exe").context("stat `/proc/self/exe`")?;
+    if let Ok(file) = mount::open_source(own)
+        && rustix::fs::fstat(&file)
+            .is_ok_and(|found| (found.st_dev, found.st_ino) == (running.dev(), running.ino()))
+        && let Ok(mounted) = mount::read_only_copy(file.as_fd())
+    {
+        return Ok(mounted);
+    }
+    // Replaced while it runs, or in a sandbox that forbids mounts: a sealed copy in memory, slower and as safe.
+    sealed_copy()
+}
+
+fn sealed_copy() -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let copy = memfd_create("onggi", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+        .context("memfd_create")?;
+    let mut copy = File::from(copy);
+    let mut program = File::open("/proc/self/exe").context("open `/proc/self/exe`")?;
+    std::io::copy(&mut program, &mut copy).context("copy this program into memory")?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&copy, seals).context("seal the copy of this program")?;
+    Ok(copy.into())
+}
