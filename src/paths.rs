@@ -20,6 +20,7 @@
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
 //! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
+//! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `pending/ID` | marks a container that is being made or removed, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 
@@ -172,6 +173,11 @@ impl Paths {
         self.containers().join(id)
     }
 
+    /// What has happened.
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events")
+    }
+
     /// Container names.
     pub fn names(&self) -> PathBuf {
         self.data.join("names")
@@ -181,6 +187,16 @@ impl Paths {
     pub fn pending(&self) -> PathBuf {
         self.data.join("pending")
     }
+}
+
+/// The file of a ring that lines are added to.
+pub fn ring_current(ring: &Path) -> PathBuf {
+    ring.join("current")
+}
+
+/// The file of a ring that was full.
+pub fn ring_previous(ring: &Path) -> PathBuf {
+    ring.join("previous")
 }
 
 /// Layers on their way into the store.

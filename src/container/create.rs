@@ -71,6 +71,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     let mut undo = Undo::default();
     let created = make(engine, record, &mut undo)?;
     undo.paths.clear();
+    super::event::container(engine, &created.record, "create", &[]);
     Ok(created)
 }
 

@@ -7,6 +7,7 @@
 
 pub mod create;
 pub mod engine;
+pub mod event;
 pub mod inspect;
 mod keep_id;
 pub mod list;

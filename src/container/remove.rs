@@ -51,13 +51,16 @@ pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
-    match record {
+    match &record {
         Some(record) => release_name(engine, &record.name, id)?,
         None => release_names(engine, id)?,
     }
     remove_tree(engine, directory.path())?;
     absent(std::fs::remove_file(&mark), &mark)?;
     drop(lock);
+    if let Some(record) = &record {
+        super::event::container(engine, record, "destroy", &[]);
+    }
     Ok(())
 }
 

@@ -48,6 +48,8 @@ pub struct Removal {
     pub steps: Vec<Removed>,
     /// Bytes of files in the layers that went.
     pub reclaimed: u64,
+    /// The same by image, in Docker's words for events: `untag` for each name, `delete`.
+    pub events: Vec<(Digest, &'static str)>,
 }
 
 impl Removal {
@@ -55,6 +57,7 @@ impl Removal {
     pub fn add(&mut self, mut other: Self) {
         self.steps.append(&mut other.steps);
         self.reclaimed += other.reclaimed;
+        self.events.append(&mut other.events);
     }
 }
 
@@ -88,6 +91,7 @@ pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Re
         names.write(paths)?;
     }
     let mut removal = Removal {
+        events: going.iter().map(|_| (id.clone(), "untag")).collect(),
         steps: going.into_iter().map(Removed::Untagged).collect(),
         reclaimed: 0,
     };
@@ -157,6 +161,7 @@ fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> R
     discard(&paths.image(image.id.hex()), &trash)?;
     atomic::sync_directory(&paths.images())?;
     removal.steps.push(Removed::Deleted(image.id.clone()));
+    removal.events.push((image.id.clone(), "delete"));
     let gone = collect(paths, &trash, lock)?;
     for (name, chain_id) in image
         .layers

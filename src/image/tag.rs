@@ -1,5 +1,6 @@
 //! `tag`: gives an image another name.
 
+use super::digest::Digest;
 use super::intake;
 use super::reference::Reference;
 use super::store;
@@ -8,8 +9,9 @@ use crate::paths::Paths;
 use crate::store::lock::Lock;
 use anyhow::Result;
 
-/// Points `target` to the image that `source` means; another image that had the name loses it.
-pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<()> {
+/// Points `target` to the image that `source` means, which is returned with the whole name; another image that had
+/// the name loses it.
+pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<(Digest, Reference)> {
     let target: Reference = target.parse()?;
     if target.digest().is_some() {
         return Err(bad_input("refusing to create a tag with a digest reference").into());
@@ -24,5 +26,7 @@ pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<()> {
     let _lock = Lock::exclusive(&paths.lock())?;
     // It may have gone while we waited.
     let image = store::find(paths, image.id.hex())?;
-    intake::give_names(paths, &[(target.or_latest(), image.id)]).map(drop)
+    let given = (image.id, target.or_latest());
+    intake::give_names(paths, &[(given.1.clone(), given.0.clone())])?;
+    Ok(given)
 }

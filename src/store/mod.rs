@@ -3,4 +3,5 @@
 pub mod atomic;
 pub mod id;
 pub mod lock;
+pub mod ring;
 pub mod staging;

@@ -3,6 +3,7 @@
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::unsupported;
+use crate::container::event;
 use crate::image::import::{Import as Order, import};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
@@ -50,6 +51,7 @@ impl Verb for Import {
             platform: self.platform,
         };
         let (id, displaced) = import(&engine.paths, &rules, file, &order)?;
+        event::image(&engine, &id, &id.to_string(), "import");
         super::tell_displaced(context, &displaced)?;
         context.output.line(id)?;
         Ok(0)

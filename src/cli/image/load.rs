@@ -2,6 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
+use crate::container::event;
 use crate::error::bad_input;
 use crate::image::load::{Source, load};
 use crate::image::platform::Platform;
@@ -42,6 +43,7 @@ impl Verb for Load {
             .for_each(|warning| context.output.warn(warning));
         super::tell_displaced(context, &loaded.displaced)?;
         for image in &loaded.images {
+            event::image(&engine, &image.id, &image.id.to_string(), "load");
             if image.names.is_empty() {
                 context
                     .output

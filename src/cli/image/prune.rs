@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::filter;
 use crate::cli::output::size;
-use crate::container::list;
+use crate::container::{event, list};
 use crate::error::{Error, Kind};
 use crate::image::filter::{Filter, PRUNE};
 use crate::image::prune::prune;
@@ -41,6 +41,8 @@ impl Verb for Prune {
         engine.enter_user_namespace()?;
         let users = |image: &_| list::users(&engine, image);
         let removal = prune(&engine.paths, self.all, &filter, &users)?;
+        event::removal(&engine, &removal);
+        event::prune(&engine, "image", removal.reclaimed);
         if !removal.steps.is_empty() {
             context.output.line("Deleted Images:")?;
             for step in &removal.steps {

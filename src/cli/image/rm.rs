@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::container::list;
+use crate::container::{event, list};
 use crate::error::{self, Kind};
 use crate::image::platform::Platform;
 use crate::image::remove::{Removed, remove};
@@ -35,6 +35,7 @@ impl Verb for Rmi {
                 .and_then(|_| remove(&engine.paths, name, self.force, &users));
             match removal {
                 Ok(removal) => {
+                    event::removal(&engine, &removal);
                     for step in removal.steps {
                         context.output.line(match step {
                             Removed::Untagged(name) => format!("Untagged: {name}"),

@@ -3,9 +3,11 @@
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::Output;
+use crate::container::event;
 use crate::error::bad_input;
 use crate::image::platform::Platform;
 use crate::image::save::{save, save_to};
+use crate::image::store;
 use anyhow::Result;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -37,6 +39,12 @@ impl Verb for Save {
             None => {
                 let mut out = BufWriter::with_capacity(1 << 20, Data(&mut context.output));
                 save(&engine.paths, &self.images, platform, &mut out)?;
+            }
+        }
+        for name in &self.images {
+            // It may be gone by now, or be a repository without a tag.
+            if let Ok(image) = store::find(&engine.paths, name) {
+                event::image(&engine, &image.id, &image.id.to_string(), "save");
             }
         }
         Ok(0)

@@ -2,6 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
+use crate::container::event;
 use crate::image::tag::tag;
 use anyhow::Result;
 
@@ -14,7 +15,9 @@ pub struct Tag {
 
 impl Verb for Tag {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        tag(&context.engine()?.paths, &self.source, &self.target)?;
+        let engine = context.engine()?;
+        let (id, name) = tag(&engine.paths, &self.source, &self.target)?;
+        event::image(&engine, &id, &name.to_string(), "tag");
         Ok(0)
     }
 }
