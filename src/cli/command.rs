@@ -185,6 +185,11 @@ pub const COMMANDS: &[Command] = &[
         "IMAGE",
         "Show the steps that made an image",
     ),
+    command::<system::events::Events>(
+        &["system events", "events"],
+        "",
+        "Show what happens to containers and images",
+    ),
     command::<system::version::Version>(
         &["version"],
         "",

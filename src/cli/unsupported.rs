@@ -197,7 +197,6 @@ const COMMANDS: &[(&str, Fate)] = &[
         "volume.update",
         Fate::Never("it changes volumes of a cluster only"),
     ),
-    ("events system.events", Fate::NotYet("nothing is announced")),
     ("checkpoint", CHECKPOINT),
     (
         "context system.dial-stdio",

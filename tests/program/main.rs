@@ -7,6 +7,7 @@ mod support;
 mod apt;
 mod bad_input;
 mod crash;
+mod events;
 mod exit_code;
 mod files;
 mod fixture;

@@ -7,6 +7,7 @@
 pub mod environment;
 pub mod network;
 pub mod security;
+pub mod time;
 
 use super::output::size;
 use crate::error::bad_input;
