@@ -219,6 +219,11 @@ pub fn tree_in(layer: &Path) -> PathBuf {
     layer.join(LAYER_TREE)
 }
 
+/// What of a layer's tar stream its files do not hold.
+pub fn journal_in(layer: &Path) -> PathBuf {
+    layer.join(LAYER_JOURNAL)
+}
+
 /// What we know of a layer.
 pub fn layer_record_in(layer: &Path) -> PathBuf {
     layer.join("layer.json")

@@ -18,6 +18,7 @@ pub mod value;
 
 use crate::container::engine::{Engine, GlobalOptions};
 use crate::error::{self, Error, Kind, bad_input};
+use crate::store::damage;
 use anyhow::Result;
 use clap::{FromArgMatches, Parser};
 use command::Command;
@@ -245,6 +246,9 @@ fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String
                 .for_each(|warning| context.output.warn(warning));
             (command.execute)(context, &mut matches)
         });
+    for note in damage::take() {
+        context.output.warn(note);
+    }
     result.unwrap_or_else(|error| fail(context, &error, command.failure))
 }
 

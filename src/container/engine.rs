@@ -5,6 +5,7 @@ use crate::id_mapping::{Mapping, Tier};
 use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
+use crate::store::damage::damaged;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -50,8 +51,8 @@ impl Engine {
         let record = paths.store_record();
         match std::fs::read(&record) {
             Ok(text) => {
-                let found: StoreRecord = serde_json::from_slice(&text)
-                    .with_context(|| format!("`{}` is damaged", record.display()))?;
+                let found: StoreRecord =
+                    serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
                 let mapping = adopt(found, mapping)
                     .with_context(|| format!("open the store `{}`", paths.data().display()))?;
                 Ok(Self { paths, mapping })
@@ -70,8 +71,8 @@ impl Engine {
         let record = paths.store_record();
         let text =
             std::fs::read(&record).with_context(|| format!("read `{}`", record.display()))?;
-        let found: StoreRecord = serde_json::from_slice(&text)
-            .with_context(|| format!("`{}` is damaged", record.display()))?;
+        let found: StoreRecord =
+            serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
         Ok(Self {
             paths,
             mapping: found.mapping,

@@ -3,10 +3,12 @@
 
 use super::engine::Engine;
 use super::record::{Directory, Record, State, Status};
-use crate::error::{bad_input, not_found};
+use crate::error::{Error, bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::remove::User;
+use crate::store::damage;
 use anyhow::{Context, Result};
+use std::io::ErrorKind;
 
 /// A container with its state.
 #[derive(Clone, Debug)]
@@ -24,11 +26,14 @@ impl Container {
     }
 }
 
-/// All containers, newest first.
+/// All containers, newest first. One whose record is damaged is left out and noted.
 pub fn list(engine: &Engine) -> Result<Vec<Container>> {
     let mut containers = Vec::new();
     for id in ids(engine)? {
-        containers.extend(read(engine, &id)?);
+        match read(engine, &id) {
+            Ok(found) => containers.extend(found),
+            Err(error) => damage::note(format_args!("container {} is left out", &id[..12]), &error),
+        }
     }
     containers.sort_by(|a, b| b.record.created.cmp(&a.record.created));
     Ok(containers)
@@ -36,21 +41,31 @@ pub fn list(engine: &Engine) -> Result<Vec<Container>> {
 
 /// The container that is meant by an exact name, a whole id or a prefix of one that no other has.
 pub fn find(engine: &Engine, name: &str) -> Result<Container> {
-    let missing = || not_found(format!("No such container: {name}"));
+    let id = find_id(engine, name)?;
+    read(engine, &id)?.ok_or_else(|| missing(name).into())
+}
+
+fn missing(name: &str) -> Error {
+    not_found(format!("No such container: {name}"))
+}
+
+/// The id of that container, whose record may be damaged.
+pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
+    let missing = || missing(name);
     if name.is_empty() || name.contains('/') {
         return Err(missing().into());
     }
     if let Some(id) = holder(engine, name)
-        && let Some(found) = read(engine, &id)?
+        && Directory::of(engine, &id).exists()
     {
-        return Ok(found);
+        return Ok(id);
     }
     let fitting: Vec<String> = ids(engine)?
         .into_iter()
-        .filter(|id| id.starts_with(name))
+        .filter(|id| id.starts_with(name) && Directory::of(engine, id).exists())
         .collect();
     match fitting.as_slice() {
-        [id] => read(engine, id)?.ok_or_else(|| missing().into()),
+        [id] => Ok(id.clone()),
         [] => Err(missing().into()),
         _ => Err(bad_input(format!("multiple IDs found with provided prefix: {name}")).into()),
     }
@@ -81,8 +96,10 @@ pub(super) fn holder(engine: &Engine, name: &str) -> Option<String> {
 /// The ids of all container directories, half-made ones among them.
 pub(super) fn ids(engine: &Engine) -> Result<Vec<String>> {
     let directory = engine.paths.containers();
-    let entries =
-        std::fs::read_dir(&directory).with_context(|| format!("read `{}`", directory.display()))?;
+    let entries = match std::fs::read_dir(&directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
+    };
     let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string()));
     let names: std::io::Result<Vec<_>> = names.collect();
     let names = names.with_context(|| format!("read `{}`", directory.display()))?;
@@ -98,8 +115,13 @@ fn read(engine: &Engine, id: &str) -> Result<Option<Container>> {
     let Some(record) = directory.record()? else {
         return Ok(None);
     };
-    Ok(Some(Container {
-        record,
-        state: directory.state()?,
-    }))
+    // Its program cannot be found without it, but what it is, and what it has written, is all there.
+    let state = directory.state().unwrap_or_else(|error| {
+        damage::note(
+            format_args!("the state of container {} is lost", &id[..12]),
+            &error,
+        );
+        Some(directory.lost_state())
+    });
+    Ok(Some(Container { record, state }))
 }

@@ -12,6 +12,7 @@ pub mod inspect;
 mod keep_id;
 pub mod list;
 pub mod monitor;
+pub mod monitors;
 pub mod name;
 pub mod options;
 pub mod record;

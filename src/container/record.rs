@@ -16,6 +16,7 @@ use super::engine::Engine;
 use super::options::Options;
 use crate::image::digest::Digest;
 use crate::store::atomic::{self, Durability};
+use crate::store::damage::damaged;
 use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -169,6 +170,17 @@ impl State {
         }
     }
 
+    /// Of a container that was started, of which nothing else is known: its record of that cannot be read.
+    fn lost(when: String) -> Self {
+        Self {
+            started: when.clone(),
+            finished: when,
+            exit_code: LOST,
+            error: "the record of its state is damaged".to_owned(),
+            ..Self::beginning(Identity::default(), 0)
+        }
+    }
+
     /// Derived from who lives, not from what was written last: a killed monitor or a power cut writes nothing.
     pub fn status(&self) -> Status {
         let ended = !self.finished.is_empty();
@@ -236,6 +248,11 @@ impl Directory {
         self.path.join(name)
     }
 
+    /// Whether there is a record, read or not: without it the container is half made or just going.
+    pub fn exists(&self) -> bool {
+        self.path.join("container.json").exists()
+    }
+
     /// The record; `None` when the container is half made or just going.
     pub fn record(&self) -> Result<Option<Record>> {
         read(&self.path.join("container.json"))
@@ -244,6 +261,15 @@ impl Directory {
     /// The state; `None` when it was never started.
     pub fn state(&self) -> Result<Option<State>> {
         read(&self.path.join("state.json"))
+    }
+
+    /// What stands for a state that cannot be read: it has ended, when that file was last written.
+    pub fn lost_state(&self) -> State {
+        let written = std::fs::metadata(self.path.join("state.json"))
+            .and_then(|file| file.modified())
+            .ok()
+            .and_then(|time| jiff::Timestamp::try_from(time).ok());
+        State::lost(written.map_or_else(now, |time| time.to_string()))
     }
 
     /// Writes the record, which makes the container exist.
@@ -286,9 +312,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         }
         bytes => {
             let bytes = bytes.with_context(|| format!("read `{}`", path.display()))?;
-            Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
-                format!("`{}` is damaged", path.display())
-            })?))
+            let parsed = serde_json::from_slice(&bytes);
+            Ok(Some(parsed.map_err(|error| damaged(path, error))?))
         }
     }
 }

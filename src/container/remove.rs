@@ -2,8 +2,10 @@
 
 use super::engine::Engine;
 use super::list::holder;
-use super::record::Directory;
+use super::monitors;
+use super::record::{Directory, State};
 use crate::error::{Error, Kind};
+use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::sys::process;
 use anyhow::{Context, Result};
@@ -17,8 +19,14 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     let lock = match Lock::try_directory(directory.path())? {
         Some(lock) => lock,
         None => {
-            let state = directory.state()?;
-            let running = state.filter(|state| state.status().is_active());
+            // One whose state cannot be read still has a monitor, which holds the lock and takes its program along.
+            let running = match directory.state() {
+                Ok(state) => state.filter(|state| state.status().is_active()),
+                Err(_) => monitors::of_container(engine, id)?.map(|monitor| State {
+                    program: Some(monitor),
+                    ..directory.lost_state()
+                }),
+            };
             if let Some(state) = running {
                 if !force {
                     let message = format!(
@@ -47,7 +55,8 @@ pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
     if !mark.exists() {
         std::fs::write(&mark, b"").with_context(|| format!("create `{}`", mark.display()))?;
     }
-    let record = directory.record()?;
+    // A damaged one is as good as none: it goes, and its names are looked for.
+    let record = directory.record().unwrap_or_default();
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
@@ -65,39 +74,54 @@ pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
 }
 
 /// Takes away what killed processes have left: containers that are half made or half removed, and those that were
-/// to go when they end.
+/// to go when they end. What cannot be taken away is noted, and in nobody's way.
 pub fn sweep(engine: &Engine) -> Result<()> {
     let pending = engine.paths.pending();
-    for entry in
-        std::fs::read_dir(&pending).with_context(|| format!("read `{}`", pending.display()))?
-    {
+    let marks = match std::fs::read_dir(&pending) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        marks => marks.with_context(|| format!("read `{}`", pending.display()))?,
+    };
+    for entry in marks {
         let Ok(id) = entry.context("read a directory")?.file_name().into_string() else {
             continue;
         };
-        let directory = Directory::of(engine, &id);
-        let mark = pending.join(&id);
-        if !directory.path().exists() {
-            release_names(engine, &id)?;
-            absent(std::fs::remove_file(&mark), &mark)?;
-        } else if let Ok(Some(lock)) = Lock::try_directory(directory.path()) {
-            match directory.record()? {
-                // Killed after the record was written, which is when it came to exist.
-                Some(record) if !record.options.auto_remove => {
-                    absent(std::fs::remove_file(&mark), &mark)?
-                }
-                // One that was made and never started waits for its start.
-                Some(_) if directory.state()?.is_none() => {}
-                _ => remove_locked(engine, &id, lock)?,
-            }
+        if let Err(error) = sweep_one(engine, &id) {
+            damage::note(format_args!("what is left of container {id} stays"), &error);
         }
     }
     Ok(())
 }
 
+fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
+    let directory = Directory::of(engine, id);
+    let mark = engine.paths.pending().join(id);
+    if !directory.path().exists() {
+        release_names(engine, id)?;
+        return absent(std::fs::remove_file(&mark), &mark);
+    }
+    let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
+        return Ok(());
+    };
+    match directory.record() {
+        // Killed after the record was written, which is when it came to exist.
+        Ok(Some(record)) if !record.options.auto_remove => {
+            absent(std::fs::remove_file(&mark), &mark)
+        }
+        // One that was made and never started waits for its start.
+        Ok(Some(_)) if matches!(directory.state(), Ok(None)) => Ok(()),
+        // Also one whose record is damaged: nobody was promised what is marked.
+        _ => remove_locked(engine, id, lock),
+    }
+}
+
 /// The names of a container whose record is gone: looked for among all.
 fn release_names(engine: &Engine, id: &str) -> Result<()> {
     let names = engine.paths.names();
-    for entry in std::fs::read_dir(&names).with_context(|| format!("read `{}`", names.display()))? {
+    let entries = match std::fs::read_dir(&names) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("read `{}`", names.display()))?,
+    };
+    for entry in entries {
         if let Ok(name) = entry.context("read a directory")?.file_name().into_string() {
             release_name(engine, &name, id)?;
         }

@@ -144,7 +144,8 @@ impl<'a> Intake<'a> {
             return Ok(Some((name.to_owned(), directory.clone())));
         }
         let directory = self.paths.layer(name);
-        if !directory.exists() {
+        // A damaged one is unpacked again, and replaced by `commit`.
+        if !store::layer_is_whole(&directory) {
             return Ok(None);
         }
         let _lock = Lock::exclusive(&self.paths.lock())?;
@@ -224,11 +225,14 @@ impl<'a> Intake<'a> {
         let _lock = Lock::exclusive(&self.paths.lock())?;
         let mut moved = Moved(Vec::new());
         for (name, directory) in &self.layers {
-            moved.rename(directory, &self.paths.layer(name))?;
+            let place = self.paths.layer(name);
+            moved.place(directory, &place, store::layer_is_whole(&place), staging)?;
         }
         atomic::sync_directory(&self.paths.layers())?;
         for (id, directory) in &self.images {
-            moved.rename(directory, &self.paths.image(id.hex()))?;
+            let place = self.paths.image(id.hex());
+            let whole = matches!(store::read(self.paths, &Names::none(), id), Ok(Some(_)));
+            moved.place(directory, &place, whole, staging)?;
         }
         atomic::sync_directory(&self.paths.images())?;
         let displaced = give_names(self.paths, &self.names)?;
@@ -287,11 +291,20 @@ fn verify(expected: &Expected, unpacked: &layer::Unpacked) -> Result<()> {
 struct Moved(Vec<(PathBuf, PathBuf)>);
 
 impl Moved {
-    /// Moves one; what another maker has put there meanwhile is as good as ours.
-    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        if to.exists() {
+    /// Moves one to its place. What another maker has put there meanwhile is as good as ours if it is `whole`;
+    /// damaged things make room, and go with the staging directory.
+    fn place(&mut self, from: &Path, to: &Path, whole: bool, staging: &Path) -> Result<()> {
+        if whole {
             return Ok(());
         }
+        if to.exists() {
+            let trash = staging.join(format!("damaged-{}", self.0.len()));
+            self.rename(to, &trash)?;
+        }
+        self.rename(from, to)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
         std::fs::rename(from, to)
             .with_context(|| format!("rename `{}` to `{}`", from.display(), to.display()))?;
         self.0.push((from.to_owned(), to.to_owned()));

@@ -5,6 +5,7 @@ use super::remove::{self, Removal, Users};
 use super::store;
 use crate::error::{Kind, kind};
 use crate::paths::Paths;
+use crate::store::damage;
 use anyhow::Result;
 
 /// Removes what fits; an image that comes into use meanwhile is left alone.
@@ -12,6 +13,8 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
     let dangling_only = filter.dangling.unwrap_or(!all);
     let mut filter = filter.clone();
     filter.dangling = None;
+    // Where the names are lost no image has one, and all would go.
+    store::Names::read(paths)?;
     let mut total = Removal::default();
     for image in store::list(paths)? {
         let is_dangling = image.tags().next().is_none();
@@ -32,7 +35,9 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
             match remove::remove(paths, &name, false, users) {
                 Ok(removal) => total.add(removal),
                 Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    damage::note(format_args!("image {} stays", image.id.short()), &error)
+                }
             }
         }
     }

@@ -12,9 +12,9 @@ use super::reference::Reference;
 use super::store::{self, Image, Names};
 use crate::error::{Error, Kind};
 use crate::paths::{Paths, staging_pins};
-use crate::store::atomic;
 use crate::store::lock::Lock;
 use crate::store::staging::{self, Staging};
+use crate::store::{atomic, damage};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -66,7 +66,11 @@ pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Re
     let lock = Lock::exclusive(&paths.lock())?;
     let mut names = Names::read(paths)?;
     let id = store::resolve(paths, &names, name)?;
-    let image = store::read(paths, &names, &id)?.ok_or_else(|| store::no_such_image(name))?;
+    let image = match store::read(paths, &names, &id) {
+        // Nothing can be made of it any more, but it can be removed.
+        Err(_) if force => store::remains(&names, &id),
+        found => found?.ok_or_else(|| store::no_such_image(name))?,
+    };
     let used_by = users(&id)?;
     let by_id = id
         .hex()
@@ -189,8 +193,15 @@ pub fn sweep(paths: &Paths) -> Result<()> {
 fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String, u64)>> {
     let mut used = pinned(&paths.staging())?;
     for id in store::ids(paths)? {
-        let record = store::read_image_record(paths, &id)?;
-        used.extend(record.map(|record| record.layers).unwrap_or_default());
+        match store::needed_layers(paths, &id) {
+            Ok(layers) => used.extend(layers),
+            // Any layer may be one of its.
+            Err(error) => {
+                let what = format_args!("layers without an image stay, image {} may", id.short());
+                damage::note(format_args!("{what} need them"), &error);
+                return Ok(Vec::new());
+            }
+        }
     }
     let mut gone = Vec::new();
     for name in file_names(&paths.layers())? {

@@ -9,6 +9,7 @@ use super::reference::{Reference, is_whole_id};
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::paths::{self, Paths};
 use crate::store::atomic::{self, Durability};
+use crate::store::damage::{self, damaged};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -95,15 +96,26 @@ pub(super) struct NameRecord {
 }
 
 impl Names {
+    /// No names at all.
+    pub fn none() -> Self {
+        Self {
+            version: VERSION,
+            references: BTreeMap::new(),
+        }
+    }
+
     /// The names of a store; none where nothing was ever stored.
     pub fn read(paths: &Paths) -> Result<Self> {
-        let path = paths.tags();
-        Ok(
-            read_record(&path, |names: &Self| names.version)?.unwrap_or(Self {
-                version: VERSION,
-                references: BTreeMap::new(),
-            }),
-        )
+        let found = read_record(&paths.tags(), |names: &Self| names.version)?;
+        Ok(found.unwrap_or_else(Self::none))
+    }
+
+    /// Likewise; names that cannot be read are noted and none, for whoever only looks.
+    pub fn read_or_note(paths: &Paths) -> Self {
+        Self::read(paths).unwrap_or_else(|error| {
+            damage::note("the names of all images are lost", &error);
+            Self::none()
+        })
     }
 
     /// Replaces the names of a store; the caller holds its lock.
@@ -129,7 +141,7 @@ impl Names {
 /// The image a user means by a name, a whole id with or without `sha256:`, or a prefix of one that no other
 /// has. A name wins over a prefix. Docker's own words where there is none.
 pub fn find(paths: &Paths, name: &str) -> Result<Image> {
-    let names = Names::read(paths)?;
+    let names = Names::read_or_note(paths);
     let id = resolve(paths, &names, name)?;
     read(paths, &names, &id)?.ok_or_else(|| no_such_image(name).into())
 }
@@ -148,12 +160,15 @@ pub fn overlay_order(layers: &[String]) -> Vec<&String> {
     order
 }
 
-/// All images, in no particular order.
+/// All images, in no particular order. One whose records are damaged is left out and noted.
 pub fn list(paths: &Paths) -> Result<Vec<Image>> {
-    let names = Names::read(paths)?;
+    let names = Names::read_or_note(paths);
     let mut images = Vec::new();
     for id in ids(paths)? {
-        images.extend(read(paths, &names, &id)?);
+        match read(paths, &names, &id) {
+            Ok(found) => images.extend(found),
+            Err(error) => damage::note(format_args!("image {} is left out", id.short()), &error),
+        }
     }
     Ok(images)
 }
@@ -241,14 +256,15 @@ pub(super) fn ids(paths: &Paths) -> Result<Vec<Digest>> {
 
 /// `None` when it is not here, or has just gone.
 pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<Image>> {
+    let (record_path, config_path) = (paths.image_record(id.hex()), paths.image_config(id.hex()));
     let Some(record) = read_image_record(paths, id)? else {
-        return Ok(None);
+        return gone_or_missing(paths, id, &record_path);
     };
-    let path = paths.image_config(id.hex());
-    let Some(bytes) = read_document(&path)? else {
-        return Ok(None);
+    let Some(bytes) = read_document(&config_path)? else {
+        return gone_or_missing(paths, id, &config_path);
     };
-    let config = Config::parse(&bytes).with_context(|| format!("read `{}`", path.display()))?;
+    let config =
+        Config::parse(&bytes).map_err(|error| damaged(&config_path, format_args!("{error:#}")))?;
     let last_tagged = names
         .of(id)
         .filter_map(|(_, record)| record.tagged.parse().ok())
@@ -266,6 +282,45 @@ pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<I
     }))
 }
 
+/// What is known of an image whose records are damaged: enough to take it away.
+pub(super) fn remains(names: &Names, id: &Digest) -> Image {
+    Image {
+        id: id.clone(),
+        config: Config::default(),
+        layers: Vec::new(),
+        names: names.of(id).map(|(name, _)| name.clone()).collect(),
+        created: None,
+        size: 0,
+        last_tagged: None,
+    }
+}
+
+/// The layers that an image may need. Where its record is damaged, its config tells them under every name they may
+/// have; where that is damaged too, nobody knows.
+pub(super) fn needed_layers(paths: &Paths, id: &Digest) -> Result<Vec<String>> {
+    let error = match read_image_record(paths, id) {
+        Ok(Some(record)) => return Ok(record.layers),
+        Ok(None) if !paths.image(id.hex()).exists() => return Ok(Vec::new()),
+        Ok(None) => damaged(&paths.image_record(id.hex()), "it is missing").into(),
+        Err(error) => error,
+    };
+    let bytes = config_bytes(paths, id).unwrap_or_default();
+    if Digest::of(&bytes) != *id {
+        return Err(error);
+    }
+    let root = Config::parse(&bytes)?.rootfs;
+    let ids = root.diff_ids.iter().cloned().chain(root.chain_ids());
+    Ok(ids.map(|id| id.hex().to_owned()).collect())
+}
+
+/// An image comes and goes with all its files at once; one that lacks a single file is damaged.
+fn gone_or_missing(paths: &Paths, id: &Digest, file: &Path) -> Result<Option<Image>> {
+    match paths.image(id.hex()).exists() && !file.exists() {
+        true => Err(damaged(file, "it is missing").into()),
+        false => Ok(None),
+    }
+}
+
 pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<ImageRecord>> {
     read_record(&paths.image_record(id.hex()), |record: &ImageRecord| {
         record.version
@@ -276,7 +331,14 @@ pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<Ima
 pub(super) fn layer_record(directory: &Path) -> Result<LayerRecord> {
     let path = paths::layer_record_in(directory);
     read_record(&path, |record: &LayerRecord| record.version)?
-        .ok_or_else(|| anyhow::anyhow!("`{}` is missing", path.display()))
+        .ok_or_else(|| damaged(&path, "it is missing").into())
+}
+
+/// Whether a layer has all its parts; what is in them is for `onggi system check`.
+pub(super) fn layer_is_whole(directory: &Path) -> bool {
+    layer_record(directory).is_ok()
+        && paths::tree_in(directory).is_dir()
+        && paths::journal_in(directory).is_file()
 }
 
 /// Reads one of our own records; `None` when there is no such file.
@@ -287,8 +349,7 @@ pub(super) fn read_record<T: for<'de> Deserialize<'de>>(
     let Some(bytes) = read_document(path)? else {
         return Ok(None);
     };
-    let record: T =
-        serde_json::from_slice(&bytes).with_context(|| format!("read `{}`", path.display()))?;
+    let record: T = serde_json::from_slice(&bytes).map_err(|error| damaged(path, error))?;
     match version(&record) {
         VERSION => Ok(Some(record)),
         other => Err(bad_input(format!(

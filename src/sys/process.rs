@@ -339,7 +339,9 @@ pub enum Activity {
 }
 
 /// A process that can be told from a later one with the same pid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The default is that of no process at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its number.
     pub pid: i32,

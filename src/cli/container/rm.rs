@@ -25,8 +25,8 @@ impl Verb for Rm {
         engine.enter_user_namespace()?;
         let mut failed = false;
         for name in &self.containers {
-            let removed = list::find(&engine, name)
-                .and_then(|found| remove::remove(&engine, &found.record.id, self.force));
+            let removed = list::find_id(&engine, name)
+                .and_then(|id| remove::remove(&engine, &id, self.force));
             match removed {
                 Ok(()) => context.output.line(name)?,
                 Err(error) => {

@@ -31,8 +31,12 @@ impl Verb for Rmi {
         let users = |image: &_| list::users(&engine, image);
         let mut failed = false;
         for name in &self.images {
-            let removal = super::find(&engine, name, self.platform.as_ref())
-                .and_then(|_| remove(&engine.paths, name, self.force, &users));
+            // Without a platform there is nothing to look at, and what is damaged can be removed too.
+            let fitting = match &self.platform {
+                None => Ok(()),
+                wanted => super::find(&engine, name, wanted.as_ref()).map(drop),
+            };
+            let removal = fitting.and_then(|()| remove(&engine.paths, name, self.force, &users));
             match removal {
                 Ok(removal) => {
                     event::removal(&engine, &removal);

@@ -1,0 +1,229 @@
+//! A damaged or missing file costs what it describes and nothing else: everything else goes on and names it.
+
+use crate::support::{ALPINE, Store, everyone_with_alpine};
+use std::path::PathBuf;
+
+/// What a file may look like that a disk or a hand has damaged.
+const DAMAGE: [Option<&[u8]>; 4] = [
+    None,
+    Some(b""),
+    Some(b"{\"version\""),
+    Some(b"\0\0\0\0\0\0"),
+];
+
+/// Writes with the tests' own rights, so that the file stays whose it is.
+fn damage(path: &PathBuf, content: Option<&[u8]>) {
+    match content {
+        None => std::fs::remove_file(path).unwrap(),
+        Some(content) => std::fs::write(path, content).unwrap(),
+    }
+}
+
+fn create(store: &Store, name: &str) -> String {
+    let made = store
+        .onggi(["create", "--name", name, ALPINE, "true"])
+        .run();
+    made.code(0).stdout_text().trim().to_owned()
+}
+
+fn names(store: &Store) -> String {
+    let listed = store.onggi(["ps", "-a", "--format", "{{.Names}}"]).run();
+    listed.code(0).stdout_text()
+}
+
+#[test]
+fn the_record_of_a_container() {
+    for store in everyone_with_alpine() {
+        create(&store, "good");
+        for content in &DAMAGE[1..] {
+            let id = create(&store, "bad");
+            let record = store
+                .data()
+                .join("containers")
+                .join(&id)
+                .join("container.json");
+            damage(&record, *content);
+            let listed = store.onggi(["ps", "-a", "--format", "{{.Names}}"]).run();
+            listed
+                .code(0)
+                .stdout("good\n")
+                .stderr_has(&id[..12])
+                .stderr_has(record.to_str().unwrap())
+                .stderr_has("onggi system check");
+            assert_eq!(listed.stderr_text().lines().count(), 1);
+            store.onggi(["images"]).run().code(0);
+            store.onggi(["info"]).run().code(0);
+            store.onggi(["image", "prune", "-f"]).run().code(0);
+            store.onggi(["inspect", "good"]).run().code(0);
+            store.onggi(["start", "-a", "good"]).run().code(0);
+            store.shell(&[], "true").run().code(0);
+            store
+                .onggi(["start", "bad"])
+                .run()
+                .code(1)
+                .stderr_has("damaged");
+            store
+                .onggi(["rm", "-f", "bad"])
+                .run()
+                .code(0)
+                .stdout("bad\n");
+            assert_eq!(names(&store), "good\n");
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_container() {
+    for store in everyone_with_alpine() {
+        for content in &DAMAGE[1..] {
+            let id = create(&store, "bad");
+            store.onggi(["start", "-a", "bad"]).run().code(0);
+            let state = store.data().join("containers").join(&id).join("state.json");
+            damage(&state, *content);
+            let listed = store
+                .onggi(["ps", "-a", "--format", "{{.Names}} {{.Status}}"])
+                .run();
+            listed
+                .code(0)
+                .stdout_has("bad Exited (255)")
+                .stderr_has(state.to_str().unwrap());
+            // What it is and what it has written is all there.
+            store.onggi(["start", "-a", "bad"]).run().code(0);
+            store.onggi(["ps", "-a"]).run().code(0).stderr("");
+            damage(&state, *content);
+            store.onggi(["rm", "bad"]).run().code(0);
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_running_container() {
+    for store in everyone_with_alpine() {
+        let run = store
+            .onggi(["run", "-d", "--name", "bad", ALPINE, "sleep", "1000"])
+            .run();
+        let id = run.code(0).stdout_text().trim().to_owned();
+        let state = store.data().join("containers").join(&id).join("state.json");
+        damage(&state, Some(b""));
+        store
+            .onggi(["rm", "bad"])
+            .run()
+            .code(1)
+            .stderr_has("running");
+        store.onggi(["rm", "-f", "bad"]).run().code(0);
+        assert_eq!(names(&store), "");
+        assert_eq!(store.processes(), [0u32; 0]);
+    }
+}
+
+#[test]
+fn the_records_of_an_image() {
+    for store in everyone_with_alpine() {
+        create(&store, "good");
+        for file in ["image.json", "config.json"] {
+            for content in DAMAGE {
+                let tar = store.file("empty.tar", vec![0; 10240]);
+                let imported = store.onggi(["import", tar.to_str().unwrap(), "bad"]).run();
+                let id = imported.code(0).stdout_text().trim().to_owned();
+                let hex = id.strip_prefix("sha256:").unwrap();
+                let path = store.data().join("images").join(hex).join(file);
+                damage(&path, content);
+                let listed = store.onggi(["images", "--format", "{{.Repository}}"]).run();
+                listed
+                    .code(0)
+                    .stdout("alpine\n")
+                    .stderr_has(path.to_str().unwrap());
+                assert_eq!(listed.stderr_text().lines().count(), 1);
+                assert_eq!(names(&store), "good\n");
+                store.shell(&[], "true").run().code(0);
+                store.onggi(["start", "-a", "good"]).run().code(0);
+                store.onggi(["image", "prune", "-f"]).run().code(0);
+                store
+                    .onggi(["rmi", "bad"])
+                    .run()
+                    .code(1)
+                    .stderr_has("damaged");
+                store.onggi(["rmi", "-f", "bad"]).run().code(0);
+                store.onggi(["images"]).run().code(0).stderr("");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_names_of_images() {
+    for store in everyone_with_alpine() {
+        create(&store, "good");
+        damage(&store.data().join("tags.json"), Some(b"{"));
+        for words in [
+            &["images", "-q"][..],
+            &["ps", "-a"],
+            &["info"],
+            &["start", "-a", "good"],
+        ] {
+            store.onggi(words).run().code(0);
+        }
+        let listed = store.onggi(["images", "-q"]).run();
+        listed.code(0).stderr_has("tags.json");
+        // By its id, everything can still be done with it.
+        let id = listed.stdout_text().trim().to_owned();
+        store.onggi(["run", "--rm", &id, "true"]).run().code(0);
+        // What would go by the names stays.
+        let prune = store.onggi(["image", "prune", "-af"]).run();
+        prune.code(1).stderr_has("tags.json");
+        store.onggi(["images", "-q"]).run().stdout_has(&id);
+    }
+}
+
+#[test]
+fn a_layer() {
+    for store in everyone_with_alpine() {
+        let tar = store.file("empty.tar", vec![0; 10240]);
+        store
+            .onggi(["import", tar.to_str().unwrap(), "bad"])
+            .run()
+            .code(0);
+        let alpine = store
+            .onggi(["inspect", "-f", "{{index .RootFS.Layers 0}}", "bad"])
+            .run();
+        let key = alpine.code(0).stdout_text();
+        let layer = store
+            .data()
+            .join("layers")
+            .join(key.trim().strip_prefix("sha256:").unwrap());
+        create(&store, "good");
+        store
+            .onggi(["create", "--name", "lost", "bad", "/bin/true"])
+            .run()
+            .code(0);
+        for file in ["tree", "journal", "layer.json"] {
+            let path = layer.join(file);
+            let aside = store.path().join("aside");
+            std::fs::rename(&path, &aside).unwrap();
+            for words in [
+                &["images"][..],
+                &["ps", "-a"],
+                &["info"],
+                &["image", "prune", "-f"],
+                &["start", "-a", "good"],
+                &["inspect", "lost"],
+            ] {
+                store.onggi(words).run().code(0);
+            }
+            store.shell(&[], "true").run().code(0);
+            // Taking the image in again heals it.
+            store
+                .onggi(["import", tar.to_str().unwrap(), "bad"])
+                .run()
+                .code(0);
+            assert!(path.exists(), "{file} as {:?}", store.user);
+            let _ = std::fs::remove_dir_all(&aside);
+            let _ = std::fs::remove_file(&aside);
+        }
+        std::fs::remove_dir_all(&layer).unwrap();
+        let start = store.onggi(["start", "lost"]).run();
+        start.code(1).stderr_has(layer.to_str().unwrap());
+        store.onggi(["rm", "lost"]).run().code(0);
+        store.onggi(["rmi", "bad"]).run().code(0);
+    }
+}
