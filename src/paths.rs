@@ -18,6 +18,7 @@
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
+//! | `containers/ID/health.json` | how healthy it says it is, with the last probes | the monitor writes it |
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
 //! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
 //! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |

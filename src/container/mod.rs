@@ -8,6 +8,7 @@
 pub mod create;
 pub mod engine;
 pub mod event;
+pub mod health;
 pub mod inspect;
 mod keep_id;
 pub mod list;

@@ -14,6 +14,7 @@ mod fixture;
 mod life_cycle;
 mod namespaces;
 mod process;
+mod ps;
 mod restrictions;
 mod rootless;
 mod streams;

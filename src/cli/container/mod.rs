@@ -7,4 +7,5 @@ pub mod options;
 pub mod ps;
 pub mod rm;
 pub mod run;
+pub mod selection;
 pub mod start;

@@ -136,6 +136,11 @@ impl Listing<'_> {
         }
     }
 
+    /// Whether only the column of `--quiet` is shown.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.is_some() && matches!(self.form(), Form::Default)
+    }
+
     fn form(&self) -> Form<'_> {
         match self.format.unwrap_or_default() {
             "json" => Form::Json,
