@@ -16,14 +16,17 @@
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
 //! | `layers/KEY/keep-UID-GID` | its files again with owners moved, immutable | renamed into place |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
+//! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
-//! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | `containers/ID/lock`, held by the monitor |
+//! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | flock of `containers/ID/` |
+//! | `containers/ID/{upper,work}` | what the container has written (overlay) | flock of `containers/ID/` |
+//! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | flock of `containers/ID/` |
+//! | `containers/ID/attach` | socket of the monitor while there is one | flock of `containers/ID/` |
+//! | `containers/ID/lock` | taken by whoever changes `container.json` | flock |
 //! | `containers/ID/health.json` | how healthy it says it is, with the last probes | the monitor writes it |
-//! | `containers/ID/{upper,work}` | what the container has written (overlay) | `containers/ID/lock` |
-//! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | `containers/ID/lock` |
 //! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
-//! | `pending/ID` | marks a container that is being made or removed, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
+//! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -35,6 +38,9 @@ pub const LAYER_TREE: &str = "tree";
 pub const LAYER_JOURNAL: &str = "journal";
 /// In a layer's directory while it is being unpacked: entries that later ones of the same layer replace.
 pub const LAYER_REPLACED: &str = "replaced";
+
+/// In a container's directory: where its monitor listens.
+pub const MONITOR_SOCKET: &str = "attach";
 
 /// The two roots of one store.
 #[derive(Clone, Debug)]
@@ -184,7 +190,7 @@ impl Paths {
         self.data.join("names")
     }
 
-    /// Marks of containers that are being made or removed, or go when they end.
+    /// Marks of containers that are being made or removed, run, or go when they end.
     pub fn pending(&self) -> PathBuf {
         self.data.join("pending")
     }

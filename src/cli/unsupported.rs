@@ -131,11 +131,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
     ),
     (
         CREATE,
-        "restart=",
-        Fate::Only("no", "containers are not started again"),
-    ),
-    (
-        CREATE,
         "isolation=",
         Fate::Only("default", "it exists on Windows only"),
     ),

@@ -5,6 +5,7 @@
 //!                                └──────── attached through a channel; may die without harm
 //! ```
 
+pub mod control;
 pub mod create;
 pub mod engine;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod name;
 pub mod options;
 pub mod record;
 pub mod remove;
+mod settle;
 pub mod size;
 pub mod spawn;
 pub mod spec;

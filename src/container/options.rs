@@ -17,8 +17,12 @@ pub struct Options {
     pub name: Option<String>,
     /// Remove the container when it ends.
     pub auto_remove: bool,
+    /// What is done when the program ends by itself.
+    pub restart: RestartPolicy,
     /// Keep standard input open.
     pub interactive: bool,
+    /// Close it when the client that was attached to it leaves.
+    pub stdin_once: bool,
     /// Give it a pseudo-terminal.
     pub tty: bool,
     /// `KEY=VALUE`, in order; later ones win. Variables taken from the caller are already resolved.
@@ -87,6 +91,44 @@ pub struct Options {
     pub platform: Option<String>,
     /// Where to write the id; must not exist.
     pub cidfile: Option<PathBuf>,
+}
+
+/// `--restart`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// It stays ended.
+    #[default]
+    No,
+    /// It is started again when it fails.
+    OnFailure {
+        /// So often at most; 0: without end.
+        maximum: u32,
+    },
+    /// It is started again, and after a reboot whatever it was then.
+    Always,
+    /// Likewise, unless a user has stopped it.
+    UnlessStopped,
+}
+
+impl RestartPolicy {
+    /// Docker's word for it, without the number.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnFailure { .. } => "on-failure",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+        }
+    }
+
+    /// Docker's `MaximumRetryCount`.
+    pub fn maximum(self) -> u32 {
+        match self {
+            Self::OnFailure { maximum } => maximum,
+            _ => 0,
+        }
+    }
 }
 
 /// A line of `/etc/hosts`.

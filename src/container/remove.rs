@@ -1,9 +1,11 @@
 //! Taking containers away: on request, when a `--rm` container ends, and what killed processes have left.
 
+use super::control::Contact;
 use super::engine::Engine;
 use super::list::holder;
-use super::monitors;
-use super::record::{Directory, State};
+use super::monitor::channel::Order;
+use super::record::{Directory, State, Status};
+use super::{monitors, settle};
 use crate::error::{Error, Kind};
 use crate::store::damage;
 use crate::store::lock::Lock;
@@ -11,45 +13,77 @@ use crate::sys::process;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a container that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes a container; a running one only by `force`, which kills it.
 pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     sweep(engine)?;
     let directory = Directory::of(engine, id);
-    let lock = match Lock::try_directory(directory.path())? {
-        Some(lock) => lock,
-        None => {
-            // One whose state cannot be read still has a monitor, which holds the lock and takes its program along.
-            let running = match directory.state() {
-                Ok(state) => state.filter(|state| state.status().is_active()),
-                Err(_) => monitors::of_container(engine, id)?.map(|monitor| State {
-                    program: Some(monitor),
-                    ..directory.lost_state()
-                }),
+    if let Some(lock) = Lock::try_directory(directory.path())? {
+        return remove_locked(engine, id, &lock);
+    }
+    let (state, word) = match directory.state() {
+        Ok(state) => {
+            let status = state.as_ref().map(State::status);
+            let word = status.filter(|status| status.is_active()).map(Status::word);
+            (state, word)
+        }
+        // One whose state cannot be read still has a monitor, which holds the lock and takes its program along.
+        Err(_) => {
+            let monitor = monitors::of_container(engine, id)?;
+            let word = monitor.is_some().then_some("running");
+            let of_monitor = |monitor| State {
+                monitor,
+                ..directory.lost_state()
             };
-            if let Some(state) = running {
-                if !force {
-                    let message = format!(
-                        "cannot remove container \"{id}\": container is running: stop the container before removing or force remove"
-                    );
-                    return Err(Error::new(Kind::Conflict, message)
-                        .hint("onggi rm -f kills and removes it")
-                        .into());
-                }
-                if let Some(pidfd) = state.program.as_ref().and_then(|program| program.open()) {
-                    // It may end by itself just now, which is as good.
-                    let _ = process::send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL);
-                }
-            }
-            // Its monitor, or another command, is about to let go.
-            Lock::directory(directory.path())?
+            (monitor.map(of_monitor), word)
         }
     };
-    remove_locked(engine, id, lock)
+    if let Some(word) = word.filter(|_| !force) {
+        let message = format!(
+            "cannot remove container \"{id}\": container is {word}: stop the container before removing or force remove"
+        );
+        return Err(Error::new(Kind::Conflict, message)
+            .hint("onggi rm -f kills and removes it")
+            .into());
+    }
+    let until = Instant::now() + PATIENCE;
+    if force && let Some(mut contact) = Contact::new(engine, id)? {
+        // It may end by itself just now, which is as good; a monitor that does not answer is ended below.
+        let _ = contact.order(Order::Stop(libc::SIGKILL));
+        let _ = contact.await_end(Some(until));
+    }
+    // Its monitor, or another command, is about to let go.
+    loop {
+        match Lock::try_directory(directory.path()) {
+            Ok(Some(lock)) => return remove_locked(engine, id, &lock),
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) => break,
+            // It was to go when it ends, or another command was quicker.
+            Err(_) if !directory.path().exists() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(state) = state.filter(|_| force) {
+        settle::end_process(&state.monitor)?;
+        settle::end_program(&state)?;
+    }
+    match Lock::try_directory(directory.path())? {
+        Some(lock) => remove_locked(engine, id, &lock),
+        None => Err(Error::new(
+            Kind::Conflict,
+            format!("container {id} is being changed by another command"),
+        )
+        .hint("try again")
+        .into()),
+    }
 }
 
 /// Removes a container whose lock is held.
-pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
+pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     let directory = Directory::of(engine, id);
     let mark = engine.paths.pending().join(id);
     if !mark.exists() {
@@ -57,6 +91,11 @@ pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
     }
     // A damaged one is as good as none: it goes, and its names are looked for.
     let record = directory.record().unwrap_or_default();
+    if let Ok(Some(state)) = directory.state()
+        && state.is_unsettled()
+    {
+        settle::end_program(&state)?;
+    }
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
@@ -66,15 +105,15 @@ pub fn remove_locked(engine: &Engine, id: &str, lock: Lock) -> Result<()> {
     }
     remove_tree(engine, directory.path())?;
     absent(std::fs::remove_file(&mark), &mark)?;
-    drop(lock);
     if let Some(record) = &record {
         super::event::container(engine, record, "destroy", &[]);
     }
     Ok(())
 }
 
-/// Takes away what killed processes have left: containers that are half made or half removed, and those that were
-/// to go when they end. What cannot be taken away is noted, and in nobody's way.
+/// Puts in order what killed processes have left: containers that are half made or half removed, those that were
+/// to go when they end, and those of whose end nobody knows. What cannot be put in order is noted, and in nobody's
+/// way.
 pub fn sweep(engine: &Engine) -> Result<()> {
     let pending = engine.paths.pending();
     let marks = match std::fs::read_dir(&pending) {
@@ -102,15 +141,21 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
         return Ok(());
     };
-    match directory.record() {
-        // Killed after the record was written, which is when it came to exist.
-        Ok(Some(record)) if !record.options.auto_remove => {
+    let Some(record) = directory.record()? else {
+        return remove_locked(engine, id, &lock);
+    };
+    match directory.state() {
+        // Killed after the record was written, which is when it came to exist, or while it ran.
+        Ok(Some(state)) if !record.options.auto_remove => {
+            settle::settle(&directory, state)?;
+            absent(std::fs::remove_file(&mark), &mark)
+        }
+        Ok(None) | Err(_) if !record.options.auto_remove => {
             absent(std::fs::remove_file(&mark), &mark)
         }
         // One that was made and never started waits for its start.
-        Ok(Some(_)) if matches!(directory.state(), Ok(None)) => Ok(()),
-        // Also one whose record is damaged: nobody was promised what is marked.
-        _ => remove_locked(engine, id, lock),
+        Ok(None) => Ok(()),
+        _ => remove_locked(engine, id, &lock),
     }
 }
 

@@ -1,40 +1,55 @@
 //! Starting a container: its monitor is started, and the caller stays attached or leaves.
 
 use super::engine::Engine;
-use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME};
-use super::monitor::client::{self, Attach};
-use super::record::{Directory, Record};
-use super::spawn;
-use crate::error::{self, Error, Kind};
+use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Request};
+use super::monitor::client::{self, Attach, Outcome};
+use super::record::{Directory, Record, Status};
+use super::{control, spawn};
+use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-/// Starts a container that is here and not running. Returns the program's exit code if it was waited for.
-pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Option<u8>> {
+/// How long whoever changes the container may take to be done.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts a container that is here, or attaches to it when it runs.
+pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Outcome> {
+    super::remove::sweep(engine)?;
     let directory = Directory::of(engine, id);
-    let lock = Lock::try_directory(directory.path())?;
-    let (Some(lock), Some(record)) = (lock, directory.record()?) else {
-        if directory
-            .state()?
-            .is_some_and(|state| state.status().is_up())
-        {
-            return match attach {
-                // As in Docker, starting what runs is no error.
-                None => Ok(None),
-                Some(_) => Err(Error::new(Kind::Conflict, format!("container {id} is already running, and attaching to a running container is not supported yet")).into()),
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(lock) = Lock::try_directory(directory.path())? {
+            let Some(record) = directory.record()? else {
+                return Err(not_found(format!("No such container: {id}")).into());
             };
+            return start_locked(engine, &record, lock, attach);
         }
-        return Err(Error::new(
-            Kind::Conflict,
-            format!("container {id} is being changed by another command"),
-        )
-        .hint("try again")
-        .into());
-    };
-    start_locked(engine, &record, lock, attach)
+        let status = directory.state()?.map(|state| state.status());
+        match (status, attach) {
+            (Some(Status::Paused), _) => {
+                let message = "cannot start a paused container, try unpause instead";
+                return Err(Error::new(Kind::Conflict, message).into());
+            }
+            // As in Docker, starting what runs is no error.
+            (Some(Status::Running | Status::Restarting), None) => return Ok(Outcome::Started),
+            (Some(Status::Running), Some(attach)) => {
+                if let Some(channel) = control::connect(engine, id)? {
+                    return client::attach(channel, attach);
+                }
+            }
+            _ => {}
+        }
+        // Another command is changing it, or its monitor is just about to go.
+        if Instant::now() > until {
+            let message = format!("container {id} is being changed by another command");
+            return Err(Error::new(Kind::Conflict, message).hint("try again").into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Starts a container whose lock is held.
@@ -43,8 +58,14 @@ pub fn start_locked(
     record: &Record,
     lock: Lock,
     attach: Option<&Attach>,
-) -> Result<Option<u8>> {
+) -> Result<Outcome> {
     let (ours, theirs) = Channel::pair()?;
+    if let Some(attach) = attach {
+        // It lies in the channel before there is a monitor, so that nothing the program prints can come first.
+        Request::Attach(attach.wants)
+            .send(&ours)
+            .context("attach")?;
+    }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     let handed = [theirs.as_fd(), lock.as_fd()];
     let spawned = spawn::spawn(engine, MONITOR_NAME, &[record.id.as_bytes()], &handed);
@@ -54,13 +75,17 @@ pub fn start_locked(
         Err(error) if record.options.auto_remove => {
             let directory = Directory::of(engine, &record.id);
             if let Some(lock) = Lock::try_directory(directory.path())? {
-                super::remove::remove_locked(engine, &record.id, lock)?;
+                super::remove::remove_locked(engine, &record.id, &lock)?;
             }
             return Err(error);
         }
         result => result?,
     };
-    match client::follow(ours, attach) {
+    let outcome = match attach {
+        Some(attach) => client::follow(ours, attach),
+        None => client::await_start(&ours),
+    };
+    match outcome {
         // A monitor that never came to be has said why; only then is it worth the wait.
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {
             let mut said = String::new();

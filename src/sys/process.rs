@@ -130,6 +130,33 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     }
 }
 
+/// Sends a signal to all processes of our pid namespace but the first and ourselves; none is as good (kill(2)).
+pub fn signal_all(signal: i32) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::kill(-1, signal) } {
+        -1 if last_error() != Errno::SRCH => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Joins the named namespaces of a process; that of pids holds for children only (setns(2)).
+pub fn join_namespaces(pidfd: BorrowedFd<'_>, namespaces: u64) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::setns(pidfd.as_raw_fd(), namespaces as i32) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether processes with our ids may look into this one (prctl(2) PR_SET_DUMPABLE).
+pub fn set_dumpable(allowed: bool) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::prctl(libc::PR_SET_DUMPABLE, i32::from(allowed), 0, 0, 0) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Reaps one child that has ended, if there is one, and tells its pid (waitpid(2) with -1).
 pub fn reap(block: bool) -> Result<Option<(i32, Ended)>, Errno> {
     let mut status = 0;
@@ -329,6 +356,39 @@ pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     }
 }
 
+/// A set of signals as the kernel prints it.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalSet(u64);
+
+impl SignalSet {
+    /// Whether a signal is in it.
+    pub fn contains(self, signal: i32) -> bool {
+        signal > 0 && self.0 >> (signal - 1) & 1 == 1
+    }
+}
+
+/// What a process does about signals.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalSets {
+    /// Those it handles.
+    pub caught: SignalSet,
+    /// Those that wait until it wants them.
+    pub blocked: SignalSet,
+}
+
+/// `SigCgt` and `SigBlk` of a process (proc_pid_status(5)); `None` when it is gone.
+pub fn signal_sets(pid: i32) -> Option<SignalSets> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = |key: &str| {
+        let text = status.lines().find_map(|line| line.strip_prefix(key))?;
+        u64::from_str_radix(text.trim(), 16).ok().map(SignalSet)
+    };
+    Some(SignalSets {
+        caught: set("SigCgt:")?,
+        blocked: set("SigBlk:")?,
+    })
+}
+
 /// What a living process does (proc_pid_stat(5), field 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -511,6 +571,14 @@ mod tests {
             }
             .is_alive()
         );
+    }
+
+    #[test]
+    fn signal_sets_are_those_of_the_process() {
+        // The standard library of Rust ignores SIGPIPE and handles SIGSEGV.
+        let sets = signal_sets(std::process::id() as i32).unwrap();
+        assert!(sets.caught.contains(libc::SIGSEGV) && !sets.caught.contains(libc::SIGPIPE));
+        assert!(!sets.blocked.contains(libc::SIGTERM));
     }
 
     #[test]

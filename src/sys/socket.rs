@@ -1,18 +1,21 @@
-//! Messages between two processes of ours: a pair of `SOCK_SEQPACKET` sockets keeps each message whole and can
-//! carry a descriptor (unix(7), SCM_RIGHTS).
+//! Messages between two processes of ours: `SOCK_SEQPACKET` sockets keep each message whole and can carry a
+//! descriptor (unix(7), SCM_RIGHTS). Two ends are made as a pair, or meet at a path.
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
+    connect, listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The most that one message carries, in bytes.
-pub const MESSAGE_MAX: usize = 64 * 1024;
+pub const MESSAGE_MAX: usize = 32 * 1024;
+/// How long the other side may leave no room.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// One end of a pair.
 #[derive(Debug)]
@@ -40,6 +43,19 @@ impl Channel {
         )
         .context("socketpair")?;
         Ok((Self(one), Self(other)))
+    }
+
+    /// Connects to a [`Listener`]; `None` when nobody listens there.
+    pub fn connect(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Self>> {
+        let (socket, address) = endpoint(directory, name)?;
+        loop {
+            match connect(&socket, &address) {
+                Ok(()) => return Ok(Some(Self(socket))),
+                Err(Errno::INTR) => {}
+                Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+                Err(error) => return Err(error).with_context(|| format!("connect to `{name}`")),
+            }
+        }
     }
 
     /// An end that was inherited.
@@ -114,6 +130,48 @@ impl Channel {
     }
 }
 
+/// Whatever wants to talk to us comes here.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+impl Listener {
+    /// Listens in a directory under that name, in the place of one whose process is gone.
+    pub fn bind(directory: BorrowedFd<'_>, name: &str) -> Result<Self> {
+        let (socket, address) = endpoint(directory, name)?;
+        let _ = rustix::fs::unlinkat(directory, name, rustix::fs::AtFlags::empty());
+        bind(&socket, &address).with_context(|| format!("bind the socket `{name}`"))?;
+        // More than this many that come at once wait in connect(2).
+        listen(&socket, 16).with_context(|| format!("listen at the socket `{name}`"))?;
+        rustix::io::ioctl_fionbio(&socket, true).context("make the socket non-blocking")?;
+        Ok(Self(socket))
+    }
+
+    /// Who has come, if somebody has.
+    pub fn accept(&self) -> Option<Channel> {
+        // One that has left meanwhile, or for whom there is no descriptor, is told so by its own end.
+        let accepted = accept_with(&self.0, SocketFlags::CLOEXEC);
+        accepted.ok().map(Channel)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A socket, and the address of `name` in a directory: through its descriptor, because an address holds no more
+/// than 107 bytes of path (unix(7)).
+fn endpoint(directory: BorrowedFd<'_>, name: &str) -> Result<(OwnedFd, SocketAddrUnix)> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).context("socket")?;
+    // A listener that was stopped must not hold up whoever connects, nor whoever sends to it.
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))
+        .context("setsockopt SO_SNDTIMEO")?;
+    let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    Ok((socket, SocketAddrUnix::new(path).context("name a socket")?))
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -141,6 +199,31 @@ mod tests {
     }
 
     use super::*;
+
+    #[test]
+    fn a_listener_takes_the_place_of_a_dead_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = std::fs::File::open(directory.path()).unwrap();
+        let nobody = Channel::connect(directory.as_fd(), "door").unwrap();
+        assert!(nobody.is_none());
+        let first = Listener::bind(directory.as_fd(), "door").unwrap();
+        assert!(first.accept().is_none());
+        drop(first);
+        assert!(
+            Channel::connect(directory.as_fd(), "door")
+                .unwrap()
+                .is_none()
+        );
+        let second = Listener::bind(directory.as_fd(), "door").unwrap();
+        let client = Channel::connect(directory.as_fd(), "door")
+            .unwrap()
+            .unwrap();
+        let server = second.accept().unwrap();
+        client.send(&[b"hello"], None, true).unwrap();
+        let mut buffer = [0; 16];
+        let received = server.receive(&mut buffer, true).unwrap();
+        assert!(matches!(received, Received::Message(5, None)));
+    }
 
     #[test]
     fn messages_stay_whole_and_carry_descriptors() {

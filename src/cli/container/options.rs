@@ -5,7 +5,9 @@
 
 use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, environment, network, security};
-use crate::container::options::{ExtraHost, Namespace, Options, Ulimit, UserNamespace};
+use crate::container::options::{
+    ExtraHost, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
+};
 use crate::error::{Error, bad_input};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -97,6 +99,9 @@ pub struct CreateFlags {
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// Start it again when it ends: "no", "on-failure[:max-retries]", "always", "unless-stopped"
+    #[arg(long, default_value = "no", value_parser = value::restart_policy)]
+    restart: RestartPolicy,
     /// Remove the container when it has ended
     #[arg(long)]
     rm: bool,
@@ -150,6 +155,11 @@ impl CreateFlags {
         if uts == Namespace::Host && (self.hostname.is_some() || self.domainname.is_some()) {
             return Err(bad_input("conflicting options: hostname and the UTS mode").into());
         }
+        if self.rm && self.restart != RestartPolicy::No {
+            return Err(
+                bad_input("conflicting options: cannot specify both --restart and --rm").into(),
+            );
+        }
         refuse_sysctls_of_the_host(&self.sysctl, network, ipc)?;
         if let Some(host) = self
             .add_host
@@ -180,7 +190,9 @@ impl CreateFlags {
             command,
             name: self.name.filter(|name| !name.is_empty()),
             auto_remove: self.rm,
+            restart: self.restart,
             interactive: self.interactive,
+            stdin_once: self.interactive && attaches(&self.attach, Stream::In),
             tty: self.tty,
             env: environment::variables(&self.env_file, self.env)?,
             working_dir: self.workdir.filter(|path| !path.is_empty()),
@@ -217,6 +229,11 @@ impl CreateFlags {
             cidfile: self.cidfile,
         })
     }
+}
+
+/// Without `-a`, all streams that there are.
+pub fn attaches(attach: &[Stream], stream: Stream) -> bool {
+    attach.is_empty() || attach.contains(&stream)
 }
 
 /// `--network`: until there are networks, every container has loopback, or the host's network.

@@ -1,11 +1,12 @@
 //! `run`: a container is made from an image and its program is run.
 
 use super::image;
-use super::options::CreateFlags;
+use super::options::{CreateFlags, attaches};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::system::hello;
 use crate::cli::value::{self, DetachKeys, Stream};
+use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
 use crate::container::{create, start};
 use crate::error::{Error, bad_input};
@@ -21,9 +22,9 @@ pub struct Run {
     /// Leave the container running and print its id
     #[arg(short, long)]
     detach: bool,
-    /// Keys that leave an attached container (not there yet: they are only checked)
-    #[arg(long, value_parser = value::detach_keys)]
-    detach_keys: Option<DetachKeys>,
+    /// Keys that leave an attached container
+    #[arg(long, default_value = value::DETACH_KEYS, value_parser = value::detach_keys)]
+    detach_keys: DetachKeys,
     /// Pass signals on to the program
     #[arg(long, default_value = "true")]
     sig_proxy: bool,
@@ -40,13 +41,18 @@ impl Verb for Run {
             )
             .into());
         }
-        let attach = (!self.detach)
-            .then(|| streams(&flags.attach, flags.interactive, flags.tty, self.sig_proxy));
+        let attach = (!self.detach).then(|| Attach {
+            wants: wants(&flags.attach, flags.interactive),
+            signals: self.sig_proxy && !flags.tty,
+            terminal: flags.tty,
+            detach_keys: self.detach_keys.0.clone(),
+        });
         if let Some(attach) = &attach {
             check_terminal(attach)?;
         }
         let (platform, pull) = (flags.platform.clone(), flags.pull);
         let mut options = self.create.into_options(self.words)?;
+        options.stdin_once &= !self.detach;
         if is_meant(&options.image) {
             options
                 .env
@@ -60,30 +66,28 @@ impl Verb for Run {
         }
         if !attach
             .as_ref()
-            .is_some_and(|attach| attach.output || attach.error)
+            .is_some_and(|attach| attach.wants.output || attach.wants.error)
         {
             context.output.line(&created.record.id)?;
         }
-        let ended = start::start_locked(&engine, &created.record, created.lock, attach.as_ref())?;
-        Ok(ended.unwrap_or(0))
+        let attach = attach.as_ref();
+        let outcome = start::start_locked(&engine, &created.record, created.lock, attach)?;
+        Ok(outcome.code())
     }
 }
 
-/// What `-a`, `-i` and `-t` come to: without `-a` the program's outputs, and its input where it is kept open.
-fn streams(attach: &[Stream], interactive: bool, terminal: bool, sig_proxy: bool) -> Attach {
-    let wants = |stream| attach.is_empty() || attach.contains(&stream);
-    Attach {
-        input: interactive && wants(Stream::In),
-        output: wants(Stream::Out),
-        error: wants(Stream::Err),
-        signals: sig_proxy && !terminal,
-        terminal,
+/// What `-a` and `-i` come to: without `-a` the program's outputs, and its input where it is kept open.
+fn wants(attach: &[Stream], interactive: bool) -> Wants {
+    Wants {
+        input: interactive && attaches(attach, Stream::In),
+        output: attaches(attach, Stream::Out),
+        error: attaches(attach, Stream::Err),
     }
 }
 
 /// A program that reads from a terminal needs one here.
 pub fn check_terminal(attach: &Attach) -> Result<(), Error> {
-    if attach.terminal && attach.input && !std::io::stdin().is_terminal() {
+    if attach.terminal && attach.wants.input && !std::io::stdin().is_terminal() {
         return Err(bad_input("the input device is not a TTY")
             .hint("leave out -t, or run it from a terminal"));
     }
@@ -97,8 +101,8 @@ mod tests {
     #[test]
     fn streams_follow_docker() {
         let words = |attach: &[Stream], interactive| {
-            let attach = streams(attach, interactive, false, true);
-            [attach.input, attach.output, attach.error].map(u8::from)
+            let wants = wants(attach, interactive);
+            [wants.input, wants.output, wants.error].map(u8::from)
         };
         assert_eq!(words(&[], false), [0, 1, 1]);
         assert_eq!(words(&[], true), [1, 1, 1]);

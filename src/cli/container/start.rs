@@ -5,6 +5,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::value::{self, DetachKeys};
 use crate::container::engine::Engine;
+use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
 use crate::container::{list, start};
 use crate::error::bad_input;
@@ -16,9 +17,9 @@ pub struct Start {
     /// Show the outputs and pass signals on, until the program ends
     #[arg(short, long)]
     attach: bool,
-    /// Keys that leave an attached container (not there yet: they are only checked)
-    #[arg(long, value_parser = value::detach_keys)]
-    detach_keys: Option<DetachKeys>,
+    /// Keys that leave an attached container
+    #[arg(long, default_value = value::DETACH_KEYS, value_parser = value::detach_keys)]
+    detach_keys: DetachKeys,
     /// Pass stdin on, until the program ends
     #[arg(short, long)]
     interactive: bool,
@@ -40,14 +41,18 @@ impl Verb for Start {
         let found = list::find(&engine, name)?;
         let options = &found.record.options;
         let attach = Attach {
-            input: self.interactive && options.interactive,
-            output: true,
-            error: true,
+            wants: Wants {
+                input: self.interactive && options.interactive,
+                output: true,
+                error: true,
+            },
+            detach_keys: self.detach_keys.0,
             signals: !options.tty,
             terminal: options.tty,
         };
         check_terminal(&attach)?;
-        Ok(start::start(&engine, &found.record.id, Some(&attach))?.unwrap_or(0))
+        let outcome = start::start(&engine, &found.record.id, Some(&attach))?;
+        Ok(outcome.code())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod security;
 pub mod time;
 
 use super::output::size;
+use crate::container::options::RestartPolicy;
 use crate::error::bad_input;
 use crate::sys::process::signal_number;
 use anyhow::{Context, Result};
@@ -111,6 +112,37 @@ pub fn pull(text: &str) -> Result<Pull, String> {
     }
 }
 
+/// `no`, `on-failure[:n]`, `always`, `unless-stopped`.
+pub fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
+    let invalid = |why: &str| Err(format!("invalid restart policy: {why}"));
+    let (name, maximum) = match text.split_once(':') {
+        Some(("", _)) => return invalid("no policy provided before colon"),
+        Some((name, maximum)) => match maximum.parse::<i64>() {
+            Err(_) => return invalid("maximum retry count must be an integer"),
+            Ok(..0) => return invalid("maximum retry count cannot be negative"),
+            Ok(maximum) => (name, Some(u32::try_from(maximum).unwrap_or(u32::MAX))),
+        },
+        None => (text, None),
+    };
+    match (name, maximum) {
+        ("on-failure", maximum) => Ok(RestartPolicy::OnFailure {
+            maximum: maximum.unwrap_or(0),
+        }),
+        ("" | "no" | "always" | "unless-stopped", Some(1..)) => {
+            invalid("maximum retry count can only be used with 'on-failure'")
+        }
+        ("" | "no", _) => Ok(RestartPolicy::No),
+        ("always", _) => Ok(RestartPolicy::Always),
+        ("unless-stopped", _) => Ok(RestartPolicy::UnlessStopped),
+        _ => invalid(&format!(
+            "unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
+    }
+}
+
+/// The keys by which one leaves an attached container, as Docker's.
+pub const DETACH_KEYS: &str = "ctrl-p,ctrl-q";
+
 /// The bytes that leave an attached container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DetachKeys(pub Vec<u8>);
@@ -158,6 +190,42 @@ fn check<T: std::fmt::Debug>(parse: fn(&str) -> Result<T, String>, cases: &[(&st
 mod tests {
     use super::security::{capability, kernel_parameter};
     use super::*;
+
+    #[test]
+    fn restart_policies() {
+        check(
+            restart_policy,
+            &[
+                ("no", "No"),
+                ("", "No"),
+                ("always", "Always"),
+                ("always:0", "Always"),
+                ("unless-stopped", "UnlessStopped"),
+                ("on-failure", "OnFailure { maximum: 0 }"),
+                ("on-failure:3", "OnFailure { maximum: 3 }"),
+                (
+                    "on-failure:x",
+                    "! invalid restart policy: maximum retry count must be an integer",
+                ),
+                (
+                    "on-failure:-1",
+                    "! invalid restart policy: maximum retry count cannot be negative",
+                ),
+                (
+                    "always:2",
+                    "! invalid restart policy: maximum retry count can only be used with 'on-failure'",
+                ),
+                (
+                    ":2",
+                    "! invalid restart policy: no policy provided before colon",
+                ),
+                (
+                    "often",
+                    "! invalid restart policy: unknown policy 'often'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+                ),
+            ],
+        );
+    }
 
     #[test]
     fn numbers_and_names() {

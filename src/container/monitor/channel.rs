@@ -1,7 +1,8 @@
-//! What a monitor and its client say to each other. Every message is one datagram of a type and its content:
+//! What a monitor and its clients say to each other. Every message is one datagram of a type and its content:
 //!
 //! ```text
 //! client                                         monitor
+//!    │─ Attach{input, output, error} ───────────▶│  what it wants of the program
 //!    │◀──────────── Started ─────────────────────│  the program runs           or
 //!    │◀──────────── Failed{exit code, text, hint} │  it could not be started
 //!    │─ Terminal + descriptor ──────────────────▶│  to be restored if the client dies; InputTaken
@@ -10,8 +11,13 @@
 //!    │─ Signal{number}, Resize{rows, columns} ──▶│
 //!    │─ OutputClosed{stream} ───────────────────▶│  nobody reads it any more
 //!    │◀──────────── Output{stream, bytes} ───────│
+//!    │─ Detach ─────────────────────────────────▶│  it leaves, and the program's input stays open
+//!    │─ Order{kill, stop, pause, unpause} ──────▶│
+//!    │◀──────────── Done, Refused{…} ────────────│
 //!    │◀──────────── Ended{exit code} ────────────│  and everything there was has been sent
 //! ```
+//!
+//! Whoever has connected hears of the next end of the program, attached or not: that is how others wait for it.
 
 use crate::error::{self, Error, Kind};
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
@@ -37,21 +43,51 @@ pub enum Stream {
     Error = 2,
 }
 
+/// Which of the program's streams a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// To write to its standard input.
+    pub input: bool,
+    /// To read its standard output.
+    pub output: bool,
+    /// To read its standard error.
+    pub error: bool,
+}
+
+/// What a monitor does with its container when it is told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Sends the program a signal.
+    Kill(i32),
+    /// Sends the program a signal by which it is to end, and does not start it again.
+    Stop(i32),
+    /// Stops all processes until they are continued.
+    Pause,
+    /// Continues them.
+    Unpause,
+}
+
 /// A message from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
+    /// The client wants these streams.
+    Attach(Wants),
     /// The caller's own terminal comes along, not yet in raw mode.
     Terminal,
     /// For standard input.
     Input(&'a [u8]),
     /// Standard input has ended.
     InputEnd,
-    /// To be sent to the program.
+    /// To be sent to the program, which may have ended.
     Signal(i32),
     /// New size of the terminal.
     Resize(u16, u16),
     /// The client cannot pass this stream on any more.
     OutputClosed(Stream),
+    /// The client leaves and the program goes on as if it had not.
+    Detach,
+    /// To be done, and answered.
+    Order(Order),
 }
 
 /// A message from the monitor.
@@ -65,6 +101,10 @@ pub enum Report<'a> {
     InputTaken,
     /// From the program.
     Output(Stream, &'a [u8]),
+    /// The order has been carried out.
+    Done,
+    /// It has not, or there is nothing to attach to.
+    Refused(anyhow::Error),
     /// The program has ended with this code.
     Ended(u8),
 }
@@ -72,22 +112,33 @@ pub enum Report<'a> {
 impl Request<'_> {
     /// Sends it; waits for room.
     pub fn send(&self, channel: &Channel) -> Result<(), Errno> {
+        let number =
+            |letter: &[u8], number: i32| channel.send(&[letter, &number.to_le_bytes()], None, true);
         match self {
+            Self::Attach(wants) => {
+                let wants = [wants.input, wants.output, wants.error].map(u8::from);
+                channel.send(&[b"a", &wants], None, true)
+            }
             Self::Terminal => channel.send(&[b"T"], Some(rustix::stdio::stdin()), true),
             Self::Input(bytes) => channel.send(&[b"i", bytes], None, true),
             Self::InputEnd => channel.send(&[b"e"], None, true),
-            Self::Signal(number) => channel.send(&[b"s", &number.to_le_bytes()], None, true),
+            Self::Signal(signal) => number(b"s", *signal),
             Self::Resize(rows, columns) => channel.send(
                 &[b"r", &rows.to_le_bytes(), &columns.to_le_bytes()],
                 None,
                 true,
             ),
             Self::OutputClosed(stream) => channel.send(&[b"c", &[*stream as u8]], None, true),
+            Self::Detach => channel.send(&[b"d"], None, true),
+            Self::Order(Order::Kill(signal)) => number(b"k", *signal),
+            Self::Order(Order::Stop(signal)) => number(b"q", *signal),
+            Self::Order(Order::Pause) => channel.send(&[b"p"], None, true),
+            Self::Order(Order::Unpause) => channel.send(&[b"u"], None, true),
         }
     }
 }
 
-/// Takes the next request apart; `None` when there is none now, an error when it makes no sense.
+/// Takes the next request apart; an error when it makes no sense.
 pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Next<Request<'a>>> {
     let (length, passed) = match channel
         .receive(buffer, false)
@@ -97,17 +148,32 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         Received::Closed => return Ok(Next::Closed),
         Received::Message(length, passed) => (length, passed),
     };
+    let number = |bytes: &[u8]| -> Result<i32> {
+        let bytes = bytes.try_into().context("a signal of odd length")?;
+        Ok(i32::from_le_bytes(bytes))
+    };
     let request = match &buffer[..length] {
+        [b'a', input, output, error] => {
+            let [input, output, error] = [input, output, error].map(|wanted| *wanted != 0);
+            Request::Attach(Wants {
+                input,
+                output,
+                error,
+            })
+        }
         [b'T'] => Request::Terminal,
         [b'i', bytes @ ..] => Request::Input(bytes),
         [b'e'] => Request::InputEnd,
-        [b's', number @ ..] => Request::Signal(i32::from_le_bytes(
-            number.try_into().context("a signal of odd length")?,
-        )),
+        [b's', signal @ ..] => Request::Signal(number(signal)?),
         [b'r', a, b, c, d] => {
             Request::Resize(u16::from_le_bytes([*a, *b]), u16::from_le_bytes([*c, *d]))
         }
         [b'c', stream] => Request::OutputClosed(stream_of(*stream)?),
+        [b'd'] => Request::Detach,
+        [b'k', signal @ ..] => Request::Order(Order::Kill(number(signal)?)),
+        [b'q', signal @ ..] => Request::Order(Order::Stop(number(signal)?)),
+        [b'p'] => Request::Order(Order::Pause),
+        [b'u'] => Request::Order(Order::Unpause),
         _ => bail!("an unknown message from the client"),
     };
     Ok(Next::Message(request, passed))
@@ -124,42 +190,40 @@ pub enum Next<T> {
     Message(T, Option<OwnedFd>),
 }
 
-/// Sends a piece of output without waiting; `Errno::AGAIN` when there is no room.
-pub fn send_output(channel: &Channel, stream: Stream, bytes: &[u8]) -> Result<(), Errno> {
-    channel.send(&[b"o", &[stream as u8], bytes], None, false)
+impl Report<'_> {
+    /// Sends it without waiting; `false` when there is no room now.
+    pub fn send(&self, channel: &Channel) -> Result<bool, Errno> {
+        let sent = self.encode(|parts| channel.send(parts, None, false));
+        match sent {
+            Err(Errno::AGAIN) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    /// As one message, to be sent later.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.encode(|parts| parts.concat())
+    }
+
+    fn encode<R>(&self, then: impl FnOnce(&[&[u8]]) -> R) -> R {
+        match self {
+            Self::Started => then(&[b"S"]),
+            Self::InputTaken => then(&[b"t"]),
+            Self::Output(stream, bytes) => then(&[b"o", &[*stream as u8], bytes]),
+            Self::Done => then(&[b"D"]),
+            Self::Ended(code) => then(&[b"E", &[*code]]),
+            Self::Failed(error) => with_error(b"F", error, then),
+            Self::Refused(error) => with_error(b"R", error, then),
+        }
+    }
 }
 
-/// Sends that the program runs.
-pub fn send_started(channel: &Channel) -> Result<(), Errno> {
-    channel.send(&[b"S"], None, true)
-}
-
-/// Sends that input has been passed on.
-pub fn send_input_taken(channel: &Channel) -> Result<(), Errno> {
-    channel.send(&[b"t"], None, true)
-}
-
-/// Sends the end.
-pub fn send_ended(channel: &Channel, code: u8) -> Result<(), Errno> {
-    channel.send(&[b"E", &[code]], None, true)
-}
-
-/// Sends why the program does not run.
-pub fn send_failed(channel: &Channel, error: &anyhow::Error) -> Result<(), Errno> {
+fn with_error<R>(letter: &[u8], error: &anyhow::Error, then: impl FnOnce(&[&[u8]]) -> R) -> R {
     let mut text = format!("{error:#}");
     text.truncate(text.floor_char_boundary(CHUNK / 2));
     let hint = error::hint(error).unwrap_or_default();
-    channel.send(
-        &[
-            b"F",
-            &[error::exit_code(error, 125)],
-            text.as_bytes(),
-            b"\0",
-            hint.as_bytes(),
-        ],
-        None,
-        true,
-    )
+    let code = [error::exit_code(error, 125)];
+    then(&[letter, &code, text.as_bytes(), b"\0", hint.as_bytes()])
 }
 
 /// Waits for the next report; `None` when the monitor is gone.
@@ -175,8 +239,10 @@ pub fn receive_report<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Opt
         [b'o', stream, bytes @ ..] => Report::Output(stream_of(*stream)?, bytes),
         [b'S'] => Report::Started,
         [b't'] => Report::InputTaken,
+        [b'D'] => Report::Done,
         [b'E', code] => Report::Ended(*code),
         [b'F', code, text @ ..] => Report::Failed(failure(*code, text)),
+        [b'R', code, text @ ..] => Report::Refused(failure(*code, text)),
         _ => bail!("an unknown message from the monitor"),
     }))
 }
@@ -218,6 +284,16 @@ mod tests {
             Request::Signal(15),
             Request::Resize(24, 80),
             Request::OutputClosed(Stream::Error),
+            Request::Attach(Wants {
+                input: true,
+                output: false,
+                error: true,
+            }),
+            Request::Detach,
+            Request::Order(Order::Kill(9)),
+            Request::Order(Order::Stop(37)),
+            Request::Order(Order::Pause),
+            Request::Order(Order::Unpause),
         ];
         let mut buffer = vec![0; MESSAGE_MAX];
         for request in requests {
@@ -242,7 +318,7 @@ mod tests {
     fn a_failure_keeps_its_exit_code() {
         let (client, monitor) = Channel::pair().unwrap();
         let error = Error::new(Kind::CommandNotFound, "nothing there").hint("look");
-        send_failed(&monitor, &error.into()).unwrap();
+        Report::Failed(error.into()).send(&monitor).unwrap();
         let mut buffer = vec![0; MESSAGE_MAX];
         let Some(Report::Failed(error)) = receive_report(&client, &mut buffer).unwrap() else {
             panic!()

@@ -4,7 +4,7 @@
 //! This is data of the container's on its way through, not output of ours, so it does not pass through
 //! `cli::output`.
 
-use super::channel::{CHUNK, Report, Request, Stream, receive_report};
+use super::channel::{CHUNK, Report, Request, Stream, Wants, receive_report};
 use crate::error::{Error, Kind};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, MESSAGE_MAX};
@@ -17,39 +17,71 @@ use std::os::fd::BorrowedFd;
 /// What of the container the caller wants.
 #[derive(Clone, Debug, Default)]
 pub struct Attach {
-    /// Pass on standard input.
-    pub input: bool,
-    /// Show standard output.
-    pub output: bool,
-    /// Show standard error.
-    pub error: bool,
+    /// The streams to pass on.
+    pub wants: Wants,
     /// Pass on signals.
     pub signals: bool,
     /// The container has a pseudo-terminal.
     pub terminal: bool,
+    /// The keys by which to leave it; they are looked for in what a terminal sends.
+    pub detach_keys: Vec<u8>,
 }
 
-/// Waits until the program runs, and until it has ended if `attach` says so: then its exit code.
-pub fn follow(channel: Channel, attach: Option<&Attach>) -> Result<Option<u8>> {
+/// How it went with a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It runs, and nobody wanted to stay.
+    Started,
+    /// Its program has ended with this code.
+    Ended(u8),
+    /// The caller has left by the detach keys.
+    Detached,
+    /// The caller got this signal, which was not to be passed on; the container goes on.
+    Interrupted(i32),
+}
+
+impl Outcome {
+    /// The exit code of `run` and `start`.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Started | Self::Detached => 0,
+            Self::Ended(code) => code,
+            // A shell sees a death by the signal.
+            Self::Interrupted(signal) => 128 + signal as u8,
+        }
+    }
+}
+
+/// Waits until the program runs.
+pub fn await_start(channel: &Channel) -> Result<Outcome> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    let Some(attach) = attach else {
-        return match receive_report(&channel, &mut buffer)? {
-            Some(Report::Started) => Ok(None),
-            Some(Report::Failed(error)) => Err(error),
-            _ => Err(gone()),
-        };
-    };
-    // Whoever stays to the end hears of a failure as well without waiting for the start.
-    let signals = SignalFd::block_all()?;
+    match receive_report(channel, &mut buffer)? {
+        // It may have run and ended before anybody looked.
+        Some(Report::Started | Report::Ended(_)) => Ok(Outcome::Started),
+        Some(Report::Failed(error)) => Err(error),
+        _ => Err(gone()),
+    }
+}
+
+/// Attaches to a program that runs.
+pub fn attach(channel: Channel, attach: &Attach) -> Result<Outcome> {
+    // A monitor that is gone is noticed when its report is awaited.
+    let _ = Request::Attach(attach.wants).send(&channel);
+    follow(channel, attach)
+}
+
+/// Stays with a program to which the client is attached, until it has ended or the caller leaves.
+pub fn follow(channel: Channel, attach: &Attach) -> Result<Outcome> {
     let session = Session {
         channel,
         attach,
-        signals,
+        signals: SignalFd::block_all()?,
         input: None,
+        keys: KeyWatch::new(&attach.detach_keys),
         raw: None,
         lost: None,
     };
-    session.run(&mut buffer).map(Some)
+    session.run(&mut vec![0; MESSAGE_MAX])
 }
 
 fn gone() -> anyhow::Error {
@@ -65,6 +97,7 @@ struct Session<'a> {
     attach: &'a Attach,
     signals: SignalFd,
     input: Option<Input>,
+    keys: KeyWatch<'a>,
     raw: Option<RawMode>,
     /// Why output was lost, other than by a closed pipe.
     lost: Option<Errno>,
@@ -80,19 +113,19 @@ enum Input {
 }
 
 impl Session<'_> {
-    fn run(mut self, buffer: &mut [u8]) -> Result<u8> {
+    fn run(mut self, buffer: &mut [u8]) -> Result<Outcome> {
         let stdin = rustix::stdio::stdin();
-        if self.attach.terminal && self.attach.input && rustix::termios::isatty(stdin) {
+        if self.attach.terminal && self.attach.wants.input && rustix::termios::isatty(stdin) {
             let _ = Request::Terminal.send(&self.channel);
             self.input = Some(Input::TerminalHandedOver);
-        } else if self.attach.input {
+        } else if self.attach.wants.input {
             self.input = Some(Input::Ready);
         }
         self.resize()?;
         self.relay(stdin, buffer)
     }
 
-    fn relay(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<u8> {
+    fn relay(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Outcome> {
         loop {
             let mut fds = vec![
                 PollFd::new(&self.channel, PollFlags::IN),
@@ -108,14 +141,14 @@ impl Session<'_> {
             let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
             let (reported, signalled, has_input) = (is_ready(0), is_ready(1), is_ready(2));
             if signalled && let Some(number) = self.pass_signals()? {
-                // The container goes on; a shell sees a death by the signal.
-                return Ok(128 + number as u8);
+                return Ok(Outcome::Interrupted(number));
             }
-            if has_input {
-                self.pass_input(stdin, buffer)?;
+            if has_input && self.pass_input(stdin, buffer)? {
+                let _ = Request::Detach.send(&self.channel);
+                return Ok(Outcome::Detached);
             }
             if reported && let Some(code) = self.take_report(buffer)? {
-                return Ok(code);
+                return Ok(Outcome::Ended(code));
             }
         }
     }
@@ -130,8 +163,8 @@ impl Session<'_> {
             }
             Some(Report::Output(stream, bytes)) => {
                 let (wanted, to) = match stream {
-                    Stream::Output => (self.attach.output, rustix::stdio::stdout()),
-                    Stream::Error => (self.attach.error, rustix::stdio::stderr()),
+                    Stream::Output => (self.attach.wants.output, rustix::stdio::stdout()),
+                    Stream::Error => (self.attach.wants.error, rustix::stdio::stderr()),
                 };
                 if wanted && let Err(error) = write_all(to, bytes) {
                     // As with a pipe between two local programs: the writer is told, and it is no error of ours.
@@ -147,20 +180,32 @@ impl Session<'_> {
                 }
                 self.input = Some(Input::Ready);
             }
-            Some(Report::Failed(error)) => return Err(error),
-            Some(Report::Started | Report::InputTaken) => {}
+            Some(Report::Failed(error) | Report::Refused(error)) => return Err(error),
+            Some(Report::Started | Report::InputTaken | Report::Done) => {}
             None => return Err(gone()),
         }
         Ok(None)
     }
 
-    fn pass_input(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<()> {
+    /// Passes on what was typed; `true` when it was the keys by which to leave.
+    fn pass_input(&mut self, stdin: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<bool> {
         let request = match rustix::io::read(stdin, &mut buffer[..CHUNK]) {
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(false),
             // A terminal that is gone, or a descriptor that was never open, is the end of input.
             Ok(0) | Err(_) => {
                 self.input = None;
                 Request::InputEnd
+            }
+            Ok(length) if self.raw.is_some() => {
+                let Some(typed) = self.keys.pass(&buffer[..length]) else {
+                    return Ok(true);
+                };
+                if typed.is_empty() {
+                    return Ok(false);
+                }
+                self.input = Some(Input::Waiting);
+                let _ = Request::Input(&typed).send(&self.channel);
+                return Ok(false);
             }
             Ok(length) => {
                 self.input = Some(Input::Waiting);
@@ -169,7 +214,7 @@ impl Session<'_> {
         };
         // A monitor that is gone is noticed when its report is awaited.
         let _ = request.send(&self.channel);
-        Ok(())
+        Ok(false)
     }
 
     /// Passes signals on, or tells which one ends the client where they are not passed on.
@@ -219,4 +264,62 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Looks for the detach keys in what is typed. As much of it as may be their beginning is kept back until the next
+/// key decides.
+struct KeyWatch<'a> {
+    keys: &'a [u8],
+    matched: usize,
+}
+
+impl<'a> KeyWatch<'a> {
+    fn new(keys: &'a [u8]) -> Self {
+        Self { keys, matched: 0 }
+    }
+
+    /// What of it is for the program; `None` when the keys have been typed.
+    fn pass(&mut self, typed: &[u8]) -> Option<Vec<u8>> {
+        let mut passed = Vec::with_capacity(typed.len() + self.matched);
+        for byte in typed {
+            if self.keys.get(self.matched) != Some(byte) {
+                passed.extend_from_slice(&self.keys[..self.matched]);
+                self.matched = 0;
+            }
+            if self.keys.get(self.matched) == Some(byte) {
+                self.matched += 1;
+                if self.matched == self.keys.len() {
+                    return None;
+                }
+            } else {
+                passed.push(*byte);
+            }
+        }
+        Some(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detach_keys_are_found_and_all_else_is_passed_on() {
+        for (keys, pieces, expected) in [
+            ("\x10\x11", &["a\x10", "\x11"][..], None),
+            ("\x10\x11", &["a\x10", "b\x11"], Some("a\x10b\x11")),
+            ("\x10\x11", &["\x10\x10\x11"], None),
+            ("\x10\x11", &["\x10"], Some("")),
+            ("", &["\x10\x11"], Some("\x10\x11")),
+            ("xy", &["xxz"], Some("xxz")),
+        ] {
+            let mut watch = KeyWatch::new(keys.as_bytes());
+            let passed: Option<Vec<Vec<u8>>> = pieces
+                .iter()
+                .map(|piece| watch.pass(piece.as_bytes()))
+                .collect();
+            let passed = passed.map(|pieces| String::from_utf8(pieces.concat()).unwrap());
+            assert_eq!(passed.as_deref(), expected, "{keys:?} {pieces:?}");
+        }
+    }
 }

@@ -1,43 +1,49 @@
-//! The monitor: one process per container, from before its program starts until after it has ended. It owns the
-//! program's streams, its exit status and the container's lock; nobody else writes the container's state.
+//! The monitor: one process per container, from before its program starts until it has ended for good. It owns the
+//! program's streams, its exit status and the container's lock; nobody else writes the container's state while it
+//! lives.
 //!
 //! It is this program under another name, started by [`super::start`] with its channel to the client at
-//! descriptor 3 and the container's lock at 4. Everything else it reads from the record.
+//! descriptor 3 and the container's lock at 4. Everything else it reads from the record. Later clients come to its
+//! socket in the container's directory.
 
 pub mod channel;
 pub mod client;
+mod clients;
 mod files;
+mod pause;
+mod prepare;
 mod relay;
+mod restart;
 
 use super::engine::Engine;
 use super::options::Namespace;
 use super::record::{Directory, Record, State, now};
-use super::{keep_id, remove, spec};
-use crate::image::store::overlay_order;
-use crate::paths::Paths;
-use crate::runtime::plan::{Bundle, Root};
-use crate::runtime::process::parent::{self, Started, Streams};
+use super::{remove, settle};
+use crate::error::{Error, Kind};
+use crate::paths::{self, Paths};
+use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
-use crate::sys::process::{self, Identity};
+use crate::sys::process::{self, Activity, Child, Identity};
 use crate::sys::signal::SignalFd;
-use crate::sys::socket::Channel;
+use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result, bail};
-use channel::{MONITOR_CHANNEL, MONITOR_LOCK};
+use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Order, Report, Stream};
+use clients::Clients;
+use relay::{Program, Relay, Supervisor};
+use restart::Restarts;
 use std::ffi::OsString;
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// Runs a monitor; `arguments` are those of [`super::start`].
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let Ok(descriptor) = process::inherited(MONITOR_CHANNEL) else {
         return 125;
     };
-    let channel = Channel::from_descriptor(descriptor);
+    let starter = Channel::from_descriptor(descriptor);
     leave_the_caller();
-    match (|| {
+    let prepared = (|| {
         let lock = Lock::inherited(process::inherited(MONITOR_LOCK)?);
         let (Some(data), Some(run), Some(id)) =
             (arguments.nth(1), arguments.next(), arguments.next())
@@ -46,18 +52,26 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         };
         let engine = Engine::reopen(Paths::new(data, run))?;
         let id = id.into_string().unwrap_or_default();
-        let record = Directory::of(&engine, &id)
-            .record()?
-            .context("the container has no record")?;
-        Ok::<_, anyhow::Error>(Monitor {
-            directory: Directory::of(&engine, &id),
+        let directory = Directory::of(&engine, &id);
+        let monitor = Monitor {
+            record: directory.record()?.context("the container has no record")?,
+            state: State::beginning(Identity::of(std::process::id() as i32)?, 0),
+            directory,
             engine,
-            record,
-            lock,
-            channel: Some(channel),
-        })
-    })() {
-        Ok(monitor) => monitor.run(),
+        };
+        let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
+        Ok::<_, anyhow::Error>((monitor, lock, listener))
+    })();
+    match prepared {
+        Ok((mut monitor, lock, Ok(listener))) => {
+            let mut relay = Relay::new(Clients::new(Some(listener), starter));
+            let last = monitor.live(&mut relay);
+            monitor.end(relay, lock, &last)
+        }
+        Ok((monitor, lock, Err(error))) => {
+            let relay = Relay::new(Clients::new(None, starter));
+            monitor.end(relay, lock, &Report::Failed(error))
+        }
         Err(_) => 125,
     }
 }
@@ -75,186 +89,178 @@ struct Monitor {
     engine: Engine,
     record: Record,
     directory: Directory,
-    lock: Lock,
-    channel: Option<Channel>,
-}
-
-/// The monitor's ends of the program's streams.
-struct Pipes {
-    input: Option<OwnedFd>,
-    output: Option<OwnedFd>,
-    error: Option<OwnedFd>,
+    state: State,
 }
 
 impl Monitor {
-    fn run(mut self) -> u8 {
-        let (code, failure) = match self.live() {
-            Ok(code) => (code, None),
-            Err(error) => (crate::error::exit_code(&error, 125), Some(error)),
-        };
-        let channel = self.channel.take();
-        if self.record.options.auto_remove {
-            // What cannot be removed now is swept by the next command.
-            let _ = remove::remove_locked(&self.engine, &self.record.id, self.lock);
-        } else {
-            drop(self.lock);
-        }
-        // Last, so that the caller finds nothing of the container left when it hears of the end.
-        if let Some(channel) = channel {
-            let _ = match failure {
-                None => channel::send_ended(&channel, code),
-                Some(error) => channel::send_failed(&channel, &error),
+    /// From the first start to the last end; the state on disk follows.
+    fn live(&mut self, relay: &mut Relay) -> Report<'static> {
+        let mut restarts = Restarts::default();
+        loop {
+            let begun = Instant::now();
+            let code = match self.run_once(relay) {
+                Ok(code) => code,
+                // What cannot even be started will not be by trying again.
+                Err(error) => {
+                    self.state.finished = now();
+                    self.state.exit_code = crate::error::exit_code(&error, 125);
+                    self.state.error = format!("{error:#}");
+                    return Report::Failed(error);
+                }
             };
+            // It may have been changed by `update` or `rename`.
+            if let Ok(Some(record)) = self.directory.record() {
+                self.record = record;
+            }
+            let policy = self.record.options.restart;
+            let next = restarts.next(policy, code, self.state.stopped, begun.elapsed());
+            let Some(delay) = next else {
+                return Report::Ended(code);
+            };
+            self.state.restarting = true;
+            let written = self
+                .directory
+                .write_state(&self.state, Durability::Volatile);
+            if let Err(error) = written {
+                return Report::Failed(error);
+            }
+            relay.clients.dismiss(&Report::Ended(code));
+            if let Err(error) = relay.rest(Instant::now() + delay, self) {
+                return Report::Failed(error);
+            }
+            self.state.restarting = false;
+            if self.state.stopped {
+                return Report::Ended(code);
+            }
+            self.state = State::beginning(self.state.monitor.clone(), restarts.count);
         }
-        code
     }
 
-    /// From start to end; the state on disk follows.
-    fn live(&mut self) -> Result<u8> {
-        let mut state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
+    /// From the start of the program to its end.
+    fn run_once(&mut self, relay: &mut Relay) -> Result<u8> {
         let shared_processes = self.record.options.pid == Namespace::Host;
         if shared_processes {
             rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
                 .context("prctl PR_SET_CHILD_SUBREAPER")?;
         }
-        let result = self.start_program(&mut state).and_then(|(started, pipes)| {
-            if let Some(channel) = &self.channel {
-                // A client that has gone meanwhile is noticed by the relay.
-                let _ = channel::send_started(channel);
-            }
-            relay::run(&mut self.channel, started, pipes)
+        let ended = self.start_program().and_then(|mut program| {
+            relay.clients.tell_all(&Report::Started);
+            relay.serve(&mut program, self)
         });
         if shared_processes {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();
         }
-        state.finished = now();
-        let result = match result {
-            Ok(ended) => {
-                state.exit_code = ended.code();
-                Ok(ended.code())
-            }
-            Err(error) => {
-                state.exit_code = crate::error::exit_code(&error, 125);
-                state.error = format!("{error:#}");
-                Err(error)
-            }
-        };
-        if !self.record.options.auto_remove {
-            // On a full disk the old file still has its place. Whatever becomes of it, the caller hears how it ended.
-            let _ = self
-                .directory
-                .write_state(&state, Durability::Durable)
-                .or_else(|_| self.directory.overwrite_state(&state));
-        }
-        result
+        let code = ended?.code();
+        self.state.finished = now();
+        self.state.exit_code = code;
+        Ok(code)
     }
 
-    fn start_program(&self, state: &mut State) -> Result<(Started, Pipes)> {
+    fn start_program(&mut self) -> Result<Program> {
         // Nothing but the end of the container ends the monitor: a signal to the whole process group or control
         // group is for the client to pass on.
         let _signals = SignalFd::block_all()?;
-        self.directory.write_state(state, Durability::Volatile)?;
+        if !self.record.options.auto_remove {
+            settle::mark(&self.engine, &self.record.id)?;
+        }
+        self.directory
+            .write_state(&self.state, Durability::Volatile)?;
         files::write(&self.record, &self.directory)?;
-        self.renew_work_directory()?;
-        let (streams, pipes) = pipes(self.record.options.interactive, self.record.options.tty)?;
-        let started = parent::start(self.bundle()?, &streams)?;
-        drop(streams);
-        state.program = Some(Identity::of(started.child.pid)?);
-        state.started = now();
-        self.directory.write_state(state, Durability::Volatile)?;
-        Ok((started, pipes))
-    }
-
-    /// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
-    fn renew_work_directory(&self) -> Result<()> {
-        let work = self.directory.file("work");
-        if work.join("work").exists() {
-            std::fs::remove_dir_all(&work)
-                .with_context(|| format!("remove `{}`", work.display()))?;
-            std::fs::create_dir(&work).with_context(|| format!("create `{}`", work.display()))?;
-        }
-        Ok(())
-    }
-
-    /// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
-    fn give_root_attributes(&self, top: Option<&PathBuf>) -> Result<()> {
-        let Some(top) = top else { return Ok(()) };
-        let upper = self.directory.file("upper");
-        let stat = |path: &PathBuf| {
-            std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
-        };
-        let (wanted, found) = (stat(top)?, stat(&upper)?);
-        if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
-            std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
-                .with_context(|| format!("change the owner of `{}`", upper.display()))?;
-        }
-        if wanted.mode() != found.mode() {
-            std::fs::set_permissions(&upper, wanted.permissions())
-                .with_context(|| format!("change the mode of `{}`", upper.display()))?;
-        }
-        Ok(())
-    }
-
-    /// The trees of the layers, uppermost first.
-    fn layers(&self) -> Result<Vec<PathBuf>> {
-        if spec::keeps_id(&self.record.options, &self.engine) {
-            return keep_id::layers(&self.engine, &self.record);
-        }
-        let keys = overlay_order(&self.record.layers).into_iter();
-        Ok(keys.map(|key| self.engine.paths.layer_tree(key)).collect())
-    }
-
-    fn bundle(&self) -> Result<Bundle> {
+        prepare::renew_work_directory(&self.directory)?;
         let options = &self.record.options;
-        let lower = self.layers()?;
-        self.give_root_attributes(lower.first())?;
-        Ok(Bundle {
-            spec: spec::build(&self.record, &self.engine)?,
-            root: Root::Overlay {
-                lower,
-                upper: self.directory.file("upper"),
-                work: self.directory.file("work"),
-                volatile: options.auto_remove,
-            },
-            groups: options.group_add.clone(),
-            tier: self.engine.mapping.tier,
-            seccomp: spec::seccomp(options, &self.engine)?,
-        })
+        let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
+        let bundle = prepare::bundle(&self.engine, &self.record, &self.directory)?;
+        let started = parent::start(bundle, &streams)?;
+        drop(streams);
+        self.state.program = Some(Identity::of(started.child.pid)?);
+        self.state.started = now();
+        self.directory
+            .write_state(&self.state, Durability::Volatile)?;
+        Program::new(started, pipes, options.stdin_once)
+    }
+
+    /// Writes down how it ended, or removes what was to go; then everybody is told.
+    fn end(mut self, mut relay: Relay, lock: Lock, last: &Report<'_>) -> u8 {
+        self.state.restarting = false;
+        if self.record.options.auto_remove {
+            // What cannot be removed now is swept by the next command.
+            let _ = remove::remove_locked(&self.engine, &self.record.id, &lock);
+        } else {
+            // On a full disk the old file still has its place. Whatever becomes of it, those who wait hear how it
+            // ended, and the mark stays for the next command.
+            let written = self
+                .directory
+                .write_state(&self.state, Durability::Durable)
+                .or_else(|_| self.directory.overwrite_state(&self.state));
+            if written.is_ok() {
+                let _ = settle::unmark(&self.engine, &self.record.id);
+            }
+        }
+        let _ = rustix::fs::unlinkat(
+            lock.as_fd(),
+            paths::MONITOR_SOCKET,
+            rustix::fs::AtFlags::empty(),
+        );
+        relay.clients.close_door();
+        drop(lock);
+        // Last, so that whoever hears of the end finds the container as it will stay.
+        relay.clients.dismiss(last);
+        relay.clients.see_off();
+        self.state.exit_code
+    }
+
+    fn is_paused(&self) -> bool {
+        let program = self.state.program.as_ref();
+        program.and_then(Identity::activity) == Some(Activity::Stopped)
+    }
+
+    /// Whether a user who sends that signal wants the container to end.
+    fn ends_it(&self, signal: i32) -> bool {
+        signal == libc::SIGKILL || signal == settle::stop_signal(&self.record)
     }
 }
 
-/// The program's streams and our ends of them.
-fn pipes(interactive: bool, terminal: bool) -> Result<(Streams, Pipes)> {
-    let nothing = || -> Result<OwnedFd> {
-        Ok(File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .context("open `/dev/null`")?
-            .into())
-    };
-    if terminal {
-        let pipes = Pipes {
-            input: None,
-            output: None,
-            error: None,
+impl Supervisor for Monitor {
+    fn obey(&mut self, order: Order, program: Option<&Child>) -> Result<()> {
+        let id = &self.record.id;
+        let conflict = |message: String| Err(Error::new(Kind::Conflict, message).into());
+        let Some(program) = program else {
+            return match order {
+                Order::Stop(_) => {
+                    self.state.stopped = true;
+                    Ok(())
+                }
+                _ => conflict(format!("Container {id} is not running")),
+            };
         };
-        return Ok(([nothing()?, nothing()?, nothing()?], pipes));
-    }
-    let (output, output_in) = std::io::pipe().context("pipe")?;
-    let (error, error_in) = std::io::pipe().context("pipe")?;
-    let (input, input_out) = match interactive {
-        true => {
-            let (reader, writer) = std::io::pipe().context("pipe")?;
-            (reader.into(), Some(writer.into()))
+        let paused = self.is_paused();
+        match order {
+            Order::Kill(signal) | Order::Stop(signal) => {
+                let is_stop = matches!(order, Order::Stop(_));
+                self.state.stopped |= is_stop || self.ends_it(signal);
+                // It may have ended just now.
+                let _ = program.kill(signal);
+                match is_stop && paused {
+                    true => pause::unpause(program),
+                    false => Ok(()),
+                }
+            }
+            Order::Pause if paused => conflict(format!("Container {id} is already paused")),
+            Order::Unpause if !paused => conflict(format!("Container {id} is not paused")),
+            Order::Pause | Order::Unpause if self.record.options.pid == Namespace::Host => {
+                conflict(format!(
+                    "Container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
+                ))
+            }
+            Order::Pause => pause::pause(program),
+            Order::Unpause => pause::unpause(program),
         }
-        false => (nothing()?, None),
-    };
-    let ours = Pipes {
-        input: input_out,
-        output: Some(output.into()),
-        error: Some(error.into()),
-    };
-    Ok(([input, output_in.into(), error_in.into()], ours))
+    }
+
+    fn output(&mut self, _: Stream, _: &[u8]) {}
+
+    fn is_over(&self) -> bool {
+        self.state.stopped
+    }
 }

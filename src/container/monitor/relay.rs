@@ -1,268 +1,296 @@
-//! The monitor's loop: between the program's streams and the client, until the program has ended and everything it
-//! wrote has been passed on. It sleeps in poll(2) and wakes for nothing but data.
+//! The loop between the program's streams and the clients, until the program has ended and everything it wrote has
+//! been passed on. It sleeps in poll(2) and wakes for nothing but data.
 
-use super::Pipes;
-use super::channel::{self, CHUNK, Next, Request, Stream};
+use super::channel::{CHUNK, Order, Report, Request, Stream};
+use super::clients::Clients;
+use crate::error::{Error, Kind};
 use crate::runtime::process::parent::Started;
-use crate::sys::process::Ended;
-use crate::sys::socket::{Channel, MESSAGE_MAX};
-use crate::sys::terminal::{self, Settings};
+use crate::sys::process::{Child, Ended};
+use crate::sys::socket::MESSAGE_MAX;
+use crate::sys::terminal;
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
-/// Runs until the program has ended. The channel is taken away when the client is gone.
-pub fn run(channel: &mut Option<Channel>, started: Started, pipes: Pipes) -> Result<Ended> {
-    let Started { child, terminal } = started;
-    let mut relay = Relay {
-        outputs: [
-            Output::new(Stream::Output, pipes.output),
-            Output::new(Stream::Error, pipes.error),
-        ],
-        input: pipes.input,
-        waiting_input: Vec::new(),
-        input_ended: false,
-        callers_terminal: None,
-        channel,
-        buffer: vec![0; MESSAGE_MAX],
-    };
-    if let Some(controller) = terminal {
-        relay.input = Some(controller.try_clone().context("duplicate the terminal")?);
-        relay.outputs[0].source = Some(controller);
-    }
-    relay.make_nonblocking()?;
-    let mut ended = None;
-    while ended.is_none() || !relay.is_drained() {
-        relay.wait(ended.is_none().then_some(&child.pidfd))?;
-        if ended.is_none() && relay.has_ended(&child.pidfd)? {
-            ended = Some(child.wait().context("wait for the container")?);
-            relay.input = None;
-        }
-        relay.take_requests(&child)?;
-        relay.pass_input();
-        relay.pass_output(ended.is_some())?;
-    }
-    ended.context("the container has not ended")
+/// What is read of one stream before the others have their turn, in pieces of [`CHUNK`].
+const BURST: usize = 8;
+/// What is read of one stream after the end: more than a pipe can hold, for a writer outside the container that
+/// never stops must not keep us.
+const REST: usize = 2 * 1024 * 1024 / CHUNK;
+
+/// What a monitor does beside passing streams on.
+pub trait Supervisor {
+    /// Carries out an order; there is no program while it waits to be started again.
+    fn obey(&mut self, order: Order, program: Option<&Child>) -> Result<()>;
+    /// The program has printed this.
+    fn output(&mut self, stream: Stream, bytes: &[u8]);
+    /// Whether it is not to be started again.
+    fn is_over(&self) -> bool;
 }
 
-struct Relay<'a> {
-    outputs: [Output; 2],
+/// Our ends of the program's streams.
+pub struct Pipes {
+    /// Standard input, if it is kept open.
+    pub input: Option<OwnedFd>,
+    /// Standard output.
+    pub output: Option<OwnedFd>,
+    /// Standard error.
+    pub error: Option<OwnedFd>,
+}
+
+/// A program that runs.
+pub struct Program {
+    child: Child,
+    outputs: [(Stream, Option<OwnedFd>); 2],
     input: Option<OwnedFd>,
     waiting_input: Vec<u8>,
     input_ended: bool,
-    /// That of a client which may be killed while it is raw.
-    callers_terminal: Option<Settings>,
-    channel: &'a mut Option<Channel>,
-    buffer: Vec<u8>,
+    /// Its input ends with that of the client who gives it (Docker's `StdinOnce`).
+    input_once: bool,
 }
 
-struct Output {
-    stream: Stream,
-    source: Option<OwnedFd>,
-    /// Read, and not yet taken by the client.
-    waiting: Vec<u8>,
-}
-
-impl Output {
-    fn new(stream: Stream, source: Option<OwnedFd>) -> Self {
-        Self {
-            stream,
-            source,
-            waiting: Vec::new(),
+impl Program {
+    /// Of a program that was started with these streams, or with a terminal.
+    pub fn new(started: Started, pipes: Pipes, input_once: bool) -> Result<Self> {
+        let mut program = Self {
+            child: started.child,
+            outputs: [(Stream::Output, pipes.output), (Stream::Error, pipes.error)],
+            input: pipes.input,
+            waiting_input: Vec::new(),
+            input_ended: false,
+            input_once,
+        };
+        if let Some(controller) = started.terminal {
+            program.input = Some(controller.try_clone().context("duplicate the terminal")?);
+            program.outputs[0].1 = Some(controller);
         }
-    }
-}
-
-impl Relay<'_> {
-    fn make_nonblocking(&self) -> Result<()> {
-        let sources = self
+        let sources = program
             .outputs
             .iter()
-            .filter_map(|output| output.source.as_ref());
-        for descriptor in sources.chain(&self.input) {
+            .filter_map(|output| output.1.as_ref());
+        for descriptor in sources.chain(&program.input) {
             rustix::io::ioctl_fionbio(descriptor, true).context("make a pipe non-blocking")?;
         }
-        Ok(())
+        Ok(program)
     }
 
-    fn is_drained(&self) -> bool {
-        self.outputs
-            .iter()
-            .all(|output| output.source.is_none() && output.waiting.is_empty())
-    }
-
-    /// Sleeps until something can be done.
-    fn wait(&self, child: Option<&OwnedFd>) -> Result<()> {
-        let mut fds = Vec::with_capacity(5);
-        if let Some(child) = child {
-            fds.push(PollFd::new(child, PollFlags::IN));
-        }
-        if let Some(channel) = &*self.channel {
-            let full = self.outputs.iter().any(|output| !output.waiting.is_empty());
-            fds.push(PollFd::new(
-                channel,
-                if full {
-                    PollFlags::IN | PollFlags::OUT
-                } else {
-                    PollFlags::IN
-                },
-            ));
-        }
-        for output in &self.outputs {
-            if let Some(source) = output.source.as_ref().filter(|_| output.waiting.is_empty()) {
-                fds.push(PollFd::new(source, PollFlags::IN));
-            }
-        }
-        if let Some(input) = self
-            .input
-            .as_ref()
-            .filter(|_| !self.waiting_input.is_empty())
-        {
-            fds.push(PollFd::new(input, PollFlags::OUT));
-        }
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => Ok(()),
-            result => result.map(|_| ()).context("poll"),
-        }
-    }
-
-    fn has_ended(&self, child: &OwnedFd) -> Result<bool> {
-        let mut fds = [PollFd::new(child, PollFlags::IN)];
-        let now = rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        Ok(poll(&mut fds, Some(&now)).context("poll")? > 0)
-    }
-
-    fn take_requests(&mut self, child: &crate::sys::process::Child) -> Result<()> {
-        loop {
-            let Some(channel) = &*self.channel else {
-                return Ok(());
-            };
-            match channel::receive_request(channel, &mut self.buffer) {
-                Ok(Next::Nothing) => return Ok(()),
-                Ok(Next::Message(Request::Input(bytes), _)) => {
-                    self.waiting_input.extend_from_slice(bytes)
-                }
-                Ok(Next::Message(Request::Terminal, terminal)) => {
-                    self.callers_terminal = terminal.map(Settings::of).transpose()?;
-                    self.tell_input_taken();
-                }
-                Ok(Next::Message(Request::InputEnd, _)) => self.end_input(),
-                Ok(Next::Message(Request::Signal(number), _)) => {
-                    // It may have ended just now.
-                    let _ = child.kill(number);
-                }
-                Ok(Next::Message(Request::Resize(rows, columns), _)) => {
-                    if let Some(terminal) = self.outputs[0]
-                        .source
-                        .as_ref()
-                        .filter(|terminal| rustix::termios::isatty(terminal))
-                    {
-                        terminal::set_size(terminal.as_fd(), (rows, columns))?;
-                    }
-                }
-                Ok(Next::Message(Request::OutputClosed(stream), _)) => {
-                    // The program gets SIGPIPE, as from a local pipe.
-                    let output = &mut self.outputs[stream as usize - 1];
-                    (output.source, output.waiting) = (None, Vec::new());
-                    if self.input.as_ref().is_some_and(rustix::termios::isatty) {
-                        // The last of our side: the program's terminal hangs up.
-                        self.input = None;
-                    }
-                }
-                // The container lives on without its client, whose terminal it leaves as it was.
-                Ok(Next::Closed) | Err(_) => {
-                    *self.channel = None;
-                    self.callers_terminal.take().inspect(Settings::restore);
-                }
-            }
-        }
+    fn has_terminal(&self) -> bool {
+        self.input.as_ref().is_some_and(rustix::termios::isatty)
     }
 
     /// A terminal is told of the end by its end-of-file key; a pipe is closed once what waits for it is written.
     fn end_input(&mut self) {
         const END_OF_TRANSMISSION: u8 = 4;
-        match self.input.as_ref().is_some_and(rustix::termios::isatty) {
-            true => self.waiting_input.push(END_OF_TRANSMISSION),
-            false => self.input_ended = true,
+        match (self.has_terminal(), self.input_once) {
+            (true, _) => self.waiting_input.push(END_OF_TRANSMISSION),
+            (false, true) => self.input_ended = true,
+            (false, false) => {}
         }
     }
 
-    fn pass_input(&mut self) {
-        if self.waiting_input.is_empty() {
-            if self.input_ended {
-                self.input = None;
-            }
-            return;
+    /// The program gets SIGPIPE when it writes there again, as from a local pipe.
+    fn close_output(&mut self, stream: Stream) {
+        self.outputs[stream as usize - 1].1 = None;
+        if self.has_terminal() {
+            // The last of our side: the program's terminal hangs up.
+            self.input = None;
         }
-        let Some(input) = &self.input else {
-            self.waiting_input.clear();
-            return self.tell_input_taken();
-        };
-        match rustix::io::write(input, &self.waiting_input) {
-            Ok(written) => drop(self.waiting_input.drain(..written)),
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            // Nobody reads it: what comes is thrown away, as with a pipe whose reader is gone.
-            Err(_) => {
-                self.input = None;
-                self.waiting_input.clear();
-            }
+    }
+
+    fn resize(&self, size: (u16, u16)) {
+        if let Some(terminal) = self.input.as_ref().filter(|_| self.has_terminal()) {
+            // One that is just going has no size any more.
+            let _ = terminal::set_size(terminal.as_fd(), size);
         }
-        if self.waiting_input.is_empty() {
-            self.tell_input_taken();
-            if self.input_ended {
-                self.input = None;
+    }
+}
+
+/// The clients, and the room to move data.
+pub struct Relay {
+    /// Who listens, and who is listened to.
+    pub clients: Clients,
+    buffer: Vec<u8>,
+}
+
+impl Relay {
+    /// For these clients.
+    pub fn new(clients: Clients) -> Self {
+        Self {
+            clients,
+            buffer: vec![0; MESSAGE_MAX],
+        }
+    }
+
+    /// Runs until the program has ended.
+    pub fn serve(
+        &mut self,
+        program: &mut Program,
+        supervisor: &mut dyn Supervisor,
+    ) -> Result<Ended> {
+        loop {
+            let has_ended = self.wait(Some(program), None)?;
+            self.take_requests(Some(program), supervisor);
+            self.pass_output(program, has_ended, supervisor);
+            if has_ended {
+                self.clients.input_taken();
+                return program.child.wait().context("wait for the container");
+            }
+            self.pass_input(program);
+            if self.clients.flush() && !program.has_terminal() {
+                program.end_input();
             }
         }
     }
 
-    fn tell_input_taken(&self) {
-        if let Some(channel) = &*self.channel {
-            // A client that is gone is noticed when its requests are taken.
-            let _ = channel::send_input_taken(channel);
-        }
-    }
-
-    fn pass_output(&mut self, ended: bool) -> Result<()> {
-        for output in &mut self.outputs {
-            while output.waiting.is_empty()
-                && let Some(source) = &output.source
-            {
-                match rustix::io::read(source, &mut self.buffer[..CHUNK]) {
-                    Ok(length @ 1..) => {
-                        let Some(channel) = &*self.channel else {
-                            continue;
-                        };
-                        match channel::send_output(channel, output.stream, &self.buffer[..length]) {
-                            Ok(()) => {}
-                            Err(Errno::AGAIN) => {
-                                output.waiting.extend_from_slice(&self.buffer[..length])
-                            }
-                            Err(_) => *self.channel = None,
-                        }
-                    }
-                    // Whoever still holds the other end after the container's end will not be waited for.
-                    Err(Errno::AGAIN) if !ended => break,
-                    Err(Errno::INTR) => {}
-                    // A terminal whose last user is gone answers EIO.
-                    Ok(_) | Err(_) => output.source = None,
-                }
-            }
-            if !output.waiting.is_empty() {
-                let Some(channel) = &*self.channel else {
-                    output.waiting.clear();
-                    continue;
-                };
-                match channel::send_output(channel, output.stream, &output.waiting) {
-                    Ok(()) => output.waiting.clear(),
-                    Err(Errno::AGAIN) => {}
-                    Err(_) => *self.channel = None,
-                }
-            }
+    /// Serves the clients while there is no program: until that time, or until it is not to be started again.
+    pub fn rest(&mut self, until: Instant, supervisor: &mut dyn Supervisor) -> Result<()> {
+        while Instant::now() < until && !supervisor.is_over() {
+            self.wait(None, Some(until))?;
+            self.take_requests(None, supervisor);
+            self.clients.input_taken();
+            self.clients.flush();
         }
         Ok(())
+    }
+
+    /// Sleeps until something can be done; `true` when the program has ended.
+    fn wait(&self, program: Option<&Program>, until: Option<Instant>) -> Result<bool> {
+        let mut fds = Vec::with_capacity(8);
+        if let Some(program) = program {
+            fds.push(PollFd::new(&program.child.pidfd, PollFlags::IN));
+            let sources = program
+                .outputs
+                .iter()
+                .filter_map(|output| output.1.as_ref());
+            if !self.clients.is_behind() {
+                fds.extend(sources.map(|source| PollFd::new(source, PollFlags::IN)));
+            }
+            let input = program
+                .input
+                .iter()
+                .filter(|_| !program.waiting_input.is_empty());
+            fds.extend(input.map(|input| PollFd::new(input, PollFlags::OUT)));
+        }
+        self.clients.watch(&mut fds);
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        // A wait that is too long for the kernel's clock is as good as one without end.
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Err(Errno::INTR) => return Ok(false),
+            result => result.context("poll")?,
+        };
+        Ok(program.is_some() && !fds[0].revents().is_empty())
+    }
+
+    fn take_requests(
+        &mut self,
+        mut program: Option<&mut Program>,
+        supervisor: &mut dyn Supervisor,
+    ) {
+        self.clients.accept();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for index in 0..self.clients.count() {
+            while let Some((request, passed)) = self.clients.receive(index, &mut buffer) {
+                match (request, &mut program) {
+                    (Request::Terminal, _) => self.clients.keep_terminal(index, passed),
+                    (Request::Detach, _) => self.clients.detach(index),
+                    (Request::Order(order), program) => {
+                        let child = program.as_ref().map(|program| &program.child);
+                        let report = match supervisor.obey(order, child) {
+                            Ok(()) => Report::Done,
+                            Err(error) => Report::Refused(error),
+                        };
+                        self.clients.tell(index, &report);
+                    }
+                    (Request::Input(_), None) => self.clients.owe_input_taken(index),
+                    (Request::Attach(_), None) => {
+                        let refusal =
+                            "You cannot attach to a restarting container, wait until it is running";
+                        let refusal = Error::new(Kind::Conflict, refusal);
+                        self.clients.tell(index, &Report::Refused(refusal.into()));
+                    }
+                    (request, Some(program)) => self.take_request(index, request, program),
+                    (_, None) => {}
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn take_request(&mut self, index: usize, request: Request<'_>, program: &mut Program) {
+        match request {
+            Request::Attach(wants) => {
+                self.clients.attach(index, wants);
+                self.clients.tell(index, &Report::Started);
+            }
+            Request::Input(bytes) => {
+                program.waiting_input.extend_from_slice(bytes);
+                self.clients.owe_input_taken(index);
+            }
+            Request::InputEnd => program.end_input(),
+            Request::Signal(number) => {
+                // It may have ended just now.
+                let _ = program.child.kill(number);
+            }
+            Request::Resize(rows, columns) => program.resize((rows, columns)),
+            Request::OutputClosed(stream) => {
+                if self.clients.output_closed(index, stream) {
+                    program.close_output(stream);
+                }
+            }
+            Request::Terminal | Request::Detach | Request::Order(_) => {}
+        }
+    }
+
+    fn pass_input(&mut self, program: &mut Program) {
+        while let Some(input) = &program.input
+            && !program.waiting_input.is_empty()
+        {
+            match rustix::io::write(input, &program.waiting_input) {
+                Ok(written) => drop(program.waiting_input.drain(..written)),
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                // Nobody reads it: what comes is thrown away, as with a pipe whose reader is gone.
+                Err(_) => program.input = None,
+            }
+        }
+        program.waiting_input.clear();
+        self.clients.input_taken();
+        if program.input_ended {
+            program.input = None;
+        }
+    }
+
+    fn pass_output(
+        &mut self,
+        program: &mut Program,
+        has_ended: bool,
+        supervisor: &mut dyn Supervisor,
+    ) {
+        let most = if has_ended { REST } else { BURST };
+        for (stream, source) in &mut program.outputs {
+            for _ in 0..most {
+                let Some(open) = source
+                    .as_ref()
+                    .filter(|_| has_ended || !self.clients.is_behind())
+                else {
+                    break;
+                };
+                match rustix::io::read(open, &mut self.buffer[..CHUNK]) {
+                    Ok(length @ 1..) => {
+                        let bytes = &self.buffer[..length];
+                        supervisor.output(*stream, bytes);
+                        self.clients.output(*stream, bytes);
+                    }
+                    // Whoever still holds the other end after the container's end will not be waited for.
+                    Err(Errno::AGAIN) if !has_ended => break,
+                    Err(Errno::INTR) => {}
+                    // A terminal whose last user is gone answers EIO.
+                    Ok(_) | Err(_) => *source = None,
+                }
+            }
+        }
     }
 }

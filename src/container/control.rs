@@ -1,0 +1,227 @@
+//! Orders to containers that run: kill, stop, pause, unpause, and waiting for the end. Their monitor carries them
+//! out; what has no monitor any more is settled first.
+
+use super::engine::Engine;
+use super::list::Container;
+use super::monitor::channel::{Order, Report, Request, receive_report};
+use super::record::Directory;
+use super::settle;
+use crate::error::{Error, Kind};
+use crate::paths::MONITOR_SOCKET;
+use crate::store::lock::Lock;
+use crate::sys::socket::{Channel, MESSAGE_MAX};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long a monitor may take to answer; it needs microseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time it is worth knowing that a program will not end by the signal it was sent.
+const REMARK: Duration = Duration::from_secs(1);
+/// Docker's time between the signal that asks the program to end and SIGKILL, in seconds.
+const STOP_TIMEOUT: i64 = 10;
+
+/// A connection to the monitor of a container that is up or will be.
+pub struct Contact<'a> {
+    channel: Channel,
+    id: &'a str,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Contact<'a> {
+    /// `None` when it has no monitor.
+    pub fn new(engine: &Engine, id: &'a str) -> Result<Option<Self>> {
+        Ok(connect(engine, id)?.map(|channel| Self {
+            channel,
+            id,
+            buffer: vec![0; MESSAGE_MAX],
+        }))
+    }
+
+    /// Gives an order and waits until it has been carried out.
+    pub fn order(&mut self, order: Order) -> Result<()> {
+        let silent = || {
+            let message = format!("the monitor of container {} does not answer", self.id);
+            Error::new(Kind::Conflict, message)
+                .hint("if it was stopped by a signal, continue it; onggi rm -f ends it")
+        };
+        // A monitor that ends just now is noticed by the answer that does not come.
+        let _ = Request::Order(order).send(&self.channel);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if !await_readable(&self.channel, Some(until))? {
+                return Err(silent().into());
+            }
+            match receive_report(&self.channel, &mut self.buffer)? {
+                Some(Report::Done) => return Ok(()),
+                Some(Report::Refused(error)) => return Err(error),
+                None | Some(Report::Ended(_) | Report::Failed(_)) => {
+                    return Err(not_running(self.id).into());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the next end of the program. Its exit code, or `None` when that time has come first.
+    pub fn await_end(&mut self, until: Option<Instant>) -> Result<Option<End>> {
+        while await_readable(&self.channel, until)? {
+            match receive_report(&self.channel, &mut self.buffer)? {
+                Some(Report::Ended(code)) => return Ok(Some(End::Seen(code))),
+                None | Some(Report::Failed(_)) => return Ok(Some(End::Unseen)),
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a [`Contact`] has heard of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The program has ended with this code.
+    Seen(u8),
+    /// The monitor has gone without a word, or the program could not be started again: the state tells.
+    Unseen,
+}
+
+/// Connects to the monitor of a container; `None` when it has none.
+pub fn connect(engine: &Engine, id: &str) -> Result<Option<Channel>> {
+    let path = engine.paths.container(id);
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        directory => {
+            let directory = directory.with_context(|| format!("open `{}`", path.display()))?;
+            Channel::connect(directory.as_fd(), MONITOR_SOCKET)
+        }
+    }
+}
+
+fn await_readable(channel: &Channel, until: Option<Instant>) -> Result<bool> {
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut [PollFd::new(channel, PollFlags::IN)], left.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result.context("poll")? > 0),
+        }
+    }
+}
+
+fn not_running(id: &str) -> Error {
+    Error::new(Kind::Conflict, format!("Container {id} is not running"))
+}
+
+/// Writes down the end of a run that nobody has seen, if there is one.
+fn settle_now(engine: &Engine, id: &str) -> Result<()> {
+    let directory = Directory::of(engine, id);
+    // Whoever holds the lock is just changing it, and will leave it settled.
+    if let Some(_lock) = Lock::try_directory(directory.path())?
+        && let Some(state) = directory.state()?
+    {
+        settle::settle(&directory, state)?;
+    }
+    Ok(())
+}
+
+/// Sends a signal to the program.
+pub fn kill(engine: &Engine, id: &str, signal: i32) -> Result<()> {
+    command(engine, id, Order::Kill(signal))
+}
+
+/// Stops all its processes until [`unpause`].
+pub fn pause(engine: &Engine, id: &str) -> Result<()> {
+    command(engine, id, Order::Pause)
+}
+
+/// Lets them go on.
+pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
+    command(engine, id, Order::Unpause)
+}
+
+fn command(engine: &Engine, id: &str, order: Order) -> Result<()> {
+    match Contact::new(engine, id)? {
+        Some(mut contact) => contact.order(order),
+        None => {
+            settle_now(engine, id)?;
+            Err(not_running(id).into())
+        }
+    }
+}
+
+/// Asks a program to end, and kills it when it has not ended after `timeout` seconds (negative: waits for ever).
+/// One that does not run is stopped already. `remark` is told what the user could do better.
+pub fn stop(
+    engine: &Engine,
+    container: &Container,
+    signal: Option<i32>,
+    timeout: Option<i64>,
+    remark: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let record = &container.record;
+    let Some(mut contact) = Contact::new(engine, &record.id)? else {
+        return settle_now(engine, &record.id);
+    };
+    let signal = signal.unwrap_or_else(|| settle::stop_signal(record));
+    let timeout = timeout
+        .or(record.options.stop_timeout)
+        .unwrap_or(STOP_TIMEOUT);
+    let begun = Instant::now();
+    let until = u64::try_from(timeout)
+        .ok()
+        .map(|timeout| begun + Duration::from_secs(timeout));
+    if contact.order(Order::Stop(signal)).is_err() && contact_is_lost(engine, &record.id)? {
+        return settle_now(engine, &record.id);
+    }
+    let first = until.map_or(begun + REMARK, |until| until.min(begun + REMARK));
+    if contact.await_end(Some(first))?.is_some() {
+        return Ok(());
+    }
+    let program = container
+        .state
+        .as_ref()
+        .and_then(|state| state.program.as_ref());
+    if until.is_none_or(|until| until > first)
+        && let Some(program) = program.filter(|program| program.is_alive())
+        && !settle::heeds(program, signal)
+    {
+        let name = crate::sys::process::signal_name(signal).unwrap_or("?");
+        remark(&format!(
+            "{}: its process 1 ignores SIG{name}, so it will be killed; run it with --init, or handle the signal",
+            record.name
+        ));
+    }
+    if contact.await_end(until)?.is_some() {
+        return Ok(());
+    }
+    // It may end just now.
+    let _ = contact.order(Order::Stop(libc::SIGKILL));
+    match contact.await_end(Some(Instant::now() + PATIENCE))? {
+        Some(_) => Ok(()),
+        None => Err(Error::new(
+            Kind::Conflict,
+            format!("container {} does not end, though it was killed", record.id),
+        )
+        .hint("a process that waits for a hanging disk or network file system cannot be killed")
+        .into()),
+    }
+}
+
+fn contact_is_lost(engine: &Engine, id: &str) -> Result<bool> {
+    Ok(connect(engine, id)?.is_none())
+}
+
+/// Waits for the next end of the program, or takes the last one when it does not run: the exit code.
+pub fn wait(engine: &Engine, id: &str) -> Result<u8> {
+    if let Some(mut contact) = Contact::new(engine, id)?
+        && let Some(End::Seen(code)) = contact.await_end(None)?
+    {
+        return Ok(code);
+    }
+    // A container that goes when it ends has taken its code along.
+    let state = Directory::of(engine, id).state()?;
+    Ok(state.map_or(0, |state| state.code()))
+}

@@ -1,0 +1,106 @@
+//! What is prepared before a container's program starts: its overlay, its streams, and the bundle for the runtime.
+
+use super::relay::Pipes;
+use crate::container::engine::Engine;
+use crate::container::record::{Directory, Record};
+use crate::container::{keep_id, spec};
+use crate::image::store::overlay_order;
+use crate::runtime::plan::{Bundle, Root};
+use crate::runtime::process::parent::Streams;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
+pub fn renew_work_directory(directory: &Directory) -> Result<()> {
+    let work = directory.file("work");
+    if work.join("work").exists() {
+        std::fs::remove_dir_all(&work).with_context(|| format!("remove `{}`", work.display()))?;
+        std::fs::create_dir(&work).with_context(|| format!("create `{}`", work.display()))?;
+    }
+    Ok(())
+}
+
+/// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
+fn give_root_attributes(directory: &Directory, top: Option<&PathBuf>) -> Result<()> {
+    let Some(top) = top else { return Ok(()) };
+    let upper = directory.file("upper");
+    let stat = |path: &PathBuf| {
+        std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
+    };
+    let (wanted, found) = (stat(top)?, stat(&upper)?);
+    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+        std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
+            .with_context(|| format!("change the owner of `{}`", upper.display()))?;
+    }
+    if wanted.mode() != found.mode() {
+        std::fs::set_permissions(&upper, wanted.permissions())
+            .with_context(|| format!("change the mode of `{}`", upper.display()))?;
+    }
+    Ok(())
+}
+
+/// The trees of the layers, uppermost first.
+fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
+    if spec::keeps_id(&record.options, engine) {
+        return keep_id::layers(engine, record);
+    }
+    let keys = overlay_order(&record.layers).into_iter();
+    Ok(keys.map(|key| engine.paths.layer_tree(key)).collect())
+}
+
+/// All that the runtime needs to know.
+pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result<Bundle> {
+    let options = &record.options;
+    let lower = layers(engine, record)?;
+    give_root_attributes(directory, lower.first())?;
+    Ok(Bundle {
+        spec: spec::build(record, engine)?,
+        root: Root::Overlay {
+            lower,
+            upper: directory.file("upper"),
+            work: directory.file("work"),
+            volatile: options.auto_remove,
+        },
+        groups: options.group_add.clone(),
+        tier: engine.mapping.tier,
+        seccomp: spec::seccomp(options, engine)?,
+    })
+}
+
+/// The program's streams and our ends of them.
+pub fn pipes(interactive: bool, terminal: bool) -> Result<(Streams, Pipes)> {
+    let nothing = || -> Result<OwnedFd> {
+        Ok(File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .context("open `/dev/null`")?
+            .into())
+    };
+    if terminal {
+        let pipes = Pipes {
+            input: None,
+            output: None,
+            error: None,
+        };
+        return Ok(([nothing()?, nothing()?, nothing()?], pipes));
+    }
+    let (output, output_in) = std::io::pipe().context("pipe")?;
+    let (error, error_in) = std::io::pipe().context("pipe")?;
+    let (input, input_out) = match interactive {
+        true => {
+            let (reader, writer) = std::io::pipe().context("pipe")?;
+            (reader.into(), Some(writer.into()))
+        }
+        false => (nothing()?, None),
+    };
+    let ours = Pipes {
+        input: input_out,
+        output: Some(output.into()),
+        error: Some(error.into()),
+    };
+    Ok(([input, output_in.into(), error_in.into()], ours))
+}
