@@ -2,7 +2,7 @@
 //! names it is a container's monitor and a container's process 1.
 
 use onggi::container::monitor::channel::MONITOR_NAME;
-use onggi::container::{monitor, spec};
+use onggi::container::{exec, monitor, spec};
 use onggi::runtime::process::reaper;
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let arguments = std::env::args_os();
     ExitCode::from(match std::env::args_os().next() {
         Some(name) if name == MONITOR_NAME => monitor::main(arguments),
+        Some(name) if name == exec::EXEC_NAME => exec::main(arguments),
         Some(name) if name == spec::INIT_PATH => reaper::main(arguments),
         _ => onggi::cli::main(arguments),
     })

@@ -20,6 +20,7 @@
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | flock of `containers/ID/` |
 //! | `containers/ID/{upper,work}` | what the container has written (overlay) | flock of `containers/ID/` |
+//! | `containers/ID/exec/EXEC` | who an exec'd program is, as long as it runs | written once by the process that holds it; anyone may remove that of a dead one |
 //! | `containers/ID/{hosts,hostname,resolv.conf}` | mounted into the container | flock of `containers/ID/` |
 //! | `containers/ID/attach` | socket of the monitor while there is one | flock of `containers/ID/` |
 //! | `containers/ID/lock` | taken by whoever changes `container.json` | flock |

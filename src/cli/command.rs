@@ -108,6 +108,12 @@ pub const COMMANDS: &[Command] = &[
     )
     .common()
     .fails_with_125(),
+    command::<container::exec::Exec>(
+        &["container exec", "exec"],
+        "CONTAINER COMMAND [ARG...]",
+        "Run a program in a container that runs",
+    )
+    .common(),
     command::<container::ps::Ps>(
         &["container ls", "container list", "container ps", "ps"],
         "",

@@ -159,11 +159,11 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
     (
-        "exec attach stop restart kill pause unpause wait update rename top stats",
+        "attach stop restart kill pause unpause wait update rename top stats",
         LIFE,
     ),
     (
-        "container.exec container.attach container.stop container.restart container.kill container.pause",
+        "container.attach container.stop container.restart container.kill container.pause",
         LIFE,
     ),
     (

@@ -258,7 +258,7 @@ fn program(options: &Options, engine: &Engine, image: &Execution) -> Result<Prog
 }
 
 /// Replaces a variable or appends it; a bare name takes it away.
-fn set(environment: &mut Vec<String>, entry: &str) {
+pub(super) fn set(environment: &mut Vec<String>, entry: &str) {
     let key = entry.split('=').next().unwrap_or(entry);
     let found = environment
         .iter()

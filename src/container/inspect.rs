@@ -39,7 +39,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": options.security.apparmor.clone().unwrap_or_default(),
-        "ExecIDs": null,
+        "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
         "HostConfig": with_limits(host_config(options)),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },
         "Mounts": [],

@@ -9,6 +9,7 @@ pub mod control;
 pub mod create;
 pub mod engine;
 pub mod event;
+pub mod exec;
 pub mod health;
 pub mod inspect;
 mod keep_id;

@@ -7,7 +7,9 @@
 
 use super::engine::Engine;
 use crate::id_mapping;
+use crate::sys::descriptor;
 use crate::sys::mount;
+use crate::sys::namespace;
 use crate::sys::process::{self, Words, flags};
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -31,10 +33,20 @@ pub fn own_path() -> Result<PathBuf> {
 /// Tells a process that runs from a mount without a path where the program lies.
 const OWN_PATH: &str = "ONGGI_PROGRAM";
 
+/// Where an ordinary user's process of ours lives; root's always lives where its caller does.
+#[derive(Clone, Copy, Debug)]
+pub enum Home<'a> {
+    /// In a new user namespace with the ids of the store.
+    New,
+    /// In one that is there, made so before.
+    Existing(BorrowedFd<'a>),
+}
+
 /// Starts this program as `name` with the two roots of the store and `words` as arguments and `handed` from
 /// descriptor [`HANDED`] on. What it complains of before it runs comes out of the pipe.
 pub fn spawn(
     engine: &Engine,
+    home: Home<'_>,
     name: &str,
     words: &[&[u8]],
     handed: &[BorrowedFd<'_>],
@@ -49,7 +61,11 @@ pub fn spawn(
         .open("/dev/null")
         .context("open `/dev/null`")?;
 
-    let isolated = engine.mapping.needs_user_namespace();
+    let (isolated, existing) = match (engine.mapping.needs_user_namespace(), home) {
+        (false, _) => (false, None),
+        (true, Home::New) => (true, None),
+        (true, Home::Existing(namespace)) => (false, Some(namespace)),
+    };
     let (mut mapped, tell) = std::io::pipe().context("pipe")?;
     let (complaint, mut complain) = std::io::pipe().context("pipe")?;
     let namespaces = if isolated {
@@ -65,12 +81,17 @@ pub fn spawn(
                     .context("wait for the id maps")?;
                 id_mapping::become_root()?;
             }
+            if let Some(existing) = existing {
+                namespace::join(existing, flags::NEW_USER).context("join the user namespace")?;
+                id_mapping::become_root()?;
+                namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+            }
             let program = sealed(&own)?;
-            process::close_on_exec_from(0).context("close_range")?;
+            descriptor::close_on_exec_from(0).context("close_range")?;
             let streams = [nothing.as_fd(); HANDED as usize];
-            process::place(&[&streams, handed, &[program.as_fd()]].concat())
+            descriptor::place(&[&streams, handed, &[program.as_fd()]].concat())
                 .context("hand over descriptors")?;
-            let program = process::inherited(HANDED + handed.len() as i32)
+            let program = descriptor::inherited(HANDED + handed.len() as i32)
                 .context("hand over descriptors")?;
             let failed = process::execute_descriptor(program.as_fd(), &arguments, &environment);
             Err(failed).with_context(|| format!("execute `{name}`"))

@@ -148,7 +148,8 @@ fn namespaces(options: &Options, engine: &Engine) -> Vec<LinuxNamespace> {
         .collect()
 }
 
-fn process(record: &Record, engine: &Engine) -> Result<Process> {
+/// The program of a container and what it runs as.
+pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
     let (options, program) = (&record.options, &record.program);
     let mut user = User::default();
     user.set_username(Some(program.user.clone()));

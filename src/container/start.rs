@@ -1,10 +1,11 @@
 //! Starting a container: its monitor is started, and the caller stays attached or leaves.
 
+use super::control;
 use super::engine::Engine;
 use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Request};
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
-use super::{control, spawn};
+use super::spawn::{self, Home};
 use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
@@ -68,7 +69,13 @@ pub fn start_locked(
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     let handed = [theirs.as_fd(), lock.as_fd()];
-    let spawned = spawn::spawn(engine, MONITOR_NAME, &[record.id.as_bytes()], &handed);
+    let spawned = spawn::spawn(
+        engine,
+        Home::New,
+        MONITOR_NAME,
+        &[record.id.as_bytes()],
+        &handed,
+    );
     drop((theirs, lock));
     let mut complaint = match spawned {
         // There is no monitor that would do it.

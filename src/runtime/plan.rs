@@ -225,10 +225,58 @@ impl Plan {
             hostname: named(spec.hostname(), "host name")?,
             domainname: named(spec.domainname(), "domain name")?,
             sysctls: sysctls.collect::<Result<_>>()?,
-            process: process_plan(process, groups, seccomp, tier)?,
+            process: ProcessPlan::new(process, groups, seccomp, tier)?,
             user_namespace: tier != Tier::Root || namespaces & flags::NEW_USER != 0,
             id_maps: (namespaces & flags::NEW_USER != 0)
                 .then(|| (ranges(linux.uid_mappings()), ranges(linux.gid_mappings()))),
+        })
+    }
+}
+
+impl ProcessPlan {
+    /// The `process` section of a configuration; `groups` and `seccomp` as in [`Bundle`].
+    pub fn new(
+        process: &Process,
+        groups: Vec<String>,
+        seccomp: Option<Filter>,
+        tier: Tier,
+    ) -> Result<Self> {
+        let user = process.user();
+        let terminal = process.terminal().unwrap_or(false).then(|| {
+            process
+                .console_size()
+                .map_or((0, 0), |size| (size.height() as u16, size.width() as u16))
+        });
+        Ok(Self {
+            arguments: process
+                .args()
+                .clone()
+                .filter(|words| !words.is_empty())
+                .ok_or_else(|| bad_input("no command specified"))?,
+            environment: process.env().clone().unwrap_or_default(),
+            working_directory: process.cwd().clone(),
+            user: user.username().clone().ok_or((user.uid(), user.gid())),
+            additional_groups: user
+                .additional_gids()
+                .iter()
+                .flatten()
+                .map(ToString::to_string)
+                .chain(groups)
+                .collect(),
+            capabilities: match process.capabilities() {
+                Some(capabilities) => {
+                    ProcessCapabilities::from_oci(capabilities, CapabilitySet::known())
+                }
+                None => ProcessCapabilities::default(),
+            },
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            seccomp,
+            tier,
+            terminal,
+            limits: process.rlimits().iter().flatten().map(limit).collect(),
+            oom_score_adjustment: process.oom_score_adj(),
+            umask: user.umask().unwrap_or(0o022),
+            apparmor: process.apparmor_profile().clone(),
         })
     }
 }
@@ -397,51 +445,6 @@ fn sysctl(key: &str, namespaces: u64) -> Result<PathBuf> {
         .into());
     }
     Ok(Path::new("sys").join(path))
-}
-
-fn process_plan(
-    process: &Process,
-    groups: Vec<String>,
-    seccomp: Option<Filter>,
-    tier: Tier,
-) -> Result<ProcessPlan> {
-    let user = process.user();
-    let terminal = process.terminal().unwrap_or(false).then(|| {
-        process
-            .console_size()
-            .map_or((0, 0), |size| (size.height() as u16, size.width() as u16))
-    });
-    Ok(ProcessPlan {
-        arguments: process
-            .args()
-            .clone()
-            .filter(|words| !words.is_empty())
-            .ok_or_else(|| bad_input("no command specified"))?,
-        environment: process.env().clone().unwrap_or_default(),
-        working_directory: process.cwd().clone(),
-        user: user.username().clone().ok_or((user.uid(), user.gid())),
-        additional_groups: user
-            .additional_gids()
-            .iter()
-            .flatten()
-            .map(ToString::to_string)
-            .chain(groups)
-            .collect(),
-        capabilities: match process.capabilities() {
-            Some(capabilities) => {
-                ProcessCapabilities::from_oci(capabilities, CapabilitySet::known())
-            }
-            None => ProcessCapabilities::default(),
-        },
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        seccomp,
-        tier,
-        terminal,
-        limits: process.rlimits().iter().flatten().map(limit).collect(),
-        oom_score_adjustment: process.oom_score_adj(),
-        umask: user.umask().unwrap_or(0o022),
-        apparmor: process.apparmor_profile().clone(),
-    })
 }
 
 fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {

@@ -3,9 +3,10 @@
 //! lines are passed over, as the C library does.
 
 use crate::error::{Error, Kind};
-use std::ffi::OsStr;
+use crate::sys::openat2;
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// A resolved identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,9 +144,18 @@ impl Database {
 
 fn read(path: &str) -> String {
     let mut bytes = Vec::new();
-    // A missing or unreadable file means that no name is known.
-    if let Ok(file) = std::fs::File::open(OsStr::from_bytes(path.as_bytes())) {
-        let _ = file.take(LIMIT).read_to_end(&mut bytes);
+    // A missing or unreadable file means that no name is known. Nor is it waited for a writer of a pipe in its place,
+    // nor one of our own descriptors followed.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = openat2::open_root(Path::new("/"))
+        .and_then(|root| openat2::open_in_root(root, path.as_bytes(), flags, Mode::empty()));
+    if let Ok(file) = opened
+        && fstat(&file)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+    {
+        let _ = std::fs::File::from(file)
+            .take(LIMIT)
+            .read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

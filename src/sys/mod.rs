@@ -5,6 +5,7 @@
 //! nothing above starts a thread on those paths.
 
 pub mod capability;
+pub mod descriptor;
 pub mod mount;
 pub mod namespace;
 pub mod openat2;

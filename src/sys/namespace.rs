@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Leaves the namespaces named by `flags` of [`super::process::flags`] for new ones (unshare(2)).
 pub fn unshare(flags: u64) -> Result<(), Errno> {
@@ -12,6 +12,27 @@ pub fn unshare(flags: u64) -> Result<(), Errno> {
     match unsafe { libc::unshare(flags as i32) } {
         -1 => Err(last_error()),
         _ => Ok(()),
+    }
+}
+
+/// Joins the namespace behind a descriptor, or those of the process behind a pidfd that `flags` of
+/// [`super::process::flags`] name, all of them or none (setns(2)).
+pub fn join(handle: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::setns(handle.as_raw_fd(), flags as i32) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The user namespace in which another one was made; `EPERM` where that is outside of our own (ioctl_nsfs(2)).
+pub fn parent(user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const NS_GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: the request takes no argument.
+    match unsafe { libc::ioctl(user_namespace.as_raw_fd(), NS_GET_PARENT) } {
+        -1 => Err(last_error()),
+        // SAFETY: just made, owned by nobody else; the kernel has made it close-on-exec.
+        descriptor => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
     }
 }
 

@@ -26,6 +26,8 @@ pub mod flags {
     pub const NEW_PID: u64 = libc::CLONE_NEWPID as u64;
     /// Network.
     pub const NEW_NET: u64 = libc::CLONE_NEWNET as u64;
+    /// Not a namespace: the child becomes a sibling, which our parent waits for.
+    pub const SIBLING: u64 = libc::CLONE_PARENT as u64;
 }
 
 /// A child process and the descriptor that stands for it whatever happens to its number (pidfd_open(2)).
@@ -64,7 +66,10 @@ pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errn
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = namespaces | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut pidfd) as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    if namespaces & flags::SIBLING == 0 {
+        // A sibling ends with the signal that we end with; asking for one is EINVAL.
+        arguments.exit_signal = libc::SIGCHLD as u64;
+    }
     // SAFETY: without CLONE_VM the child has its own copy of our memory, as after fork(2); this process has
     // one thread, so no lock is held by a thread that the child lacks. `pidfd` outlives the call.
     let pid = unsafe {
@@ -253,56 +258,6 @@ pub fn execute_descriptor(file: BorrowedFd<'_>, arguments: &Words, environment: 
         )
     };
     last_error()
-}
-
-/// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
-/// closed, whoever owned it: call it when nothing but execve(2) follows.
-pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    // Moved above the targets first: a source may itself be one of them.
-    let mut moved = Vec::with_capacity(files.len());
-    for file in files {
-        // SAFETY: plain integers.
-        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, files.len() as i32) } {
-            -1 => return Err(last_error()),
-            number => moved.push(number),
-        }
-    }
-    for (target, number) in (0..).zip(&moved) {
-        // SAFETY: plain integers; dup2 clears close-on-exec on the copy.
-        if unsafe { libc::dup2(*number, target) } == -1 {
-            return Err(last_error());
-        }
-    }
-    Ok(())
-}
-
-/// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)), so that none leaks into what
-/// runs next (CVE-2024-21626).
-pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    // SAFETY: plain integers.
-    match unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    } {
-        -1 => Err(last_error()),
-        _ => Ok(()),
-    }
-}
-
-/// A descriptor that was handed over by whoever started us: takes ownership of `number`, which must have been
-/// agreed upon.
-pub fn inherited(number: RawFd) -> Result<OwnedFd> {
-    // SAFETY: plain integers.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
-        return Err(last_error())
-            .with_context(|| format!("descriptor {number} was not handed over"));
-    }
-    // SAFETY: it is open, and the agreement with whoever started us makes it ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Sets a resource limit; `u64::MAX` is unlimited (setrlimit(2)).

@@ -1,6 +1,6 @@
 //! Terminals: the raw mode of the caller's and the pseudo-terminal of a container (termios(3), pty(7)).
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::termios::{
     OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
@@ -74,17 +74,30 @@ pub fn set_size(terminal: BorrowedFd<'_>, (ws_row, ws_col): (u16, u16)) -> Resul
     .context("set the terminal's size")
 }
 
-/// Opens a new pseudo-terminal of the devpts instance whose `ptmx` is given, as (controller, terminal).
-pub fn open_pair(ptmx: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
-    use rustix::fs::{Mode, OFlags};
+/// Opens a new pseudo-terminal of the devpts instance that is mounted at `points`, as (controller, terminal).
+///
+/// A container may have put something else there by the time: what is not the kernel's is refused, and the other
+/// side is taken from the controller itself, not looked up by its number.
+pub fn open_pair(points: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd)> {
+    use rustix::fs::{Mode, OFlags, fstat, fstatfs, major, minor, openat};
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-    let controller = rustix::fs::openat(
-        ptmx,
-        "ptmx",
-        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .context("open `/dev/pts/ptmx`")?;
+    const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+    const PTMX: (u32, u32) = (5, 2);
+    let is_devpts = |file: BorrowedFd<'_>| -> Result<bool> {
+        Ok(fstatfs(file).context("fstatfs")?.f_type as u64 == DEVPTS_SUPER_MAGIC)
+    };
+    if !is_devpts(points)? {
+        bail!("`/dev/pts` of the container is not a devpts file system");
+    }
+    let flags =
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let controller =
+        openat(points, "ptmx", flags, Mode::empty()).context("open `/dev/pts/ptmx`")?;
+    let device = fstat(&controller).context("fstat")?.st_rdev;
+    if !is_devpts(controller.as_fd())? || (major(device), minor(device)) != PTMX {
+        bail!("`/dev/pts/ptmx` of the container is covered by something else");
+    }
+    rustix::io::ioctl_fionbio(&controller, false).context("make the pseudo-terminal blocking")?;
     unlockpt(&controller).context("unlock the pseudo-terminal")?;
     let terminal = ioctl_tiocgptpeer(
         &controller,

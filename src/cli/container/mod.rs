@@ -1,6 +1,7 @@
 //! Commands about containers, one file each.
 
 pub mod create;
+pub mod exec;
 pub mod image;
 pub mod inspect;
 pub mod options;

@@ -8,11 +8,11 @@
 
 pub mod channel;
 pub mod client;
-mod clients;
+pub(super) mod clients;
 mod files;
 mod pause;
-mod prepare;
-mod relay;
+pub(super) mod prepare;
+pub(super) mod relay;
 mod restart;
 
 use super::engine::Engine;
@@ -24,6 +24,7 @@ use crate::paths::{self, Paths};
 use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
+use crate::sys::descriptor;
 use crate::sys::process::{self, Activity, Child, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
@@ -38,13 +39,13 @@ use std::time::Instant;
 
 /// Runs a monitor; `arguments` are those of [`super::start`].
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
-    let Ok(descriptor) = process::inherited(MONITOR_CHANNEL) else {
+    let Ok(descriptor) = descriptor::inherited(MONITOR_CHANNEL) else {
         return 125;
     };
     let starter = Channel::from_descriptor(descriptor);
     leave_the_caller();
     let prepared = (|| {
-        let lock = Lock::inherited(process::inherited(MONITOR_LOCK)?);
+        let lock = Lock::inherited(descriptor::inherited(MONITOR_LOCK)?);
         let (Some(data), Some(run), Some(id)) =
             (arguments.nth(1), arguments.next(), arguments.next())
         else {
@@ -78,7 +79,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
 
 /// Of the caller nothing stays but the environment: not its session and process group, whose end would be ours, not
 /// its directory, which could not be unmounted, not its mask for new files.
-fn leave_the_caller() {
+pub(super) fn leave_the_caller() {
     // Fails only for the leader of a group, which has a session of its own already.
     let _ = rustix::process::setsid();
     let _ = rustix::process::chdir("/");

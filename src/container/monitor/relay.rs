@@ -49,6 +49,8 @@ pub struct Program {
     input_ended: bool,
     /// Its input ends with that of the client who gives it (Docker's `StdinOnce`).
     input_once: bool,
+    /// Whom it must not outlive, where no pid namespace sees to that.
+    bound_to: Option<OwnedFd>,
 }
 
 impl Program {
@@ -61,6 +63,7 @@ impl Program {
             waiting_input: Vec::new(),
             input_ended: false,
             input_once,
+            bound_to: None,
         };
         if let Some(controller) = started.terminal {
             program.input = Some(controller.try_clone().context("duplicate the terminal")?);
@@ -74,6 +77,11 @@ impl Program {
             rustix::io::ioctl_fionbio(descriptor, true).context("make a pipe non-blocking")?;
         }
         Ok(program)
+    }
+
+    /// Kills it when that process ends.
+    pub fn bind_to(&mut self, process: OwnedFd) {
+        self.bound_to = Some(process);
     }
 
     fn has_terminal(&self) -> bool {
@@ -160,6 +168,8 @@ impl Relay {
         let mut fds = Vec::with_capacity(8);
         if let Some(program) = program {
             fds.push(PollFd::new(&program.child.pidfd, PollFlags::IN));
+            let bound_to = program.bound_to.iter();
+            fds.extend(bound_to.map(|process| PollFd::new(process, PollFlags::IN)));
             let sources = program
                 .outputs
                 .iter()
@@ -181,6 +191,13 @@ impl Relay {
             Err(Errno::INTR) => return Ok(false),
             result => result.context("poll")?,
         };
+        if let Some(program) = program
+            && program.bound_to.is_some()
+            && !fds[1].revents().is_empty()
+        {
+            // It may have ended as well.
+            let _ = program.child.kill(libc::SIGKILL);
+        }
         Ok(program.is_some() && !fds[0].revents().is_empty())
     }
 

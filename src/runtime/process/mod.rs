@@ -1,6 +1,8 @@
-//! The first process of a container, from both sides.
+//! The processes of a container that are started from outside, from both sides: its first one and those of `exec`.
 
+pub mod exec;
 pub mod init;
 pub mod parent;
+mod program;
 mod protocol;
 pub mod reaper;

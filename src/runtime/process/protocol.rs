@@ -10,15 +10,20 @@
 //!    │◀──────── Failed{kind, text, hint} ──│ then exits     or
 //!    │◀──────── end of file ───────────────│ execve succeeded
 //! ```
+//!
+//! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Child{pid} +
+//! descriptor` once it has made the process, and that process, which is init's likeness from `Terminal` on.
 
 use crate::error::{self, Error, Kind};
+use crate::sys::process::Child;
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
 const MAPPED: u8 = b'M';
+const CHILD: u8 = b'C';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -53,6 +58,17 @@ pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> 
     channel
         .send(&[&[TERMINAL]], Some(terminal), true)
         .context("hand over the pseudo-terminal")
+}
+
+/// The joiner's side: hands over the process it has made.
+pub fn send_child(channel: &Channel, child: &Child) -> Result<()> {
+    channel
+        .send(
+            &[&[CHILD], &child.pid.to_le_bytes()],
+            Some(child.pidfd.as_fd()),
+            true,
+        )
+        .context("hand over the process")
 }
 
 /// Init's side: says why it gives up.
@@ -90,6 +106,40 @@ pub fn await_start(channel: &Channel) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// The parent's side of joining: waits until both senders are done. The process may have failed or not come to be.
+pub fn await_joined(channel: &Channel) -> Result<Joined> {
+    let mut joined = Joined::default();
+    let mut buffer = vec![0; MESSAGE_MAX];
+    loop {
+        match channel
+            .receive(&mut buffer, true)
+            .context("listen to the joiner")?
+        {
+            Received::Closed | Received::Nothing => return Ok(joined),
+            Received::Message(length, descriptor) => match (&buffer[..length], descriptor) {
+                ([CHILD, pid @ ..], Some(pidfd)) => {
+                    let pid = i32::from_le_bytes(pid.try_into().context("a pid of odd length")?);
+                    joined.child = Some(Child { pid, pidfd });
+                }
+                ([TERMINAL, ..], descriptor) => joined.terminal = descriptor,
+                ([_, text @ ..], _) => joined.failure = Some(failure(text)),
+                ([], _) => {}
+            },
+        }
+    }
+}
+
+/// What came of joining a container.
+#[derive(Debug, Default)]
+pub struct Joined {
+    /// The process, if it was made.
+    pub child: Option<Child>,
+    /// The controlling side of its pseudo-terminal, if it has one.
+    pub terminal: Option<OwnedFd>,
+    /// Why its program does not run.
+    pub failure: Option<anyhow::Error>,
+}
+
 fn failure(message: &[u8]) -> anyhow::Error {
     let (kind, text) = message
         .split_first()
@@ -112,7 +162,6 @@ fn failure(message: &[u8]) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn a_failure_keeps_its_kind_and_hint() {

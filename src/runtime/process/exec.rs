@@ -1,0 +1,210 @@
+//! One more program in a running container: its namespaces are joined (setns(2)), then the way is that of the
+//! container's first program ([`super::program`]).
+//!
+//! ```text
+//! caller ──fork──▶ joiner: leaves host files behind, joins every namespace; nobody in the container sees it yet
+//!    ▲                └─clone3 as sibling─▶ process in the pid namespace ──execve──▶ program
+//!    └──── pid, pseudo-terminal, failure ────┘
+//! ```
+//!
+//! What the container's processes could do to one that is about to become theirs, and why they cannot:
+//!
+//! - The process becomes visible to them only when it holds no descriptor of the host's and has left the host's
+//!   mounts, and it cannot be traced without CAP_SYS_PTRACE before it has given up its privileges (CVE-2016-9962).
+//! - What executes it is a sealed copy of this program (CVE-2019-5736); the caller sees to that.
+//! - No path of the container's is trusted: `/proc` is used before it is the container's, `/dev/pts` is looked at
+//!   closely, and the working directory must lie inside (CVE-2024-21626).
+
+use super::parent::{Started, Streams};
+use super::{program, protocol};
+use crate::runtime::plan::ProcessPlan;
+use crate::sys::process::{self, Identity, flags};
+use crate::sys::socket::Channel;
+use crate::sys::{descriptor, namespace, terminal};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::stdio::{stderr, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The names of namespaces in `/proc/PID/ns`, but for the user namespace, which has an order of its own.
+const NAMESPACES: [(&str, u64); 6] = [
+    ("mnt", flags::NEW_MOUNT),
+    ("pid", flags::NEW_PID),
+    ("net", flags::NEW_NET),
+    ("ipc", flags::NEW_IPC),
+    ("uts", flags::NEW_UTS),
+    ("cgroup", flags::NEW_CGROUP),
+];
+
+/// The process whose surroundings are joined: the first of a container.
+#[derive(Debug)]
+pub struct Target {
+    pidfd: OwnedFd,
+    /// `/proc/PID`, which answers nothing any more once the process is gone, whoever has its number then.
+    directory: OwnedFd,
+}
+
+impl Target {
+    /// `None` when the process has ended.
+    pub fn open(process: &Identity) -> Result<Option<Self>> {
+        let path = format!("/proc/{}", process.pid);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match openat(CWD, &path, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            opened => opened.with_context(|| format!("open `{path}`"))?,
+        };
+        // Opened first and checked last: both stand for that very process.
+        let pidfd = process.open();
+        Ok(pidfd.map(|pidfd| Self { pidfd, directory }))
+    }
+
+    /// Readable when the process has ended.
+    pub fn into_pidfd(self) -> OwnedFd {
+        self.pidfd
+    }
+
+    /// The user namespace `depth` levels below ours on the way to that of the process, which may have gone deeper on
+    /// its own: whoever is started beside it is somebody in the container's namespace, not in that.
+    pub fn user_namespace(&self, depth: usize) -> Result<OwnedFd> {
+        let own = statat(CWD, "/proc/self/ns/user", AtFlags::empty())
+            .context("stat `/proc/self/ns/user`")?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat(&self.directory, "ns/user", flags, Mode::empty());
+        let mut path = vec![opened.context("open the container's user namespace")?];
+        loop {
+            let deepest = path.last().context("no user namespace")?;
+            let found = rustix::fs::fstat(deepest).context("fstat")?;
+            if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) {
+                break;
+            }
+            let parent = namespace::parent(deepest.as_fd())
+                .context("the container's user namespace is not below that of the caller")?;
+            path.push(parent);
+        }
+        let level = path.len().checked_sub(depth + 1);
+        level
+            .map(|level| path.swap_remove(level))
+            .context("the container has no user namespace of its own")
+    }
+
+    /// Which namespaces of the process are not ours. Ours are not joined again: those of the host's that a container
+    /// shares may belong to somebody who has not given them to us.
+    fn foreign_namespaces(&self) -> Result<u64> {
+        let mut foreign = 0;
+        for (name, flag) in NAMESPACES {
+            let stat = |directory: BorrowedFd<'_>, path: String| {
+                statat(directory, &path, AtFlags::empty()).with_context(|| format!("stat `{path}`"))
+            };
+            let theirs = stat(self.directory.as_fd(), format!("ns/{name}"))?;
+            let ours = stat(CWD, format!("/proc/self/ns/{name}"))?;
+            if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino) {
+                foreign |= flag;
+            }
+        }
+        Ok(foreign)
+    }
+}
+
+/// Starts a program beside `target`. Returns once it has been executed, or the reason why not is known.
+///
+/// `nested` says how many levels the container's user namespace is below ours. `streams` are used where no
+/// pseudo-terminal is asked for. The calling process must have one thread.
+pub fn start(
+    target: &Target,
+    nested: usize,
+    plan: &ProcessPlan,
+    streams: &Streams,
+) -> Result<Started> {
+    let (ours, theirs) = Channel::pair()?;
+    let joiner = process::clone3(0, || {
+        let Err(error) = join(target, nested, plan, &theirs, streams) else {
+            return 0;
+        };
+        protocol::send_failure(&theirs, &error);
+        125
+    })
+    .context("fork")?;
+    drop(theirs);
+    let joined = protocol::await_joined(&ours);
+    let _ = joiner.wait();
+    let joined = joined?;
+    match (joined.child, joined.failure) {
+        (Some(child), None) => Ok(Started {
+            child,
+            terminal: joined.terminal,
+        }),
+        (child, failure) => {
+            // It ends by itself; it must not be left as a zombie, which would keep the container from ending.
+            let _ = child.map(|child| child.wait());
+            Err(failure.unwrap_or_else(|| anyhow::anyhow!("joining the container was cut short")))
+        }
+    }
+}
+
+/// In the joiner: leaves the host and makes the process.
+fn join(
+    target: &Target,
+    nested: usize,
+    plan: &ProcessPlan,
+    channel: &Channel,
+    streams: &Streams,
+) -> Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("prctl PR_SET_DUMPABLE")?;
+    // While `/proc` and the cgroups are the host's.
+    program::set_attributes(plan)?;
+    let user = match nested {
+        0 => None,
+        depth => Some(target.user_namespace(depth)?),
+    };
+    let foreign = target.foreign_namespaces()?;
+    if foreign & flags::NEW_MOUNT == 0 {
+        bail!("the container has no mounts of its own");
+    }
+    // The root and the current directory become those of the mount namespace, whatever chroot(2) the process is in.
+    namespace::join(target.pidfd.as_fd(), foreign).context("join the container's namespaces")?;
+    if let Some(user) = user {
+        // Last, since it takes away the power over the namespaces outside of it.
+        namespace::join(user.as_fd(), flags::NEW_USER)
+            .context("join the container's user namespace")?;
+    }
+    // From here on only what the program gets, and the way to say what went wrong.
+    const CHANNEL: i32 = 3;
+    let [input, output, error] = streams.each_ref().map(AsFd::as_fd);
+    descriptor::place(&[input, output, error, channel.as_fd()])
+        .context("set the standard streams")?;
+    descriptor::close_from(4).context("close_range")?;
+    let channel = Channel::from_descriptor(descriptor::inherited(CHANNEL)?);
+    let child = process::clone3(flags::SIBLING, || {
+        let Err(error) = become_program(plan, &channel);
+        protocol::send_failure(&channel, &error);
+        125
+    })
+    .context("clone into the container")?;
+    protocol::send_child(&channel, &child)
+}
+
+/// In the process inside the container, which has its streams, and the channel at 3.
+fn become_program(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert::Infallible> {
+    let terminal = plan
+        .terminal
+        .map(|size| open_terminal(channel, size))
+        .transpose()?;
+    let streams = [stdin(), stdout(), stderr()];
+    program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
+    program::start(plan)
+}
+
+/// Makes a terminal of the container's own devpts and hands its other side over.
+fn open_terminal(channel: &Channel, size: (u16, u16)) -> Result<OwnedFd> {
+    let path = Path::new("/dev/pts");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let points = openat(CWD, path, flags, Mode::empty()).context("open `/dev/pts`")?;
+    let (controller, terminal) = terminal::open_pair(points.as_fd())?;
+    if size != (0, 0) {
+        terminal::set_size(controller.as_fd(), size)?;
+    }
+    protocol::send_terminal(channel, controller.as_fd())?;
+    Ok(terminal)
+}

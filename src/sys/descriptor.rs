@@ -1,0 +1,73 @@
+//! Descriptors that pass from one program to the next: put at numbers that both sides know, all others closed
+//! (dup2(2), close_range(2)).
+//!
+//! Nothing here asks who owns a number: each function says when it may be called.
+#![allow(unsafe_code)]
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
+/// closed, whoever owned it: call it when nothing but execve(2) follows.
+pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    // Moved above the targets first: a source may itself be one of them.
+    let mut moved = Vec::with_capacity(files.len());
+    for file in files {
+        // SAFETY: plain integers.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, files.len() as i32) } {
+            -1 => return Err(last_error()),
+            number => moved.push(number),
+        }
+    }
+    for (target, number) in (0..).zip(&moved) {
+        // SAFETY: plain integers; dup2 clears close-on-exec on the copy.
+        if unsafe { libc::dup2(*number, target) } == -1 {
+            return Err(last_error());
+        }
+    }
+    Ok(())
+}
+
+/// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)), so that none leaks into what
+/// runs next (CVE-2024-21626).
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Closes every descriptor from `first` on, whoever owns it (close_range(2)): call it when nothing that uses one
+/// follows.
+pub fn close_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+/// A descriptor that was handed over by whoever started us: takes ownership of `number`, which must have been
+/// agreed upon.
+pub fn inherited(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: plain integers.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(last_error())
+            .with_context(|| format!("descriptor {number} was not handed over"));
+    }
+    // SAFETY: it is open, and the agreement with whoever started us makes it ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
