@@ -131,6 +131,56 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER [CONTAINER...]",
         "Start containers that have ended or never ran",
     ),
+    command::<container::stop::Stop>(
+        &["container stop", "stop"],
+        "CONTAINER [CONTAINER...]",
+        "Ask programs to end, and kill those that do not",
+    ),
+    command::<container::stop::Restart>(
+        &["container restart", "restart"],
+        "CONTAINER [CONTAINER...]",
+        "Stop containers and start them again",
+    ),
+    command::<container::kill::Kill>(
+        &["container kill", "kill"],
+        "CONTAINER [CONTAINER...]",
+        "Send a signal to programs",
+    ),
+    command::<container::kill::Pause>(
+        &["container pause", "pause"],
+        "CONTAINER [CONTAINER...]",
+        "Stop all processes of containers for a while",
+    ),
+    command::<container::kill::Unpause>(
+        &["container unpause", "unpause"],
+        "CONTAINER [CONTAINER...]",
+        "Let paused containers go on",
+    ),
+    command::<container::wait::Wait>(
+        &["container wait", "wait"],
+        "CONTAINER [CONTAINER...]",
+        "Wait until programs end, and print their exit codes",
+    ),
+    command::<container::attach::Attach>(
+        &["container attach", "attach"],
+        "CONTAINER",
+        "Connect this terminal or these streams to a program",
+    ),
+    command::<container::rename::Rename>(
+        &["container rename", "rename"],
+        "CONTAINER NEW_NAME",
+        "Give a container another name",
+    ),
+    command::<container::rename::Update>(
+        &["container update", "update"],
+        "CONTAINER [CONTAINER...]",
+        "Change what is done when programs end",
+    ),
+    command::<container::rename::Exists>(
+        &["container exists"],
+        "CONTAINER",
+        "Say by the exit code whether there is such a container",
+    ),
     command::<container::rm::Rm>(
         &["container rm", "container remove", "rm"],
         "CONTAINER [CONTAINER...]",

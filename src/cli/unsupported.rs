@@ -150,6 +150,21 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         Fate::NotYet("there are no links between containers"),
     ),
     (
+        &["container update"],
+        "memory/m= memory-reservation= memory-swap= pids-limit= cpus= cpu-shares/c= cpu-period= cpu-quota=",
+        LIMITS,
+    ),
+    (
+        &["container update"],
+        "cpuset-cpus= cpuset-mems= blkio-weight= cpu-rt-period= cpu-rt-runtime=",
+        LIMITS,
+    ),
+    (
+        &["container update"],
+        "kernel-memory=",
+        Fate::Warned("the kernel has no such limit any more"),
+    ),
+    (
         &["image ls"],
         "tree",
         Fate::NotYet("images are shown as a table only"),
@@ -158,18 +173,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    (
-        "attach stop restart kill pause unpause wait update rename top stats",
-        LIFE,
-    ),
-    (
-        "container.attach container.stop container.restart container.kill container.pause",
-        LIFE,
-    ),
-    (
-        "container.unpause container.wait container.update container.rename container.top container.stats",
-        LIFE,
-    ),
+    ("top stats container.top container.stats", LIFE),
     (
         "container.prune system.prune system.df",
         Fate::NotYet(

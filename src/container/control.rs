@@ -9,6 +9,7 @@ use super::settle;
 use crate::error::{Error, Kind};
 use crate::paths::MONITOR_SOCKET;
 use crate::store::lock::Lock;
+use crate::sys::process::signal_name;
 use crate::sys::socket::{Channel, MESSAGE_MAX};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,18 +26,18 @@ const REMARK: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: i64 = 10;
 
 /// A connection to the monitor of a container that is up or will be.
-pub struct Contact<'a> {
+pub struct Contact {
     channel: Channel,
-    id: &'a str,
+    id: String,
     buffer: Vec<u8>,
 }
 
-impl<'a> Contact<'a> {
+impl Contact {
     /// `None` when it has no monitor.
-    pub fn new(engine: &Engine, id: &'a str) -> Result<Option<Self>> {
+    pub fn new(engine: &Engine, id: &str) -> Result<Option<Self>> {
         Ok(connect(engine, id)?.map(|channel| Self {
             channel,
-            id,
+            id: id.to_owned(),
             buffer: vec![0; MESSAGE_MAX],
         }))
     }
@@ -59,8 +60,20 @@ impl<'a> Contact<'a> {
                 Some(Report::Done) => return Ok(()),
                 Some(Report::Refused(error)) => return Err(error),
                 None | Some(Report::Ended(_) | Report::Failed(_)) => {
-                    return Err(not_running(self.id).into());
+                    return Err(not_running(&self.id).into());
                 }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the start that follows an end.
+    fn await_start(&mut self) -> Result<()> {
+        loop {
+            match receive_report(&self.channel, &mut self.buffer)? {
+                Some(Report::Started) => return Ok(()),
+                Some(Report::Failed(error)) => return Err(error),
+                None => return Err(not_running(&self.id).into()),
                 Some(_) => {}
             }
         }
@@ -152,66 +165,120 @@ fn command(engine: &Engine, id: &str, order: Order) -> Result<()> {
     }
 }
 
-/// Asks a program to end, and kills it when it has not ended after `timeout` seconds (negative: waits for ever).
-/// One that does not run is stopped already. `remark` is told what the user could do better.
-pub fn stop(
-    engine: &Engine,
-    container: &Container,
-    signal: Option<i32>,
-    timeout: Option<i64>,
-    remark: &mut dyn FnMut(&str),
-) -> Result<()> {
-    let record = &container.record;
-    let Some(mut contact) = Contact::new(engine, &record.id)? else {
-        return settle_now(engine, &record.id);
-    };
-    let signal = signal.unwrap_or_else(|| settle::stop_signal(record));
-    let timeout = timeout
-        .or(record.options.stop_timeout)
-        .unwrap_or(STOP_TIMEOUT);
-    let begun = Instant::now();
-    let until = u64::try_from(timeout)
-        .ok()
-        .map(|timeout| begun + Duration::from_secs(timeout));
-    if contact.order(Order::Stop(signal)).is_err() && contact_is_lost(engine, &record.id)? {
-        return settle_now(engine, &record.id);
-    }
-    let first = until.map_or(begun + REMARK, |until| until.min(begun + REMARK));
-    if contact.await_end(Some(first))?.is_some() {
-        return Ok(());
-    }
-    let program = container
-        .state
-        .as_ref()
-        .and_then(|state| state.program.as_ref());
-    if until.is_none_or(|until| until > first)
-        && let Some(program) = program.filter(|program| program.is_alive())
-        && !settle::heeds(program, signal)
-    {
-        let name = crate::sys::process::signal_name(signal).unwrap_or("?");
-        remark(&format!(
-            "{}: its process 1 ignores SIG{name}, so it will be killed; run it with --init, or handle the signal",
-            record.name
-        ));
-    }
-    if contact.await_end(until)?.is_some() {
-        return Ok(());
-    }
-    // It may end just now.
-    let _ = contact.order(Order::Stop(libc::SIGKILL));
-    match contact.await_end(Some(Instant::now() + PATIENCE))? {
-        Some(_) => Ok(()),
-        None => Err(Error::new(
-            Kind::Conflict,
-            format!("container {} does not end, though it was killed", record.id),
-        )
-        .hint("a process that waits for a hanging disk or network file system cannot be killed")
-        .into()),
-    }
+/// A program that has been asked to end. Many can be asked before the first is waited for.
+pub struct Stopping<'a> {
+    engine: &'a Engine,
+    container: Container,
+    contact: Option<Contact>,
+    again: bool,
+    order: fn(i32) -> Order,
+    signal: i32,
+    begun: Instant,
+    /// When it is killed; `None`: never.
+    until: Option<Instant>,
 }
 
-fn contact_is_lost(engine: &Engine, id: &str) -> Result<bool> {
-    Ok(connect(engine, id)?.is_none())
+impl<'a> Stopping<'a> {
+    /// Asks it to end, by `signal` or by its own stop signal. It is killed after `timeout` seconds, or its own time;
+    /// negative: never. With `again` it is started when it has ended.
+    pub fn begin(
+        engine: &'a Engine,
+        container: Container,
+        again: bool,
+        signal: Option<i32>,
+        timeout: Option<i64>,
+    ) -> Result<Self> {
+        let order = if again { Order::Restart } else { Order::Stop };
+        let record = &container.record;
+        let signal = signal.unwrap_or_else(|| settle::stop_signal(record));
+        let timeout = timeout
+            .or(record.options.stop_timeout)
+            .unwrap_or(STOP_TIMEOUT);
+        let begun = Instant::now();
+        let mut contact = Contact::new(engine, &record.id)?;
+        if let Some(asked) = &mut contact
+            && let Err(error) = asked.order(order(signal))
+        {
+            // It has ended just now, or its monitor is of no use.
+            contact = None;
+            if connect(engine, &record.id)?.is_some() {
+                return Err(error);
+            }
+        }
+        if contact.is_none() {
+            settle_now(engine, &record.id)?;
+        }
+        Ok(Self {
+            engine,
+            container,
+            contact,
+            again,
+            order,
+            signal,
+            begun,
+            until: u64::try_from(timeout)
+                .ok()
+                .and_then(|timeout| begun.checked_add(Duration::from_secs(timeout))),
+        })
+    }
+
+    /// Waits until it has ended, and has been started again if that was asked for. `remark` is told what the user
+    /// could do better.
+    pub fn finish(mut self, remark: &mut dyn FnMut(&str)) -> Result<()> {
+        let Some(mut contact) = self.contact.take() else {
+            return match self.again {
+                true => super::start::start(self.engine, &self.container.record.id, None).map(drop),
+                false => Ok(()),
+            };
+        };
+        self.await_end(&mut contact, remark)?;
+        match self.again {
+            true => contact.await_start(),
+            false => Ok(()),
+        }
+    }
+
+    fn await_end(&self, contact: &mut Contact, remark: &mut dyn FnMut(&str)) -> Result<()> {
+        let soon = self.begun + REMARK;
+        let is_later = self.until.is_none_or(|until| until > soon);
+        if is_later {
+            if contact.await_end(Some(soon))?.is_some() {
+                return Ok(());
+            }
+            self.say_that_it_will_not_end(remark);
+        }
+        if contact.await_end(self.until)?.is_some() {
+            return Ok(());
+        }
+        // It may end just now.
+        let _ = contact.order((self.order)(libc::SIGKILL));
+        if contact
+            .await_end(Some(Instant::now() + PATIENCE))?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "container {} does not end, though it was killed",
+            contact.id
+        );
+        Err(Error::new(Kind::Conflict, message)
+            .hint("a process that waits for a hanging disk or network file system cannot be killed")
+            .into())
+    }
+
+    fn say_that_it_will_not_end(&self, remark: &mut dyn FnMut(&str)) {
+        let state = self.container.state.as_ref();
+        let program = state.and_then(|state| state.program.as_ref());
+        if program.is_some_and(|program| program.is_alive() && !settle::heeds(program, self.signal))
+        {
+            let name = signal_name(self.signal).unwrap_or("?");
+            remark(&format!(
+                "process 1 of {} ignores SIG{name}, so it ends only when it is killed: run it with --init, which passes the signal on",
+                self.container.record.name
+            ));
+        }
+    }
 }
 
 /// Waits for the next end of the program, or takes the last one when it does not run: the exit code.

@@ -2,8 +2,8 @@
 //! it exist. A guard takes everything back unless that was reached.
 
 use super::engine::Engine;
-use super::list::holder;
 use super::name;
+use super::naming;
 use super::options::{Namespace, Options};
 use super::record::{Directory, Program, Record, VERSION, now};
 use crate::error::{Error, Kind, bad_input};
@@ -15,7 +15,7 @@ use crate::store::id::random_hex;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -130,13 +130,11 @@ fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String
         if try_name(engine, wanted, &record.id, undo)? {
             return Ok(wanted.clone());
         }
-        let holder = holder(engine, wanted).unwrap_or_default();
-        return Err(Error::new(
-            Kind::Conflict,
-            format!("Conflict. The container name \"/{wanted}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."),
-        )
-        .hint(format!("remove it with `onggi rm {wanted}`, or choose another --name"))
-        .into());
+        return Err(naming::taken(engine, wanted)
+            .hint(format!(
+                "remove it with `onggi rm {wanted}`, or choose another --name"
+            ))
+            .into());
     }
     for attempt in 0..NAME_ATTEMPTS {
         let candidate = name::candidate(attempt)?;
@@ -150,26 +148,11 @@ fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String
 }
 
 fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo) -> Result<bool> {
-    let path = engine.paths.names().join(name);
-    for _ in 0..2 {
-        // A link comes to exist with its content at once; a file could be found empty.
-        match std::os::unix::fs::symlink(id, &path) {
-            Ok(()) => {
-                undo.paths.push(path);
-                return Ok(true);
-            }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("create `{}`", path.display()));
-            }
-        }
-        // A maker that was killed leaves a name without a container; the sweep has removed the container by now.
-        if holder(engine, name).is_some_and(|id| engine.paths.container(&id).exists()) {
-            return Ok(false);
-        }
-        let _ = std::fs::remove_file(&path);
+    let claimed = naming::claim(engine, name, id)?;
+    if claimed {
+        undo.paths.push(engine.paths.names().join(name));
     }
-    Ok(false)
+    Ok(claimed)
 }
 
 /// What to remove again if the container does not come to exist.

@@ -293,7 +293,7 @@ impl Supervisor for Nobody {
 
     fn output(&mut self, _: Stream, _: &[u8]) {}
 
-    fn is_over(&self) -> bool {
+    fn is_decided(&self) -> bool {
         true
     }
 }

@@ -56,7 +56,7 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
         return Err(missing().into());
     }
     if let Some(id) = holder(engine, name)
-        && Directory::of(engine, &id).exists()
+        && is_called(&Directory::of(engine, &id), name)
     {
         return Ok(id);
     }
@@ -68,6 +68,14 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
         [id] => Ok(id.clone()),
         [] => Err(missing().into()),
         _ => Err(bad_input(format!("multiple IDs found with provided prefix: {name}")).into()),
+    }
+}
+
+/// Whether it exists and does not say that its name is another one: a killed `rename` leaves such a link.
+fn is_called(directory: &Directory, name: &str) -> bool {
+    match directory.record() {
+        Ok(record) => record.is_some_and(|record| record.name == name),
+        Err(_) => true,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod list;
 pub mod monitor;
 pub mod monitors;
 pub mod name;
+pub mod naming;
 pub mod options;
 pub mod record;
 pub mod remove;

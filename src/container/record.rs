@@ -17,6 +17,7 @@ use super::options::Options;
 use crate::image::digest::Digest;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
+use crate::store::lock::Lock;
 use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -270,6 +271,11 @@ impl Directory {
             .ok()
             .and_then(|time| jiff::Timestamp::try_from(time).ok());
         State::lost(written.map_or_else(now, |time| time.to_string()))
+    }
+
+    /// Taken by whoever changes or removes the record of a container that exists.
+    pub fn lock_record(&self) -> Result<Lock> {
+        Lock::exclusive(&self.path.join("lock"))
     }
 
     /// Writes the record, which makes the container exist.

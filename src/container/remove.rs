@@ -89,6 +89,8 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     if !mark.exists() {
         std::fs::write(&mark, b"").with_context(|| format!("create `{}`", mark.display()))?;
     }
+    // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
+    let _record_lock = directory.lock_record().ok();
     // A damaged one is as good as none: it goes, and its names are looked for.
     let record = directory.record().unwrap_or_default();
     if let Ok(Some(state)) = directory.state()

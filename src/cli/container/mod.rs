@@ -1,12 +1,18 @@
 //! Commands about containers, one file each.
 
+pub mod attach;
 pub mod create;
+mod each;
 pub mod exec;
 pub mod image;
 pub mod inspect;
+pub mod kill;
 pub mod options;
 pub mod ps;
+pub mod rename;
 pub mod rm;
 pub mod run;
 pub mod selection;
 pub mod start;
+pub mod stop;
+pub mod wait;

@@ -12,7 +12,7 @@
 //!    │─ OutputClosed{stream} ───────────────────▶│  nobody reads it any more
 //!    │◀──────────── Output{stream, bytes} ───────│
 //!    │─ Detach ─────────────────────────────────▶│  it leaves, and the program's input stays open
-//!    │─ Order{kill, stop, pause, unpause} ──────▶│
+//!    │─ Order{kill, stop, restart, pause, …} ───▶│
 //!    │◀──────────── Done, Refused{…} ────────────│
 //!    │◀──────────── Ended{exit code} ────────────│  and everything there was has been sent
 //! ```
@@ -61,6 +61,8 @@ pub enum Order {
     Kill(i32),
     /// Sends the program a signal by which it is to end, and does not start it again.
     Stop(i32),
+    /// Sends the program a signal by which it is to end, and starts it again when it has.
+    Restart(i32),
     /// Stops all processes until they are continued.
     Pause,
     /// Continues them.
@@ -132,6 +134,7 @@ impl Request<'_> {
             Self::Detach => channel.send(&[b"d"], None, true),
             Self::Order(Order::Kill(signal)) => number(b"k", *signal),
             Self::Order(Order::Stop(signal)) => number(b"q", *signal),
+            Self::Order(Order::Restart(signal)) => number(b"b", *signal),
             Self::Order(Order::Pause) => channel.send(&[b"p"], None, true),
             Self::Order(Order::Unpause) => channel.send(&[b"u"], None, true),
         }
@@ -172,6 +175,7 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         [b'd'] => Request::Detach,
         [b'k', signal @ ..] => Request::Order(Order::Kill(number(signal)?)),
         [b'q', signal @ ..] => Request::Order(Order::Stop(number(signal)?)),
+        [b'b', signal @ ..] => Request::Order(Order::Restart(number(signal)?)),
         [b'p'] => Request::Order(Order::Pause),
         [b'u'] => Request::Order(Order::Unpause),
         _ => bail!("an unknown message from the client"),
@@ -292,6 +296,7 @@ mod tests {
             Request::Detach,
             Request::Order(Order::Kill(9)),
             Request::Order(Order::Stop(37)),
+            Request::Order(Order::Restart(1)),
             Request::Order(Order::Pause),
             Request::Order(Order::Unpause),
         ];

@@ -25,6 +25,8 @@ struct Client {
     awaits_input_taken: bool,
     /// Started the container: a stream that it does not read any more is closed for the program too.
     is_starter: bool,
+    /// It has ordered a restart and wants to hear of the start, too.
+    awaits_start: bool,
     /// It has heard of the end and gets nothing more.
     is_leaving: bool,
     is_gone: bool,
@@ -39,6 +41,7 @@ impl Client {
             terminal: None,
             awaits_input_taken: false,
             is_starter,
+            awaits_start: false,
             is_leaving: false,
             is_gone: false,
         }
@@ -201,6 +204,11 @@ impl Clients {
         }
     }
 
+    /// It hears of the next end and of the start that follows.
+    pub fn await_start(&mut self, index: usize) {
+        self.connected[index].awaits_start = true;
+    }
+
     /// Tells all how it ended, which is the last they hear.
     pub fn dismiss(&mut self, report: &Report<'_>) {
         for client in self
@@ -209,7 +217,8 @@ impl Clients {
             .filter(|client| !client.is_leaving)
         {
             client.tell(report);
-            (client.is_leaving, client.wants) = (true, Wants::default());
+            client.is_leaving = !std::mem::take(&mut client.awaits_start);
+            client.wants = Wants::default();
         }
         self.flush();
     }

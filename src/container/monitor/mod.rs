@@ -57,6 +57,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         let monitor = Monitor {
             record: directory.record()?.context("the container has no record")?,
             state: State::beginning(Identity::of(std::process::id() as i32)?, 0),
+            start_again: false,
             directory,
             engine,
         };
@@ -91,6 +92,8 @@ struct Monitor {
     record: Record,
     directory: Directory,
     state: State,
+    /// A client wants it to start again when it has ended.
+    start_again: bool,
 }
 
 impl Monitor {
@@ -115,23 +118,26 @@ impl Monitor {
             }
             let policy = self.record.options.restart;
             let next = restarts.next(policy, code, self.state.stopped, begun.elapsed());
-            let Some(delay) = next else {
+            let again = self.start_again || next.is_some();
+            if !again {
                 return Report::Ended(code);
-            };
+            }
             self.state.restarting = true;
-            let written = self
+            if let Err(error) = self
                 .directory
-                .write_state(&self.state, Durability::Volatile);
-            if let Err(error) = written {
+                .write_state(&self.state, Durability::Volatile)
+            {
                 return Report::Failed(error);
             }
             relay.clients.dismiss(&Report::Ended(code));
-            if let Err(error) = relay.rest(Instant::now() + delay, self) {
+            let until = Instant::now() + next.unwrap_or_default();
+            if let Err(error) = relay.rest(until, self) {
                 return Report::Failed(error);
             }
-            self.state.restarting = false;
-            if self.state.stopped {
-                return Report::Ended(code);
+            match std::mem::take(&mut self.start_again) {
+                true => restarts = Restarts::default(),
+                false if self.state.stopped => return Report::Ended(code),
+                false => {}
             }
             self.state = State::beginning(self.state.monitor.clone(), restarts.count);
         }
@@ -229,7 +235,11 @@ impl Supervisor for Monitor {
         let Some(program) = program else {
             return match order {
                 Order::Stop(_) => {
-                    self.state.stopped = true;
+                    (self.state.stopped, self.start_again) = (true, false);
+                    Ok(())
+                }
+                Order::Restart(_) => {
+                    self.start_again = true;
                     Ok(())
                 }
                 _ => conflict(format!("Container {id} is not running")),
@@ -237,12 +247,18 @@ impl Supervisor for Monitor {
         };
         let paused = self.is_paused();
         match order {
-            Order::Kill(signal) | Order::Stop(signal) => {
-                let is_stop = matches!(order, Order::Stop(_));
-                self.state.stopped |= is_stop || self.ends_it(signal);
+            Order::Kill(signal) => {
+                self.state.stopped |= self.ends_it(signal);
                 // It may have ended just now.
                 let _ = program.kill(signal);
-                match is_stop && paused {
+                Ok(())
+            }
+            Order::Stop(signal) | Order::Restart(signal) => {
+                self.start_again = matches!(order, Order::Restart(_));
+                self.state.stopped |= !self.start_again;
+                let _ = program.kill(signal);
+                // A process that is stopped acts on no signal but SIGKILL.
+                match paused && self.record.options.pid != Namespace::Host {
                     true => pause::unpause(program),
                     false => Ok(()),
                 }
@@ -261,7 +277,7 @@ impl Supervisor for Monitor {
 
     fn output(&mut self, _: Stream, _: &[u8]) {}
 
-    fn is_over(&self) -> bool {
-        self.state.stopped
+    fn is_decided(&self) -> bool {
+        self.state.stopped || self.start_again
     }
 }

@@ -26,8 +26,8 @@ pub trait Supervisor {
     fn obey(&mut self, order: Order, program: Option<&Child>) -> Result<()>;
     /// The program has printed this.
     fn output(&mut self, stream: Stream, bytes: &[u8]);
-    /// Whether it is not to be started again.
-    fn is_over(&self) -> bool;
+    /// Whether there is nothing to wait for any more before it is decided what comes next.
+    fn is_decided(&self) -> bool;
 }
 
 /// Our ends of the program's streams.
@@ -152,9 +152,9 @@ impl Relay {
         }
     }
 
-    /// Serves the clients while there is no program: until that time, or until it is not to be started again.
+    /// Serves the clients while there is no program: until that time, or until a client has decided otherwise.
     pub fn rest(&mut self, until: Instant, supervisor: &mut dyn Supervisor) -> Result<()> {
-        while Instant::now() < until && !supervisor.is_over() {
+        while Instant::now() < until && !supervisor.is_decided() {
             self.wait(None, Some(until))?;
             self.take_requests(None, supervisor);
             self.clients.input_taken();
@@ -216,7 +216,12 @@ impl Relay {
                     (Request::Order(order), program) => {
                         let child = program.as_ref().map(|program| &program.child);
                         let report = match supervisor.obey(order, child) {
-                            Ok(()) => Report::Done,
+                            Ok(()) => {
+                                if matches!(order, Order::Restart(_)) {
+                                    self.clients.await_start(index);
+                                }
+                                Report::Done
+                            }
                             Err(error) => Report::Refused(error),
                         };
                         self.clients.tell(index, &report);
