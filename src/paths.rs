@@ -43,6 +43,9 @@ pub const LAYER_REPLACED: &str = "replaced";
 /// In a container's directory: where its monitor listens.
 pub const MONITOR_SOCKET: &str = "attach";
 
+/// In a container's directory: taken by whoever changes its record.
+pub const RECORD_LOCK: &str = "lock";
+
 /// The two roots of one store.
 #[derive(Clone, Debug)]
 pub struct Paths {

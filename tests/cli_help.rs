@@ -120,8 +120,8 @@ fn mistakes_have_dockers_words() {
             "onggi: --cpu-count is not supported: it exists on Windows only",
         ),
         (
-            &["run", "--restart", "always", "x"],
-            "onggi: --restart always is not supported yet: containers are not started again (see README, \"Not there yet\")",
+            &["run", "--runtime", "runc", "x"],
+            "onggi: --runtime runc is not supported yet: no other runtime can be used (see README, \"Not there yet\")",
         ),
         (
             &["build", "."],

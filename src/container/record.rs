@@ -15,6 +15,7 @@
 use super::engine::Engine;
 use super::options::Options;
 use crate::image::digest::Digest;
+use crate::paths::RECORD_LOCK;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
 use crate::store::lock::Lock;
@@ -275,7 +276,7 @@ impl Directory {
 
     /// Taken by whoever changes or removes the record of a container that exists.
     pub fn lock_record(&self) -> Result<Lock> {
-        Lock::exclusive(&self.path.join("lock"))
+        Lock::exclusive(&self.path.join(RECORD_LOCK))
     }
 
     /// Writes the record, which makes the container exist.
