@@ -196,6 +196,16 @@ pub const COMMANDS: &[Command] = &[
         "NAME|ID [NAME|ID...]",
         "Show all that is known of containers and images",
     ),
+    command::<container::stats::Stats>(
+        &["container stats", "stats"],
+        "[CONTAINER...]",
+        "Show what containers use, again and again",
+    ),
+    command::<container::top::Top>(
+        &["container top", "top"],
+        "CONTAINER [PS_OPTION...]",
+        "Show the processes of a container",
+    ),
     command::<image::ls::Images>(
         &["image ls", "image list", "images"],
         "[REPOSITORY[:TAG]]",

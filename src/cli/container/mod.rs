@@ -1,5 +1,6 @@
 //! Commands about containers, one file each.
 
+mod column;
 pub mod attach;
 pub mod create;
 mod each;
@@ -14,5 +15,7 @@ pub mod rm;
 pub mod run;
 pub mod selection;
 pub mod start;
+pub mod stats;
 pub mod stop;
+pub mod top;
 pub mod wait;

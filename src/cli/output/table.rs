@@ -76,6 +76,15 @@ impl Row {
     }
 }
 
+/// Lines of cells in columns at least twenty wide, the first line being the headings (`top`).
+pub fn aligned_wide(lines: &[Vec<String>]) -> String {
+    let lines = lines.iter().map(|cells| {
+        let cells: Vec<String> = cells.iter().map(|cell| visible(cell)).collect();
+        cells.join("\t") + "\n"
+    });
+    tabwriter::align_at_least(20, &lines.collect::<String>())
+}
+
 /// How a list is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing<'a> {
@@ -103,7 +112,17 @@ enum Form<'a> {
 impl Listing<'_> {
     /// Shows `rows` in their order.
     pub fn render(&self, output: &mut Output, rows: &[Row]) -> Result<()> {
-        let text = match self.form() {
+        output.write(self.text(rows)?.as_bytes())
+    }
+
+    /// Shows `rows` in the place of what a terminal has shown before, from its upper left corner on.
+    pub fn repaint(&self, output: &mut Output, rows: &[Row]) -> Result<()> {
+        let text = self.text(rows)?.replace('\n', "\x1b[K\n");
+        output.write(format!("\x1b[H{text}\x1b[J").as_bytes())
+    }
+
+    fn text(&self, rows: &[Row]) -> Result<String> {
+        Ok(match self.form() {
             Form::Default => match self.quiet {
                 Some(name) => rows.iter().map(|row| row.cell(name) + "\n").collect(),
                 None => self.default_table(rows),
@@ -119,8 +138,7 @@ impl Listing<'_> {
                     .map(|row| self.line(&template, self.shown(row)))
                     .collect::<Result<String, _>>()?
             }
-        };
-        output.write(text.as_bytes())
+        })
     }
 
     /// Whether the column called `name` will be shown: what is costly need not be found out in vain.

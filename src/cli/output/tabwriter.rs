@@ -4,11 +4,15 @@
 //! A tab ends a cell; what follows the last tab of a line belongs to no column. A column is a run of
 //! neighbouring lines that have a cell there, so a line without one starts the widths anew.
 
-const MINIMUM: usize = 10;
 const PADDING: usize = 3;
 
 /// `text` with its tabs replaced by spaces. Width is counted in characters.
 pub fn align(text: &str) -> String {
+    align_at_least(10, text)
+}
+
+/// Likewise, with cells of another least width: `top` has twenty.
+pub fn align_at_least(minimum: usize, text: &str) -> String {
     let lines: Vec<Vec<&str>> = text
         .split('\n')
         .map(|line| line.split('\t').collect())
@@ -25,7 +29,7 @@ pub fn align(text: &str) -> String {
             let cells = lines[line..line + run]
                 .iter()
                 .map(|cells| cells[column].chars().count() + PADDING);
-            let width = cells.max().unwrap_or(0).max(MINIMUM);
+            let width = cells.max().unwrap_or(0).max(minimum);
             widths[line..line + run]
                 .iter_mut()
                 .for_each(|cells| cells[column] = width);
