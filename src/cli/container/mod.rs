@@ -1,7 +1,7 @@
 //! Commands about containers, one file each.
 
-mod column;
 pub mod attach;
+mod column;
 pub mod create;
 mod each;
 pub mod exec;
