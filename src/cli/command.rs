@@ -268,6 +268,11 @@ pub const COMMANDS: &[Command] = &[
         "Show what this program has and what its host allows",
     )
     .common(),
+    command::<system::check::Check>(
+        &["system check"],
+        "",
+        "Find everything inconsistent in the store, and mend it",
+    ),
     command::<system::hello::HelloPage>(
         &["hello-page"],
         "",

@@ -6,6 +6,7 @@ use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
+use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
@@ -63,6 +64,28 @@ impl Engine {
             }
             Err(error) => Err(error).with_context(|| format!("read `{}`", record.display())),
         }
+    }
+
+    /// Opens a store to check it, even if its record is damaged: what is wrong with that comes along, and the ids are
+    /// those that the caller has now.
+    pub fn open_to_check(options: &GlobalOptions) -> Result<(Self, Option<String>)> {
+        let mapping = Mapping::detect()?;
+        let user = mapping.needs_user_namespace().then_some(mapping.uid);
+        let paths = Paths::find(options.root.clone(), options.runroot.clone(), user)?;
+        let text = std::fs::read(paths.store_record()).unwrap_or_default();
+        match serde_json::from_slice::<StoreRecord>(&text) {
+            Err(error) if paths.store_record().exists() => {
+                let problem = format!("it is damaged: {error}");
+                Ok((Self { paths, mapping }, Some(problem)))
+            }
+            _ => Ok((Self::open(options)?, None)),
+        }
+    }
+
+    /// Writes the store's own record.
+    pub fn write_record(&self) -> Result<()> {
+        let _lock = Lock::exclusive(&self.paths.lock())?;
+        write_record(&self.paths, &self.mapping)
     }
 
     /// Opens a store that is known to be there, as whoever it is made with: in its user namespace, the caller's own
@@ -170,6 +193,12 @@ fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
     // Layers hold setuid programs that no other user may reach.
     std::fs::set_permissions(paths.data(), Permissions::from_mode(0o700))
         .with_context(|| format!("change the mode of `{}`", paths.data().display()))?;
+    // Several first commands at once, of which one sweeps already.
+    let _lock = Lock::exclusive(&paths.lock())?;
+    write_record(paths, mapping)
+}
+
+fn write_record(paths: &Paths, mapping: &Mapping) -> Result<()> {
     let record = StoreRecord {
         version: STORE_VERSION,
         mapping: mapping.clone(),

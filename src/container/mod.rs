@@ -6,6 +6,7 @@
 //! ```
 
 pub mod control;
+pub mod check;
 pub mod create;
 pub mod engine;
 pub mod event;

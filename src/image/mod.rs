@@ -3,12 +3,14 @@
 //! - `reference`, `digest`, `platform`: what images are called and what they are for
 //! - `config`, `manifest`, `history`: what images say of themselves
 //! - `store`: which images are here · `intake`: how they come · `remove`, `prune`: how they go · `filter`
+//! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
 pub mod change;
+pub mod check;
 pub mod compression;
 pub mod config;
 pub mod digest;

@@ -185,6 +185,7 @@ fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> R
 pub fn sweep(paths: &Paths) -> Result<()> {
     staging::sweep(&paths.staging())?;
     let lock = Lock::exclusive(&paths.lock())?;
+    atomic::sweep(paths.data())?;
     let trash = Staging::new(&paths.staging())?;
     collect(paths, &trash, &lock).map(drop)
 }
@@ -219,7 +220,7 @@ fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String,
 }
 
 /// Names of the layers that somebody is building on.
-fn pinned(staging: &Path) -> Result<BTreeSet<String>> {
+pub(super) fn pinned(staging: &Path) -> Result<BTreeSet<String>> {
     let mut pins = BTreeSet::new();
     for name in file_names(staging)? {
         pins.extend(file_names(&staging_pins(&staging.join(name)))?);
@@ -228,14 +229,14 @@ fn pinned(staging: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// Out of sight at once; the files go when the trash is dropped.
-fn discard(directory: &Path, trash: &Staging) -> Result<()> {
+pub(super) fn discard(directory: &Path, trash: &Staging) -> Result<()> {
     let name = directory.file_name().unwrap_or_default();
     std::fs::rename(directory, trash.path().join(name))
         .with_context(|| format!("remove `{}`", directory.display()))
 }
 
 /// The names in a directory; none where there is no directory.
-fn file_names(directory: &Path) -> Result<Vec<String>> {
+pub(super) fn file_names(directory: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(Vec::new());

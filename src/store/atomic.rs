@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// Whether the caller may tell somebody that the data is there.
@@ -15,10 +15,34 @@ pub enum Durability {
     Volatile,
 }
 
+/// Between the name of a file and the random end of its temporary name.
+const TEMPORARY: &str = ".new-";
+
+/// Whether a file of that name is one that a killed writer left, or a living one is about to rename.
+pub fn is_temporary(name: &str) -> bool {
+    name.contains(TEMPORARY)
+}
+
+/// Removes what killed writers left in a directory; the caller holds the lock of what is written there.
+pub fn sweep(directory: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            let path = entry.path();
+            std::fs::remove_file(&path).with_context(|| format!("remove `{}`", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Replaces the file at `path` by `bytes`.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", super::id::random_hex(8)?));
+    temporary.push(format!("{TEMPORARY}{}", super::id::random_hex(8)?));
     let temporary = Path::new(&temporary);
     let written = write_new(temporary, bytes, durability).and_then(|()| {
         std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display()))
@@ -64,6 +88,10 @@ mod tests {
         write(&path, b"two", Durability::Volatile).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        let left = directory.path().join("record.new-0123");
+        std::fs::write(&left, b"half").unwrap();
+        sweep(directory.path()).unwrap();
+        assert!(path.exists() && !left.exists());
         assert!(
             write(
                 &directory.path().join("none/record"),

@@ -32,8 +32,29 @@ impl Lock {
 
     /// Likewise, `None` when somebody else holds it.
     pub fn try_directory(path: &Path) -> Result<Option<Self>> {
-        let file = open_directory(path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        Self::attempt(open_directory(path)?, path, operation)
+    }
+
+    /// Likewise for a file, to be shared with others.
+    pub fn try_shared(path: &Path) -> Result<Option<Self>> {
+        Self::attempt(open(path)?, path, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Whether somebody holds the lock of a file or directory exclusively at this moment. One that is not there is
+    /// held by nobody.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else {
+            return false;
+        };
+        matches!(
+            Self::attempt(file, path, FlockOperation::NonBlockingLockShared),
+            Ok(None)
+        )
+    }
+
+    fn attempt(file: File, path: &Path, operation: FlockOperation) -> Result<Option<Self>> {
+        match flock(&file, operation) {
             Ok(()) => Ok(Some(Self { file })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("lock `{}`", path.display())),
@@ -96,6 +117,10 @@ mod tests {
         assert!(Lock::try_directory(directory.path()).unwrap().is_some());
         assert!(Lock::try_directory(&directory.path().join("none")).is_err());
         let path = directory.path().join("file");
-        let (_one, _other) = (Lock::shared(&path).unwrap(), Lock::shared(&path).unwrap());
+        let shared = (Lock::shared(&path).unwrap(), Lock::shared(&path).unwrap());
+        assert!(!Lock::is_held(&path) && Lock::try_shared(&path).unwrap().is_some());
+        drop(shared);
+        let _alone = Lock::exclusive(&path).unwrap();
+        assert!(Lock::is_held(&path) && Lock::try_shared(&path).unwrap().is_none());
     }
 }

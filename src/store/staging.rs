@@ -55,16 +55,22 @@ pub fn sweep(parent: &Path) -> Result<()> {
         let path = entry
             .with_context(|| format!("read `{}`", parent.display()))?
             .path();
-        if let Ok(Some(_lock)) = Lock::try_directory(&path) {
-            match std::fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("remove `{}`", path.display()));
-                }
-                _ => {}
-            }
-        }
+        sweep_one(&path)?;
     }
     Ok(())
+}
+
+/// Removes one if its maker is dead.
+pub fn sweep_one(path: &Path) -> Result<()> {
+    let Ok(Some(_lock)) = Lock::try_directory(path) else {
+        return Ok(());
+    };
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove `{}`", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Commands about the program and its host, one file each.
 
+pub mod check;
 pub mod events;
 pub mod hello;
 pub mod info;

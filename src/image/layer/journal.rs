@@ -343,6 +343,26 @@ pub fn stream_tar(directory: &Path, out: &mut dyn Write) -> Result<Digest> {
     }
 }
 
+/// Whether every byte of the layer's tar has its place: the journal is whole, and each file that it relies on is there
+/// and as long as it was. The bytes themselves are for [`stream_tar`].
+pub fn verify(directory: &Path) -> Result<()> {
+    let mut reader = Reader::open(directory.join(paths::LAYER_JOURNAL))?;
+    let mut content = Content::open(&directory.join(paths::LAYER_TREE))?;
+    let mut counted = 0;
+    loop {
+        match reader.next()? {
+            Record::Raw(bytes) => counted += bytes.len() as u64,
+            Record::Entry(entry) => content.entry = Some((entry, None)),
+            Record::Data { offset, length } => {
+                content.read(offset, 0, &mut |_| Ok(()))?;
+                counted += length;
+            }
+            Record::End(tar_size) if tar_size == counted => return Ok(()),
+            Record::End(_) => return Err(damaged().into()),
+        }
+    }
+}
+
 /// The files of a tree, opened one after another.
 pub(super) struct Content {
     tree: OwnedFd,

@@ -23,7 +23,7 @@ mod unpack;
 
 use super::digest::Digest;
 use crate::error::{Error, Kind, bad_input};
-pub use journal::{Entry, entries, stream_tar};
+pub use journal::{Entry, entries, stream_tar, verify};
 use rustix::io::Errno;
 pub use unpack::unpack;
 

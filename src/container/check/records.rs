@@ -1,0 +1,306 @@
+//! What is inconsistent in the records, names and marks of containers.
+
+use crate::container::engine::Engine;
+use crate::container::list::{holder, ids};
+use crate::container::record::{Directory, Record, State};
+use crate::container::remove;
+use crate::image::check::{Finding, Repair};
+use crate::paths::tree_in;
+use crate::store::atomic::{self, Durability};
+use crate::store::lock::Lock;
+use crate::sys::process;
+use anyhow::{Context, Result, bail};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// What this file finds and mends.
+pub const KINDS: &[&str] = &[
+    "missing-directory",
+    "half-container",
+    "damaged-container",
+    "damaged-state",
+    "unsupervised",
+    "unsettled",
+    "leftover-container",
+    "leftover-socket",
+    "leftover-temporary",
+    "lost-name",
+    "stale-name",
+    "stale-mark",
+    "lost-layer",
+];
+
+/// Everything, without a lock.
+pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
+    let paths = &engine.paths;
+    let mut found = Vec::new();
+    for directory in [
+        paths.images(),
+        paths.layers(),
+        paths.staging(),
+        paths.containers(),
+        paths.names(),
+        paths.pending(),
+    ] {
+        if !directory.is_dir() {
+            let repair = Repair::Does("makes it");
+            found.push(Finding::new(
+                "missing-directory",
+                "",
+                directory,
+                "it is missing",
+                repair,
+            ));
+        }
+    }
+    for id in ids(engine)? {
+        found.extend(look_at_container(engine, &id, false)?);
+    }
+    for name in entries(&paths.names()) {
+        found.extend(look_at_name(engine, &name));
+    }
+    for id in entries(&paths.pending()) {
+        let mark = paths.pending().join(&id);
+        if !paths.container(&id).exists() && !Lock::is_held(&mark) {
+            let repair = Repair::Does("removes it");
+            found.push(Finding::new(
+                "stale-mark",
+                &id,
+                mark,
+                "there is no such container",
+                repair,
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Mends one finding under the lock of its container, if it still holds there.
+pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
+    let path = &finding.path;
+    match finding.kind {
+        "missing-directory" => {
+            return std::fs::create_dir_all(path)
+                .with_context(|| format!("create `{}`", path.display()));
+        }
+        "stale-name" => {
+            return match look_at_name(engine, &finding.object) {
+                Some(_) => remove::absent(std::fs::remove_file(path), path),
+                None => Ok(()),
+            };
+        }
+        _ => {}
+    }
+    let id = &finding.object;
+    let directory = Directory::of(engine, id);
+    if !directory.path().exists() {
+        return remove::absent(std::fs::remove_file(path), path);
+    }
+    let Some(lock) = Lock::try_directory(directory.path())? else {
+        bail!("another command is changing container {id}");
+    };
+    if !look_at_container(engine, id, true)?.contains(finding) {
+        return Ok(());
+    }
+    match finding.kind {
+        "half-container" | "leftover-container" => remove::remove_locked(engine, id, lock),
+        "damaged-state" => directory.write_state(&directory.lost_state(), Durability::Durable),
+        "unsupervised" | "unsettled" => settle(&directory),
+        "leftover-temporary" => atomic::sweep(directory.path()),
+        "lost-name" => {
+            let record = directory.record()?.context("it has no record")?;
+            let link = engine.paths.names().join(&record.name);
+            std::os::unix::fs::symlink(id, &link)
+                .with_context(|| format!("create `{}`", link.display()))
+        }
+        _ => remove::absent(std::fs::remove_file(path), path),
+    }
+}
+
+/// Ends what nobody supervises and writes the end down.
+fn settle(directory: &Directory) -> Result<()> {
+    let Some(mut state) = directory.state()? else {
+        return Ok(());
+    };
+    if let Some(program) = state.program.as_ref().and_then(|program| program.open()) {
+        process::send_signal(program.as_fd(), libc::SIGKILL).context("kill the program")?;
+        // Readable when it has ended.
+        let mut ended = [rustix::event::PollFd::new(
+            &program,
+            rustix::event::PollFlags::IN,
+        )];
+        rustix::event::poll(&mut ended, None).context("wait for the program")?;
+    }
+    state.settle();
+    directory.write_state(&state, Durability::Durable)
+}
+
+/// The names in a directory; none where there is no directory.
+fn entries(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// What is wrong with one container; `mine` when the caller holds its lock.
+fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Finding>> {
+    let directory = Directory::of(engine, id);
+    let held = || !mine && Lock::is_held(directory.path());
+    let mark = engine.paths.pending().join(id);
+    let of = |kind, path, problem: &str, repair| Finding::new(kind, id, path, problem, repair);
+    let removes = Repair::Does("removes it");
+    let record = match directory.record() {
+        Ok(Some(record)) => record,
+        _ if !directory.path().exists() || held() => return Ok(Vec::new()),
+        Err(error) if !mark.exists() => {
+            let repair = Repair::User(format!(
+                "`onggi rm -f {}` removes it with its files",
+                &id[..12]
+            ));
+            let path = directory.file("container.json");
+            return Ok(vec![of(
+                "damaged-container",
+                path,
+                &format!("{error:#}"),
+                repair,
+            )]);
+        }
+        _ => {
+            let problem = "it was never finished, or never quite removed";
+            return Ok(vec![of(
+                "half-container",
+                directory.path().to_owned(),
+                problem,
+                removes,
+            )]);
+        }
+    };
+    let mut found = look_at_record(engine, id, &record);
+    let state = directory.state();
+    let supervised = |state: &State| state.monitor.is_alive();
+    match &state {
+        Err(error) => {
+            let repair = match held() {
+                false => Repair::Does("writes down that it has ended with code 255"),
+                true => Repair::User("it is written again when the container ends".to_owned()),
+            };
+            let path = directory.file("state.json");
+            found.push(of("damaged-state", path, &format!("{error:#}"), repair));
+        }
+        Ok(Some(state)) if state.status().is_up() && !supervised(state) => {
+            let problem = "its monitor is gone and its program goes on";
+            let repair = Repair::Does("ends it and writes that down");
+            found.push(of(
+                "unsupervised",
+                directory.file("state.json"),
+                problem,
+                repair,
+            ));
+        }
+        Ok(Some(_)) if record.options.auto_remove && !held() => {
+            let problem = "it has ended and was to be removed then";
+            found.push(of(
+                "leftover-container",
+                directory.path().to_owned(),
+                problem,
+                removes,
+            ));
+            return Ok(found);
+        }
+        Ok(Some(state)) if state.is_unsettled() && !held() => {
+            let problem = "its monitor is gone and its end was not written down";
+            let repair = Repair::Does("writes it down");
+            found.push(of(
+                "unsettled",
+                directory.file("state.json"),
+                problem,
+                repair,
+            ));
+        }
+        _ => {}
+    }
+    if !record.options.auto_remove && mark.exists() && !held() {
+        let problem = "it is marked as half made, and is not";
+        found.push(of("stale-mark", mark, problem, removes.clone()));
+    }
+    for name in entries(directory.path()) {
+        let path = directory.file(&name);
+        if atomic::is_temporary(&name) && !held() {
+            let problem = "a killed process left it";
+            found.push(of("leftover-temporary", path, problem, removes.clone()));
+        } else if is_socket(&path) && !held() {
+            let problem = "nobody listens there any more";
+            found.push(of("leftover-socket", path, problem, removes.clone()));
+        }
+    }
+    Ok(found)
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.symlink_metadata()
+        .is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// Whether what the record speaks of is there.
+fn look_at_record(engine: &Engine, id: &str, record: &Record) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let name = &record.name;
+    match holder(engine, name) {
+        Some(holder) if holder == id => {}
+        Some(other) => {
+            let problem = format!("its name `{name}` is that of container {}", &other[..12]);
+            let repair = Repair::User(format!(
+                "give it another: `onggi rename {} NAME`",
+                &id[..12]
+            ));
+            let path = engine.paths.names().join(name);
+            found.push(Finding::new("lost-name", id, path, problem, repair));
+        }
+        None => {
+            let problem = format!("nothing leads from its name `{name}` to it");
+            let path = engine.paths.names().join(name);
+            found.push(Finding::new(
+                "lost-name",
+                id,
+                path,
+                problem,
+                Repair::Does("makes the link again"),
+            ));
+        }
+    }
+    for layer in &record.layers {
+        let tree = tree_in(&engine.paths.layer(layer));
+        if !tree.is_dir() {
+            let text = "take its image in again with `onggi load` or `onggi import`";
+            let repair = Repair::User(text.to_owned());
+            found.push(Finding::new(
+                "lost-layer",
+                id,
+                tree,
+                "it cannot start without this layer",
+                repair,
+            ));
+        }
+    }
+    found
+}
+
+fn look_at_name(engine: &Engine, name: &str) -> Option<Finding> {
+    let path = engine.paths.names().join(name);
+    let problem = match holder(engine, name) {
+        None => "it leads nowhere".to_owned(),
+        Some(id) => match Directory::of(engine, &id).record() {
+            Ok(Some(record)) if record.name != name => {
+                format!("container {} has another name", &id[..12])
+            }
+            _ if engine.paths.container(&id).exists() => return None,
+            _ => format!("there is no container {}", &id[..12]),
+        },
+    };
+    let repair = Repair::Does("removes it");
+    path.symlink_metadata()
+        .is_ok()
+        .then(|| Finding::new("stale-name", name, path, problem, repair))
+}
