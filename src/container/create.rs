@@ -78,9 +78,11 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
 fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
     let directory = Directory::of(engine, &record.id);
     let mark = engine.paths.pending().join(&record.id);
-    undo.file(&mark, b"")?;
+    // Held until the directory has its own lock: no sweeper takes the mark of what is not there yet for a leftover.
+    let beginning = undo.mark(&mark)?;
     undo.directory(directory.path())?;
     let lock = Lock::directory(directory.path())?;
+    drop(beginning);
     let durability = if record.options.auto_remove {
         Durability::Volatile
     } else {
@@ -162,6 +164,16 @@ struct Undo {
 }
 
 impl Undo {
+    fn mark(&mut self, path: &Path) -> Result<Lock> {
+        self.paths.push(path.to_owned());
+        loop {
+            if let Some(lock) = Lock::try_make(path)? {
+                return Ok(lock);
+            }
+            std::thread::yield_now();
+        }
+    }
+
     fn directory(&mut self, path: &Path) -> Result<()> {
         std::fs::create_dir(path).with_context(|| format!("create `{}`", path.display()))?;
         self.paths.push(path.to_owned());

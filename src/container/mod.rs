@@ -5,8 +5,8 @@
 //!                                └──────── attached through a channel; may die without harm
 //! ```
 
-pub mod control;
 pub mod check;
+pub mod control;
 pub mod create;
 pub mod engine;
 pub mod event;

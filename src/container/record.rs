@@ -255,6 +255,13 @@ impl Directory {
         self.path.join("container.json").exists()
     }
 
+    /// Whether the record is one that a power cut has left without content: it was not durable, and nobody was told
+    /// of the container.
+    pub fn was_never_written(&self) -> bool {
+        let bytes = std::fs::read(self.path.join("container.json"));
+        bytes.is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    }
+
     /// The record; `None` when the container is half made or just going.
     pub fn record(&self) -> Result<Option<Record>> {
         read(&self.path.join("container.json"))

@@ -136,6 +136,10 @@ pub fn sweep(engine: &Engine) -> Result<()> {
 fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let directory = Directory::of(engine, id);
     let mark = engine.paths.pending().join(id);
+    // Its maker holds it until there is a directory to hold.
+    let Some(_mark) = Lock::try_file(&mark)? else {
+        return Ok(());
+    };
     if !directory.path().exists() {
         release_names(engine, id)?;
         return absent(std::fs::remove_file(&mark), &mark);
@@ -143,8 +147,10 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
         return Ok(());
     };
-    let Some(record) = directory.record()? else {
-        return remove_locked(engine, id, &lock);
+    let record = match directory.record() {
+        Ok(Some(record)) => record,
+        Err(error) if !directory.was_never_written() => return Err(error),
+        _ => return remove_locked(engine, id, &lock),
     };
     match directory.state() {
         // Killed after the record was written, which is when it came to exist, or while it ran.

@@ -8,7 +8,8 @@ use super::engine::Engine;
 use super::record::{Directory, Record, State};
 use super::remove::absent;
 use crate::error::{Error, Kind};
-use crate::store::atomic::Durability;
+use crate::paths::MONITOR_SOCKET;
+use crate::store::atomic::{self, Durability};
 use crate::sys::process::{self, Identity, send_signal, signal_number};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,8 +36,16 @@ pub fn settle(directory: &Directory, mut state: State) -> Result<()> {
         end_program(&state)?;
         state.settle();
         directory.write_state(&state, Durability::Durable)?;
+        tidy(directory)?;
     }
     Ok(())
+}
+
+/// Removes what a killed monitor leaves beside the records: its socket, and a record that it was writing.
+pub fn tidy(directory: &Directory) -> Result<()> {
+    let socket = directory.file(MONITOR_SOCKET);
+    absent(std::fs::remove_file(&socket), &socket)?;
+    atomic::sweep(directory.path())
 }
 
 /// Kills a program that has outlived its monitor.

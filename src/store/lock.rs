@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -34,6 +35,24 @@ impl Lock {
     pub fn try_directory(path: &Path) -> Result<Option<Self>> {
         let operation = FlockOperation::NonBlockingLockExclusive;
         Self::attempt(open_directory(path)?, path, operation)
+    }
+
+    /// Makes a file whose lock is ours alone from the start, unless somebody is quicker.
+    pub fn try_make(path: &Path) -> Result<Option<Self>> {
+        let made = Self::attempt(open(path)?, path, FlockOperation::NonBlockingLockExclusive)?;
+        // A sweeper may have taken it away between the two calls.
+        Ok(made.filter(|_| path.exists()))
+    }
+
+    /// The lock of a file that is there, `None` when it is gone or somebody else holds it.
+    pub fn try_file(path: &Path) -> Result<Option<Self>> {
+        match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file.with_context(|| format!("open `{}`", path.display()))?;
+                Self::attempt(file, path, FlockOperation::NonBlockingLockExclusive)
+            }
+        }
     }
 
     /// Likewise for a file, to be shared with others.

@@ -3,14 +3,12 @@
 use crate::container::engine::Engine;
 use crate::container::list::{holder, ids};
 use crate::container::record::{Directory, Record, State};
-use crate::container::remove;
+use crate::container::{remove, settle};
 use crate::image::check::{Finding, Repair};
 use crate::paths::tree_in;
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
-use crate::sys::process;
 use anyhow::{Context, Result, bail};
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// What this file finds and mends.
@@ -103,10 +101,10 @@ pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
         return Ok(());
     }
     match finding.kind {
-        "half-container" | "leftover-container" => remove::remove_locked(engine, id, lock),
+        "half-container" | "leftover-container" => remove::remove_locked(engine, id, &lock),
         "damaged-state" => directory.write_state(&directory.lost_state(), Durability::Durable),
-        "unsupervised" | "unsettled" => settle(&directory),
-        "leftover-temporary" => atomic::sweep(directory.path()),
+        "unsupervised" | "unsettled" => settle_state(engine, &directory, id),
+        "leftover-temporary" | "leftover-socket" => settle::tidy(&directory),
         "lost-name" => {
             let record = directory.record()?.context("it has no record")?;
             let link = engine.paths.names().join(&record.name);
@@ -117,22 +115,12 @@ pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
     }
 }
 
-/// Ends what nobody supervises and writes the end down.
-fn settle(directory: &Directory) -> Result<()> {
-    let Some(mut state) = directory.state()? else {
-        return Ok(());
-    };
-    if let Some(program) = state.program.as_ref().and_then(|program| program.open()) {
-        process::send_signal(program.as_fd(), libc::SIGKILL).context("kill the program")?;
-        // Readable when it has ended.
-        let mut ended = [rustix::event::PollFd::new(
-            &program,
-            rustix::event::PollFlags::IN,
-        )];
-        rustix::event::poll(&mut ended, None).context("wait for the program")?;
+/// Ends what nobody supervises, writes the end down, and takes the mark away that leads there.
+fn settle_state(engine: &Engine, directory: &Directory, id: &str) -> Result<()> {
+    if let Some(state) = directory.state()? {
+        settle::settle(directory, state)?;
     }
-    state.settle();
-    directory.write_state(&state, Durability::Durable)
+    settle::unmark(engine, id)
 }
 
 /// The names in a directory; none where there is no directory.
@@ -153,7 +141,7 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
     let record = match directory.record() {
         Ok(Some(record)) => record,
         _ if !directory.path().exists() || held() => return Ok(Vec::new()),
-        Err(error) if !mark.exists() => {
+        Err(error) if !(mark.exists() && directory.was_never_written()) => {
             let repair = Repair::User(format!(
                 "`onggi rm -f {}` removes it with its files",
                 &id[..12]
@@ -178,6 +166,8 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
     };
     let mut found = look_at_record(engine, id, &record);
     let state = directory.state();
+    // The mark that leads to what is found otherwise goes with that.
+    let mut marked = mark.exists() && !record.options.auto_remove;
     let supervised = |state: &State| state.monitor.is_alive();
     match &state {
         Err(error) => {
@@ -211,6 +201,7 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
         Ok(Some(state)) if state.is_unsettled() && !held() => {
             let problem = "its monitor is gone and its end was not written down";
             let repair = Repair::Does("writes it down");
+            marked = false;
             found.push(of(
                 "unsettled",
                 directory.file("state.json"),
@@ -220,8 +211,8 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
         }
         _ => {}
     }
-    if !record.options.auto_remove && mark.exists() && !held() {
-        let problem = "it is marked as half made, and is not";
+    if marked && !held() {
+        let problem = "it is marked as half made or running, and is neither";
         found.push(of("stale-mark", mark, problem, removes.clone()));
     }
     for name in entries(directory.path()) {
