@@ -4,7 +4,7 @@
 //! The pages lie in `man/`; a test makes them anew and compares.
 
 use super::command::{COMMANDS, Command, GROUPS, Section};
-use super::{flag, help};
+use super::{flag, help, system};
 use clap::Arg;
 
 const EXIT_STATUS: &str = "\
@@ -68,6 +68,9 @@ fn of_command(command: &Command) -> String {
     }
     text += &format!(".fi\n.SH DESCRIPTION\n{}.\n", escape(command.about));
     text += &options(&flag::build(command));
+    if shortest(command) == "system check" {
+        text += system::check::MANUAL;
+    }
     text += ".SH EXIT STATUS\n";
     if command.failure == 125 {
         text += EXIT_STATUS;

@@ -9,6 +9,70 @@ use crate::store::damage;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+/// What its manual page tells beside the options, in the language of man(7).
+pub const MANUAL: &str = r#".SH NOTES
+Looking changes nothing and is in no other command's way.
+Exits with 0 where the store is consistent, with 1 where a finding is left or something could not be looked at.
+.SH FINDINGS
+Each is a line: its kind, where it lies, what is wrong, and what
+.B \-\-repair
+does about it or what the user can do.
+.TP
+.BR damaged\-store ", " missing\-directory
+The store's own record, or a directory of it. Made again.
+.TP
+.BR damaged\-names ", " dangling\-name
+The names of images cannot be read, or one leads to no image. Removed; the images stay.
+.TP
+.BR damaged\-image ", " missing\-layer
+An image whose records or layers cannot be used. Its record is written again where its config and layers are there;
+else it is removed, unless a container needs it: then it has to be taken in again.
+.TP
+.BR orphan\-layer ", " dead\-staging ", " leftover\-file
+What killed commands have left. Removed.
+.TP
+.B damaged\-container
+The record of a container cannot be read. Only
+.B onggi rm \-f
+removes it, since what it has written may still be wanted.
+.TP
+.B damaged\-state
+What has become of a container cannot be read. Written again: ended with code 255.
+.TP
+.BR unsupervised ", " unsettled
+A container whose monitor was killed. Its program is ended, and the end written down.
+.TP
+.BR half\-container ", " leftover\-container ", " leftover\-temporary ", " leftover\-socket ", " stale\-mark
+What killed commands and monitors have left. Removed; the next command that makes, starts or removes a container does
+the same.
+.TP
+.BR lost\-name ", " stale\-name
+A container to which its name does not lead, and a name that leads to no container. Made again; removed.
+.TP
+.B lost\-layer
+A container whose layer is missing. Its image has to be taken in again.
+.TP
+.BR orphan\-monitor ", " orphan\-process ", " leaked\-mount
+A monitor whose container is gone, a process of a container that does not run, a mount that nobody needs. Killed;
+unmounted.
+.SH JSON
+One object:
+.B Clean
+(boolean),
+.B Findings
+and
+.B NotChecked
+(array of strings: what could not be looked at). A finding has the strings
+.BR Kind ", " Object " (id, name or process number), " Path ", " Problem ", " Repair ", " Error
+and the booleans
+.BR Repairable " and " Repaired .
+With
+.B \-\-repair
+the list has what was mended, what could not be
+.RB ( Error
+says why), and what is left. Keys may be added, none will change its meaning.
+"#;
+
 /// Options of `system check`.
 #[derive(clap::Args)]
 pub struct Check {
