@@ -26,6 +26,8 @@
 //! | `containers/ID/lock` | taken by whoever changes `container.json` | flock |
 //! | `containers/ID/health.json` | how healthy it says it is, with the last probes | the monitor writes it |
 //! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |
+//! | `containers/ID/ID-json.log{,.N,.N.gz}` | the log of the driver `json-file`, newest without a number | written by the monitor only; readers notice when it is rotated |
+//! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 
@@ -248,4 +250,14 @@ pub fn config_in(image: &Path) -> PathBuf {
 /// What we know of an image beside its config.
 pub fn image_record_in(image: &Path) -> PathBuf {
     image.join("image.json")
+}
+
+/// The log of a container with the driver `json-file`.
+pub fn json_log_in(container: &Path, id: &str) -> PathBuf {
+    container.join(format!("{id}-json.log"))
+}
+
+/// The log of a container with the driver `local`.
+pub fn local_log_in(container: &Path) -> PathBuf {
+    container.join("local-logs").join("container.log")
 }

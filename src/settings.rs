@@ -7,6 +7,7 @@
 use crate::error::bad_input;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -19,6 +20,10 @@ pub struct Settings {
     pub layer_skip_devices: bool,
     /// `layer-absolute-names`: `refuse`, or `accept` names that start with `/` as relative to the root.
     pub layer_absolute_names: bool,
+    /// `log-driver`: who keeps the log of a container that names no driver.
+    pub log_driver: String,
+    /// `log-opts`: options of that driver, a JSON object of texts as in Docker's `daemon.json`.
+    pub log_options: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -27,6 +32,8 @@ impl Default for Settings {
             layer_max_bytes: 64 << 30,
             layer_skip_devices: false,
             layer_absolute_names: false,
+            log_driver: "json-file".to_owned(),
+            log_options: BTreeMap::new(),
         }
     }
 }
@@ -60,7 +67,13 @@ impl Settings {
                 }
             }
         }
-        for key in ["layer-max-bytes", "layer-devices", "layer-absolute-names"] {
+        for key in [
+            "layer-max-bytes",
+            "layer-devices",
+            "layer-absolute-names",
+            "log-driver",
+            "log-opts",
+        ] {
             let variable = format!("ONGGI_{}", key.to_uppercase().replace('-', "_"));
             if let Ok(value) = std::env::var(&variable) {
                 settings
@@ -85,6 +98,11 @@ impl Settings {
                 self.layer_absolute_names = value == "accept"
             }
             ("layer-absolute-names", _) => return Err(wrong("`refuse` or `accept`").into()),
+            ("log-driver", _) => value.clone_into(&mut self.log_driver),
+            ("log-opts", _) => {
+                self.log_options = serde_json::from_str(value)
+                    .map_err(|_| wrong("a JSON object of texts, as {\"max-size\":\"10m\"}"))?;
+            }
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
         Ok(())
@@ -114,6 +132,7 @@ mod tests {
         for (key, value) in [
             ("layer-max-bytes", "many"),
             ("layer-devices", "x"),
+            ("log-opts", "{\"max-file\":3}"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

@@ -186,6 +186,11 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER [CONTAINER...]",
         "Remove containers",
     ),
+    command::<container::logs::Logs>(
+        &["container logs", "logs"],
+        "CONTAINER",
+        "Show what the program of a container has written",
+    ),
     command::<container::inspect::InspectContainer>(
         &["container inspect"],
         "CONTAINER [CONTAINER...]",

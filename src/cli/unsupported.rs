@@ -41,7 +41,6 @@ const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
 const LIMITS: Fate = Fate::NotYet("containers are not limited by cgroups");
 const DEVICES: Fate = Fate::NotYet("containers get Docker's default devices only");
 const HEALTH: Fate = Fate::NotYet("there are no health checks");
-const LOGS: Fate = Fate::NotYet("the output of containers is not kept");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Never("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
@@ -96,7 +95,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         "health-start-period= health-timeout= no-healthcheck",
         HEALTH,
     ),
-    (CREATE, "log-driver= log-opt=", LOGS),
     (
         CREATE,
         "storage-opt=",
@@ -178,7 +176,6 @@ const COMMANDS: &[(&str, Fate)] = &[
             "there are `rm`, `rmi` and `image prune`; sizes are in `images` and `ps --size`",
         ),
     ),
-    ("logs container.logs", LOGS),
     (
         "cp diff export commit container.cp container.diff container.export container.commit",
         FILES,

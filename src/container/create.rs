@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::image::config::Execution;
 use crate::image::store::Image;
+use crate::settings::Settings;
 use crate::store::atomic::Durability;
 use crate::store::id::random_hex;
 use crate::store::lock::Lock;
@@ -35,6 +36,7 @@ pub struct Created {
 /// Makes a container from an image that is here.
 pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
     super::remove::sweep(engine)?;
+    let log = super::log::config::complete(&options.log, &Settings::load()?)?;
     let record = Record {
         version: VERSION,
         id: random_hex(64)?,
@@ -52,7 +54,10 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
             .into_iter()
             .chain(options.labels.clone())
             .collect(),
-        options: options.clone(),
+        options: Options {
+            log,
+            ..options.clone()
+        },
     };
     // Whatever the plan would refuse is refused now, while nothing has been made.
     super::spec::build(&record, engine)?;

@@ -4,7 +4,7 @@
 use super::create::hostname;
 use super::engine::Engine;
 use super::list::Container;
-use super::options::{Namespace, Options, Seccomp, UserNamespace};
+use super::options::{Log, Namespace, Options, Seccomp, UserNamespace};
 use super::record::{Directory, Status};
 use crate::image::store::overlay_order;
 use crate::paths::Paths;
@@ -31,7 +31,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "ResolvConfPath": path("resolv.conf"),
         "HostnamePath": path("hostname"),
         "HostsPath": path("hosts"),
-        "LogPath": "",
+        "LogPath": super::log::path(record, &directory).map_or(String::new(), |path| path.display().to_string()),
         "Name": format!("/{}", record.name),
         "RestartCount": container.state.as_ref().map_or(0, |state| state.restart_count),
         "Driver": "overlay2",
@@ -145,7 +145,7 @@ fn host_config(options: &Options) -> Value {
     json!({
         "Binds": null,
         "ContainerIDFile": options.cidfile.as_ref().map_or(String::new(), |path| path.display().to_string()),
-        "LogConfig": { "Type": "none", "Config": {} },
+        "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
         "NetworkMode": network(options),
         "PortBindings": {},
         "RestartPolicy": {
@@ -212,6 +212,14 @@ fn with_limits(mut host_config: Value) -> Value {
         all.extend(limits);
     }
     host_config
+}
+
+/// Containers of versions that kept no log name no driver.
+fn log_driver(log: &Log) -> &str {
+    match log.driver.as_str() {
+        "" => "none",
+        driver => driver,
+    }
 }
 
 fn network(options: &Options) -> &'static str {

@@ -15,6 +15,7 @@ pub mod health;
 pub mod inspect;
 mod keep_id;
 pub mod list;
+pub mod log;
 pub mod monitor;
 pub mod monitors;
 pub mod name;

@@ -91,6 +91,18 @@ pub struct Options {
     pub platform: Option<String>,
     /// Where to write the id; must not exist.
     pub cidfile: Option<PathBuf>,
+    /// What becomes of the program's output.
+    pub log: Log,
+}
+
+/// `--log-driver` and `--log-opt`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Log {
+    /// Docker's name of the driver; empty before creation: that of the settings.
+    pub driver: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
 }
 
 /// `--restart`.

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod image;
 pub mod inspect;
 pub mod kill;
+pub mod logs;
 pub mod options;
 pub mod ps;
 pub mod rename;

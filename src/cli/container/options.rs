@@ -6,7 +6,7 @@
 use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, environment, network, security};
 use crate::container::options::{
-    ExtraHost, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
+    ExtraHost, Log, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
 };
 use crate::error::{Error, bad_input};
 use anyhow::Result;
@@ -78,6 +78,12 @@ pub struct CreateFlags {
     /// Set the labels of a file
     #[arg(long)]
     label_file: Vec<PathBuf>,
+    /// Who keeps the log: "json-file", "local", "journald" or "none"
+    #[arg(long)]
+    log_driver: Option<String>,
+    /// Set an option of the log driver (max-size=10m, ...)
+    #[arg(long)]
+    log_opt: Vec<String>,
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
@@ -227,6 +233,10 @@ impl CreateFlags {
             group_add: self.group_add,
             platform: self.platform,
             cidfile: self.cidfile,
+            log: Log {
+                driver: self.log_driver.unwrap_or_default(),
+                options: self.log_opt.iter().map(|text| log_option(text)).collect(),
+            },
         })
     }
 }
@@ -234,6 +244,12 @@ impl CreateFlags {
 /// Without `-a`, all streams that there are.
 pub fn attaches(attach: &[Stream], stream: Stream) -> bool {
     attach.is_empty() || attach.contains(&stream)
+}
+
+/// `--log-opt`: as in Docker, an option without a value has an empty one.
+fn log_option(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
 }
 
 /// `--network`: until there are networks, every container has loopback, or the host's network.

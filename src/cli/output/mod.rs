@@ -84,6 +84,17 @@ impl Output {
         }
     }
 
+    /// Data that belongs to standard error: what a program in a container has written there.
+    pub fn write_error(&mut self, data: &[u8]) -> Result<()> {
+        match self.notes.write_all(data).and_then(|()| self.notes.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result.context("write to standard error"),
+        }
+    }
+
     /// One line of data.
     pub fn line(&mut self, text: impl fmt::Display) -> Result<()> {
         self.write(format!("{text}\n").as_bytes())

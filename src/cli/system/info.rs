@@ -156,7 +156,7 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
         "Images": images,
         "Driver": "overlay2",
         "DriverStatus": [["Id mapping", word], ["Ids", sentence]],
-        "LoggingDriver": "none",
+        "LoggingDriver": crate::settings::Settings::load()?.log_driver,
         "CgroupDriver": "none",
         "CgroupVersion": host.cgroup_version,
         "KernelVersion": version::kernel(),

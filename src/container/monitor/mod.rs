@@ -16,6 +16,7 @@ pub(super) mod relay;
 mod restart;
 
 use super::engine::Engine;
+use super::log::writer::Writer;
 use super::options::Namespace;
 use super::record::{Directory, Record, State, now};
 use super::{remove, settle};
@@ -60,6 +61,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             start_again: false,
             directory,
             engine,
+            log: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
         Ok::<_, anyhow::Error>((monitor, lock, listener))
@@ -94,6 +96,8 @@ struct Monitor {
     state: State,
     /// A client wants it to start again when it has ended.
     start_again: bool,
+    /// As long as the program runs, unless its output is not kept.
+    log: Option<Writer>,
 }
 
 impl Monitor {
@@ -158,6 +162,10 @@ impl Monitor {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();
         }
+        // Whoever follows the log has all of it when the state says that there is an end.
+        if let Some(mut log) = self.log.take() {
+            log.finish();
+        }
         let code = ended?.code();
         self.state.finished = now();
         self.state.exit_code = code;
@@ -175,6 +183,7 @@ impl Monitor {
             .write_state(&self.state, Durability::Volatile)?;
         files::write(&self.record, &self.directory)?;
         prepare::renew_work_directory(&self.directory)?;
+        self.log = Writer::open(&self.record, &self.directory)?;
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         let bundle = prepare::bundle(&self.engine, &self.record, &self.directory)?;
@@ -275,7 +284,11 @@ impl Supervisor for Monitor {
         }
     }
 
-    fn output(&mut self, _: Stream, _: &[u8]) {}
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(log) = &mut self.log {
+            log.write(stream, bytes);
+        }
+    }
 
     fn is_decided(&self) -> bool {
         self.state.stopped || self.start_again
