@@ -286,6 +286,7 @@ impl Object for event::Actor {
             entries: entries
                 .map(|(key, value)| (key.clone(), Datum::text(value.as_str())))
                 .collect(),
+            closed: false,
             zero: Datum::text(""),
         }));
         vec![

@@ -3,6 +3,7 @@
 use super::datum::Datum;
 use super::verb;
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 /// Which relation is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,12 @@ pub(super) fn equal(value: &Datum, others: &[Datum]) -> Result<bool, String> {
 }
 
 fn equals(value: &Datum, other: &Datum) -> Result<bool, String> {
+    let (value, other) = match (value, other) {
+        (Datum::Pointer(_, value), Datum::Pointer(_, other)) => {
+            return Ok(Rc::ptr_eq(value, other));
+        }
+        (value, other) => (value.bare(), other.bare()),
+    };
     let absent = |datum: &Datum| matches!(datum, Datum::Missing | Datum::Null);
     let nil = |datum: &Datum| matches!(datum, Datum::Missing | Datum::Null | Datum::Nil(_));
     let basic = |datum: &Datum| compare(datum, datum).is_some() || matches!(datum, Datum::Bool(_));
@@ -65,13 +72,13 @@ fn compare(value: &Datum, other: &Datum) -> Option<Ordering> {
 pub(super) fn ordered(values: &[Datum], order: Order) -> Result<Datum, String> {
     for value in values {
         if !matches!(
-            value,
+            value.bare(),
             Datum::Bool(_) | Datum::Integer(_) | Datum::Float(_) | Datum::Text(_)
         ) {
             return Err("invalid type for comparison".to_string());
         }
     }
-    let found = match (&values[0], &values[1]) {
+    let found = match (values[0].bare(), values[1].bare()) {
         (Datum::Bool(_), Datum::Bool(_)) => return Err("invalid type for comparison".to_string()),
         (value, other) => compare(value, other).ok_or("incompatible types for comparison")?,
     };

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::rc::Rc;
 
+/// The type of numbers in [`Datum::untyped`].
+const JSON_NUMBER: &str = "json.Number";
+
 /// A value.
 #[derive(Clone, Debug)]
 pub enum Datum {
@@ -18,6 +21,10 @@ pub enum Datum {
     Null,
     /// A null whose place has a type: the text it prints as is `<nil>`, `[]` or `map[]`.
     Nil(&'static str),
+    /// A value whose type in Go is not the one that its JSON suggests: `int64`, `[]string`, `json.Number`.
+    Named(&'static str, Rc<Datum>),
+    /// Go's pointer to a value, with its type: true even if the value is not, and no number to compare with.
+    Pointer(&'static str, Rc<Datum>),
     /// A truth value.
     Bool(bool),
     /// A whole number; never rounded.
@@ -39,6 +46,8 @@ pub enum Datum {
 pub struct Map {
     /// In the order in which loops see them.
     pub entries: BTreeMap<String, Datum>,
+    /// The keys have a type of their own, and no text of a template is one: loops only.
+    pub closed: bool,
     /// What `index` gives for a key that is not there.
     pub zero: Datum,
 }
@@ -63,6 +72,10 @@ pub trait Object: Debug {
             .collect();
         format!("{{{}}}", fields.join(","))
     }
+    /// What it prints as, if not as its fields.
+    fn text(&self) -> Option<String> {
+        None
+    }
     /// The method called `name`.
     fn method(&self, name: &str) -> Option<Method<'_>> {
         let _ = name;
@@ -76,6 +89,69 @@ impl Datum {
         Datum::Text(text.into())
     }
 
+    /// JSON as Docker's client reads it where it knows no type: a number is text that is not quoted.
+    pub fn untyped(value: &Value) -> Self {
+        match value {
+            Value::Number(number) => {
+                let text = match number.as_f64().filter(|_| number.is_f64()) {
+                    Some(float) => digits::json_float(float),
+                    None => number.to_string(),
+                };
+                Datum::Named(JSON_NUMBER, Rc::new(Datum::text(text)))
+            }
+            Value::Array(values) => {
+                Datum::List(Rc::new(values.iter().map(Self::untyped).collect()))
+            }
+            Value::Object(fields) => Self::map(
+                fields
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Self::untyped(value))),
+            ),
+            other => Self::from_json(other),
+        }
+    }
+
+    /// The field of an object, or of that to which a pointer leads.
+    pub fn field(&self, name: &str) -> Option<Datum> {
+        match self.pointee() {
+            Datum::Object(object) => object.field(name),
+            _ => None,
+        }
+    }
+
+    /// A map of anything.
+    fn map(entries: impl Iterator<Item = (String, Datum)>) -> Self {
+        Datum::Map(Rc::new(Map {
+            entries: entries.collect(),
+            closed: false,
+            zero: Datum::Null,
+        }))
+    }
+
+    /// The value under its names.
+    pub(super) fn bare(&self) -> &Datum {
+        match self {
+            Datum::Named(_, value) => value.bare(),
+            value => value,
+        }
+    }
+
+    /// The value under its names and behind its pointers.
+    pub(super) fn pointee(&self) -> &Datum {
+        match self {
+            Datum::Named(_, value) | Datum::Pointer(_, value) => value.pointee(),
+            value => value,
+        }
+    }
+
+    /// What a pointer points to, with its names.
+    pub(super) fn dereferenced(&self) -> &Datum {
+        match self {
+            Datum::Pointer(_, value) => value.dereferenced(),
+            value => value,
+        }
+    }
+
     /// JSON with every object as a map.
     pub fn from_json(value: &Value) -> Self {
         match value {
@@ -86,15 +162,11 @@ impl Datum {
             Value::Array(values) => {
                 Datum::List(Rc::new(values.iter().map(Self::from_json).collect()))
             }
-            Value::Object(fields) => {
-                let entries = fields
+            Value::Object(fields) => Self::map(
+                fields
                     .iter()
-                    .map(|(key, value)| (key.clone(), Self::from_json(value)));
-                Datum::Map(Rc::new(Map {
-                    entries: entries.collect(),
-                    zero: Datum::Null,
-                }))
-            }
+                    .map(|(key, value)| (key.clone(), Self::from_json(value))),
+            ),
         }
     }
 
@@ -108,7 +180,7 @@ impl Datum {
     }
 
     /// Whether it counts as true: neither zero nor empty nor absent.
-    pub(super) fn truth(&self) -> bool {
+    pub fn truth(&self) -> bool {
         match self {
             Datum::Missing | Datum::Null | Datum::Nil(_) => false,
             Datum::Bool(value) => *value,
@@ -117,7 +189,8 @@ impl Datum {
             Datum::Text(text) => !text.is_empty(),
             Datum::List(values) => !values.is_empty(),
             Datum::Map(map) => !map.entries.is_empty(),
-            Datum::Object(_) => true,
+            Datum::Object(_) | Datum::Pointer(..) => true,
+            Datum::Named(_, value) => value.truth(),
         }
     }
 
@@ -133,11 +206,12 @@ impl Datum {
             Datum::List(_) => "[]interface {}",
             Datum::Map(_) => "map[string]interface {}",
             Datum::Object(object) => object.kind(),
+            Datum::Named(kind, _) | Datum::Pointer(kind, _) => kind,
         }
     }
 
     /// One line of JSON; `<`, `>` and `&` are left alone.
-    pub(super) fn json(&self) -> String {
+    pub fn json(&self) -> String {
         match self {
             Datum::Missing | Datum::Null | Datum::Nil(_) => "null".to_string(),
             Datum::Bool(value) => value.to_string(),
@@ -158,6 +232,11 @@ impl Datum {
                 format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
             }
             Datum::Object(object) => object.json(),
+            Datum::Named(JSON_NUMBER, value) => match &**value {
+                Datum::Text(text) => text.to_string(),
+                value => value.json(),
+            },
+            Datum::Named(_, value) | Datum::Pointer(_, value) => value.json(),
         }
     }
 }

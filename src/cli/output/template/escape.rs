@@ -10,7 +10,7 @@ pub(super) fn plain(values: &[Datum]) -> String {
         .iter()
         .map(|value| match value {
             Datum::Missing | Datum::Null => Datum::text("<no value>"),
-            value => value.clone(),
+            value => value.dereferenced().clone(),
         })
         .collect();
     verb::print(&shown)

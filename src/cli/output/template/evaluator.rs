@@ -137,7 +137,7 @@ impl<'t> Evaluator<'t> {
     }
 
     fn print(&mut self, value: &Datum) {
-        match value {
+        match value.dereferenced() {
             Datum::Missing => self.output.push_str("<no value>"),
             Datum::Text(text) => self.output.push_str(text),
             value => self
@@ -161,19 +161,19 @@ impl<'t> Evaluator<'t> {
     fn range(&mut self, dot: &Operand, branch: &'t Branch) -> Evaluated<Flow> {
         let mark = self.variables.len();
         let value = self.pipeline(dot, &branch.pipeline)?;
-        let mut iterations = match &value {
+        let mut iterations = match value.pointee() {
             Datum::Missing | Datum::Null | Datum::Nil(_) => Iterations::List(Rc::default(), 0),
             Datum::List(values) => Iterations::List(values.clone(), 0),
             Datum::Map(map) => Iterations::Map(map.clone(), None),
             Datum::Integer(_) if branch.pipeline.variables.len() > 1 => {
-                let shown = verb::print(&[value]);
+                let shown = verb::print(std::slice::from_ref(value.dereferenced()));
                 return Err(self.fail(format!(
                     "can't use {shown} to iterate over more than one variable"
                 )));
             }
             Datum::Integer(end) => Iterations::Count(0, *end),
-            other => {
-                let shown = verb::print(std::slice::from_ref(other));
+            _ => {
+                let shown = verb::print(std::slice::from_ref(value.dereferenced()));
                 return Err(self.fail(format!("range can't iterate over {shown}")));
             }
         };

@@ -198,12 +198,15 @@ impl<'t> Evaluator<'t> {
         last: Option<Datum>,
     ) -> Evaluated<Operand> {
         let given = !arguments.is_empty() || last.is_some();
-        match &value.datum {
+        match value.datum.pointee() {
             Datum::Missing if self.on_missing == OnMissing::Fail => {
                 Err(self.fail(format!("nil data; no entry for key {}", quote(name))))
             }
             Datum::Missing => Ok(Datum::Missing.into()),
             Datum::Null => Err(self.fail(format!("nil pointer evaluating interface {{}}.{name}"))),
+            Datum::Nil("map[]") if !given && self.on_missing == OnMissing::NoValue => {
+                Ok(Datum::Missing.into())
+            }
             Datum::Nil(_) => {
                 Err(self.fail(format!("nil pointer evaluating {}.{name}", value.kind())))
             }
@@ -237,6 +240,10 @@ impl<'t> Evaluator<'t> {
             Datum::Map(_) if given => {
                 Err(self.fail(format!("{name} is not a method but has arguments")))
             }
+            Datum::Map(map) if map.closed => Err(self.fail(format!(
+                "can't evaluate field {name} in type {}",
+                value.kind()
+            ))),
             Datum::Map(map) => match map.entries.get(name) {
                 Some(datum) => Ok(Operand {
                     datum: datum.clone(),
@@ -381,13 +388,15 @@ impl<'t> Evaluator<'t> {
 
     /// `value` if the parameter takes it.
     fn fitting(&self, parameter: Parameter, value: Datum) -> Evaluated<Datum> {
-        let texts = |values: &[Datum]| values.iter().all(|value| matches!(value, Datum::Text(_)));
-        match (parameter, &value) {
+        // A function of Go takes its own type, a pointer to it, or another name of a list of texts.
+        match (parameter, value.dereferenced()) {
             (Parameter::Any, _)
             | (Parameter::Text, Datum::Text(_))
             | (Parameter::Integer, Datum::Integer(_))
-            | (Parameter::Texts, Datum::Missing | Datum::Nil("[]")) => Ok(value),
-            (Parameter::Texts, Datum::List(values)) if texts(values) => Ok(value),
+            | (
+                Parameter::Texts,
+                Datum::Missing | Datum::Named("[]string" | "strslice.StrSlice", _),
+            ) => Ok(value),
             (_, Datum::Missing) => {
                 Err(self.fail(format!("invalid value; expected {}", parameter.name())))
             }
@@ -395,10 +404,10 @@ impl<'t> Evaluator<'t> {
                 "wrong type for value; expected {}; got interface {{}}",
                 parameter.name()
             ))),
-            (_, other) => Err(self.fail(format!(
+            _ => Err(self.fail(format!(
                 "wrong type for value; expected {}; got {}",
                 parameter.name(),
-                other.kind()
+                value.kind()
             ))),
         }
     }

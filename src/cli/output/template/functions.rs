@@ -171,7 +171,7 @@ fn last(arguments: &[Datum]) -> Result<Datum, String> {
 
 /// The text of a parameter that has been checked to be one.
 fn text(value: &Datum) -> &str {
-    if let Datum::Text(text) = value {
+    if let Datum::Text(text) = value.pointee() {
         text
     } else {
         ""
@@ -179,7 +179,7 @@ fn text(value: &Datum) -> &str {
 }
 
 fn whole(value: &Datum) -> i128 {
-    if let Datum::Integer(number) = value {
+    if let Datum::Integer(number) = value.pointee() {
         *number
     } else {
         0
@@ -187,7 +187,7 @@ fn whole(value: &Datum) -> i128 {
 }
 
 fn length(value: &Datum) -> Result<Datum, String> {
-    let length = match value {
+    let length = match value.pointee() {
         Datum::Text(text) => text.len(),
         Datum::List(values) => values.len(),
         Datum::Map(map) => map.entries.len(),
@@ -196,18 +196,22 @@ fn length(value: &Datum) -> Result<Datum, String> {
         Datum::Missing => {
             return Err("reflect: call of reflect.Value.Type on zero Value".to_string());
         }
-        other => return Err(format!("len of type {}", other.kind())),
+        _ => return Err(format!("len of type {}", value.dereferenced().kind())),
     };
     Ok(Datum::Integer(length.try_into().unwrap_or(i128::MAX)))
 }
 
 fn index(value: Datum, at: &Datum) -> Result<Datum, String> {
-    match &value {
+    match value.pointee() {
         Datum::Missing | Datum::Null | Datum::Nil("<nil>") => {
             Err("index of nil pointer".to_string())
         }
+        Datum::Nil("map[]") if value.kind().ends_with("]string") => Ok(Datum::text("")),
         Datum::Nil("map[]") => Ok(Datum::Null),
-        Datum::Nil(_) => place(at, 0).map(|_| Datum::Null),
+        Datum::Nil(_) => {
+            place(at, 0)?;
+            Err("reflect: slice index out of range".to_string())
+        }
         Datum::List(values) => {
             let place = place(at, values.len())?;
             values
@@ -226,19 +230,23 @@ fn index(value: Datum, at: &Datum) -> Result<Datum, String> {
             byte.ok_or_else(|| "reflect: string index out of range".to_string())
         }
         Datum::Map(map) => match at {
+            Datum::Text(_) if map.closed => Err("value has type string".to_string()),
             Datum::Text(key) => Ok(map.entries.get(&**key).unwrap_or(&map.zero).clone()),
             Datum::Missing | Datum::Null => {
                 Err("value is nil; should be of type string".to_string())
             }
             other => Err(format!("value has type {}; should be string", other.kind())),
         },
-        other => Err(format!("can't index item of type {}", other.kind())),
+        _ => Err(format!(
+            "can't index item of type {}",
+            value.dereferenced().kind()
+        )),
     }
 }
 
 /// `at` as a place in something of this `length`; the end itself is let through.
 fn place(at: &Datum, length: usize) -> Result<usize, String> {
-    match at {
+    match at.bare() {
         Datum::Integer(number) => {
             let place = usize::try_from(*number)
                 .ok()
@@ -246,10 +254,7 @@ fn place(at: &Datum, length: usize) -> Result<usize, String> {
             place.ok_or_else(|| format!("index out of range: {number}"))
         }
         Datum::Missing | Datum::Null => Err("cannot index slice/array with nil".to_string()),
-        other => Err(format!(
-            "cannot index slice/array with type {}",
-            other.kind()
-        )),
+        _ => Err(format!("cannot index slice/array with type {}", at.kind())),
     }
 }
 
@@ -261,13 +266,13 @@ fn slice(arguments: &[Datum]) -> Result<Datum, String> {
     if places.len() > 3 {
         return Err(format!("too many slice indexes: {}", places.len()));
     }
-    let length = match value {
+    let length = match value.bare() {
         Datum::Text(_) if places.len() == 3 => {
             return Err("cannot 3-index slice a string".to_string());
         }
         Datum::Text(text) => text.len(),
         Datum::List(values) => values.len(),
-        other => return Err(format!("can't slice item of type {}", other.kind())),
+        _ => return Err(format!("can't slice item of type {}", value.kind())),
     };
     let mut bounds = [0, length, length];
     for (bound, at) in bounds.iter_mut().zip(places) {
@@ -279,10 +284,14 @@ fn slice(arguments: &[Datum]) -> Result<Datum, String> {
             return Err(format!("invalid slice index: {low} > {high}"));
         }
     }
-    Ok(match value {
+    let part = match value.bare() {
         Datum::List(values) => Datum::List(Rc::new(values[from..to].to_vec())),
         // A cut through a character leaves what Unicode has for that.
         value => Datum::text(String::from_utf8_lossy(&text(value).as_bytes()[from..to])),
+    };
+    Ok(match value {
+        Datum::Named(kind, _) => Datum::Named(kind, Rc::new(part)),
+        _ => part,
     })
 }
 
@@ -292,11 +301,14 @@ fn split(arguments: &[Datum]) -> Result<Datum, String> {
         "" => whole.chars().map(|c| Datum::text(c.to_string())).collect(),
         separator => whole.split(separator).map(Datum::text).collect(),
     };
-    Ok(Datum::List(Rc::new(parts)))
+    Ok(Datum::Named(
+        "[]string",
+        Rc::new(Datum::List(Rc::new(parts))),
+    ))
 }
 
 fn join(arguments: &[Datum]) -> Result<Datum, String> {
-    let Datum::List(values) = &arguments[0] else {
+    let Datum::List(values) = arguments[0].pointee() else {
         return Ok(Datum::text(""));
     };
     let texts: Vec<&str> = values.iter().map(text).collect();
@@ -334,9 +346,9 @@ fn upper(text: &str) -> Datum {
     )
 }
 
-/// What `c` is mapped to, if that is one character: `ß` stays as it is, as in Go.
+/// What `c` is mapped to, if that is one character: `ß` stays as it is, as in Go. Only `İ` loses its dot.
 fn single(c: char, mut mapped: impl ExactSizeIterator<Item = char>) -> char {
-    if mapped.len() == 1 {
+    if mapped.len() == 1 || c == 'İ' {
         mapped.next().unwrap_or(c)
     } else {
         c

@@ -23,7 +23,7 @@ pub(super) fn print(values: &[Datum]) -> String {
             && !texts
                 .iter()
                 .flatten()
-                .any(|value| matches!(value, Datum::Text(_)))
+                .any(|value| matches!(value.bare(), Datum::Text(_)))
         {
             text.push(' ');
         }
@@ -153,7 +153,7 @@ impl Printer<'_> {
             let value = self.values.get(self.next);
             self.next += usize::from(value.is_some());
             let widest = i128::try_from(WIDEST).unwrap_or(i128::MAX);
-            return match value {
+            return match value.map(Datum::bare) {
                 Some(Datum::Integer(number)) if (-widest..=widest).contains(number) => {
                     i64::try_from(*number).ok()
                 }
@@ -218,15 +218,34 @@ impl Printer<'_> {
 }
 
 /// `value` under one verb; `depth` is how many lists and maps are around it.
-fn write(text: &mut String, flags: Flags, verb: char, value: &Datum, depth: usize) {
+///
+/// Where Go shows the address of a pointer, it is what the pointer points to.
+fn write(text: &mut String, flags: Flags, verb: char, named: &Datum, depth: usize) {
     let go_syntax = verb == 'v' && flags.sharp;
-    match (verb, value) {
-        ('T', _) => pad(text, flags, value.kind()),
+    match (verb, named.bare()) {
+        ('T', _) => pad(text, flags, named.kind()),
+        (_, Datum::Pointer(_, value)) => {
+            let whole = depth == 0
+                && match value.bare() {
+                    Datum::Object(object) => object.text().is_none(),
+                    value => matches!(value, Datum::List(_) | Datum::Map(_)),
+                };
+            text.push_str(if whole { "&" } else { "" });
+            write(text, flags, verb, value, depth);
+        }
+        (_, Datum::Nil("<nil>")) if go_syntax => {
+            let _ = write!(text, "({})(nil)", named.kind());
+        }
+        (_, Datum::Nil(_)) if go_syntax => {
+            let _ = write!(text, "{}(nil)", named.kind());
+        }
+        ('b' | 'o' | 'd' | 'x' | 'X', Datum::Nil("<nil>")) => integer(text, flags, verb, 0),
+        ('v', Datum::Nil("<nil>")) => pad(text, flags, "<nil>"),
+        (_, Datum::Nil(shown @ ("[]" | "map[]"))) => text.push_str(shown),
         (_, Datum::Missing | Datum::Null) if go_syntax && depth > 0 => {
             text.push_str("interface {}(nil)")
         }
         (_, Datum::Missing | Datum::Null) if verb == 'v' || depth > 0 => pad(text, flags, "<nil>"),
-        ('v' | 's' | 'd' | 'q' | 'x', Datum::Nil(shown)) => pad(text, flags, shown),
         ('v' | 't', Datum::Bool(value)) => pad(text, flags, if *value { "true" } else { "false" }),
         ('v', Datum::Text(value)) if go_syntax => pad(text, flags, &quote(value)),
         ('v' | 's', Datum::Text(value)) => pad(text, flags, &cut(flags, value)),
@@ -241,7 +260,11 @@ fn write(text: &mut String, flags: Flags, verb: char, value: &Datum, depth: usiz
             float(text, flags, verb, *value)
         }
         (_, Datum::List(values)) => {
-            text.push_str(if go_syntax { "[]interface {}{" } else { "[" });
+            if go_syntax {
+                let _ = write!(text, "{}{{", named.kind());
+            } else {
+                text.push('[');
+            }
             sequence(
                 text,
                 flags,
@@ -252,17 +275,20 @@ fn write(text: &mut String, flags: Flags, verb: char, value: &Datum, depth: usiz
             text.push(if go_syntax { '}' } else { ']' });
         }
         (_, Datum::Map(map)) => {
-            text.push_str(if go_syntax {
-                "map[string]interface {}{"
+            if go_syntax {
+                let _ = write!(text, "{}{{", named.kind());
             } else {
-                "map["
-            });
+                text.push_str("map[");
+            }
             let entries = map
                 .entries
                 .iter()
                 .map(|(key, value)| (Some(Datum::text(key.as_str())), value));
             sequence(text, flags, verb, entries, depth);
             text.push(if go_syntax { '}' } else { ']' });
+        }
+        ('v' | 's', Datum::Object(object)) if object.text().is_some() => {
+            pad(text, flags, &object.text().unwrap_or_default());
         }
         (_, Datum::Object(object)) => {
             text.push('{');
@@ -275,8 +301,13 @@ fn write(text: &mut String, flags: Flags, verb: char, value: &Datum, depth: usiz
             }
             text.push('}');
         }
+        (_, Datum::Missing | Datum::Null) => {
+            let _ = write!(text, "%!{verb}(<nil>)");
+        }
         _ => {
-            let _ = write!(text, "%!{verb}({})", typed(value));
+            let _ = write!(text, "%!{verb}({}=", named.kind());
+            write(text, flags, 'v', named, 0);
+            text.push(')');
         }
     }
 }

@@ -1,48 +1,17 @@
 //! Inspected objects: an array of JSON, or a template for each.
 //!
 //! Docker's client runs a template against its own types first and, if that fails, against the plain JSON
-//! with missing keys as errors. The types are why `index .Config.Labels "x"` is empty text and `.State.X` an
-//! error; here they are guessed from the names of the fields. The second run gives the message.
+//! with missing keys as errors. The types are why `index .Config.Labels "x"` is empty text, `.State.X` an
+//! error, and a number of a template that says `.Id` none that can be compared with. What Docker's program
+//! itself knows (`version`, `info`) has no second run.
+
+mod types;
 
 use super::Output;
-use super::template::{Datum, Map, Object, OnMissing, Template};
+use super::template::{Datum, OnMissing, Template};
 use crate::error::Error;
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::rc::Rc;
-
-/// Objects under these names are maps, which may be asked for any key.
-const MAPS: [&str; 15] = [
-    "Annotations",
-    "Attributes",
-    "Data",
-    "DriverOpts",
-    "ExposedPorts",
-    "Labels",
-    "Networks",
-    "Options",
-    "PortBindings",
-    "Ports",
-    "StorageOpt",
-    "Sysctls",
-    "Tmpfs",
-    "Volumes",
-    "Containers",
-];
-
-/// What is null under these names is a pointer; elsewhere it is an empty list.
-const POINTERS: [&str; 10] = [
-    "Health",
-    "Healthcheck",
-    "IPAMConfig",
-    "Init",
-    "MemorySwappiness",
-    "OomKillDisable",
-    "PidsLimit",
-    "StopTimeout",
-    "Platform",
-    "ConfigFrom",
-];
 
 /// Shows `values`: indented, on one line (`json`), or as the template says, one line each.
 pub fn render_inspect(output: &mut Output, format: Option<&str>, values: &[Value]) -> Result<()> {
@@ -63,9 +32,15 @@ pub fn render_inspect(output: &mut Output, format: Option<&str>, values: &[Value
 }
 
 fn render(template: &Template, value: &Value) -> Result<String, Error> {
-    template
-        .execute(&typed("", "", value), OnMissing::NoValue)
-        .or_else(|_| template.execute(&Datum::from_json(value), OnMissing::Fail))
+    let untyped = || template.execute(&Datum::untyped(value), OnMissing::Fail);
+    let Some(kind) = types::of(value) else {
+        return untyped();
+    };
+    let result = template.execute(&types::typed(kind, Some(value)), OnMissing::NoValue);
+    match kind.starts_with("system.") {
+        true => result,
+        false => result.or_else(|_| untyped()),
+    }
 }
 
 fn indented(values: &[Value]) -> Result<String> {
@@ -74,73 +49,6 @@ fn indented(values: &[Value]) -> Result<String> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
     serde::Serialize::serialize(values, &mut serializer).context("write as JSON")?;
     String::from_utf8(json).context("write as JSON")
-}
-
-/// `value` of the field `name` in the object that is the field `parent`.
-fn typed(parent: &str, name: &str, value: &Value) -> Datum {
-    // The options of a log driver are a map; every other `Config` has fixed fields.
-    let is_map = MAPS.contains(&name) || (parent, name) == ("LogConfig", "Config");
-    match value {
-        Value::Null if is_map => Datum::Nil("map[]"),
-        Value::Null if POINTERS.contains(&name) => Datum::Nil("<nil>"),
-        Value::Null => Datum::Nil("[]"),
-        Value::Array(values) => Datum::List(Rc::new(
-            values.iter().map(|value| typed(name, "", value)).collect(),
-        )),
-        Value::Object(fields) if is_map => {
-            let entries = fields
-                .iter()
-                .map(|(key, value)| (key.clone(), typed(name, "", value)))
-                .collect();
-            let zero = match name {
-                "Networks" | "Containers" => Datum::Nil("<nil>"),
-                "Ports" | "PortBindings" | "Volumes" | "ExposedPorts" => Datum::Null,
-                _ => Datum::text(""),
-            };
-            Datum::Map(Rc::new(Map { entries, zero }))
-        }
-        Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(key, value)| (key.clone(), typed(name, key, value)))
-                .collect();
-            Datum::Object(Rc::new(Record(fields)))
-        }
-        other => Datum::from_json(other),
-    }
-}
-
-/// An object with fixed fields.
-#[derive(Debug)]
-struct Record(Vec<(String, Datum)>);
-
-impl Object for Record {
-    fn kind(&self) -> &str {
-        "object"
-    }
-
-    /// Docker's types say `ID`, `CPUShares` and `APIVersion` where its JSON says `Id`, `CpuShares` and
-    /// `ApiVersion`: both are taken.
-    fn field(&self, name: &str) -> Option<Datum> {
-        let find = |name: &str| {
-            self.0
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.clone())
-        };
-        find(name).or_else(|| {
-            find(
-                &name
-                    .replace("ID", "Id")
-                    .replace("CPU", "Cpu")
-                    .replace("API", "Api"),
-            )
-        })
-    }
-
-    fn fields(&self) -> Vec<(String, Datum)> {
-        self.0.clone()
-    }
 }
 
 #[cfg(test)]
@@ -178,12 +86,15 @@ mod tests {
         );
     }
 
-    /// Templates, and the text that the client of Docker 28.2.2 has for such fields. That both spellings of a
-    /// name may stand in one template is ours.
-    const SEEN: [(&str, &str); 20] = [
+    /// Templates, and the text that the client of Docker 28.2.2 has for such fields.
+    const SEEN: [(&str, &str); 21] = [
         (
-            "{{.Id}} {{.ID}} {{.HostConfig.CPUShares}}",
-            "8dfafdbc3a40 8dfafdbc3a40 2",
+            "{{.ID}} {{.HostConfig.CPUShares}} {{.HostConfig.StorageOpt}}",
+            "8dfafdbc3a40 2 map[]",
+        ),
+        (
+            "{{.Id}} {{.HostConfig.CpuShares}} {{printf \"%T\" .State.Pid}}",
+            "8dfafdbc3a40 2 json.Number",
         ),
         (
             "{{index .Config.Labels \"q\"}}|{{.Config.Labels.q}}|{{.Config.Labels.a.b}}|",
@@ -197,7 +108,10 @@ mod tests {
             "{{.State.Health}} {{.HostConfig.PidsLimit}} {{.HostConfig.Binds}}",
             "<nil> <nil> []",
         ),
-        ("{{.State}}", "{running true 123 0 <nil>}"),
+        (
+            "{{.State}}",
+            "{running true false false false false 123 0    <nil>}",
+        ),
         (
             "{{.NetworkSettings.Ports}}",
             "map[443/tcp:[] 80/tcp:[{0.0.0.0 8080}]]",
@@ -207,8 +121,8 @@ mod tests {
             r#"{"443/tcp":null,"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}"#,
         ),
         (
-            "{{json .State}}",
-            r#"{"Status":"running","Running":true,"Pid":123,"ExitCode":0,"Health":null}"#,
+            "{{json .HostConfig.RestartPolicy}}",
+            r#"{"Name":"","MaximumRetryCount":0}"#,
         ),
         (
             "{{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}",
