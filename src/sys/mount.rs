@@ -57,45 +57,56 @@ impl Overlay<'_> {
     /// Layers are given as descriptors (Linux 6.13); where the kernel does not take them they are named through
     /// `/proc/self/fd`, which needs no escaping and stays short.
     pub fn mount(&self) -> Result<OwnedFd> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
-        fsconfig_set_string(context.as_fd(), "source", "overlay")
-            .context("overlay option source")?;
-        for layer in self.lower {
-            self.set_directory(context.as_fd(), "lowerdir+", layer.as_fd())?;
+        let context = overlay_of(self.lower, self.user_xattrs)?;
+        set_directory(context.as_fd(), "upperdir", self.upper)?;
+        set_directory(context.as_fd(), "workdir", self.work)?;
+        // A renamed directory is copied: a redirection in `upper` would be readable by the kernel alone, and by that
+        // only together with these layers.
+        fsconfig_set_string(context.as_fd(), "redirect_dir", "nofollow")
+            .context("overlay option redirect_dir")?;
+        if self.volatile {
+            fsconfig_set_flag(context.as_fd(), "volatile").context("overlay option volatile")?;
         }
-        self.set_directory(context.as_fd(), "upperdir", self.upper)?;
-        self.set_directory(context.as_fd(), "workdir", self.work)?;
-        for (key, wanted) in [("userxattr", self.user_xattrs), ("volatile", self.volatile)] {
-            if wanted {
-                fsconfig_set_flag(context.as_fd(), key)
-                    .with_context(|| format!("overlay option {key}"))?;
-            }
-        }
-        fsconfig_create(context.as_fd())
-            .map_err(|error| explain(context.as_fd(), error))
-            .context("mount overlay")?;
-        fsmount(
-            context.as_fd(),
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            Attributes::empty(),
-        )
-        .context("fsmount overlay")
+        finish_overlay(context, Attributes::empty())
     }
+}
 
-    fn set_directory(
-        &self,
-        context: BorrowedFd<'_>,
-        key: &str,
-        directory: BorrowedFd<'_>,
-    ) -> Result<()> {
-        if fsconfig_set_fd(context, key, directory).is_ok() {
-            return Ok(());
-        }
-        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        fsconfig_set_string(context, key, path.as_str())
-            .map_err(|error| explain(context, error))
-            .with_context(|| format!("overlay option {key}"))
+/// A new, detached overlay mount that shows at least two layers, uppermost first, and that nothing can be written
+/// to: the directories of another overlay may be among them.
+pub fn read_only_overlay(lower: &[OwnedFd], user_xattrs: bool) -> Result<OwnedFd> {
+    let context = overlay_of(lower, user_xattrs)?;
+    // An index would claim the upper directory of a container that runs.
+    fsconfig_set_string(context.as_fd(), "index", "off").context("overlay option index")?;
+    finish_overlay(context, Attributes::MOUNT_ATTR_RDONLY)
+}
+
+fn overlay_of(lower: &[OwnedFd], user_xattrs: bool) -> Result<OwnedFd> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
+    fsconfig_set_string(context.as_fd(), "source", "overlay").context("overlay option source")?;
+    for layer in lower {
+        set_directory(context.as_fd(), "lowerdir+", layer.as_fd())?;
     }
+    if user_xattrs {
+        fsconfig_set_flag(context.as_fd(), "userxattr").context("overlay option userxattr")?;
+    }
+    Ok(context)
+}
+
+fn finish_overlay(context: OwnedFd, attributes: Attributes) -> Result<OwnedFd> {
+    fsconfig_create(context.as_fd())
+        .map_err(|error| explain(context.as_fd(), error))
+        .context("mount overlay")?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount overlay")
+}
+
+fn set_directory(context: BorrowedFd<'_>, key: &str, directory: BorrowedFd<'_>) -> Result<()> {
+    if fsconfig_set_fd(context, key, directory).is_ok() {
+        return Ok(());
+    }
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    fsconfig_set_string(context, key, path.as_str())
+        .map_err(|error| explain(context, error))
+        .with_context(|| format!("overlay option {key}"))
 }
 
 /// Adds what the kernel has to say about the failure (fsopen(2), "message log").

@@ -64,7 +64,7 @@ impl<'a> Lower<'a> {
     }
 
     /// One step: `path` lies in a directory merged of these layers.
-    fn find_in(&self, layers: &[usize], path: &[u8]) -> Result<Found> {
+    pub fn find_in(&self, layers: &[usize], path: &[u8]) -> Result<Found> {
         let mut merged = Vec::new();
         for &layer in layers {
             let full = self.full(layer, path);

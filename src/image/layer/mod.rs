@@ -14,16 +14,20 @@
 //! what the tree no longer shows (overwritten entries, whiteouts, names) is in the journal alone.
 
 mod archive;
+pub mod changes;
 mod compression;
 mod journal;
 mod lower;
 mod name;
+pub mod pack;
 mod tree;
 mod unpack;
 
 use super::digest::Digest;
 use crate::error::{Error, Kind, bad_input};
+pub use archive::{Archive, Member, MemberKind};
 pub use journal::{Entry, entries, stream_tar, verify};
+pub use journal::{Entry, entries, stream_tar};
 use rustix::io::Errno;
 pub use unpack::unpack;
 

@@ -16,6 +16,7 @@
 mod header;
 mod pax;
 mod sparse;
+mod write;
 
 use crate::error::{Error, bad_input};
 use anyhow::{Context, Result};
@@ -25,6 +26,7 @@ use rustix::fs::Timespec;
 pub use sparse::Segment;
 use sparse::{ContentMap, PaxSparse};
 use std::io::{BufRead, Read};
+pub use write::Writer;
 
 /// The longest extended header or long name, in bytes; Go's reader has the same limit.
 const MAX_EXTENSION: u64 = 1 << 20;
@@ -52,7 +54,7 @@ pub enum MemberKind {
 }
 
 /// One member of the archive, with everything that its headers say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     /// The name as it is written.
     pub name: Vec<u8>,

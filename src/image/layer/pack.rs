@@ -1,0 +1,352 @@
+//! From files to a tar stream: single entries, whole trees, and the changes of a container as a layer.
+//!
+//! The tree is hostile and may change meanwhile: every entry is first opened without following it and without
+//! any effect (`O_PATH`), looked at, and only a regular file or a directory is then opened for reading, by that
+//! very descriptor. Nothing is ever reached by a path of more than one component.
+//!
+//! Not here: where the tree lies, and what becomes of the stream.
+
+use super::archive::{Member, MemberKind, Segment, Writer};
+use super::changes::{Change, ChangeKind};
+use super::name::{join, split};
+use super::shown;
+use crate::error::bad_input;
+use crate::sys::openat2::open_beneath;
+use anyhow::{Context, Result};
+use rustix::fs::{Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, openat, readlinkat, seek};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Each level of directories holds a descriptor open.
+const MAX_DEPTH: usize = 900;
+/// Files in more pieces are stored whole, holes as zeros.
+const MAX_SEGMENTS: usize = 1 << 16;
+const PIECE: usize = 256 << 10;
+/// The kernel allows no more for a list of names or for a value (xattr(7)).
+const MAX_ATTRIBUTE: usize = 64 << 10;
+
+/// The owner in the archive for a path of the tree and its owner there.
+pub type Owner<'a> = Box<dyn Fn(&[u8], (u32, u32)) -> (u32, u32) + Send + 'a>;
+
+/// Files on their way into a tar stream.
+pub struct Packer<'a, W> {
+    out: Writer<W>,
+    owner: Owner<'a>,
+    /// Files with several names: device and inode → the first name in the archive.
+    linked: HashMap<(u64, u64), Vec<u8>>,
+    warnings: Vec<String>,
+    buffer: Vec<u8>,
+}
+
+impl<'a, W: Write> Packer<'a, W> {
+    /// Owners go through `owner`.
+    pub fn new(out: W, owner: Owner<'a>) -> Self {
+        Self {
+            out: Writer::new(out),
+            owner,
+            linked: HashMap::new(),
+            warnings: Vec::new(),
+            buffer: vec![0; PIECE],
+        }
+    }
+
+    /// Packs `last` of the directory `parent`, with all below it, as `name`; an empty `last` is `parent` itself.
+    /// False if it is nothing that an archive can hold.
+    pub fn tree(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8]) -> Result<bool> {
+        self.descend(parent, last, name, 0)
+    }
+
+    /// Packs what is in a directory, but not the directory.
+    pub fn content(&mut self, directory: &OwnedFd, name: &[u8]) -> Result<()> {
+        self.below(directory, name, 0)
+    }
+
+    /// A whiteout of `name` (OCI image-spec, layer.md "Whiteouts").
+    pub fn whiteout(&mut self, name: &[u8]) -> Result<()> {
+        let (directory, last) = split(name).unwrap_or_default();
+        let member = Member {
+            name: join(directory, &[b".wh.", last].concat()),
+            ..plain(MemberKind::File)
+        };
+        self.out.member(&member)
+    }
+
+    /// Packs the changes of an overlay's upper directory as a layer. What vanishes meanwhile is not in it.
+    pub fn changes(&mut self, upper: &OwnedFd, changes: &[Change]) -> Result<()> {
+        for Change { path, kind } in changes {
+            if *kind == ChangeKind::Deleted {
+                self.whiteout(path)?;
+                continue;
+            }
+            let (directory, last) = split(path).unwrap_or_default();
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            let above = if directory.is_empty() { b"." } else { directory };
+            match open_beneath(upper, above, flags, Mode::empty()) {
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
+                opened => {
+                    let parent = opened.map_err(|errno| failed("open", path, errno))?;
+                    self.entry(parent.as_fd(), last, path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream: what it was written to, its length in bytes, and what to tell the user.
+    pub fn finish(self) -> Result<(W, Vec<String>)> {
+        Ok((self.out.finish()?, self.warnings))
+    }
+
+    /// Bytes of the stream so far.
+    pub fn written(&self) -> u64 {
+        self.out.written()
+    }
+
+    fn descend(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8], depth: usize) -> Result<bool> {
+        if depth > MAX_DEPTH {
+            let message = format!("`{}`: more than {MAX_DEPTH} directories in one another", shown(name));
+            return Err(bad_input(message).into());
+        }
+        match self.entry(parent, last, name)? {
+            Packed::Nothing => Ok(false),
+            Packed::Entry => Ok(true),
+            Packed::Directory(directory) => self.below(&directory, name, depth).map(|()| true),
+        }
+    }
+
+    fn below(&mut self, directory: &OwnedFd, name: &[u8], depth: usize) -> Result<()> {
+        for last in names(directory).map_err(|errno| failed("read", name, errno))? {
+            self.descend(directory.as_fd(), &last, &join(name, &last), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Packs one entry without what is below it.
+    fn entry(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8]) -> Result<Packed> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let at = if last.is_empty() { b"." } else { last };
+        let entry = match openat(parent, at, flags, Mode::empty()) {
+            // It vanished since its name was read.
+            Err(Errno::NOENT) => return Ok(Packed::Nothing),
+            result => result.map_err(|errno| failed("open", name, errno))?,
+        };
+        let stat = fstat(&entry).map_err(|errno| failed("stat", name, errno))?;
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        let Some(kind) = member_kind(file_type) else {
+            self.warnings.push(format!("`{}` is a socket and was left out", shown(name)));
+            return Ok(Packed::Nothing);
+        };
+        let (uid, gid) = (self.owner)(name, (stat.st_uid, stat.st_gid));
+        let mut member = Member {
+            name: name.to_vec(),
+            mode: stat.st_mode & 0o7777,
+            uid,
+            gid,
+            mtime: Timespec {
+                tv_sec: stat.st_mtime,
+                tv_nsec: stat.st_mtime_nsec as _,
+            },
+            ..plain(kind)
+        };
+        if kind != MemberKind::Directory && stat.st_nlink > 1 {
+            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+                (member.kind, member.link) = (MemberKind::HardLink, first.clone());
+                return self.out.member(&member).map(|()| Packed::Entry);
+            }
+            self.linked.insert((stat.st_dev, stat.st_ino), name.to_vec());
+        }
+        member.xattrs = attributes(&entry, name)?;
+        match kind {
+            MemberKind::File => self.file(&entry, &stat, member)?,
+            MemberKind::Directory => {
+                self.out.member(&member)?;
+                return reopen(&entry, OFlags::DIRECTORY)
+                    .map(Packed::Directory)
+                    .map_err(|errno| failed("open", name, errno));
+            }
+            MemberKind::SymbolicLink => {
+                let target = readlinkat(&entry, "", Vec::new());
+                member.link = target.map_err(|errno| failed("read the link", name, errno))?.into_bytes();
+                self.out.member(&member)?;
+            }
+            _ => {
+                if matches!(kind, MemberKind::Character | MemberKind::Block) {
+                    member.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+                }
+                self.out.member(&member)?;
+            }
+        }
+        Ok(Packed::Entry)
+    }
+
+    fn file(&mut self, entry: &OwnedFd, stat: &Stat, mut member: Member) -> Result<()> {
+        let name = member.name.clone();
+        let file = reopen(entry, OFlags::NONBLOCK).map_err(|errno| failed("open", &name, errno))?;
+        member.size = stat.st_size as u64;
+        let is_sparse = (stat.st_blocks as u64).saturating_mul(512) < member.size;
+        if is_sparse {
+            member.sparse = segments(&file, member.size).map_err(|errno| failed("read", &name, errno))?;
+        }
+        self.out.member(&member)?;
+        let whole = vec![Segment {
+            offset: 0,
+            length: member.size,
+        }];
+        for segment in member.sparse.unwrap_or(whole) {
+            self.copy(&file, segment, &name)?;
+        }
+        if self.out.missing() > 0 {
+            self.warnings.push(format!(
+                "`{}` shrank while it was read and was filled up with zeros",
+                shown(&name)
+            ));
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, file: &OwnedFd, segment: Segment, name: &[u8]) -> Result<()> {
+        let (mut at, end) = (segment.offset, segment.offset + segment.length);
+        while at < end {
+            let length = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+            match rustix::io::pread(file, &mut self.buffer[..length], at) {
+                // The rest of this run is gone; those after it keep their places.
+                Ok(0) if end - at <= self.out.missing() => {
+                    self.buffer[..length].fill(0);
+                    self.out.data(&self.buffer[..length])?;
+                    at += length as u64;
+                }
+                Ok(read) => {
+                    self.out.data(&self.buffer[..read])?;
+                    at += read as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed("read", name, errno)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What has been packed.
+enum Packed {
+    Nothing,
+    Entry,
+    Directory(OwnedFd),
+}
+
+fn plain(kind: MemberKind) -> Member {
+    Member {
+        name: Vec::new(),
+        link: Vec::new(),
+        kind,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+        mtime: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        device: (0, 0),
+        size: 0,
+        sparse: None,
+        xattrs: Vec::new(),
+    }
+}
+
+fn member_kind(file_type: FileType) -> Option<MemberKind> {
+    Some(match file_type {
+        FileType::RegularFile => MemberKind::File,
+        FileType::Directory => MemberKind::Directory,
+        FileType::Symlink => MemberKind::SymbolicLink,
+        FileType::CharacterDevice => MemberKind::Character,
+        FileType::BlockDevice => MemberKind::Block,
+        FileType::Fifo => MemberKind::Fifo,
+        _ => return None,
+    })
+}
+
+/// Opens what is already held by an `O_PATH` descriptor, and nothing else, for reading (proc_pid_fd(5)).
+pub fn reopen(entry: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(magic_link(entry), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
+}
+
+fn magic_link(entry: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", entry.as_raw_fd())
+}
+
+/// The names in a directory, sorted, so that the same files give the same stream.
+fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The parts of a file that are no holes; `None` if there are too many.
+fn segments(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Segment>>> {
+    let mut segments = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let offset = match seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            // A file system that does not know holes.
+            Err(Errno::INVAL) => return Ok(None),
+            result => result?,
+        };
+        let end = seek(file, SeekFrom::Hole(offset))?.min(size);
+        if offset >= size || segments.len() == MAX_SEGMENTS {
+            return Ok((offset >= size).then_some(segments));
+        }
+        segments.push(Segment {
+            offset,
+            length: end.saturating_sub(offset),
+        });
+        at = end;
+    }
+    Ok(Some(segments))
+}
+
+/// The extended attributes that mean the same elsewhere. Not overlayfs' own, and no labels of security modules.
+fn attributes(entry: &OwnedFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = magic_link(entry);
+    let mut list = Vec::with_capacity(MAX_ATTRIBUTE);
+    match rustix::fs::listxattr(&path, rustix::buffer::spare_capacity(&mut list)) {
+        Err(Errno::NOTSUP | Errno::ACCESS) => return Ok(Vec::new()),
+        result => result.map_err(|errno| failed("list the attributes of", name, errno))?,
+    };
+    let mut found = Vec::new();
+    for key in list.split(|byte| *byte == 0).filter(|key| is_carried(key)) {
+        let mut value = Vec::with_capacity(MAX_ATTRIBUTE);
+        match rustix::fs::getxattr(&path, key, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => found.push((key.to_vec(), value)),
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS) => {}
+            Err(errno) => return Err(failed("read an attribute of", name, errno)),
+        }
+    }
+    Ok(found)
+}
+
+fn is_carried(key: &[u8]) -> bool {
+    let overlay = [&b"trusted.overlay."[..], b"user.overlay."];
+    let carried = [&b"user."[..], b"trusted.", b"system.posix_acl_"];
+    key == b"security.capability"
+        || carried.iter().any(|prefix| key.starts_with(prefix))
+            && !overlay.iter().any(|prefix| key.starts_with(prefix))
+}
+
+fn failed(verb: &str, name: &[u8], errno: Errno) -> anyhow::Error {
+    anyhow::Error::from(std::io::Error::from(errno)).context(format!("{verb} `{}`", shown(name)))
+}
+
+/// A directory that the program itself names.
+pub fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
+    crate::sys::openat2::open_root(path).with_context(|| format!("open `{}`", path.display()))
+}
