@@ -211,6 +211,21 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER [PS_OPTION...]",
         "Show the processes of a container",
     ),
+    command::<container::diff::Diff>(
+        &["container diff", "diff"],
+        "CONTAINER",
+        "Show what a container has changed of its image",
+    ),
+    command::<container::commit::Commit>(
+        &["container commit", "commit"],
+        "CONTAINER [REPOSITORY[:TAG]]",
+        "Make an image of what a container has changed",
+    ),
+    command::<container::export::Export>(
+        &["container export", "export"],
+        "CONTAINER",
+        "Write the root file system of a container to a tar archive",
+    ),
     command::<image::ls::Images>(
         &["image ls", "image list", "images"],
         "[REPOSITORY[:TAG]]",

@@ -176,10 +176,7 @@ const COMMANDS: &[(&str, Fate)] = &[
             "there are `rm`, `rmi` and `image prune`; sizes are in `images` and `ps --size`",
         ),
     ),
-    (
-        "cp diff export commit container.cp container.diff container.export container.commit",
-        FILES,
-    ),
+    ("cp container.cp", FILES),
     ("port container.port network", LOOPBACK),
     (
         "pull push search login logout manifest image.pull image.push",

@@ -55,7 +55,7 @@ fn map(own: u32, count: u32) -> Vec<Range> {
 }
 
 /// Where an id of the image has to be stored for the container to see it as that id.
-fn moved(map: &[Range], id: u32) -> u32 {
+pub(super) fn moved(map: &[Range], id: u32) -> u32 {
     let range = map
         .iter()
         .find(|range| id >= range.inside && id - range.inside < range.size);

@@ -5,12 +5,15 @@
 //!                                └──────── attached through a channel; may die without harm
 //! ```
 
+pub mod changes;
 pub mod check;
+pub mod commit;
 pub mod control;
 pub mod create;
 pub mod engine;
 pub mod event;
 pub mod exec;
+pub mod export;
 pub mod health;
 pub mod inspect;
 mod keep_id;
@@ -24,6 +27,7 @@ pub mod options;
 pub mod processes;
 pub mod record;
 pub mod remove;
+pub mod root;
 mod settle;
 pub mod size;
 pub mod spawn;

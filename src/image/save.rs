@@ -13,13 +13,11 @@ use super::reference::Reference;
 use super::store::{self, Image, Names};
 use crate::error::bad_input;
 use crate::paths::Paths;
-use crate::store::id::random_hex;
+use crate::store::atomic;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
 /// An image with the names that it is to have in the archive.
 struct Selected {
@@ -95,30 +93,7 @@ pub fn save_to(
     platform: Option<&Platform>,
     path: &Path,
 ) -> Result<()> {
-    let context = |path: &Path| format!("create `{}`", path.display());
-    if path.exists() && !path.is_file() {
-        let mut out = File::options()
-            .write(true)
-            .open(path)
-            .with_context(|| context(path))?;
-        return save(paths, names, platform, &mut out);
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", random_hex(8)?));
-    let temporary = PathBuf::from(temporary);
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary);
-    let mut out = BufWriter::with_capacity(1 << 20, file.with_context(|| context(&temporary))?);
-    let saved = save(paths, names, platform, &mut out).and_then(|()| {
-        std::fs::rename(&temporary, path).with_context(|| format!("rename to `{}`", path.display()))
-    });
-    if saved.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    saved
+    atomic::stream(path, |out| save(paths, names, platform, out))
 }
 
 fn select(paths: &Paths, asked: &[String]) -> Result<Vec<Selected>> {

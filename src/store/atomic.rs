@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Whether the caller may tell somebody that the data is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,41 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
         (Durability::Durable, Some(directory)) => sync_directory(directory),
         _ => Ok(()),
     }
+}
+
+/// Lets `write` fill a file of the user's that is there whole or not at all, readable for nobody else. What is there
+/// and no regular file, a pipe or a device, is written to as it is.
+pub fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let context = |path: &Path| format!("create `{}`", path.display());
+    if path.exists() && !path.is_file() {
+        let mut out = File::options()
+            .write(true)
+            .open(path)
+            .with_context(|| context(path))?;
+        return write(&mut out);
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", super::id::random_hex(8)?));
+    let temporary = PathBuf::from(temporary);
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary);
+    let mut out = BufWriter::with_capacity(1 << 20, file.with_context(|| context(&temporary))?);
+    let written = write(&mut out)
+        .and_then(|()| {
+            out.flush()
+                .with_context(|| format!("write `{}`", temporary.display()))
+        })
+        .and_then(|()| {
+            std::fs::rename(&temporary, path)
+                .with_context(|| format!("rename to `{}`", path.display()))
+        });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {

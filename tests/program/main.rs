@@ -6,9 +6,12 @@ mod support;
 
 mod apt;
 mod bad_input;
+mod commit;
 mod crash;
+mod diff;
 mod events;
 mod exit_code;
+mod export;
 mod files;
 mod fixture;
 mod life_cycle;

@@ -2,9 +2,12 @@
 
 pub mod attach;
 mod column;
+pub mod commit;
 pub mod create;
+pub mod diff;
 mod each;
 pub mod exec;
+pub mod export;
 pub mod image;
 pub mod inspect;
 pub mod kill;

@@ -38,7 +38,7 @@ fn find(engine: &Engine, name: &str, platform: Option<&Platform>) -> Result<Imag
 }
 
 /// Tells which names have gone over from other images.
-fn tell_displaced(context: &mut Context, displaced: &[Displaced]) -> Result<()> {
+pub fn tell_displaced(context: &mut Context, displaced: &[Displaced]) -> Result<()> {
     for Displaced { name, id } in displaced {
         let text = format!(
             "The image {name} already exists, renaming the old one with ID {id} to empty string"

@@ -9,7 +9,6 @@ use crate::image::platform::Platform;
 use crate::image::save::{save, save_to};
 use crate::image::store;
 use anyhow::Result;
-use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 /// Options of `save`.
@@ -37,7 +36,7 @@ impl Verb for Save {
         match &self.output {
             Some(path) => save_to(&engine.paths, &self.images, platform, path)?,
             None => {
-                let mut out = BufWriter::with_capacity(1 << 20, Data(&mut context.output));
+                let mut out = context.output.stream();
                 save(&engine.paths, &self.images, platform, &mut out)?;
             }
         }
@@ -48,19 +47,5 @@ impl Verb for Save {
             }
         }
         Ok(0)
-    }
-}
-
-/// Standard output as something to write to.
-struct Data<'a>(&'a mut Output);
-
-impl Write for Data<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

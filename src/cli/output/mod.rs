@@ -100,6 +100,11 @@ impl Output {
         self.write(format!("{text}\n").as_bytes())
     }
 
+    /// Standard output as something to write much to; the last of it by [`Write::flush`].
+    pub fn stream(&mut self) -> impl Write {
+        io::BufWriter::with_capacity(1 << 20, Data(self))
+    }
+
     /// Whether the reader of the data has gone: an endless command (`logs -f`, `stats`) may end.
     pub fn is_closed(&self) -> bool {
         self.closed
@@ -160,6 +165,20 @@ impl Output {
             .notes
             .write_all(text.as_bytes())
             .and_then(|()| self.notes.flush());
+    }
+}
+
+/// Standard output as something to write to.
+struct Data<'a>(&'a mut Output);
+
+impl Write for Data<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -3,8 +3,7 @@
 use super::relay::Pipes;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
-use crate::container::{keep_id, spec};
-use crate::image::store::overlay_order;
+use crate::container::{root, spec};
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
 use anyhow::{Context, Result};
@@ -42,19 +41,10 @@ fn give_root_attributes(directory: &Directory, top: Option<&PathBuf>) -> Result<
     Ok(())
 }
 
-/// The trees of the layers, uppermost first.
-fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
-    if spec::keeps_id(&record.options, engine) {
-        return keep_id::layers(engine, record);
-    }
-    let keys = overlay_order(&record.layers).into_iter();
-    Ok(keys.map(|key| engine.paths.layer_tree(key)).collect())
-}
-
 /// All that the runtime needs to know.
 pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result<Bundle> {
     let options = &record.options;
-    let lower = layers(engine, record)?;
+    let lower = root::layers(engine, record)?;
     give_root_attributes(directory, lower.first())?;
     Ok(Bundle {
         spec: spec::build(record, engine)?,

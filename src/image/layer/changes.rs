@@ -80,9 +80,18 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Looks at all entries of a directory, merged with those of the layers `below`.
-    fn directory(&mut self, directory: &OwnedFd, path: &[u8], below: &[usize], depth: usize) -> Result<()> {
+    fn directory(
+        &mut self,
+        directory: &OwnedFd,
+        path: &[u8],
+        below: &[usize],
+        depth: usize,
+    ) -> Result<()> {
         if depth > MAX_DEPTH {
-            let message = format!("`{}`: more than {MAX_DEPTH} directories in one another", shown(path));
+            let message = format!(
+                "`{}`: more than {MAX_DEPTH} directories in one another",
+                shown(path)
+            );
             return Err(bad_input(message).into());
         }
         let failed = |errno| failed("read", path, errno);
@@ -97,7 +106,10 @@ impl Walk<'_> {
             self.entry(directory, last, &join(path, last), below, depth)?;
         }
         let is_root = path.is_empty();
-        if !is_root && !below.is_empty() && self.attribute(directory, "opaque")?.as_deref() == Some(b"y") {
+        if !is_root
+            && !below.is_empty()
+            && self.attribute(directory, "opaque")?.as_deref() == Some(b"y")
+        {
             self.hidden(path, below, &seen)?;
         }
         Ok(())
@@ -119,8 +131,13 @@ impl Walk<'_> {
         let stat = rustix::fs::fstat(&entry).map_err(|errno| failed("stat", path, errno))?;
         for mark in ["redirect", "metacopy"] {
             if self.attribute(&entry, mark)?.is_some() {
-                let message = format!("`{}` has overlayfs' mark `{mark}`: only the kernel knows what it is", shown(path));
-                return Err(bad_input(message).hint("mount overlays with redirect_dir=off and metacopy=off").into());
+                let message = format!(
+                    "`{}` has overlayfs' mark `{mark}`: only the kernel knows what it is",
+                    shown(path)
+                );
+                return Err(bad_input(message)
+                    .hint("mount overlays with redirect_dir=off and metacopy=off")
+                    .into());
             }
         }
         let found = self.find(path, below)?;
@@ -133,7 +150,9 @@ impl Walk<'_> {
         let before = self.changes.len();
         let kind = match &found {
             Found::Nothing => Some(ChangeKind::Added),
-            _ => self.differs(&entry, &stat, path, &found)?.then_some(ChangeKind::Modified),
+            _ => self
+                .differs(&entry, &stat, path, &found)?
+                .then_some(ChangeKind::Modified),
         };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_directory {
@@ -146,7 +165,12 @@ impl Walk<'_> {
             self.directory(&directory, path, layers, depth + 1)?;
         }
         let is_empty = self.changes.len() == before && (is_directory || stat.st_size == 0);
-        let made_to_mount_on = is_empty && self.overlay.ignored.iter().any(|name| name.as_bytes() == path);
+        let made_to_mount_on = is_empty
+            && self
+                .overlay
+                .ignored
+                .iter()
+                .any(|name| name.as_bytes() == path);
         match kind {
             Some(ChangeKind::Added) if made_to_mount_on => {}
             Some(kind) => self.push(path, kind),
@@ -161,7 +185,8 @@ impl Walk<'_> {
         let mut names = BTreeSet::new();
         for &layer in below {
             let full = self.lower.full(layer, path);
-            let entries = std::fs::read_dir(&full).with_context(|| format!("read `{}`", full.display()))?;
+            let entries =
+                std::fs::read_dir(&full).with_context(|| format!("read `{}`", full.display()))?;
             for entry in entries {
                 let entry = entry.with_context(|| format!("read `{}`", full.display()))?;
                 names.insert(std::os::unix::ffi::OsStringExt::into_vec(entry.file_name()));
@@ -219,8 +244,11 @@ impl Walk<'_> {
         }
         let full = self.lower.full(layer, path);
         if kind == FileType::Symlink {
-            let target = |result: rustix::io::Result<_>| result.map_err(|errno| failed("read the link", path, errno));
-            return Ok(target(readlinkat(entry, "", Vec::new()))? != target(readlinkat(CWD, &full, Vec::new()))?);
+            let target = |result: rustix::io::Result<_>| {
+                result.map_err(|errno| failed("read the link", path, errno))
+            };
+            return Ok(target(readlinkat(entry, "", Vec::new()))?
+                != target(readlinkat(CWD, &full, Vec::new()))?);
         }
         let capability = "security.capability";
         Ok(value(&magic_link(entry), capability, path)? != value(&full, capability, path)?)
@@ -229,13 +257,19 @@ impl Walk<'_> {
     fn is_whiteout(&self, entry: &OwnedFd, stat: &Stat) -> Result<bool> {
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::CharacterDevice => stat.st_rdev == 0,
-            FileType::RegularFile => stat.st_size == 0 && self.attribute(entry, "whiteout")?.is_some(),
+            FileType::RegularFile => {
+                stat.st_size == 0 && self.attribute(entry, "whiteout")?.is_some()
+            }
             _ => false,
         })
     }
 
     fn attribute(&self, entry: &OwnedFd, name: &str) -> Result<Option<Vec<u8>>> {
-        value(&magic_link(entry), &self.overlay.xattrs.attribute(name), name.as_bytes())
+        value(
+            &magic_link(entry),
+            &self.overlay.xattrs.attribute(name),
+            name.as_bytes(),
+        )
     }
 }
 

@@ -27,7 +27,6 @@ use super::digest::Digest;
 use crate::error::{Error, Kind, bad_input};
 pub use archive::{Archive, Member, MemberKind};
 pub use journal::{Entry, entries, stream_tar, verify};
-pub use journal::{Entry, entries, stream_tar};
 use rustix::io::Errno;
 pub use unpack::unpack;
 

@@ -5,7 +5,8 @@
 use super::Rules;
 use crate::error::{Error, bad_input};
 
-const WHITEOUT: &[u8] = b".wh.";
+/// What the name of a whiteout begins with.
+pub const WHITEOUT: &[u8] = b".wh.";
 /// The directory in which aufs kept files that had been deleted but for their hard links.
 pub const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 

@@ -8,12 +8,14 @@
 
 use super::archive::{Member, MemberKind, Segment, Writer};
 use super::changes::{Change, ChangeKind};
-use super::name::{join, split};
+use super::name::{WHITEOUT, join, split};
 use super::shown;
 use crate::error::bad_input;
 use crate::sys::openat2::open_beneath;
 use anyhow::{Context, Result};
-use rustix::fs::{Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, openat, readlinkat, seek};
+use rustix::fs::{
+    Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, openat, readlinkat, seek,
+};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io::Write;
@@ -67,7 +69,7 @@ impl<'a, W: Write> Packer<'a, W> {
     pub fn whiteout(&mut self, name: &[u8]) -> Result<()> {
         let (directory, last) = split(name).unwrap_or_default();
         let member = Member {
-            name: join(directory, &[b".wh.", last].concat()),
+            name: join(directory, &[WHITEOUT, last].concat()),
             ..plain(MemberKind::File)
         };
         self.out.member(&member)
@@ -81,8 +83,19 @@ impl<'a, W: Write> Packer<'a, W> {
                 continue;
             }
             let (directory, last) = split(path).unwrap_or_default();
+            if last.starts_with(WHITEOUT) {
+                let message = format!(
+                    "`/{}` cannot be in a layer: a name that begins with `.wh.` means there that something is gone",
+                    shown(path)
+                );
+                return Err(bad_input(message).hint("rename or remove it").into());
+            }
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let above = if directory.is_empty() { b"." } else { directory };
+            let above = if directory.is_empty() {
+                b"."
+            } else {
+                directory
+            };
             match open_beneath(upper, above, flags, Mode::empty()) {
                 Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
                 opened => {
@@ -104,9 +117,18 @@ impl<'a, W: Write> Packer<'a, W> {
         self.out.written()
     }
 
-    fn descend(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8], depth: usize) -> Result<bool> {
+    fn descend(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        last: &[u8],
+        name: &[u8],
+        depth: usize,
+    ) -> Result<bool> {
         if depth > MAX_DEPTH {
-            let message = format!("`{}`: more than {MAX_DEPTH} directories in one another", shown(name));
+            let message = format!(
+                "`{}`: more than {MAX_DEPTH} directories in one another",
+                shown(name)
+            );
             return Err(bad_input(message).into());
         }
         match self.entry(parent, last, name)? {
@@ -135,7 +157,8 @@ impl<'a, W: Write> Packer<'a, W> {
         let stat = fstat(&entry).map_err(|errno| failed("stat", name, errno))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let Some(kind) = member_kind(file_type) else {
-            self.warnings.push(format!("`{}` is a socket and was left out", shown(name)));
+            self.warnings
+                .push(format!("`{}` is a socket and was left out", shown(name)));
             return Ok(Packed::Nothing);
         };
         let (uid, gid) = (self.owner)(name, (stat.st_uid, stat.st_gid));
@@ -155,7 +178,8 @@ impl<'a, W: Write> Packer<'a, W> {
                 (member.kind, member.link) = (MemberKind::HardLink, first.clone());
                 return self.out.member(&member).map(|()| Packed::Entry);
             }
-            self.linked.insert((stat.st_dev, stat.st_ino), name.to_vec());
+            self.linked
+                .insert((stat.st_dev, stat.st_ino), name.to_vec());
         }
         member.xattrs = attributes(&entry, name)?;
         match kind {
@@ -168,12 +192,17 @@ impl<'a, W: Write> Packer<'a, W> {
             }
             MemberKind::SymbolicLink => {
                 let target = readlinkat(&entry, "", Vec::new());
-                member.link = target.map_err(|errno| failed("read the link", name, errno))?.into_bytes();
+                member.link = target
+                    .map_err(|errno| failed("read the link", name, errno))?
+                    .into_bytes();
                 self.out.member(&member)?;
             }
             _ => {
                 if matches!(kind, MemberKind::Character | MemberKind::Block) {
-                    member.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+                    member.device = (
+                        rustix::fs::major(stat.st_rdev),
+                        rustix::fs::minor(stat.st_rdev),
+                    );
                 }
                 self.out.member(&member)?;
             }
@@ -187,7 +216,8 @@ impl<'a, W: Write> Packer<'a, W> {
         member.size = stat.st_size as u64;
         let is_sparse = (stat.st_blocks as u64).saturating_mul(512) < member.size;
         if is_sparse {
-            member.sparse = segments(&file, member.size).map_err(|errno| failed("read", &name, errno))?;
+            member.sparse =
+                segments(&file, member.size).map_err(|errno| failed("read", &name, errno))?;
         }
         self.out.member(&member)?;
         let whole = vec![Segment {
@@ -269,7 +299,11 @@ fn member_kind(file_type: FileType) -> Option<MemberKind> {
 
 /// Opens what is already held by an `O_PATH` descriptor, and nothing else, for reading (proc_pid_fd(5)).
 pub fn reopen(entry: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(magic_link(entry), OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty())
+    rustix::fs::open(
+        magic_link(entry),
+        OFlags::RDONLY | OFlags::CLOEXEC | flags,
+        Mode::empty(),
+    )
 }
 
 fn magic_link(entry: &OwnedFd) -> String {
@@ -302,14 +336,27 @@ fn segments(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Segment>
             result => result?,
         };
         let end = seek(file, SeekFrom::Hole(offset))?.min(size);
-        if offset >= size || segments.len() == MAX_SEGMENTS {
-            return Ok((offset >= size).then_some(segments));
+        if offset >= size {
+            break;
+        }
+        if segments.len() == MAX_SEGMENTS {
+            return Ok(None);
         }
         segments.push(Segment {
             offset,
             length: end.saturating_sub(offset),
         });
         at = end;
+    }
+    if segments
+        .last()
+        .is_none_or(|last| last.offset + last.length < size)
+    {
+        // GNU tar takes the end of the last run for the end of the file.
+        segments.push(Segment {
+            offset: size,
+            length: 0,
+        });
     }
     Ok(Some(segments))
 }

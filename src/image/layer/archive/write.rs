@@ -76,7 +76,8 @@ impl<W: Write> Writer<W> {
 
     /// The next bytes of the member's content; those beyond its length are left out.
     pub fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        let length = usize::try_from(self.content).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let length =
+            usize::try_from(self.content).map_or(bytes.len(), |left| left.min(bytes.len()));
         self.content -= length as u64;
         self.put(&bytes[..length])
     }
@@ -130,7 +131,11 @@ fn records(member: &Member, name: &[u8], stored: u64) -> Vec<u8> {
         push(&mut records, b"GNU.sparse.major", b"1");
         push(&mut records, b"GNU.sparse.minor", b"0");
         push(&mut records, b"GNU.sparse.name", name);
-        push(&mut records, b"GNU.sparse.realsize", member.size.to_string().as_bytes());
+        push(
+            &mut records,
+            b"GNU.sparse.realsize",
+            member.size.to_string().as_bytes(),
+        );
     } else if !fits(name) {
         push(&mut records, b"path", name);
     }
@@ -146,7 +151,10 @@ fn records(member: &Member, name: &[u8], stored: u64) -> Vec<u8> {
         }
     }
     let seconds = u64::try_from(member.mtime.tv_sec);
-    if member.mtime.tv_nsec != 0 || seconds.is_err() || seconds.is_ok_and(|seconds| seconds > MAX_SIZE) {
+    if member.mtime.tv_nsec != 0
+        || seconds.is_err()
+        || seconds.is_ok_and(|seconds| seconds > MAX_SIZE)
+    {
         push(&mut records, b"mtime", time(member.mtime).as_bytes());
     }
     for (key, value) in &member.xattrs {
@@ -181,7 +189,9 @@ fn time(time: Timespec) -> String {
     );
     match fraction {
         0 => format!("{sign}{seconds}"),
-        _ => format!("{sign}{seconds}.{fraction:09}").trim_end_matches('0').to_owned(),
+        _ => format!("{sign}{seconds}.{fraction:09}")
+            .trim_end_matches('0')
+            .to_owned(),
     }
 }
 
@@ -277,7 +287,8 @@ mod tests {
             change(&mut member);
             (member, Vec::new())
         };
-        let time = |tv_sec, tv_nsec| with(&move |member| member.mtime = Timespec { tv_sec, tv_nsec });
+        let time =
+            |tv_sec, tv_nsec| with(&move |member| member.mtime = Timespec { tv_sec, tv_nsec });
         let mut cases = vec![
             plain("dir/", MemberKind::Directory),
             plain(&format!("{}/", "d/".repeat(90)), MemberKind::Directory),
@@ -300,7 +311,9 @@ mod tests {
             }),
             with(&|member| (member.kind, member.device) = (MemberKind::Block, (8, 1 << 19))),
             with(&|member| (member.kind, member.link) = (MemberKind::HardLink, b"dir/x".to_vec())),
-            with(&|member| (member.kind, member.link) = (MemberKind::SymbolicLink, vec![b'l'; 300])),
+            with(&|member| {
+                (member.kind, member.link) = (MemberKind::SymbolicLink, vec![b'l'; 300])
+            }),
         ];
         for length in [1, 511, 512, 513, 100_000] {
             let mut file = member("content", MemberKind::File);
@@ -310,7 +323,10 @@ mod tests {
         let mut sparse = member("sparse", MemberKind::File);
         let runs = [(4096, 10), (1 << 33, 600), (1 << 34, 0)];
         sparse.size = 1 << 34;
-        sparse.sparse = Some(runs.map(|(offset, length)| Segment { offset, length }).to_vec());
+        sparse.sparse = Some(
+            runs.map(|(offset, length)| Segment { offset, length })
+                .to_vec(),
+        );
         cases.push((sparse, vec![9; 610]));
         cases
     }

@@ -1,0 +1,237 @@
+//! The root file system of a container, seen from outside.
+//!
+//! | view | of | shows | may be written |
+//! |---|---|---|---|
+//! | [`running`] | a container that runs | all that its program sees: volumes, tmpfs, `/proc` | yes |
+//! | [`writable`] | one that does not | image and changes; its lock is held meanwhile | yes |
+//! | [`merged`] | any | image and changes, nothing that is mounted in it | no |
+//!
+//! A view is a descriptor. Nothing is mounted anywhere that another process could see, and nothing is left when
+//! the descriptor is closed. What is in it is hostile: paths are resolved by [`crate::sys::openat2`] only.
+
+use super::engine::Engine;
+use super::keep_id;
+use super::record::{Directory, Record, State};
+use super::spec::keeps_id;
+use crate::error::{Error, Kind};
+use crate::id_mapping::{Range, Tier};
+use crate::image::layer::changes::Overlay as Changed;
+use crate::image::layer::pack::{Owner, open_directory};
+use crate::image::layer::{XattrPrefix, entries};
+use crate::image::store::overlay_order;
+use crate::store::lock::Lock;
+use crate::sys::mount::{self, Overlay};
+use crate::sys::namespace::unshare;
+use crate::sys::process::flags;
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags, openat};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What is made to mount something on when a container starts; the image need not have it, nor get it.
+const MOUNT_POINTS: [&str; 7] = [
+    "dev",
+    "etc",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/resolv.conf",
+    "proc",
+    "sys",
+];
+
+/// Moves the calling process, which must have one thread, to where the files of containers can be reached and
+/// overlays be mounted. For root it is there already.
+pub fn enter(engine: &Engine) -> Result<()> {
+    if engine.mapping.needs_user_namespace() {
+        engine.mapping.enter()?;
+        unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
+    }
+    Ok(())
+}
+
+/// The root directory of a container's program, if that runs. To be called before [`enter`]: only who has made the
+/// container's namespaces may look into them (ptrace(2), "Ptrace access mode checking").
+pub fn running(state: Option<&State>) -> Result<Option<OwnedFd>> {
+    let Some(state) = state.filter(|state| state.status().is_up()) else {
+        return Ok(None);
+    };
+    let Some(program) = &state.program else {
+        return Ok(None);
+    };
+    let path = format!("/proc/{}/root", program.pid);
+    let opened = rustix::fs::open(
+        &path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    // Looked at after opening: only then was it the root of that very process.
+    if !program.is_alive() {
+        return Ok(None);
+    }
+    opened.map(Some).with_context(|| format!("open `{path}`"))
+}
+
+/// A container that does not run, to be changed; `None` when somebody else has it: it may have been started.
+pub fn lock(engine: &Engine, record: &Record) -> Result<Option<Lock>> {
+    Lock::try_directory(Directory::of(engine, &record.id).path())
+}
+
+/// Image and changes of a container whose lock is held, to be read and written. Needs [`enter`].
+pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedFd> {
+    let directory = Directory::of(engine, &record.id);
+    let lower = open_layers(engine, record)?;
+    let upper = mount::open_source(&directory.file("upper"))?;
+    let work = mount::open_source(&directory.file("work"))?;
+    if lower.is_empty() {
+        return browse(upper.as_fd());
+    }
+    let overlay = Overlay {
+        lower: &lower,
+        upper: upper.as_fd(),
+        work: work.as_fd(),
+        user_xattrs: engine.mapping.tier != Tier::Root,
+        volatile: false,
+    };
+    browse(overlay.mount()?.as_fd())
+}
+
+/// Image and changes of a container, to be read, whatever its state. Needs [`enter`].
+///
+/// The upper directory is read as one more layer, so that no lock is needed. What a running container changes
+/// meanwhile may or may not be seen.
+pub fn merged(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let mut layers = vec![mount::open_source(
+        &Directory::of(engine, &record.id).file("upper"),
+    )?];
+    layers.extend(open_layers(engine, record)?);
+    match &layers[..] {
+        [upper] => browse(upper.as_fd()),
+        layers => {
+            let mounted = mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root)?;
+            browse(mounted.as_fd())
+        }
+    }
+}
+
+/// A descriptor to read names from, of a mount or a directory that is only held.
+fn browse(held: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(held, ".", flags, Mode::empty()).context("open the container's root")
+}
+
+fn open_layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
+    layers(engine, record)?
+        .iter()
+        .map(|path| mount::open_source(path))
+        .collect()
+}
+
+/// The trees of a container's layers, uppermost first, as it sees them.
+///
+/// The process must be in the store's user namespace and have one thread.
+pub fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
+    if keeps_id(&record.options, engine) {
+        return keep_id::layers(engine, record);
+    }
+    let keys = overlay_order(&record.layers).into_iter();
+    Ok(keys.map(|key| engine.paths.layer_tree(key)).collect())
+}
+
+/// Calls `look` with what is needed to tell a container's changes from its image. Needs [`enter`].
+pub fn with_changes<T>(
+    engine: &Engine,
+    record: &Record,
+    look: impl FnOnce(&Changed<'_>, &Path) -> Result<T>,
+) -> Result<T> {
+    let mut parents = layers(engine, record)?;
+    parents.reverse();
+    let upper = Directory::of(engine, &record.id).file("upper");
+    let xattrs = match engine.mapping.tier {
+        Tier::Root => XattrPrefix::Trusted,
+        _ => XattrPrefix::User,
+    };
+    let overlay = Changed {
+        upper: &upper,
+        parents: &parents,
+        xattrs,
+        ignored: &MOUNT_POINTS,
+    };
+    look(&overlay, &upper)
+}
+
+/// How the owners of files on the disk are called in the container, and the reverse.
+pub struct Owners {
+    uids: Vec<Range>,
+    gids: Vec<Range>,
+}
+
+impl Owners {
+    /// Those of a container.
+    pub fn of(engine: &Engine, record: &Record) -> Self {
+        let (uids, gids) = match keeps_id(&record.options, engine) {
+            true => keep_id::maps(engine),
+            false => Default::default(),
+        };
+        Self { uids, gids }
+    }
+
+    /// From the disk, as the store's user namespace sees it, to the container.
+    pub fn inside(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        let through = |map: &[Range], id: u32| {
+            let range = map
+                .iter()
+                .find(|range| id >= range.outside && id - range.outside < range.size);
+            range.map_or(id, |range| range.inside + (id - range.outside))
+        };
+        (through(&self.uids, uid), through(&self.gids, gid))
+    }
+
+    /// From the container to the disk.
+    pub fn stored(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        (
+            keep_id::moved(&self.uids, uid),
+            keep_id::moved(&self.gids, gid),
+        )
+    }
+}
+
+/// The owners for an archive of the whole root file system. With a single id the disk does not know them: what the
+/// image has is what the image said, everything else belongs to who the container thinks it is.
+pub fn archive_owners(engine: &Engine, record: &Record) -> Result<Owner<'static>> {
+    let owners = Owners::of(engine, record);
+    if engine.mapping.tier != Tier::Single {
+        return Ok(Box::new(move |_, found| owners.inside(found)));
+    }
+    let mut known: HashMap<Vec<u8>, (u32, u32)> = HashMap::new();
+    for key in &record.layers {
+        for entry in entries(&engine.paths.layer(key))? {
+            let entry = entry?;
+            known.insert(
+                entry.path.as_os_str().as_bytes().to_vec(),
+                (entry.uid, entry.gid),
+            );
+        }
+    }
+    Ok(Box::new(move |path, found| {
+        known
+            .get(path)
+            .copied()
+            .unwrap_or_else(|| owners.inside(found))
+    }))
+}
+
+/// Opens a container's upper directory.
+pub fn open_upper(upper: &Path) -> Result<OwnedFd> {
+    open_directory(upper)
+}
+
+/// The error when a container is between two states for too long.
+pub fn busy(record: &Record) -> Error {
+    let message = format!(
+        "container {} is being changed by another command",
+        record.id
+    );
+    Error::new(Kind::Conflict, message).hint("try again")
+}
