@@ -131,13 +131,26 @@ pub fn open_all(path: &Path, files: u32) -> Result<Vec<LogFile>> {
         // Between two steps of a rotation there is no newest one, though there are older ones.
         let is_whole = newest.is_some() || found.is_empty();
         found.extend(newest);
-        if is_whole && found.iter().all(LogFile::is_in_place) {
+        if is_whole && are_all(&found, path, files) {
             return Ok(found);
         }
         std::thread::yield_now();
     }
     // A crash in the middle of a rotation has left it without a newest one.
     Ok(found)
+}
+
+/// Whether these files are in place, and no other is: one that was between two names may have been missed.
+fn are_all(found: &[LogFile], path: &Path, files: u32) -> bool {
+    let there = (1..files).rev().filter_map(|number| {
+        [numbered(path, number), packed(path, number)]
+            .iter()
+            .find_map(|path| std::fs::metadata(path).ok())
+    });
+    let there = there.chain(std::fs::metadata(path).ok());
+    there
+        .map(|file| (file.dev(), file.ino()))
+        .eq(found.iter().map(|file| file.inode))
 }
 
 /// Where the last record of a file of that size begins, as far as its end can tell.

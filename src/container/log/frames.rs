@@ -67,18 +67,8 @@ impl<R: Read> Frames<R> {
         self.offset
     }
 
-    /// The source, to look at it.
-    pub fn source(&self) -> &R {
-        &self.source
-    }
-
-    /// Whether the next frame has to be read first.
-    pub fn needs_reading(&self) -> bool {
-        matches!(self.format.find(&self.buffer[self.start..]), Found::More)
-    }
-
     /// The next frame.
-    pub fn next(&mut self) -> io::Result<Frame<'_>> {
+    pub fn next_frame(&mut self) -> io::Result<Frame<'_>> {
         let mut damaged = 0;
         loop {
             match self.format.find(&self.buffer[self.start..]) {
@@ -179,7 +169,7 @@ fn framed(bytes: &[u8]) -> Option<Found> {
     };
     let size = u32::from_be_bytes(*length) as usize;
     let seen = rest.len().min(FRAME_START.len());
-    if size > local::LONGEST_RECORD || size < 8 || rest[..seen] != FRAME_START[..seen] {
+    if !(8..=local::LONGEST_RECORD).contains(&size) || rest[..seen] != FRAME_START[..seen] {
         return None;
     }
     match rest.get(size..size + 4) {
@@ -216,7 +206,7 @@ mod tests {
         let mut frames = Frames::new(bytes, format, 0);
         let mut text = String::new();
         loop {
-            match frames.next().unwrap() {
+            match frames.next_frame().unwrap() {
                 Frame::Entry(entry) => text.push_str(str::from_utf8(&entry.line).unwrap()),
                 Frame::Damaged(_) => text.push('?'),
                 Frame::End(left) => return (text, left),
@@ -277,10 +267,10 @@ mod tests {
             let mut frames = Frames::new(Slowly(&text), format, 7);
             for line in ["a\n", "b\n"] {
                 assert!(
-                    matches!(frames.next().unwrap(), Frame::Entry(entry) if entry.line == line.as_bytes())
+                    matches!(frames.next_frame().unwrap(), Frame::Entry(entry) if entry.line == line.as_bytes())
                 );
             }
-            assert!(matches!(frames.next().unwrap(), Frame::End(0)));
+            assert!(matches!(frames.next_frame().unwrap(), Frame::End(0)));
             assert_eq!(frames.offset(), 7 + text.len() as u64);
         }
     }

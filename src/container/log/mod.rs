@@ -21,6 +21,8 @@ pub mod lines;
 pub mod local;
 pub mod reader;
 pub mod rotation;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 pub use super::monitor::channel::Stream;

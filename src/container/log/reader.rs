@@ -231,7 +231,7 @@ impl Log {
         let mut frames = Frames::new(file.bytes(0)?, self.format, 0);
         let mut count = 0;
         loop {
-            match frames.next()? {
+            match frames.next_frame()? {
                 Frame::Entry(_) => count += 1,
                 Frame::Damaged(_) => {}
                 Frame::End(_) => return Ok(count),
@@ -260,7 +260,7 @@ pub fn step<R: Read>(
     to: &mut dyn Receiver,
 ) -> Result<Step> {
     let offset = frames.offset();
-    match frames.next() {
+    match frames.next_frame() {
         Ok(Frame::Entry(_)) if *skip > 0 => *skip -= 1,
         // Lines of a log are in the order of time.
         Ok(Frame::Entry(entry)) if entry.time > wanted.until => return Ok(Step::Stop),

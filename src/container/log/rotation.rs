@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Bytes of records that are written at once. Not more, since the monitor of each container has such a buffer.
 const BUFFER: usize = 32 * 1024;
 /// How long a rotation waits for a reader that is a whole set of files behind.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A log's newest file, open for writing.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ fn has_ended(child: &Child) -> bool {
 
 /// Under its packed name there is never less than all of it. The time of its last change is what readers know it
 /// by again.
-fn pack(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn pack(from: &Path, to: &Path) -> io::Result<()> {
     let source = File::open(from)?;
     let changed = source.metadata()?.modified()?;
     let fresh = fresh(to);
@@ -252,7 +252,8 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// A follower holds a shared lock on the file that it reads. One that still reads the file which is about to go
-/// would miss what comes after that, so it gets some time; one that is stopped costs no more than that.
+/// would miss what comes after that, so it gets some time. One that is stopped costs no more than that once: the file
+/// that it holds is gone after it.
 fn wait_for_reader(oldest: &Path) {
     let Ok(file) = File::open(oldest) else { return };
     let start = std::time::Instant::now();
@@ -272,7 +273,7 @@ fn repair(file: &File, format: Format) -> io::Result<u64> {
     let mut frames = Frames::new(At::new(file, 0), format, 0);
     let mut good = 0;
     loop {
-        match frames.next()? {
+        match frames.next_frame()? {
             Frame::Entry(_) => good = frames.offset(),
             Frame::Damaged(_) => {}
             Frame::End(_) => break,
@@ -288,5 +289,5 @@ fn ends_whole(file: &File, format: Format, size: u64) -> io::Result<bool> {
         return Ok(size == 0);
     };
     let mut frames = Frames::new(At::new(file, start), format, start);
-    Ok(matches!(frames.next()?, Frame::Entry(_)) && frames.offset() == size)
+    Ok(matches!(frames.next_frame()?, Frame::Entry(_)) && frames.offset() == size)
 }
