@@ -206,6 +206,16 @@ pub const COMMANDS: &[Command] = &[
         "[CONTAINER...]",
         "Show what containers use, again and again",
     ),
+    command::<container::port::Port>(
+        &["container port", "port"],
+        "CONTAINER [PRIVATE_PORT[/PROTO]]",
+        "Show which ports of the host lead into a container",
+    ),
+    command::<container::prune::Prune>(
+        &["container prune"],
+        "",
+        "Remove all containers that do not run",
+    ),
     command::<container::top::Top>(
         &["container top", "top"],
         "CONTAINER [PS_OPTION...]",
@@ -271,6 +281,8 @@ pub const COMMANDS: &[Command] = &[
         "IMAGE",
         "Show the steps that made an image",
     ),
+    command::<system::df::Df>(&["system df"], "", "Show what takes how much of the disk"),
+    command::<system::prune::Prune>(&["system prune"], "", "Remove all that nothing needs"),
     command::<system::events::Events>(
         &["system events", "events"],
         "",

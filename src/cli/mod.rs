@@ -12,6 +12,7 @@ pub mod help;
 pub mod image;
 pub mod manual;
 pub mod output;
+pub mod prune;
 pub mod system;
 pub mod unsupported;
 pub mod value;

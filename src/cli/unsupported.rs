@@ -170,14 +170,8 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    (
-        "container.prune system.prune system.df",
-        Fate::NotYet(
-            "there are `rm`, `rmi` and `image prune`; sizes are in `images` and `ps --size`",
-        ),
-    ),
     ("cp container.cp", FILES),
-    ("port container.port network", LOOPBACK),
+    ("network", LOOPBACK),
     (
         "pull push search login logout manifest image.pull image.push",
         REGISTRY,

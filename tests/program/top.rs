@@ -64,7 +64,7 @@ fn processes_are_those_of_the_container_and_no_others() {
 #[test]
 fn columns_are_chosen_as_with_ps() {
     for store in everyone_with_alpine() {
-        let _client = start(&store, &[]);
+        let mut client = start(&store, &[]);
         let words = |line: &[String]| line.join(" ");
         let aux = top(&store, &["aux"]);
         assert_eq!(
@@ -96,6 +96,7 @@ fn columns_are_chosen_as_with_ps() {
             "ps column cgroup is not supported by top",
         );
         store.onggi(["rm", "-f", "web"]).run().code(0);
+        client.wait().unwrap();
         store
             .onggi(["top", "web"])
             .run()

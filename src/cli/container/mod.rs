@@ -13,6 +13,8 @@ pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub mod options;
+pub mod port;
+pub mod prune;
 pub mod ps;
 pub mod rename;
 pub mod rm;

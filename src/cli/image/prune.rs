@@ -1,14 +1,8 @@
 //! `image prune`: images that nothing needs are removed.
 
-use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::filter;
-use crate::cli::output::size;
-use crate::container::{event, list};
-use crate::error::{Error, Kind};
+use crate::cli::{Context, filter, prune};
 use crate::image::filter::{Filter, PRUNE};
-use crate::image::prune::prune;
-use crate::image::remove::Removed;
 use anyhow::Result;
 
 /// Options of `image prune`.
@@ -28,35 +22,17 @@ pub struct Prune {
 impl Verb for Prune {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let engine = context.engine()?;
-        let filter = Filter::new(&engine.paths, PRUNE, &self.filter)?;
+        // What is wrong with a filter is said before anything is asked.
+        Filter::new(&engine.paths, PRUNE, &self.filter)?;
         let what = match self.all {
             true => "images without at least one container associated to them",
             false => "dangling images",
         };
-        let question =
-            format!("WARNING! This will remove all {what}.\nAre you sure you want to continue?");
-        if !self.force && !context.output.confirm(&question)? {
-            return Err(Error::new(Kind::Conflict, "image prune has been cancelled").into());
-        }
+        let warning = format!("WARNING! This will remove all {what}.\n");
+        prune::ask(context, self.force, &warning, "image prune")?;
         engine.enter_user_namespace()?;
-        let users = |image: &_| list::users(&engine, image);
-        let removal = prune(&engine.paths, self.all, &filter, &users)?;
-        event::removal(&engine, &removal);
-        event::prune(&engine, "image", removal.reclaimed);
-        if !removal.steps.is_empty() {
-            context.output.line("Deleted Images:")?;
-            for step in &removal.steps {
-                context.output.line(match step {
-                    Removed::Untagged(name) => format!("untagged: {name}"),
-                    Removed::Deleted(digest) => format!("deleted: {digest}"),
-                })?;
-            }
-            context.output.line("")?;
-        }
-        context.output.line(format!(
-            "Total reclaimed space: {}",
-            size::decimal_with(removal.reclaimed, 4)
-        ))?;
+        let reclaimed = prune::images(context, &engine, self.all, &self.filter)?;
+        prune::total(context, reclaimed)?;
         Ok(0)
     }
 }

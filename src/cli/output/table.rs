@@ -51,6 +51,15 @@ impl Row {
         self.with("Labels", pairs.join(","))
     }
 
+    /// The fields of these columns, as JSON.
+    pub fn object(&self, columns: &[Column]) -> Value {
+        let fields = columns.iter().map(|column| {
+            let value = self.fields.get(column.name).cloned();
+            (column.name.to_owned(), value.unwrap_or_else(|| "".into()))
+        });
+        Value::Object(fields.collect())
+    }
+
     /// With nothing in its texts that would break the lines of a table.
     fn visible(&self) -> Row {
         let fields = self.fields.iter().map(|(name, value)| match value {

@@ -1,7 +1,9 @@
 //! Commands about the program and its host, one file each.
 
 pub mod check;
+pub mod df;
 pub mod events;
 pub mod hello;
 pub mod info;
+pub mod prune;
 pub mod version;

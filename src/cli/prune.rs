@@ -1,0 +1,97 @@
+//! What the three `prune` commands share: the question, the filters, and the lines about what went.
+
+use super::Context;
+use super::filter::Filters;
+use super::output::size;
+use super::value::time::time;
+use crate::container::engine::Engine;
+use crate::container::{event, list, prune};
+use crate::error::{Error, Kind};
+use crate::image::filter::{Filter, PRUNE};
+use crate::image::remove::Removed;
+use anyhow::Result;
+use jiff::Timestamp;
+
+/// The filters of containers.
+pub const FILTERS: &[&str] = &["label", "label!", "until"];
+
+/// Asks whether to go on; a no is an error that names the command.
+pub fn ask(context: &mut Context, force: bool, warning: &str, command: &str) -> Result<()> {
+    let question = format!("{warning}Are you sure you want to continue?");
+    match force || context.output.confirm(&question)? {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Conflict, format!("{command} has been cancelled")).into()),
+    }
+}
+
+/// Refuses times that mean nothing before anything is asked.
+pub fn check(filters: &Filters) -> Result<Option<Timestamp>> {
+    let now = Timestamp::now();
+    let until = filters.of("until").map(|text| time(text, now));
+    Ok(until.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+}
+
+/// Removes the containers that do not run, and tells which; the answer is the bytes that came free, and whether all
+/// went that should.
+pub fn containers(
+    context: &mut Context,
+    engine: &Engine,
+    filters: &Filters,
+) -> Result<(u64, bool)> {
+    let until = check(filters)?;
+    let fits = |container: &list::Container| {
+        let created = container
+            .record
+            .created
+            .parse()
+            .unwrap_or(Timestamp::UNIX_EPOCH);
+        filters.labels(&container.record.labels) && until.is_none_or(|until| created < until)
+    };
+    let pruned = prune::prune(engine, fits)?;
+    if !pruned.ids.is_empty() {
+        context.output.line("Deleted Containers:")?;
+        for id in &pruned.ids {
+            context.output.line(id)?;
+        }
+        context.output.line("")?;
+    }
+    pruned
+        .failures
+        .iter()
+        .for_each(|error| context.output.error(error));
+    Ok((pruned.reclaimed, pruned.failures.is_empty()))
+}
+
+/// Removes images, the dangling ones or all that no container needs, and tells which; the answer is the bytes that
+/// came free.
+pub fn images(
+    context: &mut Context,
+    engine: &Engine,
+    all: bool,
+    filters: &[(String, String)],
+) -> Result<u64> {
+    let filter = Filter::new(&engine.paths, PRUNE, filters)?;
+    let users = |image: &_| list::users(engine, image);
+    let removal = crate::image::prune::prune(&engine.paths, all, &filter, &users)?;
+    event::removal(engine, &removal);
+    event::prune(engine, "image", removal.reclaimed);
+    if !removal.steps.is_empty() {
+        context.output.line("Deleted Images:")?;
+        for step in &removal.steps {
+            context.output.line(match step {
+                Removed::Untagged(name) => format!("untagged: {name}"),
+                Removed::Deleted(digest) => format!("deleted: {digest}"),
+            })?;
+        }
+        context.output.line("")?;
+    }
+    Ok(removal.reclaimed)
+}
+
+/// The last line.
+pub fn total(context: &mut Context, reclaimed: u64) -> Result<()> {
+    let reclaimed = size::decimal_with(reclaimed, 4);
+    context
+        .output
+        .line(format!("Total reclaimed space: {reclaimed}"))
+}

@@ -1,0 +1,63 @@
+//! `system prune`: containers that do not run and images that nothing needs are removed.
+
+use crate::cli::command::Verb;
+use crate::cli::filter::Filters;
+use crate::cli::{Context, filter, prune};
+use crate::error::bad_input;
+use anyhow::Result;
+use std::fmt::Write;
+
+/// Options of `system prune`.
+#[derive(clap::Args)]
+pub struct Prune {
+    /// Remove all images without containers, not only those without tags
+    #[arg(short, long)]
+    all: bool,
+    /// Remove only what fits ("until=24h", "label=KEY=VALUE")
+    #[arg(long, value_parser = filter::parse)]
+    filter: Vec<(String, String)>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+    /// Remove volumes without names too (there are none yet)
+    #[arg(long)]
+    volumes: bool,
+}
+
+impl Verb for Prune {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let engine = context.engine()?;
+        let filters = Filters::new(self.filter.clone(), prune::FILTERS)?;
+        if self.volumes && filters.of("until").next().is_some() {
+            let message = "ERROR: The \"until\" filter is not supported with \"--volumes\"";
+            return Err(bad_input(message).into());
+        }
+        prune::check(&filters)?;
+        let warning = self.warning()?;
+        prune::ask(context, self.force, &warning, "system prune")?;
+        engine.enter_user_namespace()?;
+        let (of_containers, complete) = prune::containers(context, &engine, &filters)?;
+        let of_images = prune::images(context, &engine, self.all, &self.filter)?;
+        prune::total(context, of_containers + of_images)?;
+        Ok(u8::from(!complete))
+    }
+}
+
+impl Prune {
+    fn warning(&self) -> Result<String> {
+        let images = match self.all {
+            true => "all images without at least one container associated to them",
+            false => "all dangling images",
+        };
+        let mut text =
+            format!("WARNING! This will remove:\n  - all stopped containers\n  - {images}\n\n");
+        if !self.filter.is_empty() {
+            writeln!(text, "  Items to be pruned will be filtered with:")?;
+            for (key, value) in &self.filter {
+                writeln!(text, "  - {key}={value}")?;
+            }
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}

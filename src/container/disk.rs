@@ -1,0 +1,217 @@
+//! What lies on the disk below the data directory, in blocks as du(1) counts them, by what it belongs to: each inode
+//! counts once, and everything counts somewhere, so that the parts add up to the whole.
+//!
+//! An ordinary user must be in the user namespace of the store: files belong to ids that only it has.
+
+use super::engine::Engine;
+use super::list::{self, Container};
+use crate::image::store::{self, Image};
+use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Bytes by what they belong to.
+#[derive(Debug)]
+pub struct Disk {
+    /// Every image, with what its layers take.
+    pub images: Vec<ImageSpace>,
+    /// All layers and images, those that no image uses too.
+    pub layers: u64,
+    /// Every container, with what it has written.
+    pub containers: Vec<ContainerSpace>,
+    /// Half-made things: how many, and their bytes.
+    pub staging: (u64, u64),
+    /// Everything else: records, names, events, directories.
+    pub records: u64,
+}
+
+/// An image on disk.
+#[derive(Debug)]
+pub struct ImageSpace {
+    /// The image.
+    pub image: Image,
+    /// Bytes of its layers, and of its own files.
+    pub size: u64,
+    /// Bytes of those layers that other images have too.
+    pub shared: u64,
+    /// How many containers were made from it.
+    pub containers: usize,
+}
+
+/// A container on disk.
+#[derive(Debug)]
+pub struct ContainerSpace {
+    /// The container.
+    pub container: Container,
+    /// Bytes of the files it has made or changed.
+    pub written: u64,
+    /// Bytes of its log.
+    pub log: u64,
+}
+
+/// Counts all of it.
+pub fn usage(engine: &Engine) -> Result<Disk> {
+    let paths = &engine.paths;
+    let mut seen = Seen::new(paths.data())?;
+    let layers = seen.children(&paths.layers())?;
+    let of_images = seen.children(&paths.images())?;
+    let staging = seen.children(&paths.staging())?;
+    let (mut written, mut logs, mut records) = (BTreeMap::new(), BTreeMap::new(), 0);
+    for id in names(&paths.containers())? {
+        for (name, bytes) in seen.children(&paths.container(&id))? {
+            match name.as_str() {
+                "upper" | "work" => *written.entry(id.clone()).or_default() += bytes,
+                name if is_log(name) => *logs.entry(id.clone()).or_default() += bytes,
+                _ => records += bytes,
+            }
+        }
+    }
+    // What is left: everything that was not counted yet.
+    records += seen.tree(paths.data())?;
+    let containers = list::list(engine)?;
+    let images = images(store::list(paths)?, &layers, &of_images, &containers);
+    let of = |counts: &mut BTreeMap<String, u64>, id: &str| counts.remove(id).unwrap_or_default();
+    let containers = containers.into_iter().map(|container| ContainerSpace {
+        written: of(&mut written, &container.record.id),
+        log: of(&mut logs, &container.record.id),
+        container,
+    });
+    let containers = containers.collect();
+    // Of containers that are just being made or removed, or whose records are damaged.
+    records += written.values().chain(logs.values()).sum::<u64>();
+    Ok(Disk {
+        images,
+        layers: layers.values().chain(of_images.values()).sum(),
+        containers,
+        staging: (staging.len() as u64, staging.values().sum()),
+        records,
+    })
+}
+
+fn images(
+    images: Vec<Image>,
+    layers: &BTreeMap<String, u64>,
+    own: &BTreeMap<String, u64>,
+    containers: &[Container],
+) -> Vec<ImageSpace> {
+    let sets: Vec<BTreeSet<String>> = images
+        .iter()
+        .map(|image| image.layers.iter().cloned().collect())
+        .collect();
+    let size = |layer: &String| layers.get(layer).copied().unwrap_or_default();
+    let space = |(image, set): (Image, &BTreeSet<String>)| {
+        let others = |layer: &&String| sets.iter().filter(|set| set.contains(*layer)).count() > 1;
+        let of_image = own.get(image.id.hex()).copied().unwrap_or_default();
+        let used = containers
+            .iter()
+            .filter(|container| container.record.image == image.id);
+        ImageSpace {
+            size: set.iter().map(size).sum::<u64>() + of_image,
+            shared: set.iter().filter(others).map(size).sum(),
+            containers: used.count(),
+            image,
+        }
+    };
+    images.into_iter().zip(&sets).map(space).collect()
+}
+
+fn is_log(name: &str) -> bool {
+    name.contains("-json.log") || name == "local-logs"
+}
+
+/// What was counted, so that nothing counts twice.
+struct Seen {
+    device: u64,
+    inodes: BTreeSet<u64>,
+}
+
+impl Seen {
+    fn new(root: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(root);
+        let metadata = metadata.with_context(|| format!("stat `{}`", root.display()))?;
+        Ok(Self {
+            device: metadata.dev(),
+            inodes: BTreeSet::new(),
+        })
+    }
+
+    /// The bytes of each entry of a directory.
+    fn children(&mut self, directory: &Path) -> Result<BTreeMap<String, u64>> {
+        let names = names(directory)?.into_iter();
+        names
+            .map(|name| {
+                let bytes = self.tree(&directory.join(&name))?;
+                Ok((name, bytes))
+            })
+            .collect()
+    }
+
+    /// The bytes of what lies here and below and was not counted yet. What vanishes meanwhile counts nothing; what is
+    /// mounted lies elsewhere.
+    fn tree(&mut self, path: &Path) -> Result<u64> {
+        let metadata = match path.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            metadata => metadata.with_context(|| format!("stat `{}`", path.display()))?,
+        };
+        if metadata.dev() != self.device {
+            return Ok(0);
+        }
+        let mut bytes = match self.inodes.insert(metadata.ino()) {
+            true => metadata.blocks() * 512,
+            false => 0,
+        };
+        if metadata.is_dir() {
+            for name in names_of(path)? {
+                bytes += self.tree(&path.join(name))?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// The names in a directory of ours; others than we give are left to the rest.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let names = names_of(directory)?.into_iter();
+    Ok(names.filter_map(|name| name.into_string().ok()).collect())
+}
+
+fn names_of(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries,
+    };
+    let names = entries.and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+    names.with_context(|| format!("read `{}`", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_tree_is_as_large_as_du_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir_all(path("a/b")).unwrap();
+        std::fs::write(path("a/b/file"), vec![1; 100_000]).unwrap();
+        std::fs::hard_link(path("a/b/file"), path("a/again")).unwrap();
+        std::os::unix::fs::symlink("/", path("link")).unwrap();
+        let mut seen = Seen::new(directory.path()).unwrap();
+        let part = seen.tree(&path("a/b")).unwrap();
+        let rest = seen.tree(directory.path()).unwrap();
+        let du = Command::new("du")
+            .args(["-s", "-B1"])
+            .arg(directory.path())
+            .output()
+            .unwrap();
+        let du = String::from_utf8(du.stdout).unwrap();
+        let du: u64 = du.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(part + rest, du);
+        assert!(part >= 100_000 && rest < part);
+    }
+}
