@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     sweep(engine)?;
     let directory = Directory::of(engine, id);
+    if !directory.path().exists() {
+        // What was left of it is swept.
+        return Ok(());
+    }
     if let Some(lock) = Lock::try_directory(directory.path())? {
         return remove_locked(engine, id, &lock);
     }

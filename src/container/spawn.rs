@@ -73,7 +73,11 @@ pub fn spawn(
     } else {
         0
     };
+    let mut tell = Some(tell);
     let child = process::clone3(namespaces, || {
+        // The child's copy of the other end would keep it waiting, with all it has inherited, for a caller that is
+        // gone.
+        drop(tell.take());
         let result = (|| -> Result<std::convert::Infallible> {
             if isolated {
                 mapped
@@ -107,8 +111,7 @@ pub fn spawn(
         child.with_context(|| format!("start `{name}`"))?
     };
     drop((complain, mapped));
-    if isolated {
-        let mut tell = tell;
+    if let Some(mut tell) = tell.filter(|_| isolated) {
         engine.mapping.write_maps(child.pid)?;
         tell.write_all(b"1")
             .with_context(|| format!("release `{name}`"))?;

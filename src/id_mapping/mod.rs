@@ -120,7 +120,10 @@ impl Mapping {
         let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
         let own = std::process::id() as i32;
         // Only a process outside may run the setuid helpers, so it is forked before we leave.
+        let mut tell = Some(tell);
         let writer = process::clone3(0, || {
+            // The child's copy of the other end would keep it waiting for a parent that is gone.
+            drop(tell.take());
             if ready.read_exact(&mut [0]).is_err() {
                 return 1;
             }
@@ -135,7 +138,7 @@ impl Mapping {
         .context("fork")?;
         drop(complain);
         unshare(flags::NEW_USER).map_err(refused)?;
-        release(tell)?;
+        tell.map_or(Ok(()), release)?;
         let mut said = String::new();
         complaint
             .read_to_string(&mut said)

@@ -1,6 +1,6 @@
 //! `system check`: each inconsistency is found, nothing is changed by looking, and `--repair` mends what it says.
 
-use crate::support::{ALPINE, Outcome, Store, everyone_with_alpine};
+use crate::support::{ALPINE, Outcome, Store, everyone_in_memory};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -280,7 +280,7 @@ fn parts(store: &Store) -> Parts {
 
 #[test]
 fn each_inconsistency_is_found_and_mended() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         for wrong in WRONG {
             let parts = parts(&store);
             assert_clean(&store);
@@ -327,7 +327,7 @@ fn each_inconsistency_is_found_and_mended() {
 
 #[test]
 fn a_layer_of_other_bytes_is_found_by_a_deep_look() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         let parts = parts(&store);
         let path = parts.layer.join("tree/etc/alpine-release");
         std::fs::write(&path, b"3.20.4\n").unwrap();
@@ -353,7 +353,7 @@ fn a_layer_of_other_bytes_is_found_by_a_deep_look() {
 
 #[test]
 fn what_is_at_work_is_no_finding() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         store
             .onggi(["run", "-d", "--name", "up", ALPINE, "sleep", "1000"])
             .run()
@@ -366,7 +366,7 @@ fn what_is_at_work_is_no_finding() {
 
 #[test]
 fn a_program_without_its_monitor_is_ended() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         for options in [&["--name", "left"][..], &["--name", "left", "--rm"]] {
             let words = ["run", "-d"].iter().chain(options);
             store

@@ -1,6 +1,6 @@
 //! A damaged or missing file costs what it describes and nothing else: everything else goes on and names it.
 
-use crate::support::{ALPINE, Store, everyone_with_alpine};
+use crate::support::{ALPINE, Store, everyone_in_memory};
 use std::path::PathBuf;
 
 /// What a file may look like that a disk or a hand has damaged.
@@ -33,7 +33,7 @@ fn names(store: &Store) -> String {
 
 #[test]
 fn the_record_of_a_container() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         create(&store, "good");
         for content in &DAMAGE[1..] {
             let id = create(&store, "bad");
@@ -74,7 +74,7 @@ fn the_record_of_a_container() {
 
 #[test]
 fn the_state_of_a_container() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         for content in &DAMAGE[1..] {
             let id = create(&store, "bad");
             store.onggi(["start", "-a", "bad"]).run().code(0);
@@ -98,7 +98,7 @@ fn the_state_of_a_container() {
 
 #[test]
 fn the_state_of_a_running_container() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         let run = store
             .onggi(["run", "-d", "--name", "bad", ALPINE, "sleep", "1000"])
             .run();
@@ -118,7 +118,7 @@ fn the_state_of_a_running_container() {
 
 #[test]
 fn the_records_of_an_image() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         create(&store, "good");
         for file in ["image.json", "config.json"] {
             for content in DAMAGE {
@@ -152,7 +152,7 @@ fn the_records_of_an_image() {
 
 #[test]
 fn the_names_of_images() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         create(&store, "good");
         damage(&store.data().join("tags.json"), Some(b"{"));
         for words in [
@@ -177,7 +177,7 @@ fn the_names_of_images() {
 
 #[test]
 fn a_layer() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         let tar = store.file("empty.tar", vec![0; 10240]);
         store
             .onggi(["import", tar.to_str().unwrap(), "bad"])

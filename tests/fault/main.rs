@@ -3,8 +3,10 @@
 
 mod check;
 mod damage;
+mod killed;
 #[path = "../support/mod.rs"]
 mod support;
+mod tracer;
 
 /// SIGKILL, and waits until it is dead.
 pub fn kill(pid: i32) {

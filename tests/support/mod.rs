@@ -24,4 +24,4 @@ pub mod terminal;
 
 pub use command::{Call, Outcome};
 pub use host::{Need, User, image, images, requires, skip};
-pub use store::{ALPINE, Store, everyone, everyone_with_alpine, store};
+pub use store::{ALPINE, Store, everyone, everyone_in_memory, everyone_with_alpine, store};

@@ -28,6 +28,31 @@ pub fn everyone() -> impl Iterator<Item = Store> {
         .filter_map(store)
 }
 
+/// The same in memory, for tests of thousands of commands: with the real Alpine imported as [`ALPINE`].
+pub fn everyone_in_memory() -> impl Iterator<Item = Store> {
+    let users = [User::Root, User::Subuid, User::Single].into_iter();
+    users
+        .filter_map(|user| store_in(user, memory()))
+        .filter(Store::alpine)
+}
+
+/// A tmpfs, if this kernel's can hold what an ordinary user's overlay needs (Linux 6.6), else the usual place.
+fn memory() -> PathBuf {
+    let directory = Path::new("/dev/shm");
+    let Ok(file) = tempfile::NamedTempFile::new_in(directory) else {
+        return usual();
+    };
+    let flags = rustix::fs::XattrFlags::empty();
+    match rustix::fs::setxattr(file.path(), "user.onggi", b"1", flags) {
+        Ok(()) => directory.to_owned(),
+        Err(_) => usual(),
+    }
+}
+
+fn usual() -> PathBuf {
+    std::env::var_os("ONGGI_TEST_TMP").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
+
 /// The same with the real Alpine imported as [`ALPINE`].
 pub fn everyone_with_alpine() -> impl Iterator<Item = Store> {
     everyone().filter(Store::alpine)
@@ -35,6 +60,10 @@ pub fn everyone_with_alpine() -> impl Iterator<Item = Store> {
 
 /// A store for that user, or a skip.
 pub fn store(user: User) -> Option<Store> {
+    store_in(user, usual())
+}
+
+fn store_in(user: User, parent: PathBuf) -> Option<Store> {
     let account =
         user.account()
             .and_then(|account| match host::user_namespaces_refused(&account) {
@@ -42,7 +71,7 @@ pub fn store(user: User) -> Option<Store> {
                 _ => Ok(account),
             });
     match account {
-        Ok(account) => Some(Store::new(user, account)),
+        Ok(account) => Some(Store::new(user, account, &parent)),
         Err(reason) => {
             skip(format_args!("as {user:?}: {reason}"));
             None
@@ -51,9 +80,7 @@ pub fn store(user: User) -> Option<Store> {
 }
 
 impl Store {
-    fn new(user: User, account: Account) -> Self {
-        let parent =
-            std::env::var_os("ONGGI_TEST_TMP").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+    fn new(user: User, account: Account, parent: &Path) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("onggi-test-")
             .tempdir_in(parent)
