@@ -3,6 +3,7 @@
 
 use crate::server::Server;
 use crate::support::skip;
+use crate::tables::TIME_ZONE;
 use std::ffi::OsString;
 use std::process::{Command, Output};
 
@@ -51,6 +52,8 @@ impl Client {
         Command::new(&self.program)
             .env_clear()
             .env("HOME", server.directory())
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TZ", TIME_ZONE)
             .arg("-H")
             .arg(format!("unix://{}", server.socket().display()))
             .args(arguments)

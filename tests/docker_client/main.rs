@@ -11,3 +11,4 @@ mod client;
 mod inspect;
 mod random;
 mod server;
+mod tables;

@@ -8,6 +8,7 @@ use crate::image::history::{Step, steps};
 use crate::image::platform::Platform;
 use crate::image::store::Image;
 use anyhow::Result;
+use jiff::tz::TimeZone;
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -73,7 +74,10 @@ impl Verb for History {
         let listing = Listing {
             format: self.format.as_deref(),
             columns: COLUMNS,
-            table: &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"],
+            table: match self.human {
+                true => &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"],
+                false => &["ID", "CreatedAt", "CreatedBy", "Size", "Comment"],
+            },
             quiet: self.quiet.then_some("ID"),
         };
         listing.render(&mut context.output, &rows)?;
@@ -88,12 +92,19 @@ impl History {
             (0, false) => image.id.short().to_owned(),
             _ => "<missing>".to_owned(),
         };
-        let at = step
-            .created
-            .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-            .unwrap_or_default();
+        let at = super::never(step.created);
+        let at = at
+            .to_zoned(TimeZone::system())
+            .strftime("%Y-%m-%dT%H:%M:%S%:z")
+            .to_string();
+        let at = at.replace("+00:00", "Z");
+        // The first second of 1970 is what builds put where they want to name no time.
+        let dated = step.created.filter(|time| time.as_second() > 0);
         let (since, size) = match self.human {
-            true => (super::ago(step.created), size::decimal(step.size)),
+            true => (
+                super::ago(dated).unwrap_or_else(|| "N/A".to_owned()),
+                size::decimal(step.size),
+            ),
             false => (at.clone(), step.size.to_string()),
         };
         let command = step.created_by.replace('\t', " ");

@@ -153,12 +153,16 @@ impl Images {
             image.id.short().to_owned()
         };
         let size = size::decimal(image.size);
+        // Only the table of Docker has a word for no date.
+        let table = self.format.as_deref().unwrap_or("table").trim() == "table";
+        let undated = if table { "N/A" } else { "" };
+        let since = super::ago(image.created).unwrap_or_else(|| undated.to_owned());
         Row::new()
             .with("ID", id)
             .with("Repository", repository)
             .with("Tag", tag)
             .with("Digest", digest)
-            .with("CreatedSince", super::ago(image.created))
+            .with("CreatedSince", since)
             .with("CreatedAt", super::local(image.created))
             .with("Size", size.as_str())
             .with("VirtualSize", size)

@@ -49,22 +49,19 @@ pub fn tell_displaced(context: &mut Context, displaced: &[Displaced]) -> Result<
 }
 
 /// How long ago, as in `2 weeks ago`.
-fn ago(time: Option<Timestamp>) -> String {
-    match time.filter(|time| time.as_second() != NEVER) {
-        Some(time) => duration::ago(
-            Duration::try_from(Timestamp::now().duration_since(time)).unwrap_or_default(),
-        ),
-        None => "N/A".to_owned(),
-    }
+fn ago(time: Option<Timestamp>) -> Option<String> {
+    let time = time.filter(|time| time.as_second() != NEVER)?;
+    let age = Timestamp::now().duration_since(time);
+    Some(duration::ago(Duration::try_from(age).unwrap_or_default()))
+}
+
+/// Go's zero time where there is none.
+fn never(time: Option<Timestamp>) -> Timestamp {
+    time.unwrap_or_else(|| Timestamp::from_second(NEVER).unwrap_or_default())
 }
 
 /// The local time as Go prints it.
 fn local(time: Option<Timestamp>) -> String {
-    match time.filter(|time| time.as_second() != NEVER) {
-        Some(time) => time
-            .to_zoned(TimeZone::system())
-            .strftime("%Y-%m-%d %H:%M:%S %z %Z")
-            .to_string(),
-        None => "N/A".to_owned(),
-    }
+    let zoned = never(time).to_zoned(TimeZone::system());
+    zoned.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
