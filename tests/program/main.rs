@@ -16,6 +16,7 @@ mod export;
 mod files;
 mod fixture;
 mod life_cycle;
+mod logs;
 mod namespaces;
 mod process;
 mod prune;

@@ -82,7 +82,7 @@ pub fn read(
 
 fn not_readable() -> Error {
     Error::new(
-        Kind::Unsupported,
+        Kind::Conflict,
         "configured logging driver does not support reading",
     )
 }
