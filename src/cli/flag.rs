@@ -133,6 +133,7 @@ pub fn mistake(error: &clap::Error, built: &clap::Command, words: &[String]) -> 
         ErrorKind::InvalidValue => Mistake::Value(no_value(words)),
         ErrorKind::UnknownArgument
         | ErrorKind::MissingRequiredArgument
+        | ErrorKind::TooFewValues
         | ErrorKind::TooManyValues => Mistake::Count,
         _ => {
             let first = error

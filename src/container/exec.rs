@@ -21,7 +21,7 @@ use super::monitor::prepare;
 use super::monitor::relay::{Program, Relay, Supervisor};
 use super::options::Namespace;
 use super::record::{Directory, Record, Status};
-use super::spawn::{self, Home};
+use super::spawn::{self, Home, Neighbour};
 use super::spec;
 use crate::error::{self, Error, Kind};
 use crate::id_mapping::Tier;
@@ -111,17 +111,24 @@ pub fn exec(
             .context("attach")?;
     }
     let (reader, mut writer) = std::io::pipe().context("pipe")?;
-    let namespace;
-    let home = match engine.mapping.needs_user_namespace() {
-        false => Home::New,
-        true => {
-            namespace = target.user_namespace(1)?;
-            Home::Existing(namespace.as_fd())
-        }
+    let user_namespace = match engine.mapping.needs_user_namespace() {
+        false => None,
+        true => Some(target.user_namespace(1)?),
+    };
+    let monitor = container.state.as_ref().map(|state| &state.monitor);
+    let neighbour = Neighbour {
+        user_namespace,
+        program: monitor.and_then(spawn::sealed_as),
     };
     let handed = [theirs.as_fd(), reader.as_fd()];
-    let mut complaint = spawn::spawn(engine, home, EXEC_NAME, &[record.id.as_bytes()], &handed)?;
-    drop((theirs, reader, target));
+    let mut complaint = spawn::spawn(
+        engine,
+        Home::Beside(&neighbour),
+        EXEC_NAME,
+        &[record.id.as_bytes()],
+        &handed,
+    )?;
+    drop((theirs, reader, target, neighbour));
     // If nobody reads it, the channel says so too.
     let _ = writer.write_all(&serde_json::to_vec(&task)?);
     drop(writer);

@@ -10,7 +10,7 @@ use crate::id_mapping;
 use crate::sys::descriptor;
 use crate::sys::mount;
 use crate::sys::namespace;
-use crate::sys::process::{self, Words, flags};
+use crate::sys::process::{self, Identity, Words, flags};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
@@ -38,8 +38,30 @@ const OWN_PATH: &str = "ONGGI_PROGRAM";
 pub enum Home<'a> {
     /// In a new user namespace with the ids of the store.
     New,
-    /// In one that is there, made so before.
-    Existing(BorrowedFd<'a>),
+    /// Beside one of ours that runs.
+    Beside(&'a Neighbour),
+}
+
+/// What is shared with a process of ours that runs already.
+#[derive(Debug)]
+pub struct Neighbour {
+    /// The user namespace of the store; `None` for root.
+    pub user_namespace: Option<OwnedFd>,
+    /// What it runs from, see [`sealed_as`].
+    pub program: Option<OwnedFd>,
+}
+
+/// The sealed copy of this program from which a process of ours runs; `None` when it runs from something else, since
+/// the program was replaced meanwhile for example. To take it is cheaper than to make another mount.
+pub fn sealed_as(process: &Identity) -> Option<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
+    let path = format!("/proc/{}/exe", process.pid);
+    let program = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let running = std::fs::metadata("/proc/self/exe").ok()?;
+    let found = fstat(&program).ok()?;
+    let is_ours = (found.st_dev, found.st_ino) == (running.dev(), running.ino());
+    let mount = fstatvfs(&program).ok()?;
+    (is_ours && mount.f_flag.contains(StatVfsMountFlags::RDONLY)).then_some(program)
 }
 
 /// Starts this program as `name` with the two roots of the store and `words` as arguments and `handed` from
@@ -61,10 +83,13 @@ pub fn spawn(
         .open("/dev/null")
         .context("open `/dev/null`")?;
 
-    let (isolated, existing) = match (engine.mapping.needs_user_namespace(), home) {
-        (false, _) => (false, None),
-        (true, Home::New) => (true, None),
-        (true, Home::Existing(namespace)) => (false, Some(namespace)),
+    let (isolated, existing, sealed) = match home {
+        Home::New => (engine.mapping.needs_user_namespace(), None, None),
+        Home::Beside(neighbour) => (
+            false,
+            neighbour.user_namespace.as_ref(),
+            neighbour.program.as_ref(),
+        ),
     };
     let (mut mapped, tell) = std::io::pipe().context("pipe")?;
     let (complaint, mut complain) = std::io::pipe().context("pipe")?;
@@ -86,11 +111,18 @@ pub fn spawn(
                 id_mapping::become_root()?;
             }
             if let Some(existing) = existing {
-                namespace::join(existing, flags::NEW_USER).context("join the user namespace")?;
+                namespace::join(existing.as_fd(), flags::NEW_USER)
+                    .context("join the user namespace")?;
                 id_mapping::become_root()?;
-                namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+                if sealed.is_none() {
+                    // Only where it may mount can it seal the program itself.
+                    namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+                }
             }
-            let program = sealed(&own)?;
+            let program = match sealed {
+                Some(program) => program.try_clone().context("duplicate a descriptor")?,
+                None => seal(&own)?,
+            };
             descriptor::close_on_exec_from(0).context("close_range")?;
             let streams = [nothing.as_fd(); HANDED as usize];
             descriptor::place(&[&streams, handed, &[program.as_fd()]].concat())
@@ -130,7 +162,7 @@ fn environment(own: &Path) -> Result<Words> {
 }
 
 /// This program, so that nobody can write to what runs from the descriptor.
-fn sealed(own: &Path) -> Result<OwnedFd> {
+fn seal(own: &Path) -> Result<OwnedFd> {
     let running = std::fs::metadata("/proc/self/exe").context("stat `/proc/self/exe`")?;
     if let Ok(file) = mount::open_source(own)
         && rustix::fs::fstat(&file)

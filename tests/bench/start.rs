@@ -20,9 +20,10 @@ mod bundle;
 mod floor;
 #[path = "start/peers.rs"]
 mod peers;
+#[path = "start/pure.rs"]
+mod pure;
 
 use measure::{Contender, race, rounds};
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 use support::store::program;
 use support::{ALPINE, User, store};
@@ -32,7 +33,7 @@ fn main() {
     if arguments.first().is_some_and(|word| word == "floor") {
         std::process::exit(floor::main(&arguments[1..]).into());
     }
-    enter_pure_cgroup2();
+    pure::enter_cgroup2();
     let asked: Vec<&String> = arguments
         .iter()
         .filter(|word| !word.starts_with("--"))
@@ -50,24 +51,6 @@ fn main() {
             start(user);
         }
     }
-}
-
-/// Runs this program again where `/sys/fs/cgroup` is cgroup2, when it is not here.
-fn enter_pure_cgroup2() {
-    let pure = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    if pure || !support::host::is_root() || std::env::var_os("ONGGI_BENCH_INSIDE").is_some() {
-        return;
-    }
-    let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" \"$@\"";
-    let mut inside = Command::new("unshare");
-    inside
-        .args(["--mount", "sh", "-c", script])
-        .arg(std::env::current_exe().unwrap());
-    let error = inside
-        .args(std::env::args_os().skip(1))
-        .env("ONGGI_BENCH_INSIDE", "1")
-        .exec();
-    eprintln!("unshare: {error}");
 }
 
 fn version() {

@@ -11,6 +11,8 @@ mod crash;
 mod df;
 mod diff;
 mod events;
+mod exec;
+mod exec_escape;
 mod exit_code;
 mod export;
 mod files;

@@ -88,6 +88,11 @@ impl Outcome {
         }
     }
 
+    /// Whether it ended with 0.
+    pub fn succeeded(&self) -> bool {
+        self.output.status.success()
+    }
+
     /// It ended by itself with this code.
     #[track_caller]
     pub fn code(&self, code: i32) -> &Self {

@@ -42,7 +42,7 @@ pub struct Exec {
     /// Directory to start in
     #[arg(short, long)]
     workdir: Option<String>,
-    #[arg(required = true, trailing_var_arg = true)]
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true)]
     words: Vec<String>,
 }
 

@@ -4,6 +4,7 @@
 //! `floor ROOTFS WORK FILTER [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable part below `WORK`, all namespaces,
 //! Docker's mounts, nodes and masked paths, its capabilities and system
 //! calls (`FILTER` holds the program as the kernel takes it), `/bin/true`. A map is `INSIDE OUTSIDE COUNT…`.
+#![allow(dead_code, reason = "each bench uses a part of it")]
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};

@@ -1,5 +1,6 @@
 //! The others: crun and runc on a ready bundle, bubblewrap with the same namespaces, podman with its own store,
 //! and the floor. Each gets what it needs below the store's directory, so that it is gone afterwards.
+#![allow(dead_code, reason = "each bench uses a part of it")]
 
 use super::bundle::{self, Map};
 use super::floor;
@@ -51,6 +52,14 @@ pub fn all(store: &Store) -> Vec<Contender<'_>> {
     all.push(bubblewrap(store, &rootfs));
     all.extend(podman(store));
     all
+}
+
+/// A bundle whose program sleeps.
+pub fn sleeping_bundle(store: &Store) -> PathBuf {
+    let (rootfs, maps) = (rootfs(store), maps(store));
+    let mut config = bundle::config(&rootfs, maps.as_ref().map(|(uids, gids)| (uids, gids)));
+    config["process"]["args"] = serde_json::json!(["/bin/sleep", "100000"]);
+    write_bundle(store, "sleeping", &config)
 }
 
 fn write_bundle(store: &Store, name: &str, config: &serde_json::Value) -> PathBuf {
