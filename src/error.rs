@@ -18,6 +18,8 @@ pub enum Kind {
     Unsupported,
     /// The kernel, the host or its administrator forbids it.
     Denied,
+    /// A format is no template (exit code 64, as of Docker's commands that show one object).
+    Template,
     /// The program of the container exists but cannot be executed (exit code 126).
     CannotExecute,
     /// The program of the container does not exist (exit code 127).
@@ -79,23 +81,41 @@ pub fn kind(error: &anyhow::Error) -> Option<Kind> {
         .map(|error| error.kind)
 }
 
+/// What to try where a disk is full.
+pub const NO_SPACE: &str = "free some space there: `onggi system df` tells what images and containers take, `onggi system prune` removes \
+     what nobody uses";
+
 /// The hint nearest to the cause.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
-    error
+    let hints = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Error>())
-        .filter_map(|error| error.hint.as_deref())
+        .filter_map(|error| error.hint.as_deref());
+    hints
         .last()
+        .or_else(|| error.chain().any(is_no_space).then_some(NO_SPACE))
+}
+
+/// ENOSPC or EDQUOT, in any of the types that carry an errno.
+fn is_no_space(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let errno = match cause.downcast_ref::<std::io::Error>() {
+        Some(error) => error.raw_os_error(),
+        None => cause
+            .downcast_ref::<rustix::io::Errno>()
+            .map(|errno| errno.raw_os_error()),
+    };
+    errno.is_some_and(|errno| errno == libc::ENOSPC || errno == libc::EDQUOT)
 }
 
 /// What a command ends with: the container's own code or the code that belongs to the failure.
 ///
-/// `general` is the code for failures that are neither 126 nor 127: 125 for commands that run a
+/// `general` is the code for failures that have none of their own: 125 for commands that run a
 /// container or take an image in, 1 for Docker's other commands.
 pub fn exit_code(error: &anyhow::Error, general: u8) -> u8 {
     match kind(error) {
         Some(Kind::CannotExecute) => 126,
         Some(Kind::CommandNotFound) => 127,
+        Some(Kind::Template) => 64,
         _ => general,
     }
 }
@@ -104,6 +124,17 @@ pub fn exit_code(error: &anyhow::Error, general: u8) -> u8 {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn a_full_disk_has_a_hint_wherever_it_is_met() {
+        let full = std::io::Error::from_raw_os_error(libc::ENOSPC);
+        let error = anyhow::Error::from(full).context("write `x`");
+        assert_eq!(hint(&error), Some(NO_SPACE));
+        let error = anyhow::Error::from(rustix::io::Errno::DQUOT).context("mkdir `x`");
+        assert_eq!(hint(&error), Some(NO_SPACE));
+        let error = anyhow::Error::from(std::io::Error::from_raw_os_error(libc::EACCES));
+        assert_eq!(hint(&error), None);
+    }
 
     #[test]
     fn kind_and_hint_survive_context() {

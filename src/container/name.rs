@@ -77,8 +77,17 @@ fn pick(words: &[&'static str], random: &[u8]) -> &'static str {
     words[number % words.len()]
 }
 
+/// The longest name, in bytes: it is the name of a file (NAME_MAX of limits.h).
+const LONGEST: usize = 255;
+
 /// Whether a container may be called so: two characters or more, the first a letter or a digit.
 pub fn validate(name: &str) -> Result<(), Error> {
+    if name.len() > LONGEST {
+        let start: String = name.chars().take(20).collect();
+        let message =
+            format!("Invalid container name ({start}…): it has more than {LONGEST} characters");
+        return Err(bad_input(message));
+    }
     let mut bytes = name.bytes();
     let first = bytes
         .next()
@@ -133,6 +142,12 @@ mod tests {
         for name in ["ab", "a1", "0.", "web-1", "A_b.c-d"] {
             validate(name).unwrap();
         }
+        validate(&"a".repeat(255)).unwrap();
+        let long = validate(&"a".repeat(300)).unwrap_err().message;
+        assert_eq!(
+            long,
+            "Invalid container name (aaaaaaaaaaaaaaaaaaaa…): it has more than 255 characters"
+        );
         for name in [
             "", "a", "-a", ".a", "_a", "/web", "a b", "a/b", "옹기", "aé", "a\n",
         ] {

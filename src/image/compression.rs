@@ -83,6 +83,9 @@ pub fn read_error(error: io::Error, compression: Compression) -> anyhow::Error {
             compression.name()
         ))
         .into(),
+        None if error.to_string() == "invalid gzip header" => {
+            bad_input("the gzip stream is followed by other bytes").into()
+        }
         None => bad_input(format!(
             "the {} stream is damaged: {error}",
             compression.name()

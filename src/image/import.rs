@@ -9,6 +9,7 @@ use super::intake::{Chain, Displaced, Expected, Intake};
 use super::layer::Rules;
 use super::platform::Platform;
 use super::reference::Reference;
+use super::store;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use jiff::{Timestamp, Unit};
@@ -60,6 +61,23 @@ pub fn import(
         import.name.iter().cloned().collect(),
     )?;
     Ok((id, intake.commit()?))
+}
+
+/// Whether what was imported is an archive of images (`docker save`, OCI layout) and not the files of one.
+pub fn is_saved_image(paths: &Paths, id: &Digest) -> Result<bool> {
+    let image = store::find(paths, &id.to_string())?;
+    let Some(layer) = image.layers.first() else {
+        return Ok(false);
+    };
+    let is_file = |name| {
+        paths
+            .layer_tree(layer)
+            .join(name)
+            .symlink_metadata()
+            .is_ok_and(|file| file.is_file())
+    };
+    let saved = is_file("manifest.json") || (is_file("oci-layout") && is_file("index.json"));
+    Ok(saved && !paths.layer_tree(layer).join("usr").is_dir())
 }
 
 fn config(import: &Import, execution: Execution, chain: &Chain) -> Result<Config> {

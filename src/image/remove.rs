@@ -166,16 +166,17 @@ fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> R
     atomic::sync_directory(&paths.images())?;
     removal.steps.push(Removed::Deleted(image.id.clone()));
     removal.events.push((image.id.clone(), "delete"));
-    let gone = collect(paths, &trash, lock)?;
+    let mut gone = collect(paths, &trash, lock)?;
     for (name, chain_id) in image
         .layers
         .iter()
         .zip(image.config.rootfs.chain_ids())
         .rev()
     {
-        if let Some((_, size)) = gone.iter().find(|(gone, _)| gone == name) {
+        if let Some((_, size)) = gone.iter_mut().find(|(gone, _)| gone == name) {
             removal.steps.push(Removed::Deleted(chain_id));
-            removal.reclaimed += size;
+            // The same layer may stand in an image twice, and is there once.
+            removal.reclaimed += std::mem::take(size);
         }
     }
     Ok(())

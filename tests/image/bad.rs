@@ -302,6 +302,10 @@ fn archives_that_were_cut_or_pasted_to_are_refused() {
         &[&plan::gzip(&whole)[..], b"garbage"].concat(),
         "the gzip stream is cut off, or something follows it",
     );
+    refused_bytes(
+        &[&plan::gzip(&whole)[..], b"longer garbage"].concat(),
+        "the gzip stream is followed by other bytes",
+    );
     let packed = zstd::encode_all(&whole[..], 1).unwrap();
     refused_bytes(&packed[..packed.len() / 2], "the zstd stream is cut off");
     refused_bytes(b"", "it holds no images");

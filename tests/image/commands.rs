@@ -277,3 +277,37 @@ fn a_killed_load_is_swept() {
         assert_eq!(std::fs::read_dir(&staging).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn import_of_what_save_wrote_is_doubted() {
+    for store in everyone().filter(Store::alpine) {
+        let archive = store.home().join("saved.tar");
+        let archive = archive.to_str().unwrap();
+        onggi(&store, &["save", "-o", archive, ALPINE]);
+        let outcome = store.onggi(["import", archive]).run();
+        outcome.code(0).stderr_has(&format!(
+            "`onggi load -i {archive}` takes them in as what they are"
+        ));
+    }
+}
+
+#[test]
+fn a_template_that_is_none_ends_with_64_where_one_object_is_shown() {
+    for store in everyone().take(1).filter(Store::alpine) {
+        for command in [
+            &["inspect", "-f", "{{", ALPINE][..],
+            &["image", "inspect", "-f", "{{", ALPINE],
+            &["info", "-f", "{{"],
+        ] {
+            let outcome = store.onggi(command).run();
+            outcome
+                .code(64)
+                .stderr_has("template parsing error: template: :1: unclosed action");
+        }
+        store
+            .onggi(["inspect", "-f", "{{.Nope}}", ALPINE])
+            .run()
+            .code(1);
+        store.onggi(["images", "--format", "{{"]).run().code(1);
+    }
+}

@@ -296,3 +296,27 @@ fn hello_is_made_of_the_running_program_once() {
     hello::ensure(&library.paths, &library.rules, &nobody).unwrap();
     assert_eq!(store::find(&library.paths, "hello").unwrap().id, own);
 }
+
+#[test]
+fn a_layer_that_stands_in_an_image_twice_is_counted_once() {
+    let library = Library::new();
+    let layer = plan::tar(&[("file", b"five!")]);
+    let architecture = onggi::image::platform::Platform::host().architecture;
+    let config = plan::config(&architecture, &[&Digest::of(&layer), &Digest::of(&layer)]);
+    let archive = plan::tar(&[
+        (
+            "manifest.json",
+            br#"[{"Config":"c","RepoTags":["twice:1"],"Layers":["1","1"]}]"#,
+        ),
+        ("c", &config),
+        ("1", &layer),
+    ]);
+    let file = library.directory.path().join("archive");
+    std::fs::write(&file, archive).unwrap();
+    library.load(&file).unwrap();
+    assert_eq!(library.layers(), 1);
+    let removal = remove(&library.paths, "twice:1", false, &nobody).unwrap();
+    // Docker names each place in the image, since each has a chain id of its own.
+    assert_eq!((words(&removal).len(), removal.reclaimed), (4, 5));
+    assert_eq!(library.layers(), 0);
+}

@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::unsupported;
 use crate::container::event;
-use crate::image::import::{Import as Order, import};
+use crate::image::import::{Import as Order, import, is_saved_image};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use anyhow::{Context as _, Result};
@@ -43,6 +43,7 @@ impl Verb for Import {
             path => File::open(path).with_context(|| format!("open `{path}`"))?,
         };
         engine.enter_user_namespace()?;
+        let source = self.file.clone();
         let order = Order {
             origin: self.file,
             name: self.name.map(Reference::or_latest),
@@ -52,6 +53,12 @@ impl Verb for Import {
         };
         let (id, displaced) = import(&engine.paths, &rules, file, &order)?;
         event::image(&engine, &id, &id.to_string(), "import");
+        if is_saved_image(&engine.paths, &id)? {
+            context.output.warn(format_args!(
+                "`{source}` holds images as `save` writes them, and is now the files of one: `onggi load -i {source}` \
+                 takes them in as what they are"
+            ));
+        }
         super::tell_displaced(context, &displaced)?;
         context.output.line(id)?;
         Ok(0)

@@ -7,7 +7,7 @@ use crate::cli::output::template::{Datum, Map, Object, OnMissing, Template};
 use crate::cli::output::visible;
 use crate::cli::value::time::time;
 use crate::container::event::{self, Event};
-use crate::error::{Error, bad_input};
+use crate::error::{Error, Kind, bad_input};
 use crate::store::ring::Waited;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -191,7 +191,7 @@ impl Format {
             .map(|template| Self::Template(Box::new(template)))
             .map_err(|error| {
                 let why = error.message.replacen("template parsing error: ", "", 1);
-                bad_input(format!("Error parsing format: {why}"))
+                Error::new(Kind::Template, format!("Error parsing format: {why}"))
             })
     }
 

@@ -172,7 +172,7 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
         "Runtimes": {"onggi": {"path": "onggi"}},
         "DefaultRuntime": "onggi",
         "Swarm": {"LocalNodeState": "inactive"},
-        "LiveRestoreEnabled": true,
+        "LiveRestoreEnabled": false,
         "Isolation": "",
         "InitBinary": "onggi",
         "SecurityOptions": security,

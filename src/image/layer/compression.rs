@@ -139,8 +139,8 @@ impl<R: Read> BufRead for Blob<R> {
 pub enum Inflated<'a, R: Read> {
     /// It is the tar.
     Plain(Blob<R>),
-    /// All gzip members.
-    Gzip(Box<MultiGzDecoder<Blob<R>>>),
+    /// All gzip members, and whether the first has begun.
+    Gzip(Box<MultiGzDecoder<Blob<R>>>, bool),
     /// All zstd frames.
     Zstd(ZstdDecoder<'a, Blob<R>>),
 }
@@ -156,7 +156,7 @@ impl<R: Read> Inflated<'_, R> {
                     blob.hasher = None;
                     Self::Plain(blob)
                 }
-                Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(blob))),
+                Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(blob)), false),
                 Compression::Zstd => {
                     Self::Zstd(ZstdDecoder::with_buffer(blob).context("start zstd")?)
                 }
@@ -182,7 +182,7 @@ impl<R: Read> Inflated<'_, R> {
     pub fn into_blob(self) -> Blob<R> {
         match self {
             Self::Plain(blob) => blob,
-            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Gzip(decoder, _) => decoder.into_inner(),
             Self::Zstd(decoder) => decoder.finish(),
         }
     }
@@ -190,7 +190,11 @@ impl<R: Read> Inflated<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(blob) => blob.read(into),
-            Self::Gzip(decoder) => decoder.read(into),
+            Self::Gzip(decoder, begun) => {
+                let length = decoder.read(into)?;
+                *begun |= length > 0;
+                Ok(length)
+            }
             Self::Zstd(decoder) => decoder.read(into),
         }
     }
@@ -198,7 +202,7 @@ impl<R: Read> Inflated<'_, R> {
     fn blob(&self) -> &Blob<R> {
         match self {
             Self::Plain(blob) => blob,
-            Self::Gzip(decoder) => decoder.get_ref(),
+            Self::Gzip(decoder, _) => decoder.get_ref(),
             Self::Zstd(decoder) => decoder.get_ref(),
         }
     }
@@ -209,6 +213,12 @@ impl<R: Read> Inflated<'_, R> {
         } else {
             "gzip"
         };
+        // Where the next member would begin there is something else.
+        if matches!(self, Self::Gzip(_, true)) && error.to_string() == "invalid gzip header" {
+            let hint = "something was appended to it: download or compress it anew";
+            return bad_input("layer does not end with its gzip stream: other bytes follow it")
+                .hint(hint);
+        }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return bad_input(format!("layer is cut off: its {name} stream does not end"));
         }

@@ -112,8 +112,7 @@ fn refused(name: &[u8], why: &str) -> Error {
 
 /// The error that nobody is to blame for; `doing` is what there was no room for.
 fn disk_full(doing: &str) -> Error {
-    let error = Error::new(Kind::Denied, format!("{doing}: disk full"));
-    error.hint("free some space where onggi keeps its data (--root)")
+    Error::new(Kind::Denied, format!("{doing}: disk full")).hint(crate::error::NO_SPACE)
 }
 
 /// The error of a system call about an entry; `verb` is what was being done to it.

@@ -9,7 +9,7 @@ mod types;
 
 use super::Output;
 use super::template::{Datum, OnMissing, Template};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -20,7 +20,10 @@ pub fn render_inspect(output: &mut Output, format: Option<&str>, values: &[Value
         "" => indented(values)?,
         "json" => serde_json::to_string(values).context("write as JSON")?,
         template => {
-            let template = Template::parse(template)?;
+            let template = Template::parse(template).map_err(|error| Error {
+                kind: Kind::Template,
+                ..error
+            })?;
             let lines = values
                 .iter()
                 .map(|value| render(&template, value))
