@@ -2,6 +2,7 @@
 //! out; what has no monitor any more is settled first.
 
 use super::engine::Engine;
+use super::event;
 use super::list::Container;
 use super::monitor::channel::{Order, Report, Request, receive_report};
 use super::record::Directory;
@@ -232,10 +233,12 @@ impl<'a> Stopping<'a> {
             };
         };
         self.await_end(&mut contact, remark)?;
-        match self.again {
-            true => contact.await_start(),
-            false => Ok(()),
+        if self.again {
+            contact.await_start()?;
         }
+        let action = if self.again { "restart" } else { "stop" };
+        event::container(self.engine, &self.container.record, action, &[]);
+        Ok(())
     }
 
     fn await_end(&self, contact: &mut Contact, remark: &mut dyn FnMut(&str)) -> Result<()> {

@@ -1,11 +1,11 @@
 //! Starting a container: its monitor is started, and the caller stays attached or leaves.
 
-use super::control;
 use super::engine::Engine;
 use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Request};
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home};
+use super::{control, event};
 use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
@@ -38,8 +38,10 @@ pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Outco
             // As in Docker, starting what runs is no error.
             (Some(Status::Running | Status::Restarting), None) => return Ok(Outcome::Started),
             (Some(Status::Running), Some(attach)) => {
-                if let Some(channel) = control::connect(engine, id)? {
-                    return client::attach(channel, attach);
+                if let Some(channel) = control::connect(engine, id)?
+                    && let Some(record) = directory.record()?
+                {
+                    return attach_to(engine, &record, channel, attach);
                 }
             }
             _ => {}
@@ -51,6 +53,21 @@ pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Outco
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Attaches to a container that runs.
+pub fn attach_to(
+    engine: &Engine,
+    record: &Record,
+    channel: Channel,
+    attach: &Attach,
+) -> Result<Outcome> {
+    event::container(engine, record, "attach", &[]);
+    let outcome = client::attach(channel, attach)?;
+    if outcome == Outcome::Detached {
+        event::container(engine, record, "detach", &[]);
+    }
+    Ok(outcome)
 }
 
 /// Starts a container whose lock is held.

@@ -7,6 +7,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -118,6 +120,15 @@ impl Child {
                 }
             }
         }
+    }
+
+    /// Whether it is stopped by a signal, or has ended (waitid(2)).
+    pub fn has_stopped(&self) -> Result<bool, Errno> {
+        let look = WaitIdOptions::STOPPED
+            | WaitIdOptions::EXITED
+            | WaitIdOptions::NOHANG
+            | WaitIdOptions::NOWAIT;
+        Ok(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), look)?.is_some())
     }
 
     /// Sends a signal (pidfd_send_signal(2)).
@@ -419,7 +430,13 @@ impl Identity {
 
 /// State and start time; `None` when there is no such process (proc_pid_stat(5), fields 3 and 22).
 fn stat(pid: i32) -> Option<(String, u64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Longer than the longest there can be, so that one call reads it: `ps` asks for many.
+    let mut buffer = [0; 1024];
+    let length = File::open(format!("/proc/{pid}/stat"))
+        .ok()?
+        .read(&mut buffer)
+        .ok()?;
+    let stat = String::from_utf8_lossy(&buffer[..length]);
     // The command name in parentheses may hold spaces and parentheses itself.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?.to_owned();

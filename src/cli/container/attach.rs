@@ -7,7 +7,7 @@ use crate::cli::value::{self, DetachKeys};
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::{self, Outcome};
 use crate::container::record::Status;
-use crate::container::{control, list};
+use crate::container::{control, list, start};
 use crate::error::{Error, Kind, bad_input};
 use anyhow::Result;
 
@@ -60,7 +60,7 @@ impl Verb for Attach {
                 .hint("its monitor was killed; the next command that starts or removes one ends it")
                 .into());
         };
-        match client::attach(channel, &attach)? {
+        match start::attach_to(&engine, &found.record, channel, &attach)? {
             Outcome::Detached => Err(bad_input("read escape sequence").into()),
             outcome => Ok(outcome.code()),
         }

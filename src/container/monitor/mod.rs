@@ -10,6 +10,7 @@ pub mod channel;
 pub mod client;
 pub(super) mod clients;
 mod files;
+mod orders;
 mod pause;
 pub(super) mod prepare;
 pub(super) mod relay;
@@ -19,20 +20,19 @@ use super::engine::Engine;
 use super::log::writer::Writer;
 use super::options::Namespace;
 use super::record::{Directory, Record, State, now};
-use super::{remove, settle};
-use crate::error::{Error, Kind};
+use super::{event, remove, settle};
 use crate::paths::{self, Paths};
 use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
 use crate::sys::descriptor;
-use crate::sys::process::{self, Activity, Child, Identity};
+use crate::sys::process::{self, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result, bail};
-use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Order, Report, Stream};
+use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Report};
 use clients::Clients;
-use relay::{Program, Relay, Supervisor};
+use relay::{Program, Relay};
 use restart::Restarts;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -149,12 +149,14 @@ impl Monitor {
 
     /// From the start of the program to its end.
     fn run_once(&mut self, relay: &mut Relay) -> Result<u8> {
+        let begun = Instant::now();
         let shared_processes = self.record.options.pid == Namespace::Host;
         if shared_processes {
             rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
                 .context("prctl PR_SET_CHILD_SUBREAPER")?;
         }
         let ended = self.start_program().and_then(|mut program| {
+            self.announce("start", &[]);
             relay.clients.tell_all(&Report::Started);
             relay.serve(&mut program, self)
         });
@@ -169,7 +171,17 @@ impl Monitor {
         let code = ended?.code();
         self.state.finished = now();
         self.state.exit_code = code;
+        let lasted = begun.elapsed().as_secs().to_string();
+        let attributes = [
+            ("execDuration", lasted.as_str()),
+            ("exitCode", &code.to_string()),
+        ];
+        self.announce("die", &attributes);
         Ok(code)
+    }
+
+    fn announce(&self, action: &str, attributes: &[(&str, &str)]) {
+        event::container(&self.engine, &self.record, action, attributes);
     }
 
     fn start_program(&mut self) -> Result<Program> {
@@ -224,73 +236,5 @@ impl Monitor {
         relay.clients.dismiss(last);
         relay.clients.see_off();
         self.state.exit_code
-    }
-
-    fn is_paused(&self) -> bool {
-        let program = self.state.program.as_ref();
-        program.and_then(Identity::activity) == Some(Activity::Stopped)
-    }
-
-    /// Whether a user who sends that signal wants the container to end.
-    fn ends_it(&self, signal: i32) -> bool {
-        signal == libc::SIGKILL || signal == settle::stop_signal(&self.record)
-    }
-}
-
-impl Supervisor for Monitor {
-    fn obey(&mut self, order: Order, program: Option<&Child>) -> Result<()> {
-        let id = &self.record.id;
-        let conflict = |message: String| Err(Error::new(Kind::Conflict, message).into());
-        let Some(program) = program else {
-            return match order {
-                Order::Stop(_) => {
-                    (self.state.stopped, self.start_again) = (true, false);
-                    Ok(())
-                }
-                Order::Restart(_) => {
-                    self.start_again = true;
-                    Ok(())
-                }
-                _ => conflict(format!("Container {id} is not running")),
-            };
-        };
-        let paused = self.is_paused();
-        match order {
-            Order::Kill(signal) => {
-                self.state.stopped |= self.ends_it(signal);
-                // It may have ended just now.
-                let _ = program.kill(signal);
-                Ok(())
-            }
-            Order::Stop(signal) | Order::Restart(signal) => {
-                self.start_again = matches!(order, Order::Restart(_));
-                self.state.stopped |= !self.start_again;
-                let _ = program.kill(signal);
-                // A process that is stopped acts on no signal but SIGKILL.
-                match paused && self.record.options.pid != Namespace::Host {
-                    true => pause::unpause(program),
-                    false => Ok(()),
-                }
-            }
-            Order::Pause if paused => conflict(format!("Container {id} is already paused")),
-            Order::Unpause if !paused => conflict(format!("Container {id} is not paused")),
-            Order::Pause | Order::Unpause if self.record.options.pid == Namespace::Host => {
-                conflict(format!(
-                    "Container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
-                ))
-            }
-            Order::Pause => pause::pause(program),
-            Order::Unpause => pause::unpause(program),
-        }
-    }
-
-    fn output(&mut self, stream: Stream, bytes: &[u8]) {
-        if let Some(log) = &mut self.log {
-            log.write(stream, bytes);
-        }
-    }
-
-    fn is_decided(&self) -> bool {
-        self.state.stopped || self.start_again
     }
 }

@@ -5,11 +5,23 @@ use crate::error::{Error, Kind};
 use crate::sys::process::{self, Child, Ended};
 use anyhow::{Context, Result};
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long it may take until process 1 has stopped, in milliseconds.
+const PATIENCE: u32 = 100;
 
 /// Stops all, process 1 first.
 pub fn pause(program: &Child) -> Result<()> {
     program.kill(libc::SIGSTOP).context("stop process 1")?;
-    signal_all(program, libc::SIGSTOP)
+    signal_all(program, libc::SIGSTOP)?;
+    // It stops on its way back from the kernel, which a slow disk may delay; then the state shows it later.
+    for _ in 0..PATIENCE {
+        if program.has_stopped().context("waitid")? {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Continues all, process 1 last.
