@@ -194,7 +194,6 @@ fn what_the_readme_says_is_missing_is_missing() {
         &["login"],
         &["search", "x"],
         &["cp", "x", "y"],
-        &["commit", "x"],
         &["build", "."],
         &["compose", "up"],
         &["run", "-v", "/a:/b", "x"],

@@ -3,13 +3,16 @@
 
 use super::create::hostname;
 use super::engine::Engine;
+use super::health;
+use super::host_config::{host_config, network};
 use super::list::Container;
-use super::options::{Log, Namespace, Options, Seccomp, UserNamespace};
+use super::options::Options;
 use super::record::{Directory, Status};
-use crate::image::store::overlay_order;
+use crate::image::store::{self, overlay_order};
 use crate::paths::Paths;
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Docker's way to say "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -40,24 +43,18 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "ProcessLabel": "",
         "AppArmorProfile": options.security.apparmor.clone().unwrap_or_default(),
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
-        "HostConfig": with_limits(host_config(options)),
+        "HostConfig": host_config(options),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },
         "Mounts": [],
-        "Config": config(container),
-        "NetworkSettings": {
-            "SandboxID": "",
-            "SandboxKey": "",
-            "Ports": {},
-            "Gateway": "",
-            "IPAddress": "",
-            "IPPrefixLen": 0,
-            "MacAddress": "",
-            "Networks": { network(options): {} },
-        },
+        "Config": config(engine, container),
+        "NetworkSettings": network_settings(options),
     });
+    if let Some(health) = health::read(engine, &record.id) {
+        description["State"]["Health"] = serde_json::to_value(health)?;
+    }
     if size {
         let own = super::size::written(engine, &record.id)?;
-        let image = crate::image::store::find(&engine.paths, &record.image.to_string());
+        let image = store::find(&engine.paths, &record.image.to_string());
         description["SizeRw"] = own.into();
         description["SizeRootFs"] = (own + image.map_or(0, |image| image.size)).into();
     }
@@ -82,6 +79,7 @@ fn state(container: &Container) -> Value {
         "Running": running,
         "Paused": status == Status::Paused,
         "Restarting": status == Status::Restarting,
+        // Nobody counts that without a cgroup of the container's own.
         "OOMKilled": false,
         "Dead": false,
         "Pid": pid,
@@ -92,169 +90,100 @@ fn state(container: &Container) -> Value {
     })
 }
 
-fn config(container: &Container) -> Value {
+/// What the program is. Ports, volumes and the health check are those of the image, of which a container can ask for
+/// no others.
+fn config(engine: &Engine, container: &Container) -> Value {
     let record = &container.record;
     let (options, program) = (&record.options, &record.program);
     let some = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
-    json!({
+    let image = store::find(&engine.paths, &record.image.to_string());
+    let image = image.map(|image| image.config.config).unwrap_or_default();
+    let set = |names: &BTreeSet<String>| -> Value {
+        match names.is_empty() {
+            true => Value::Null,
+            false => names
+                .iter()
+                .map(|name| (name.clone(), json!({})))
+                .collect::<Map<_, _>>()
+                .into(),
+        }
+    };
+    let fields = json!({
         "Hostname": hostname(record),
         "Domainname": options.domainname.clone().unwrap_or_default(),
         "User": program.user,
         "AttachStdin": options.interactive,
         "AttachStdout": true,
         "AttachStderr": true,
+        "ExposedPorts": set(&image.exposed_ports),
         "Tty": options.tty,
         "OpenStdin": options.interactive,
         "StdinOnce": options.stdin_once,
         "Env": program.environment,
         "Cmd": some(&program.command),
+        "Healthcheck": image.healthcheck,
         "Image": record.image_name,
-        "Volumes": null,
+        "Volumes": set(&image.volumes),
         "WorkingDir": program.working_directory,
         "Entrypoint": some(&program.entrypoint),
         "OnBuild": null,
         "Labels": record.labels,
-        "StopSignal": program.stop_signal,
+        "StopSignal": Some(&program.stop_signal).filter(|signal| !signal.is_empty()),
         "StopTimeout": options.stop_timeout,
-    })
-}
-
-fn host_config(options: &Options) -> Value {
-    let mode = |namespace| match namespace {
-        Namespace::Private => "private",
-        Namespace::Host => "host",
-        Namespace::None => "none",
-    };
-    let host_only = |namespace| {
-        if namespace == Namespace::Host {
-            "host"
-        } else {
-            ""
-        }
-    };
-    let hosts: Vec<String> = options
-        .extra_hosts
-        .iter()
-        .map(|host| format!("{}:{}", host.name, host.address))
-        .collect();
-    let ulimits: Vec<Value> = options
-        .ulimits
-        .iter()
-        .map(|ulimit| json!({ "Name": ulimit.name, "Hard": ulimit.hard, "Soft": ulimit.soft }))
-        .collect();
-    json!({
-        "Binds": null,
-        "ContainerIDFile": options.cidfile.as_ref().map_or(String::new(), |path| path.display().to_string()),
-        "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
-        "NetworkMode": network(options),
-        "PortBindings": {},
-        "RestartPolicy": {
-            "Name": options.restart.word(),
-            "MaximumRetryCount": options.restart.maximum(),
-        },
-        "AutoRemove": options.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
-        "CapAdd": options.cap_add,
-        "CapDrop": options.cap_drop,
-        "CgroupnsMode": mode(options.cgroupns),
-        "Dns": options.dns,
-        "DnsOptions": options.dns_options,
-        "DnsSearch": options.dns_search,
-        "ExtraHosts": hosts,
-        "GroupAdd": options.group_add,
-        "IpcMode": mode(options.ipc),
-        "Cgroup": "",
-        "Links": null,
-        "OomScoreAdj": 0,
-        "PidMode": host_only(options.pid),
-        "Privileged": options.privileged,
-        "PublishAllPorts": false,
-        "ReadonlyRootfs": options.read_only,
-        "SecurityOpt": security(options),
-        "Tmpfs": options.tmpfs,
-        "UTSMode": host_only(options.uts),
-        "UsernsMode": match options.userns {
-            UserNamespace::Default => "",
-            UserNamespace::Host => "host",
-            UserNamespace::KeepId => "keep-id",
-        },
-        "ShmSize": options.shm_size.unwrap_or(64 << 20),
-        "Sysctls": options.sysctls,
-        "Runtime": "onggi",
-        "Init": options.init,
-        "Annotations": options.annotations,
-        "Ulimits": ulimits,
-    })
-}
-
-/// Adds the resource limits, of which there are none: programs read these fields.
-fn with_limits(mut host_config: Value) -> Value {
-    let limits = json!({
-        "Memory": 0,
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
-        "MemorySwappiness": null,
-        "NanoCpus": 0,
-        "CpuShares": 0,
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
-        "PidsLimit": null,
-        "BlkioWeight": 0,
-        "CgroupParent": "",
-        "Devices": [],
-        "DeviceRequests": null,
-        "OomKillDisable": null,
     });
-    if let (Some(all), Value::Object(limits)) = (host_config.as_object_mut(), limits) {
-        all.extend(limits);
-    }
-    host_config
+    without_null(
+        fields,
+        &["ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout"],
+    )
 }
 
-/// Containers of versions that kept no log name no driver.
-fn log_driver(log: &Log) -> &str {
-    match log.driver.as_str() {
-        "" => "none",
-        driver => driver,
+/// Leaves out what Docker leaves out when there is nothing to say.
+pub(super) fn without_null(mut fields: Value, names: &[&str]) -> Value {
+    if let Some(fields) = fields.as_object_mut() {
+        fields.retain(|name, value| !value.is_null() || !names.contains(&name.as_str()));
     }
+    fields
 }
 
-fn network(options: &Options) -> &'static str {
-    match options.network {
-        Namespace::Host => "host",
-        _ => "none",
-    }
-}
-
-fn security(options: &Options) -> Value {
-    let security = &options.security;
-    let mut all = Vec::new();
-    if security.no_new_privileges {
-        all.push("no-new-privileges".to_owned());
-    }
-    match &security.seccomp {
-        Seccomp::Default => {}
-        Seccomp::Unconfined => all.push("seccomp=unconfined".to_owned()),
-        Seccomp::Policy(text) => all.push(format!("seccomp={text}")),
-    }
-    if security.system_paths_unconfined {
-        all.push("systempaths=unconfined".to_owned());
-    }
-    all.extend(
-        security
-            .apparmor
-            .iter()
-            .map(|profile| format!("apparmor={profile}")),
-    );
-    all.extend(security.label.iter().map(|label| format!("label={label}")));
-    if all.is_empty() {
-        Value::Null
-    } else {
-        all.into()
-    }
+/// The network of a container, which has no addresses.
+fn network_settings(options: &Options) -> Value {
+    let endpoint = json!({
+        "IPAMConfig": null,
+        "Links": null,
+        "Aliases": null,
+        "MacAddress": "",
+        "DriverOpts": null,
+        "GwPriority": 0,
+        "NetworkID": "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": null,
+    });
+    json!({
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": {},
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "EndpointID": "",
+        "Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "MacAddress": "",
+        "Networks": { network(options): endpoint },
+    })
 }
 
 fn overlay(paths: &Paths, container: &Container, directory: &Directory) -> Value {
@@ -263,6 +192,7 @@ fn overlay(paths: &Paths, container: &Container, directory: &Directory) -> Value
         .map(|layer| paths.layer_tree(layer).display().to_string())
         .collect();
     json!({
+        "ID": container.record.id,
         "LowerDir": lower.join(":"),
         "UpperDir": directory.file("upper").display().to_string(),
         "WorkDir": directory.file("work").display().to_string(),

@@ -16,6 +16,7 @@ pub mod event;
 pub mod exec;
 pub mod export;
 pub mod health;
+mod host_config;
 pub mod inspect;
 mod keep_id;
 pub mod list;

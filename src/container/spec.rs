@@ -18,7 +18,7 @@ use oci_spec::runtime::{
 };
 use std::path::{Path, PathBuf};
 
-const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+pub(super) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 /// Where `--init` puts itself: in the fresh `/dev`, so that it leaves no trace in the image.
 pub const INIT_PATH: &str = "/dev/init";
 
@@ -44,6 +44,21 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// What a container sees nothing of, and what it may not write to; `None` where everything is open.
+pub fn guarded_paths(options: &Options) -> Option<(Vec<String>, Vec<String>)> {
+    if options.privileged || options.security.system_paths_unconfined {
+        return None;
+    }
+    let owned = |paths: &[&str]| {
+        paths
+            .iter()
+            .map(|path| (*path).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let masked = [owned(&MASKED), vec![MASKED_TOO.to_owned()]].concat();
+    Some((masked, owned(&READ_ONLY)))
+}
+
 /// The configuration of a container.
 pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let options = &record.options;
@@ -60,17 +75,9 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     } else {
         Vec::new()
     }));
-    let open = options.privileged || options.security.system_paths_unconfined;
-    let paths = |all: &[&str]| {
-        Some(
-            all.iter()
-                .map(|path| (*path).to_owned())
-                .collect::<Vec<_>>(),
-        )
-    };
-    let masked: Vec<&str> = MASKED.into_iter().chain([MASKED_TOO]).collect();
-    linux.set_masked_paths(if open { None } else { paths(&masked) });
-    linux.set_readonly_paths(if open { None } else { paths(&READ_ONLY) });
+    let (masked, read_only) = guarded_paths(options).unzip();
+    linux.set_masked_paths(masked);
+    linux.set_readonly_paths(read_only);
     let mut root = Root::default();
     root.set_readonly(Some(options.read_only));
     let mut spec = Spec::default();

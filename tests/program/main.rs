@@ -17,6 +17,7 @@ mod exit_code;
 mod export;
 mod files;
 mod fixture;
+mod inspect;
 mod life_cycle;
 mod logs;
 mod namespaces;

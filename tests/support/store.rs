@@ -210,6 +210,9 @@ impl Store {
     pub fn snapshot(&self) -> Vec<String> {
         let mut lines = Vec::new();
         snapshot(&self.data(), &mut lines);
+        // What happens is announced there, whatever becomes of it.
+        let events = self.data().join("events");
+        lines.retain(|line| !line.starts_with(events.to_str().unwrap()));
         lines.sort();
         lines
     }

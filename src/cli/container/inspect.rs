@@ -5,7 +5,6 @@
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::inspect::render_inspect;
-use crate::cli::unsupported;
 use crate::container::engine::Engine;
 use crate::container::{inspect, list};
 use crate::error::{self, Kind, bad_input};
@@ -22,7 +21,7 @@ pub struct Inspect {
     /// Tell the sizes of containers
     #[arg(short, long)]
     size: bool,
-    /// Look among these only: "container" or "image"
+    /// Look among these only ("container", "image", …)
     #[arg(long = "type")]
     kind: Option<String>,
     #[arg(required = true)]
@@ -44,7 +43,12 @@ pub struct InspectContainer {
 
 impl Verb for Inspect {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let (containers, images) = kinds(self.kind.as_deref())?;
+        let (containers, images, kind) = kinds(self.kind.as_deref())?;
+        if self.size && !containers {
+            context
+                .output
+                .progress(format!("WARNING: --size ignored for {kind}"));
+        }
         let engine = open(context, self.size)?;
         let look = |name: &str| {
             let container = if containers {
@@ -57,7 +61,7 @@ impl Verb for Inspect {
                 found => Ok(found),
             }
         };
-        show(context, self.format.as_deref(), &self.names, look, "object")
+        show(context, self.format.as_deref(), &self.names, look, kind)
     }
 }
 
@@ -75,19 +79,27 @@ impl Verb for InspectContainer {
     }
 }
 
-/// What `--type` lets in: containers, images.
-fn kinds(kind: Option<&str>) -> Result<(bool, bool), error::Error> {
+/// Kinds of objects that Docker has and this program has none of: nothing is found by any name.
+const NONE_YET: [&str; 8] = [
+    "config", "network", "node", "plugin", "secret", "service", "task", "volume",
+];
+
+/// What `--type` lets in: containers, images; and what is said where there is none.
+fn kinds(kind: Option<&str>) -> Result<(bool, bool, &str), error::Error> {
     match kind {
-        None | Some("") => Ok((true, true)),
-        Some("container") => Ok((true, false)),
-        Some("image") => Ok((false, true)),
-        Some(kind @ ("network" | "volume" | "secret")) => Err(unsupported::not_yet(
-            &format!("--type {kind}"),
-            "only containers and images can be inspected",
-        )),
-        Some(kind) => Err(bad_input(format!(
-            "unknown type: {kind:?}: must be one of \"container\", \"image\""
-        ))),
+        None | Some("") => Ok((true, true, "object")),
+        Some("container") => Ok((true, false, "container")),
+        Some("image") => Ok((false, true, "image")),
+        Some(kind) if NONE_YET.contains(&kind) => Ok((false, false, kind)),
+        Some(kind) => {
+            let known = [&["container", "image"], &NONE_YET[..]].concat();
+            let known: Vec<String> = known.iter().map(|kind| format!("{kind:?}")).collect();
+            let message = format!(
+                "unknown type: {kind:?}: must be one of {}",
+                known.join(", ")
+            );
+            Err(bad_input(message))
+        }
     }
 }
 

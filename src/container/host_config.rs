@@ -1,0 +1,180 @@
+//! What a container was asked to have of the host, as Docker's API shows it (`HostConfig`): all of its fields, those
+//! too that cannot be asked for, since programs read them.
+
+use super::inspect::without_null;
+use super::options::{Log, Namespace, Options, Seccomp, UserNamespace};
+use super::spec;
+use serde_json::{Map, Value, json};
+
+/// All of it.
+pub(super) fn host_config(options: &Options) -> Value {
+    let parts = [general(options), limits(options), guarded(options)];
+    let fields = parts.into_iter().filter_map(|part| match part {
+        Value::Object(fields) => Some(fields),
+        _ => None,
+    });
+    let fields: Map<String, Value> = fields.flatten().collect();
+    without_null(fields.into(), &["Annotations", "Tmpfs", "Sysctls", "Init"])
+}
+
+fn general(options: &Options) -> Value {
+    let hosts = options.extra_hosts.iter();
+    let hosts: Vec<String> = hosts
+        .map(|host| format!("{}:{}", host.name, host.address))
+        .collect();
+    let cidfile = options
+        .cidfile
+        .as_ref()
+        .map(|path| path.display().to_string());
+    json!({
+        "Binds": null,
+        "ContainerIDFile": cidfile.unwrap_or_default(),
+        "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
+        "NetworkMode": network(options),
+        "PortBindings": {},
+        "RestartPolicy": {
+            "Name": options.restart.word(),
+            "MaximumRetryCount": options.restart.maximum(),
+        },
+        "AutoRemove": options.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "ConsoleSize": [0, 0],
+        "Annotations": some(&options.annotations, options.annotations.is_empty()),
+        "CapAdd": some(&options.cap_add, options.cap_add.is_empty()),
+        "CapDrop": some(&options.cap_drop, options.cap_drop.is_empty()),
+        "CgroupnsMode": mode(options.cgroupns),
+        "Dns": options.dns,
+        "DnsOptions": options.dns_options,
+        "DnsSearch": options.dns_search,
+        "ExtraHosts": some(&hosts, hosts.is_empty()),
+        "GroupAdd": some(&options.group_add, options.group_add.is_empty()),
+        "IpcMode": mode(options.ipc),
+        "Cgroup": "",
+        "Links": null,
+        "OomScoreAdj": 0,
+        "PidMode": host_only(options.pid),
+        "Privileged": options.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": options.read_only,
+        "SecurityOpt": security(options),
+        "Tmpfs": some(&options.tmpfs, options.tmpfs.is_empty()),
+        "UTSMode": host_only(options.uts),
+        "UsernsMode": match options.userns {
+            UserNamespace::Default => "",
+            UserNamespace::Host => "host",
+            UserNamespace::KeepId => "keep-id",
+        },
+        "ShmSize": options.shm_size.unwrap_or(spec::DEFAULT_SHM_SIZE),
+        "Sysctls": some(&options.sysctls, options.sysctls.is_empty()),
+        "Runtime": "onggi",
+        "Isolation": "",
+    })
+}
+
+/// Null for what is empty.
+fn some(value: &impl serde::Serialize, empty: bool) -> Value {
+    match empty {
+        true => Value::Null,
+        false => json!(value),
+    }
+}
+
+fn mode(namespace: Namespace) -> &'static str {
+    match namespace {
+        Namespace::Private => "private",
+        Namespace::Host => "host",
+        Namespace::None => "none",
+    }
+}
+
+fn host_only(namespace: Namespace) -> &'static str {
+    match namespace {
+        Namespace::Host => "host",
+        Namespace::Private | Namespace::None => "",
+    }
+}
+
+/// The limits of the program, and those of a cgroup, of which there are none.
+fn limits(options: &Options) -> Value {
+    let ulimits = options.ulimits.iter();
+    let ulimits: Vec<Value> = ulimits
+        .map(|ulimit| json!({ "Name": ulimit.name, "Hard": ulimit.hard, "Soft": ulimit.soft }))
+        .collect();
+    json!({
+        "CpuShares": 0,
+        "Memory": 0,
+        "NanoCpus": 0,
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": "",
+        "CpusetMems": "",
+        "Devices": [],
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "MemoryReservation": 0,
+        "MemorySwap": 0,
+        "MemorySwappiness": null,
+        "OomKillDisable": null,
+        "PidsLimit": null,
+        "Ulimits": ulimits,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+    })
+}
+
+fn guarded(options: &Options) -> Value {
+    let (masked, read_only) = spec::guarded_paths(options).unzip();
+    json!({
+        "MaskedPaths": masked,
+        "ReadonlyPaths": read_only,
+        "Init": options.init.then_some(true),
+    })
+}
+
+/// Containers of versions that kept no log name no driver.
+fn log_driver(log: &Log) -> &str {
+    match log.driver.as_str() {
+        "" => "none",
+        driver => driver,
+    }
+}
+
+/// The name of the network that a container is in.
+pub(super) fn network(options: &Options) -> &'static str {
+    match options.network {
+        Namespace::Host => "host",
+        _ => "none",
+    }
+}
+
+fn security(options: &Options) -> Value {
+    let security = &options.security;
+    let mut all = Vec::new();
+    if security.no_new_privileges {
+        all.push("no-new-privileges".to_owned());
+    }
+    match &security.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => all.push("seccomp=unconfined".to_owned()),
+        Seccomp::Policy(text) => all.push(format!("seccomp={text}")),
+    }
+    if security.system_paths_unconfined {
+        all.push("systempaths=unconfined".to_owned());
+    }
+    let apparmor = security.apparmor.iter();
+    all.extend(apparmor.map(|profile| format!("apparmor={profile}")));
+    all.extend(security.label.iter().map(|label| format!("label={label}")));
+    some(&all, all.is_empty())
+}
