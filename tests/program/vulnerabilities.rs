@@ -68,6 +68,32 @@ fn no_descriptor_of_the_host_is_a_working_directory() {
     }
 }
 
+/// What a working directory lacks is made, as root: through a descriptor of the host's that would be on the host.
+#[test]
+fn no_working_directory_is_made_outside() {
+    for store in everyone_with_alpine() {
+        for number in 3..20 {
+            for up in [0, 3] {
+                let path = format!("/proc/self/fd/{number}/{}made-outside", "../".repeat(up));
+                store.shell(&["-w", &path], "echo ran").run().stdout("");
+            }
+        }
+        let mut place = Some(store.data());
+        while let Some(directory) = place {
+            assert!(
+                !directory.join("made-outside").exists(),
+                "in {}",
+                directory.display()
+            );
+            place = directory.parent().map(Into::into);
+        }
+        let deep = store
+            .shell(&["-w", "/srv/../new/./deep"], "pwd; stat -c %a .")
+            .run();
+        deep.code(0).stdout("/new/deep\n755\n");
+    }
+}
+
 #[test]
 fn no_descriptor_is_inherited() {
     for store in everyone_with_alpine() {

@@ -7,12 +7,13 @@ use crate::id_mapping::{self, Range};
 use crate::runtime::plan::Plan;
 use crate::runtime::rootfs;
 use crate::sys::socket::Channel;
-use crate::sys::{mount, namespace, process, terminal};
+use crate::sys::{mount, namespace, openat2, process, terminal};
 use anyhow::{Context, Result};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// Runs in the child; returns the exit code only when the program could not be executed.
 pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
@@ -103,12 +104,31 @@ fn open_terminal(
     Ok(terminal)
 }
 
-/// As root, since the image may have left no room for the user to make it.
+/// As root, since the image may have left no room for the user to make it. Not by its path: through `/proc/self/fd`
+/// that could lead to the host, some of whose directories are open until execve(2).
 fn make_working_directory(path: &Path) -> Result<()> {
     rustix::process::umask(Mode::from(0o022));
-    match rustix::fs::stat(path) {
-        Err(Errno::NOENT) => std::fs::create_dir_all(path),
+    let root = openat2::open_root(Path::new("/")).context("open `/`")?;
+    let name = path.as_os_str().as_bytes();
+    match openat2::open_in_root(&root, name, OFlags::PATH, Mode::empty()) {
+        Err(Errno::NOENT) => rootfs::make(root.as_fd(), &cleaned(path), rootfs::Kind::Directory)
+            .map(drop)
+            .with_context(|| format!("create the working directory `{}`", path.display())),
         _ => Ok(()),
     }
-    .with_context(|| format!("create the working directory `{}`", path.display()))
+}
+
+/// `path` without `..`, each of which takes back the name before it, as in Docker.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => {
+                cleaned.pop();
+            }
+            _ => {}
+        }
+    }
+    cleaned
 }
