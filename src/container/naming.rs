@@ -81,7 +81,10 @@ pub fn rename(engine: &Engine, container: &Container, new: &str) -> Result<()> {
     let [old_link, new_link] = [&old, &record.name].map(|name| engine.paths.names().join(name));
     let written = directory.write_record(&record, Durability::Durable);
     if let Err(error) = written {
-        let _ = std::fs::remove_file(&new_link);
+        // It may be written and only not durable; then both links stay, of which the record says which counts.
+        if current(&directory, id).is_ok_and(|record| record.name == old) {
+            let _ = std::fs::remove_file(&new_link);
+        }
         return Err(error);
     }
     absent(std::fs::remove_file(&old_link), &old_link)?;

@@ -91,7 +91,11 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     let directory = Directory::of(engine, id);
     let mark = engine.paths.pending().join(id);
     if !mark.exists() {
-        std::fs::write(&mark, b"").with_context(|| format!("create `{}`", mark.display()))?;
+        match std::fs::write(&mark, b"") {
+            // To remove is what helps against a full disk; the mark matters only if this process is killed meanwhile.
+            Err(error) if is_full(&error) => {}
+            made => made.with_context(|| format!("create `{}`", mark.display()))?,
+        }
     }
     // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
     let _record_lock = directory.lock_record().ok();
@@ -105,10 +109,8 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
-    match &record {
-        Some(record) => release_name(engine, &record.name, id)?,
-        None => release_names(engine, id)?,
-    }
+    // All of them: a killed `rename` leaves two.
+    release_names(engine, id)?;
     remove_tree(engine, directory.path())?;
     absent(std::fs::remove_file(&mark), &mark)?;
     if let Some(record) = &record {
@@ -171,7 +173,7 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     }
 }
 
-/// The names of a container whose record is gone: looked for among all.
+/// The names of a container that is gone, looked for among all.
 fn release_names(engine: &Engine, id: &str) -> Result<()> {
     let names = engine.paths.names();
     let entries = match std::fs::read_dir(&names) {
@@ -179,17 +181,12 @@ fn release_names(engine: &Engine, id: &str) -> Result<()> {
         entries => entries.with_context(|| format!("read `{}`", names.display()))?,
     };
     for entry in entries {
-        if let Ok(name) = entry.context("read a directory")?.file_name().into_string() {
-            release_name(engine, &name, id)?;
+        if let Ok(name) = entry.context("read a directory")?.file_name().into_string()
+            && holder(engine, &name).is_some_and(|holder| holder == id)
+        {
+            let path = names.join(&name);
+            absent(std::fs::remove_file(&path), &path)?;
         }
-    }
-    Ok(())
-}
-
-fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
-    let path = engine.paths.names().join(name);
-    if holder(engine, name).is_some_and(|holder| holder == id) {
-        absent(std::fs::remove_file(&path), &path)?;
     }
     Ok(())
 }
@@ -215,6 +212,13 @@ fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
         0 => Ok(()),
         _ => absent(Err(error), path),
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 /// That something is gone already is as good.

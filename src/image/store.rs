@@ -120,6 +120,7 @@ impl Names {
 
     /// Replaces the names of a store; the caller holds its lock.
     pub fn write(&self, paths: &Paths) -> Result<()> {
+        atomic::sweep(paths.data())?;
         atomic::write(
             &paths.tags(),
             &serde_json::to_vec(self)?,

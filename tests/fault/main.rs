@@ -1,8 +1,11 @@
 //! What goes wrong: damaged and missing files, processes killed at any point, a full disk, many at once. Nothing
 //! acknowledged is lost, nothing half-made is visible, no debris stays, and no command is in another's way.
 
+mod cases;
 mod check;
+mod concurrent;
 mod damage;
+mod full_disk;
 mod killed;
 #[path = "../support/mod.rs"]
 mod support;

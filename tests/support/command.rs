@@ -155,6 +155,11 @@ impl Outcome {
         self
     }
 
+    /// The exit code; `None` when a signal ended it.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
     /// Standard output as text.
     pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.output.stdout).into_owned()

@@ -18,6 +18,8 @@ pub struct Store {
     /// The account that plays the user.
     pub account: Account,
     directory: Option<tempfile::TempDir>,
+    /// A process in whose mount namespace everything of this store runs.
+    namespace: Option<u32>,
 }
 
 /// One store for each of root, a user with subordinate ids, a user without; those that this host does not have
@@ -89,6 +91,7 @@ impl Store {
             user,
             account,
             directory: Some(directory),
+            namespace: None,
         };
         chmod(store.path(), 0o755);
         for name in ["data", "run", "home", "runtime"] {
@@ -143,7 +146,10 @@ impl Store {
 
     /// Any program as this user, in a clean environment, in the home directory.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.namespace {
+            None => Command::new(program.as_ref()),
+            Some(pid) => self.enter(pid, program.as_ref()),
+        };
         command.env_clear().env(
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -152,8 +158,38 @@ impl Store {
             .env("HOME", self.home())
             .env("XDG_RUNTIME_DIR", self.path().join("runtime"));
         command.current_dir(self.home());
-        host::become_account(&mut command, &self.account);
+        if self.namespace.is_none() {
+            host::become_account(&mut command, &self.account);
+        }
         command
+    }
+
+    /// A program in the mount namespace of another process, which only root can enter.
+    fn enter(&self, pid: u32, program: &OsStr) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-m", "-t", &pid.to_string()]);
+        command.arg(format!("--wd={}", self.home().display()));
+        if self.account.uid != 0 {
+            let (uid, gid) = (self.account.uid, self.account.gid);
+            command.args(["-S", &uid.to_string(), "-G", &gid.to_string()]);
+        }
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// From now on all commands run in the mount namespace of that process.
+    pub fn set_namespace(&mut self, pid: Option<u32>) {
+        self.namespace = pid;
+    }
+
+    /// Where the tests themselves find a file that the commands see at that path.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        match self.namespace {
+            None => path.to_owned(),
+            Some(pid) => {
+                Path::new(&format!("/proc/{pid}/root")).join(path.strip_prefix("/").unwrap())
+            }
+        }
     }
 
     /// Writes a file that the user owns into the home directory.
@@ -240,7 +276,7 @@ impl Store {
         };
         let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| *pid != std::process::id())
+        pids.filter(|pid| *pid != std::process::id() && Some(*pid) != self.namespace)
             .filter(names_it)
             .collect()
     }

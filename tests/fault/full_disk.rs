@@ -1,0 +1,144 @@
+//! A disk that is full from any point of a command on: the command says so and leaves nothing half made.
+
+use crate::cases::{self, Case};
+use crate::check::assert_clean;
+use crate::support::{Need, Store, User, everyone_in_memory, requires};
+use crate::tracer::{Fault, Traced, trace};
+use rustix::fs::FallocateFlags;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// At how many calls of a command the disk is full, at most.
+const POINTS: (usize, usize) = (10, 3);
+/// Bytes that are left on a disk: from none to what some commands can do with.
+const ROOM: [u64; 6] = [0, 4 << 10, 8 << 10, 16 << 10, 40 << 10, 100 << 10];
+
+const CASES: [&Case; 8] = [
+    &cases::RUN_IN_THE_BACKGROUND,
+    &cases::CREATE,
+    &cases::STOP,
+    &cases::REMOVE,
+    &cases::REMOVE_RUNNING,
+    &cases::RENAME,
+    &cases::COMMIT,
+    &cases::LOAD,
+];
+
+/// A command that failed for that reason says so; what makes room succeeds.
+fn assert_said(case: &Case, code: Option<i32>, stderr: &str) {
+    let frees = case.words[0] == "rm";
+    match code {
+        Some(0) => {}
+        Some(1 | 125) if !frees => assert!(
+            stderr.contains("No space left on device") || stderr.contains("disk full"),
+            "{:?}: {stderr}",
+            case.words
+        ),
+        _ => panic!("{:?} ends with {code:?}: {stderr}", case.words),
+    }
+}
+
+#[test]
+fn no_call_finds_room_from_some_point_on() {
+    for store in everyone_in_memory() {
+        cases::make_archive(&store);
+        let points = match store.user {
+            User::Root => POINTS.0,
+            _ => POINTS.1,
+        };
+        for case in CASES {
+            cases::prepare(&store, case);
+            // More than there are: nothing fails, all are counted.
+            let whole = trace(&store, case.words, Fault::DiskFull(usize::MAX));
+            cases::settle(&store, case, &whole);
+            let points = points.min(whole.points);
+            for index in 0..points {
+                cases::prepare(&store, case);
+                let point = 1 + index * whole.points / points;
+                let traced = trace(&store, case.words, Fault::DiskFull(point));
+                eprintln!("{:?}", traced);
+                assert_said(case, traced.code, &traced.stderr);
+                cases::settle(&store, case, &traced);
+            }
+        }
+    }
+}
+
+/// A small disk in place of the data root, in a mount namespace of its own: no other process sees it, and it goes with
+/// the process that holds it.
+struct Disk {
+    holder: Child,
+    data: PathBuf,
+}
+
+impl Disk {
+    /// With what the store has already.
+    fn below(store: &mut Store) -> Self {
+        let script = "set -e; umask 077; cp -a \"$1\" \"$2\"; mount -t tmpfs -o size=40m,mode=700 tmpfs \"$1\"; \
+                      chown --reference=\"$2\" \"$1\"; cp -a \"$2/.\" \"$1\"; echo ready; exec sleep 10000";
+        let mut holder = Command::new("unshare")
+            .args(["-m", "sh", "-c", script, "sh"])
+            .args([store.data(), store.path().join("copy")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        holder.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        store.set_namespace(Some(holder.id()));
+        let data = store.seen(&store.data());
+        Self { holder, data }
+    }
+
+    /// Leaves `room` bytes to others.
+    fn fill(&self, room: u64) {
+        let free = rustix::fs::statvfs(&self.data).unwrap();
+        let bytes = (free.f_bavail * free.f_frsize).saturating_sub(room);
+        let file = File::create(self.data.join("filler")).unwrap();
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes).unwrap();
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.data.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+#[test]
+fn a_disk_filled_to_the_last_byte() {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return;
+    }
+    for mut store in everyone_in_memory() {
+        cases::make_archive(&store);
+        let disk = Disk::below(&mut store);
+        assert_clean(&store);
+        for case in CASES {
+            for room in ROOM {
+                cases::prepare(&store, case);
+                disk.fill(room);
+                let outcome = store.onggi(case.words).run();
+                // Shown where one of the following expectations fails.
+                eprintln!(
+                    "{room} bytes left, {:?}: {:?}",
+                    case.words,
+                    outcome.stderr_text()
+                );
+                for words in [&["ps", "-a"][..], &["images"]] {
+                    store.onggi(words).run().code(0).stderr("");
+                }
+                disk.empty();
+                let traced = Traced::of(&outcome);
+                assert_said(case, traced.code, &traced.stderr);
+                cases::settle(&store, case, &traced);
+            }
+        }
+    }
+}
