@@ -74,7 +74,8 @@ impl Contact {
             match receive_report(&self.channel, &mut self.buffer)? {
                 Some(Report::Started) => return Ok(()),
                 Some(Report::Failed(error)) => return Err(error),
-                None => return Err(not_running(&self.id).into()),
+                // Another end instead: somebody else has stopped it meanwhile.
+                None | Some(Report::Ended(_)) => return Err(not_running(&self.id).into()),
                 Some(_) => {}
             }
         }

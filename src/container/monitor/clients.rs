@@ -250,6 +250,10 @@ impl Clients {
     /// Waits until all have taken what they were told, or are gone.
     pub fn see_off(mut self) {
         let mut buffer = [0; 64];
+        // Also those who were promised a start that will not come, because a `stop` has overtaken their `restart`.
+        for client in &mut self.connected {
+            client.is_leaving = true;
+        }
         loop {
             self.flush();
             if self.connected.is_empty() {
