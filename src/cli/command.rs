@@ -221,6 +221,11 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER [PS_OPTION...]",
         "Show the processes of a container",
     ),
+    command::<container::cp::Cp>(
+        &["container cp", "cp"],
+        "CONTAINER:SRC_PATH|SRC_PATH|- DEST_PATH|-|CONTAINER:DEST_PATH",
+        "Copy files between a container and the host",
+    ),
     command::<container::diff::Diff>(
         &["container diff", "diff"],
         "CONTAINER",

@@ -46,7 +46,6 @@ const CGROUP_V1: Fate = Fate::Never("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
 const REGISTRY: Fate =
     Fate::NotYet("there is no access to registries; images come in by `load` and `import`");
-const FILES: Fate = Fate::NotYet("the files of a container cannot be reached from outside");
 const SWARM: Fate = Fate::Never(
     "a cluster needs managers that run all the time; for one host there will be compose and systemd units",
 );
@@ -170,7 +169,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    ("cp container.cp", FILES),
     ("network", LOOPBACK),
     (
         "pull push search login logout manifest image.pull image.push",

@@ -155,17 +155,10 @@ fn add_layer(
         // When one side fails the other's complaint is a consequence: a pipe that breaks, a stream that is cut off.
         match (packed, taken) {
             (Ok(warnings), taken) => taken.map(|()| warnings),
-            (Err(error), Err(taken)) if is_broken_pipe(&error) => Err(taken),
+            (Err(error), Err(taken)) if super::copy::is_broken_pipe(&error) => Err(taken),
             (Err(error), _) => Err(error),
         }
     })
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(broken))
 }
 
 /// How the new image's program is started: as the container's, then as the instructions say.

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod check;
 pub mod commit;
 pub mod control;
+pub mod copy;
 pub mod create;
 pub mod disk;
 pub mod engine;

@@ -161,7 +161,8 @@ pub fn with_changes<T>(
     look(&overlay, &upper)
 }
 
-/// How the owners of files on the disk are called in the container, and the reverse.
+/// How the owners of files on the disk are called in the container, and the reverse; by default the same.
+#[derive(Clone, Debug, Default)]
 pub struct Owners {
     uids: Vec<Range>,
     gids: Vec<Range>,

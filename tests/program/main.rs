@@ -7,6 +7,7 @@ mod support;
 mod apt;
 mod bad_input;
 mod commit;
+mod cp;
 mod crash;
 mod df;
 mod diff;

@@ -3,6 +3,7 @@
 pub mod attach;
 mod column;
 pub mod commit;
+pub mod cp;
 pub mod create;
 pub mod diff;
 mod each;

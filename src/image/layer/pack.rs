@@ -14,7 +14,7 @@ use crate::error::bad_input;
 use crate::sys::openat2::open_beneath;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, openat, readlinkat, seek,
+    Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, fstatfs, openat, readlinkat, seek,
 };
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -54,10 +54,10 @@ impl<'a, W: Write> Packer<'a, W> {
         }
     }
 
-    /// Packs `last` of the directory `parent`, with all below it, as `name`; an empty `last` is `parent` itself.
-    /// False if it is nothing that an archive can hold.
-    pub fn tree(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8]) -> Result<bool> {
-        self.descend(parent, last, name, 0)
+    /// Packs what is already held (`O_PATH`), with all below it, as `name`. False if it is nothing that an archive
+    /// can hold.
+    pub fn tree(&mut self, entry: OwnedFd, name: &[u8]) -> Result<bool> {
+        self.descend(entry, name, 0)
     }
 
     /// Packs what is in a directory, but not the directory.
@@ -100,30 +100,21 @@ impl<'a, W: Write> Packer<'a, W> {
                 Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {}
                 opened => {
                     let parent = opened.map_err(|errno| failed("open", path, errno))?;
-                    self.entry(parent.as_fd(), last, path)?;
+                    if let Some(entry) = hold(parent.as_fd(), last, path)? {
+                        self.entry(&entry, path)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends the stream: what it was written to, its length in bytes, and what to tell the user.
-    pub fn finish(self) -> Result<(W, Vec<String>)> {
-        Ok((self.out.finish()?, self.warnings))
+    /// Ends the stream: its length in bytes without extended headers, and what to tell the user.
+    pub fn finish(self) -> Result<(u64, Vec<String>)> {
+        Ok((self.out.finish()?.1, self.warnings))
     }
 
-    /// Bytes of the stream so far.
-    pub fn written(&self) -> u64 {
-        self.out.written()
-    }
-
-    fn descend(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        last: &[u8],
-        name: &[u8],
-        depth: usize,
-    ) -> Result<bool> {
+    fn descend(&mut self, entry: OwnedFd, name: &[u8], depth: usize) -> Result<bool> {
         if depth > MAX_DEPTH {
             let message = format!(
                 "`{}`: more than {MAX_DEPTH} directories in one another",
@@ -131,30 +122,31 @@ impl<'a, W: Write> Packer<'a, W> {
             );
             return Err(bad_input(message).into());
         }
-        match self.entry(parent, last, name)? {
+        match self.entry(&entry, name)? {
             Packed::Nothing => Ok(false),
             Packed::Entry => Ok(true),
-            Packed::Directory(directory) => self.below(&directory, name, depth).map(|()| true),
+            // Asked for by name, it is packed as far as it can be; met on the way, it is only a place to mount on.
+            Packed::Directory(directory) if depth > 0 && is_made_up(&directory, name)? => Ok(true),
+            Packed::Directory(directory) => {
+                drop(entry);
+                self.below(&directory, name, depth).map(|()| true)
+            }
         }
     }
 
     fn below(&mut self, directory: &OwnedFd, name: &[u8], depth: usize) -> Result<()> {
         for last in names(directory).map_err(|errno| failed("read", name, errno))? {
-            self.descend(directory.as_fd(), &last, &join(name, &last), depth + 1)?;
+            let name = join(name, &last);
+            if let Some(entry) = hold(directory.as_fd(), &last, &name)? {
+                self.descend(entry, &name, depth + 1)?;
+            }
         }
         Ok(())
     }
 
     /// Packs one entry without what is below it.
-    fn entry(&mut self, parent: BorrowedFd<'_>, last: &[u8], name: &[u8]) -> Result<Packed> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let at = if last.is_empty() { b"." } else { last };
-        let entry = match openat(parent, at, flags, Mode::empty()) {
-            // It vanished since its name was read.
-            Err(Errno::NOENT) => return Ok(Packed::Nothing),
-            result => result.map_err(|errno| failed("open", name, errno))?,
-        };
-        let stat = fstat(&entry).map_err(|errno| failed("stat", name, errno))?;
+    fn entry(&mut self, entry: &OwnedFd, name: &[u8]) -> Result<Packed> {
+        let stat = fstat(entry).map_err(|errno| failed("stat", name, errno))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let Some(kind) = member_kind(file_type) else {
             self.warnings
@@ -181,17 +173,17 @@ impl<'a, W: Write> Packer<'a, W> {
             self.linked
                 .insert((stat.st_dev, stat.st_ino), name.to_vec());
         }
-        member.xattrs = attributes(&entry, name)?;
+        member.xattrs = attributes(entry, name)?;
         match kind {
-            MemberKind::File => self.file(&entry, &stat, member)?,
+            MemberKind::File => self.file(entry, &stat, member)?,
             MemberKind::Directory => {
                 self.out.member(&member)?;
-                return reopen(&entry, OFlags::DIRECTORY)
+                return reopen(entry, OFlags::DIRECTORY)
                     .map(Packed::Directory)
                     .map_err(|errno| failed("open", name, errno));
             }
             MemberKind::SymbolicLink => {
-                let target = readlinkat(&entry, "", Vec::new());
+                let target = readlinkat(entry, "", Vec::new());
                 member.link = target
                     .map_err(|errno| failed("read the link", name, errno))?
                     .into_bytes();
@@ -257,6 +249,29 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         Ok(())
     }
+}
+
+/// Holds an entry without following it and without any effect on it; `None` if it vanished since its name was read.
+fn hold(parent: BorrowedFd<'_>, last: &[u8], name: &[u8]) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(parent, last, flags, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(None),
+        result => result
+            .map(Some)
+            .map_err(|errno| failed("open", name, errno)),
+    }
+}
+
+/// Whether what is in a directory is the kernel's answer to a question and no file (statfs(2)).
+fn is_made_up(directory: &OwnedFd, name: &[u8]) -> Result<bool> {
+    const PROC: u64 = 0x9fa0;
+    const SYSFS: u64 = 0x6265_6572;
+    const CGROUP2: u64 = 0x6367_7270;
+    const CGROUP: u64 = 0x0027_e0eb;
+    const DEVPTS: u64 = 0x1cd1;
+    const MQUEUE: u64 = 0x1980_0202;
+    let found = fstatfs(directory).map_err(|errno| failed("statfs", name, errno))?;
+    Ok([PROC, SYSFS, CGROUP2, CGROUP, DEVPTS, MQUEUE].contains(&(found.f_type as u64)))
 }
 
 /// What has been packed.

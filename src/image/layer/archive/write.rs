@@ -21,7 +21,8 @@ const ZEROS: [u8; BLOCK] = [0; BLOCK];
 /// A tar stream on its way out.
 pub struct Writer<W> {
     out: W,
-    written: u64,
+    /// Without extended headers.
+    length: u64,
     /// What the header of the current member has promised and is still to come.
     content: u64,
     padding: u64,
@@ -32,15 +33,10 @@ impl<W: Write> Writer<W> {
     pub fn new(out: W) -> Self {
         Self {
             out,
-            written: 0,
+            length: 0,
             content: 0,
             padding: 0,
         }
-    }
-
-    /// Bytes of the stream so far.
-    pub fn written(&self) -> u64 {
-        self.written
     }
 
     /// Begins a member; its content, if it has any, comes by [`Writer::data`].
@@ -59,11 +55,13 @@ impl<W: Write> Writer<W> {
         };
         let records = records(member, &name, stored);
         if !records.is_empty() {
+            let before = self.length;
             let mut header = Header::new(b'x', 0o644, records.len() as u64);
             header.text(0, MAX_NAME, b"PaxHeaders");
             self.put(&header.finished())?;
             self.put(&records)?;
             self.put(&ZEROS[..padding(records.len() as u64) as usize])?;
+            self.length = before;
         }
         self.put(&ustar(member, &name, stored).finished())?;
         self.content = stored;
@@ -87,12 +85,13 @@ impl<W: Write> Writer<W> {
         self.content
     }
 
-    /// Ends the stream and gives back what it was written to.
-    pub fn finish(mut self) -> Result<W> {
+    /// Ends the stream; gives back what it was written to, and its length in bytes without extended
+    /// headers: it does not depend on what the clock showed when a file was written.
+    pub fn finish(mut self) -> Result<(W, u64)> {
         self.finish_member()?;
         self.put(&[ZEROS; 2].concat())?;
         self.out.flush().context("write the archive")?;
-        Ok(self.out)
+        Ok((self.out, self.length))
     }
 
     /// A file that turned out shorter than it was is filled up with zeros.
@@ -108,7 +107,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.written += bytes.len() as u64;
+        self.length += bytes.len() as u64;
         self.out.write_all(bytes).context("write the archive")
     }
 }
@@ -339,7 +338,8 @@ mod tests {
             writer.data(&content).unwrap();
             assert_eq!(writer.missing(), 0);
         }
-        let bytes = writer.finish().unwrap();
+        let (bytes, length) = writer.finish().unwrap();
+        assert!(length % 512 == 0 && length < bytes.len() as u64);
         let mut archive = Archive::new(&bytes[..]);
         for (expected, content) in cases() {
             let found = archive.next().unwrap().unwrap();
@@ -366,7 +366,7 @@ mod tests {
             let mut writer = Writer::new(Vec::new());
             writer.member(&file).unwrap();
             writer.data(content).unwrap();
-            let bytes = writer.finish().unwrap();
+            let (bytes, _) = writer.finish().unwrap();
             assert_eq!(bytes.len(), 2048);
             let shown = &content[..content.len().min(5)];
             assert_eq!(&bytes[512..512 + shown.len()], shown);
