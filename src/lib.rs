@@ -45,6 +45,9 @@
 //! 8. [`container::monitor`]: passes streams on until the end, writes the state, removes what was to go.
 //! 9. Back in the caller: the exit code.
 //!
+//! `onggi exec` takes the same way from step 4 on with a process that holds the program's streams instead of a monitor
+//! ([`container::exec`]) and that joins the container instead of making it ([`runtime::process::exec`]).
+//!
 //! # On disk
 //!
 //! [`paths`] lists every path below the two roots with the lock that guards it.

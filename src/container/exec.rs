@@ -18,7 +18,7 @@ use super::monitor::channel::{Order, Report, Request, Stream};
 use super::monitor::client::{self, Attach, Outcome};
 use super::monitor::clients::Clients;
 use super::monitor::prepare;
-use super::monitor::relay::{Program, Relay, Supervisor};
+use super::monitor::relay::{Pipes, Program, Relay, Supervisor};
 use super::options::Namespace;
 use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home, Neighbour};
@@ -29,6 +29,7 @@ use crate::paths::Paths;
 use crate::runtime::capabilities::{CapabilitySet, ProcessCapabilities};
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::process::exec::{self as runtime, Target};
+use crate::runtime::process::parent::Started;
 use crate::store::atomic::{self, Durability};
 use crate::store::id::random_hex;
 use crate::sys::descriptor;
@@ -88,8 +89,9 @@ pub fn exec(
 ) -> Result<Outcome> {
     let record = &container.record;
     let target = target(container)?;
+    let id = random_hex(64)?;
     let task = Task {
-        id: random_hex(64)?,
+        id: id.clone(),
         size: match options.tty {
             true => terminal::size(rustix::stdio::stdin()).unwrap_or_default(),
             false => (0, 0),
@@ -101,7 +103,7 @@ pub fn exec(
         engine,
         record,
         &format!("exec_create: {words}"),
-        &[("execID", &task.id)],
+        &[("execID", &id)],
     );
     let (ours, theirs) = Channel::pair()?;
     if let Some(attach) = attach {
@@ -137,6 +139,10 @@ pub fn exec(
         None => client::await_start(&ours),
     };
     match outcome {
+        Ok(Outcome::Detached) => {
+            event::container(engine, record, "exec_detach", &[("execID", &id)]);
+            Ok(Outcome::Detached)
+        }
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {
             let mut said = String::new();
             complaint
@@ -243,7 +249,12 @@ fn serve(mut arguments: impl Iterator<Item = OsString>, relay: &mut Relay) -> Re
         rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
             .context("prctl PR_SET_CHILD_SUBREAPER")?;
     }
-    let (mut program, note) = start(&engine, &container, &task, shared_processes)?;
+    let (started, pipes, target) = start(&engine, &container, &task.options, task.size)?;
+    let note = Note::write(&directory, &task.id, started.child.pid);
+    let mut program = Program::new(started, pipes, true)?;
+    if shared_processes {
+        program.bind_to(target.into_pidfd());
+    }
     let tell = |action: &str, more: &[(&str, &str)]| {
         let own = [("execID", task.id.as_str())];
         event::container(&engine, record, action, &[&own[..], more].concat());
@@ -264,30 +275,23 @@ fn serve(mut arguments: impl Iterator<Item = OsString>, relay: &mut Relay) -> Re
     Ok(code)
 }
 
-fn start(
+/// Starts a program in a container that runs, for whoever holds its streams: a process of ours that is where the
+/// container's monitor is. The third is the container's first process.
+pub(super) fn start(
     engine: &Engine,
     container: &Container,
-    task: &Task,
-    shared_processes: bool,
-) -> Result<(Program, Option<Note>)> {
-    let (record, options) = (&container.record, &task.options);
+    options: &Options,
+    size: (u16, u16),
+) -> Result<(Started, Pipes, Target)> {
+    let record = &container.record;
     let target = target(container)?;
-    let plan = plan(engine, record, task)?;
+    let plan = plan(engine, record, options, size)?;
     let nested = usize::from(spec::keeps_id(&record.options, engine));
     // What nobody is there to read need not be written through a pipe.
     let input = options.interactive && !options.detach;
     let (streams, pipes) = prepare::pipes(input, options.tty || options.detach)?;
     let started = runtime::start(&target, nested, &plan, &streams)?;
-    let note = Note::write(
-        &Directory::of(engine, &record.id),
-        &task.id,
-        started.child.pid,
-    );
-    let mut program = Program::new(started, pipes, true)?;
-    if shared_processes {
-        program.bind_to(target.into_pidfd());
-    }
-    Ok((program, note))
+    Ok((started, pipes, target))
 }
 
 /// An exec'd program takes no orders, and what it prints is not kept.
@@ -306,8 +310,12 @@ impl Supervisor for Nobody {
 }
 
 /// The container's own program with what was asked for in its place.
-fn plan(engine: &Engine, record: &Record, task: &Task) -> Result<ProcessPlan> {
-    let options = &task.options;
+fn plan(
+    engine: &Engine,
+    record: &Record,
+    options: &Options,
+    size: (u16, u16),
+) -> Result<ProcessPlan> {
     let mut process = spec::process(record, engine)?;
     process.set_args(Some(options.command.clone()));
     process.set_env(Some(environment(
@@ -338,7 +346,7 @@ fn plan(engine: &Engine, record: &Record, task: &Task) -> Result<ProcessPlan> {
         spec::seccomp(&record.options, engine)?,
         engine.mapping.tier,
     )?;
-    plan.terminal = options.tty.then_some(task.size);
+    plan.terminal = options.tty.then_some(size);
     Ok(plan)
 }
 

@@ -155,15 +155,6 @@ pub fn signal_all(signal: i32) -> Result<(), Errno> {
     }
 }
 
-/// Joins the named namespaces of a process; that of pids holds for children only (setns(2)).
-pub fn join_namespaces(pidfd: BorrowedFd<'_>, namespaces: u64) -> Result<(), Errno> {
-    // SAFETY: plain integers.
-    match unsafe { libc::setns(pidfd.as_raw_fd(), namespaces as i32) } {
-        -1 => Err(last_error()),
-        _ => Ok(()),
-    }
-}
-
 /// Whether processes with our ids may look into this one (prctl(2) PR_SET_DUMPABLE).
 pub fn set_dumpable(allowed: bool) -> Result<(), Errno> {
     // SAFETY: plain integers.

@@ -2,6 +2,7 @@
 //! reaches every process at once, so that none that is just being made slips through (kill(2) with -1).
 
 use crate::error::{Error, Kind};
+use crate::sys::namespace;
 use crate::sys::process::{self, Child, Ended};
 use anyhow::{Context, Result};
 use std::os::fd::AsFd;
@@ -36,11 +37,11 @@ fn signal_all(program: &Child, signal: i32) -> Result<()> {
         let sent = (|| -> Result<Ended> {
             // What lives in the namespace must not look into us while we are there.
             process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
-            process::join_namespaces(program.pidfd.as_fd(), process::flags::NEW_PID)
+            namespace::join(program.pidfd.as_fd(), process::flags::NEW_PID)
                 .context("enter the pid namespace")?;
             // The namespace is that of children only.
             let inside = process::clone3(0, || u8::from(process::signal_all(signal).is_err()));
-            Ok(inside.context("fork")?.wait().context("wait")?)
+            inside.context("fork")?.wait().context("wait")
         })();
         sent.map_or(2, Ended::code)
     });

@@ -22,9 +22,10 @@ use crate::sys::process::{self, Identity, flags};
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace, terminal};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat, statfs};
 use rustix::stdio::{stderr, stdin, stdout};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -89,6 +90,40 @@ impl Target {
             .context("the container has no user namespace of its own")
     }
 
+    /// Moves the calling process to the cgroup of that process, if that is another one and the way there is open to the
+    /// caller (cgroups(7), "Delegation Containment"): else it stays where its own caller's limits hold.
+    fn enter_cgroup(&self) -> Result<()> {
+        const ROOT: &str = "/sys/fs/cgroup";
+        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = openat(&self.directory, "cgroup", flags, Mode::empty());
+        let mut theirs = String::new();
+        File::from(opened.context("open the container's cgroup")?)
+            .read_to_string(&mut theirs)
+            .context("read the container's cgroup")?;
+        let ours = std::fs::read_to_string("/proc/self/cgroup").context("read our own cgroup")?;
+        let is_version_2 =
+            statfs(ROOT).is_ok_and(|found| found.f_type as u64 == CGROUP2_SUPER_MAGIC);
+        let (Some(theirs), ours) = (cgroup_of(&theirs), cgroup_of(&ours)) else {
+            return Ok(());
+        };
+        if is_version_2 && Some(theirs) != ours {
+            let path = format!("{ROOT}{theirs}/cgroup.procs");
+            match std::fs::write(&path, "0") {
+                Err(error)
+                    if !matches!(
+                        error.kind(),
+                        ErrorKind::PermissionDenied | ErrorKind::NotFound
+                    ) =>
+                {
+                    return Err(error).with_context(|| format!("write to `{path}`"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Which namespaces of the process are not ours. Ours are not joined again: those of the host's that a container
     /// shares may belong to somebody who has not given them to us.
     fn foreign_namespaces(&self) -> Result<u64> {
@@ -105,6 +140,12 @@ impl Target {
         }
         Ok(foreign)
     }
+}
+
+/// The path in the hierarchy of version 2, below the root of our own cgroup namespace; `None` where it is not.
+fn cgroup_of(lines: &str) -> Option<&str> {
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::"))?;
+    (!path.starts_with("/..")).then_some(path)
 }
 
 /// Starts a program beside `target`. Returns once it has been executed, or the reason why not is known.
@@ -151,9 +192,10 @@ fn join(
     channel: &Channel,
     streams: &Streams,
 ) -> Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("prctl PR_SET_DUMPABLE")?;
+    process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     // While `/proc` and the cgroups are the host's.
     program::set_attributes(plan)?;
+    target.enter_cgroup()?;
     let user = match nested {
         0 => None,
         depth => Some(target.user_namespace(depth)?),
@@ -207,4 +249,38 @@ fn open_terminal(channel: &Channel, size: (u16, u16)) -> Result<OwnedFd> {
     }
     protocol::send_terminal(channel, controller.as_fd())?;
     Ok(terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_of_version_2_below_ours() {
+        for (lines, path) in [
+            ("0::/user.slice/a b.scope\n", Some("/user.slice/a b.scope")),
+            ("8:pids:/x\n0::/\n", Some("/")),
+            ("8:pids:/x\n", None),
+            ("0::/../other\n", None),
+        ] {
+            assert_eq!(cgroup_of(lines), path, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_no_target() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let identity = Identity::of(child.id() as i32).unwrap();
+        let target = Target::open(&identity).unwrap().unwrap();
+        assert_eq!(target.foreign_namespaces().unwrap(), 0);
+        // Our own is 0 levels below us, and there is none below it.
+        assert!(target.user_namespace(0).is_ok() && target.user_namespace(1).is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Target::open(&identity).unwrap().is_none());
+        assert!(target.foreign_namespaces().is_err());
+    }
 }
