@@ -472,3 +472,50 @@ fn a_full_disk_costs_lines_and_says_so() {
     assert_eq!(outcome.stdout_text().lines().count() + told, 20_002);
     client.wait().unwrap();
 }
+
+/// With a journal of its own in a mount namespace.
+#[test]
+fn the_journal_keeps_a_log_and_gives_it_back() {
+    const JOURNAL: &str = "/lib/systemd/systemd-journald";
+    let Some(store) =
+        store(User::Root).filter(|_| requires(&[Need::Root, Need::Program("unshare")]))
+    else {
+        return;
+    };
+    if !std::path::Path::new(JOURNAL).exists() {
+        return crate::support::skip(format!("no {JOURNAL}"));
+    }
+    if !store.alpine() {
+        return;
+    }
+    let script = format!(
+        r#"mount -t tmpfs tmpfs /run && mkdir -p /run/log/journal /run/systemd/journal || exit
+        {JOURNAL} >/run/out 2>&1 & journal=$!
+        until [ -S /run/systemd/journal/socket ]; do sleep 0.05; done
+        $0 run -d --name web --log-driver journald --log-opt labels=who --label who=me {ALPINE} sh -c '
+            echo one; sleep 0.3; echo two >&2; sleep 0.3; head -c 20000 /dev/zero | tr "\0" x; echo; printf "\377last"'
+        $0 logs -f web >/run/followed 2>/run/error
+        $0 logs --details web >/run/again 2>/dev/null
+        $0 logs -n 1 web
+        echo; cat /run/error; head -n 1 /run/followed; tail -n +2 /run/followed | wc -c; head -n 1 /run/again
+        kill $journal; wait $journal"#
+    );
+    let (data, run) = (store.data(), store.run_root());
+    let program = format!(
+        "{} --root {} --runroot {}",
+        crate::support::store::program().display(),
+        data.display(),
+        run.display()
+    );
+    let mut command = store.command("unshare");
+    command.args(["--mount", "sh", "-c", &script, &program]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = text.lines().skip(1).collect();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        lines,
+        ["\u{fffd}last", "two", "one", "20006", "WHO=me one"],
+        "{error}"
+    );
+}

@@ -20,6 +20,8 @@ use std::io::Read;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
 
 /// After so many bytes it is looked whether the log was rotated.
 const LOOK: u64 = 64 * 1024;
@@ -31,7 +33,11 @@ pub fn follow(
     wanted: &Wanted,
     to: &mut dyn Receiver,
 ) -> Result<ControlFlow<()>> {
-    let watch = Watch::new(log, directory)?;
+    let watch = Watch::new(
+        [Some(directory.path()), log.path.parent()]
+            .into_iter()
+            .flatten(),
+    )?;
     let mut tail = Tail::new(log, wanted)?;
     loop {
         // Looked at first: what was written before the end is there after it.
@@ -50,7 +56,7 @@ pub fn follow(
 }
 
 /// Whether somebody is there who may write to the log.
-fn goes_on(state: &State) -> bool {
+pub fn goes_on(state: &State) -> bool {
     (state.finished.is_empty() || state.restarting) && state.monitor.is_alive()
 }
 
@@ -199,12 +205,13 @@ fn hold(file: &LogFile) {
 }
 
 /// What tells of changes.
-struct Watch {
+pub struct Watch {
     events: OwnedFd,
 }
 
 impl Watch {
-    fn new(log: &Log, directory: &Directory) -> Result<Self> {
+    /// Of what is in these directories.
+    pub fn new<'a>(directories: impl Iterator<Item = &'a Path>) -> Result<Self> {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|error| {
             Error::new(Kind::Denied, format!("inotify_init: {error}"))
                 .hint("too many programs of this user watch files: raise the sysctl fs.inotify.max_user_instances")
@@ -213,14 +220,10 @@ impl Watch {
             | WatchFlags::MOVED_TO
             | WatchFlags::CREATE
             | WatchFlags::DELETE_SELF;
-        // A log in a directory of its own may have a parent that says when the state changes.
-        for watched in [Some(directory.path()), log.path.parent()]
-            .into_iter()
-            .flatten()
-        {
+        for watched in directories {
             match inotify::add_watch(&events, watched, changes) {
-                // The container is just being removed, which is found out when its state is read.
-                Ok(_) | Err(Errno::NOENT) => {}
+                // What is just being removed is found out later; what may not be read is not there.
+                Ok(_) | Err(Errno::NOENT | Errno::ACCESS) => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("watch `{}`", watched.display()));
                 }
@@ -230,19 +233,20 @@ impl Watch {
     }
 
     /// Sleeps until something has changed; `false` when the time is over that entries are wanted of.
-    fn wait(&self, state: &State, until: i64) -> Result<bool> {
-        let monitor = state.monitor.open();
-        let mut fds = vec![PollFd::new(&self.events, PollFlags::IN)];
-        match &monitor {
-            Some(monitor) => fds.push(PollFd::new(monitor, PollFlags::IN)),
-            // It has ended just now.
-            None => return Ok(true),
-        }
+    pub fn wait(&self, state: &State, until: i64) -> Result<bool> {
+        // One that has ended just now is found out when the state is read again.
+        let Some(monitor) = state.monitor.open() else {
+            return Ok(true);
+        };
         let left = i128::from(until) - jiff::Timestamp::now().as_nanosecond();
-        let timeout = (until != i64::MAX).then(|| Timespec {
-            tv_sec: (left.max(0) / 1_000_000_000) as i64,
-            tv_nsec: (left.max(0) % 1_000_000_000) as i64,
-        });
+        let left = Duration::from_nanos(u64::try_from(left.max(0))?);
+        let timeout = (until != i64::MAX)
+            .then(|| Timespec::try_from(left))
+            .transpose()?;
+        let mut fds = [
+            PollFd::new(&self.events, PollFlags::IN),
+            PollFd::new(&monitor, PollFlags::IN),
+        ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::INTR) => {}

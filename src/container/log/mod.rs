@@ -4,7 +4,7 @@
 //! ```text
 //! monitor ──chunk──▶ writer ──▶ lines ──line──▶ json_file ┐
 //!                                               local     ├─▶ rotation ─▶ containers/ID/…  ─▶ reader ─▶ follow
-//!                                               journald ─▶ /run/systemd/journal/socket
+//!                                               journald ─▶ the journal of the host         ─▶ journal
 //! ```
 //!
 //! The only writer of a log is the monitor; readers take no lock. A file holds whole records except, after a power
@@ -15,6 +15,8 @@ pub mod config;
 pub mod files;
 pub mod follow;
 pub mod frames;
+pub mod journal;
+pub mod journal_file;
 pub mod journald;
 pub mod json_file;
 pub mod lines;

@@ -4,7 +4,7 @@
 use super::config::{self, Driver};
 use super::files::{self, Backwards, LogFile};
 use super::frames::{Format, Frame, Frames};
-use super::{Entry, follow};
+use super::{Entry, follow, journal};
 use crate::container::list::Container;
 use crate::container::record::Directory;
 use crate::error::{Error, Kind};
@@ -59,11 +59,7 @@ pub fn read(
     let format = match driver {
         Driver::JsonFile => Format::JsonFile,
         Driver::Local => Format::Local,
-        Driver::Journald => {
-            return Err(not_readable()
-                .hint(format!("journalctl CONTAINER_ID_FULL={}", record.id))
-                .into());
-        }
+        Driver::Journald => return journal::read(container, directory, wanted, to),
         Driver::None => return Err(not_readable().into()),
     };
     let files = config::limits(&record.options.log, driver)?.files;

@@ -1,0 +1,110 @@
+//! How fast a program may write when its output is kept: 1 GB of lines through the monitor, beside podman with conmon,
+//! and without a log.
+//!
+//! `cargo bench --bench logs`. `ONGGI_BENCH_MEGABYTES` is how much the program writes. Everything is on one file
+//! system (that of `ONGGI_TEST_TMP`, else `/var/tmp`); logs are limited to 10 MB a file for all.
+#![allow(clippy::print_stderr, reason = "a bench says what it leaves out")]
+
+#[path = "measure.rs"]
+mod measure;
+#[path = "../support/mod.rs"]
+mod support;
+
+use measure::{Contender, race, rounds};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+use support::{ALPINE, Store, User, images, store};
+
+fn main() {
+    let Some(store) = store(User::Root).filter(Store::alpine) else {
+        return;
+    };
+    let asked = std::env::var("ONGGI_BENCH_MEGABYTES").ok();
+    let megabytes: u32 = asked.map_or(1000, |text| text.parse().unwrap());
+    for (title, line) in [
+        ("lines of 16 bytes", "fifteen letters"),
+        ("lines of 100 bytes", &"0123456789".repeat(10)[1..]),
+    ] {
+        let script = script(line, megabytes);
+        let mut contenders = Vec::new();
+        for driver in ["json-file", "local", "none"] {
+            let script = script.clone();
+            let store = &store;
+            contenders.push(Contender::new(format!("onggi, {driver}"), move || {
+                let mut command = store.command("sh");
+                let size = match driver {
+                    "none" => "",
+                    _ => "--log-opt max-size=10m",
+                };
+                let run = format!(
+                    "id=$($0 run -d --log-driver {driver} {size} {ALPINE} sh -c \"$1\") && $0 wait $id && $0 rm $id"
+                );
+                let program = support::store::program().display();
+                let data = store.data().display().to_string();
+                let run_root = store.run_root().display().to_string();
+                command.args(["-c", &run, &format!("{program} --root {data} --runroot {run_root}")]);
+                command.arg(&script);
+                command
+            }));
+        }
+        contenders.extend(podman(&store, &script));
+        race(&format!("{megabytes} MB, {title}"), rounds(3), contenders);
+    }
+}
+
+/// Ten megabytes of lines, made once, and written again and again as fast as a pipe takes them.
+fn script(line: &str, megabytes: u32) -> String {
+    let times = megabytes / 10;
+    format!(
+        "yes {line:?} | head -c 10000000 >/lines; i=0; while [ $i -lt {times} ]; do cat /lines; i=$((i+1)); done"
+    )
+}
+
+/// Its own form of lines, which it also calls `json-file`.
+fn podman<'a>(store: &'a Store, script: &str) -> Option<Contender<'a>> {
+    let containers = store.file(
+        "containers.conf",
+        "[containers]\npids_limit=0\ndefault_ulimits=[]\n\
+         [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\n",
+    );
+    let storage = store.file(
+        "storage.conf",
+        format!(
+            "[storage]\ndriver=\"overlay\"\ngraphroot={:?}\nrunroot={:?}\n",
+            store.home().join("podman"),
+            store.path().join("runtime/podman"),
+        ),
+    );
+    let command = move |program: &str| -> Command {
+        let mut command = store.command(program);
+        command
+            .env("CONTAINERS_CONF", &containers)
+            .env("CONTAINERS_STORAGE_CONF", &storage);
+        command
+    };
+    let name = format!("alpine-minirootfs-3.20.3-{}.tar.gz", std::env::consts::ARCH);
+    let archive: PathBuf = images().join("alpine-3.20.3-rootfs").join(name);
+    let image = "localhost/alpine:3.20";
+    let import = [
+        OsStr::new("import"),
+        OsStr::new("-q"),
+        archive.as_os_str(),
+        OsStr::new(image),
+    ];
+    let imported = command("podman").args(import).output();
+    if !imported.is_ok_and(|output| output.status.success()) {
+        eprintln!("left out: podman: it cannot import an image here");
+        return None;
+    }
+    let script = script.to_owned();
+    Some(Contender::new("podman, json-file", move || {
+        let mut command = command("sh");
+        let run = format!(
+            "id=$(podman run -d --network none --cgroups disabled --ulimit host --log-driver json-file \
+             --log-opt max-size=10mb {image} sh -c \"$0\") && podman wait $id && podman rm $id"
+        );
+        command.args(["-c", &run]).arg(&script);
+        command
+    }))
+}
