@@ -2,7 +2,7 @@
 
 use crate::life_cycle::{send, wait_until_ready};
 use crate::support::terminal::Terminal;
-use crate::support::{ALPINE, Call, Outcome, Store, User, everyone_with_alpine};
+use crate::support::{ALPINE, Call, Outcome, Store, User, everyone, everyone_with_alpine};
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes this long unless it hangs.
@@ -463,5 +463,30 @@ fn ends_with_the_container() {
             });
         }
         until("nothing is left", || store.processes().is_empty());
+    }
+}
+
+/// Images with another libc, and with files and users of a whole distribution.
+#[test]
+fn other_images() {
+    for store in everyone() {
+        for image in ["busybox-musl-multiarch-oci", "grootfs/garden-rootfs"] {
+            let Some(image) = store.load(image) else {
+                continue;
+            };
+            let words = ["run", "-d", "--name", "web", &image, "sleep", "100000"];
+            store.onggi(words).run().code(0);
+            call(
+                &store,
+                &["-i", "-e", "A=1"],
+                &["sh", "-c", "cat; echo $A; cat /proc/1/cmdline; exit 3"],
+            )
+            .stdin("in ")
+            .run()
+            .code(3)
+            .stdout("in 1\nsleep\0100000\0");
+            exec(&store, &[], &["nosuch"]).code(127);
+            store.onggi(["rm", "-f", "web"]).run().code(0);
+        }
     }
 }
