@@ -16,6 +16,7 @@ use super::record::Record;
 use crate::id_mapping::{Range, Tier};
 use crate::image::shift::shift;
 use crate::image::store::overlay_order;
+use crate::store::atomic;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -86,6 +87,8 @@ pub fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
                 &|gid| moved(&gids, gid),
             )
             .with_context(|| format!("copy the layer {key} for keep-id"))?;
+            // What a power cut leaves under that name would be taken for the layer.
+            atomic::sync_file_system(&copy)?;
             match std::fs::rename(&copy, &place) {
                 // Another container was faster, with the same result.
                 Err(error)

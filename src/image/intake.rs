@@ -219,9 +219,7 @@ impl<'a> Intake<'a> {
     /// Makes it all visible and durable; nothing of it when it fails. Returns the names that changed hands.
     pub fn commit(self) -> Result<Vec<Displaced>> {
         let staging = self.staging.path();
-        File::open(staging)
-            .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
-            .with_context(|| format!("syncfs `{}`", staging.display()))?;
+        atomic::sync_file_system(staging)?;
         let _lock = Lock::exclusive(&self.paths.lock())?;
         let mut moved = Moved(Vec::new());
         for (name, directory) in &self.layers {

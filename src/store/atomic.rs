@@ -112,6 +112,13 @@ pub fn sync_directory(path: &Path) -> Result<()> {
         .with_context(|| format!("fsync directory `{}`", path.display()))
 }
 
+/// Makes everything below a directory, which may be thousands of files, survive a power cut (syncfs(2)).
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+        .with_context(|| format!("syncfs `{}`", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
