@@ -169,7 +169,9 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
         .iter()
         .any(|entry| entry.starts_with("HOSTNAME="))
     {
-        environment.insert(1, format!("HOSTNAME={}", hostname(record)));
+        // After PATH, unless that was taken away.
+        let place = environment.len().min(1);
+        environment.insert(place, format!("HOSTNAME={}", hostname(record)));
     }
     let mut process = Process::default();
     process.set_terminal(Some(options.tty));

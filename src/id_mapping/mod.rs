@@ -255,7 +255,8 @@ fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<std::process::Chi
     let numbers = ranges
         .iter()
         .flat_map(|range| [range.inside, range.outside, range.size]);
-    Command::new(program)
+    let found = subordinate::find_program(program);
+    Command::new(found.with_context(|| format!("find `{program}`"))?)
         .arg(pid.to_string())
         .args(numbers.map(|number| number.to_string()))
         .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Runs of (first id, how many).
 pub type Ranges = Vec<(u32, u32)>;
@@ -11,7 +11,7 @@ pub type Ranges = Vec<(u32, u32)>;
 pub fn ranges(uid: u32) -> Result<Option<(Ranges, Ranges)>> {
     if !["newuidmap", "newgidmap"]
         .iter()
-        .all(|program| is_in_path(program))
+        .all(|program| find_program(program).is_some())
     {
         return Ok(None);
     }
@@ -49,9 +49,16 @@ fn parse(text: &str, name: Option<&str>, uid: u32) -> Ranges {
         .collect()
 }
 
-fn is_in_path(program: &str) -> bool {
+/// A program on the search path, or where distributions put it: which ids there are must not depend on how poor the
+/// caller's environment is. Relative directories are passed over, since anybody may have put something there.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| Path::new(&directory).join(program).is_file())
+    let usual = ["/usr/bin", "/bin"].map(PathBuf::from);
+    let mut places = std::env::split_paths(&path).chain(usual);
+    places.find_map(|directory| {
+        let program = directory.join(name);
+        (directory.is_absolute() && program.is_file()).then_some(program)
+    })
 }
 
 #[cfg(test)]

@@ -8,12 +8,15 @@ use super::compression::{self, Compression};
 use super::store::DOCUMENT_LIMIT;
 use crate::error::{Error, bad_input};
 use crate::store::id::random_hex;
+use crate::sys::openat2;
 use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
@@ -186,15 +189,17 @@ fn open_below(root: &Path, name: &str) -> Result<Option<Section<'static>>> {
         }
         real => real.with_context(|| format!("open `{}`", path.display()))?,
     };
-    if !real.starts_with(root) {
+    let Ok(below) = real.strip_prefix(root) else {
         return Err(bad_input(format!("`{}` leads out of the directory", path.display())).into());
-    }
-    // A fifo would block the open for ever.
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(&real)
+    };
+    // A fifo would block the open for ever; a link that has come into the way meanwhile is not followed.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat2::open_root(root)
+        .and_then(|root| {
+            let name = below.as_os_str().as_bytes();
+            openat2::open_beneath(root, name, flags, Mode::empty())
+        })
+        .map(File::from)
         .with_context(|| format!("open `{}`", real.display()))?;
     let metadata = file
         .metadata()

@@ -30,6 +30,42 @@ fn environment_is_the_images_and_ours() {
     }
 }
 
+/// A variable that has no value outside is taken away, also the last one.
+#[test]
+fn a_bare_name_takes_a_variable_away() {
+    for store in everyone_with_alpine() {
+        let image = ["import", "-", "bare"];
+        let tar = store.home().join("bare.tar");
+        let files = store
+            .command("tar")
+            .args(["-cf"])
+            .arg(&tar)
+            .args(["--files-from", "/dev/null"])
+            .status();
+        assert!(files.unwrap().success());
+        store
+            .onggi(image)
+            .stdin(std::fs::read(&tar).unwrap())
+            .run()
+            .code(0);
+        store
+            .onggi(["create", "--name", "bare", "-e", "PATH", "bare", "/x"])
+            .without("PATH")
+            .run()
+            .code(0);
+        let format = ["inspect", "-f", "{{json .Config.Env}}", "bare"];
+        let shown = store.onggi(format).without("PATH").run().stdout_text();
+        assert!(!shown.contains("PATH"), "{shown}");
+        let script = "/usr/bin/env";
+        let run = ["run", "--rm", "-h", "jar", "-e", "PATH", ALPINE, script];
+        let variables = store.onggi(run).without("PATH").run();
+        variables
+            .code(0)
+            .stdout_has("HOSTNAME=jar")
+            .stdout_lacks("PATH=");
+    }
+}
+
 #[test]
 fn user_by_number_and_by_name() {
     for store in [User::Root, User::Subuid].into_iter().filter_map(store) {
