@@ -209,7 +209,10 @@ pub(super) fn pack(from: &Path, to: &Path) -> io::Result<()> {
         .and_then(|_| encoder.finish())
         .and_then(|file| file.set_modified(changed))
         .and_then(|()| std::fs::rename(&fresh, to))
-        .and_then(|()| std::fs::remove_file(from));
+        .and_then(|()| {
+            wait_for_reader(from);
+            std::fs::remove_file(from)
+        });
     if packed.is_err() {
         let _ = std::fs::remove_file(&fresh);
     }
@@ -254,8 +257,8 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
 /// A follower holds a shared lock on the file that it reads. One that still reads the file which is about to go
 /// would miss what comes after that, so it gets some time. One that is stopped costs no more than that once: the file
 /// that it holds is gone after it.
-fn wait_for_reader(oldest: &Path) {
-    let Ok(file) = File::open(oldest) else { return };
+fn wait_for_reader(file: &Path) {
+    let Ok(file) = File::open(file) else { return };
     let start = std::time::Instant::now();
     while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
         && start.elapsed() < PATIENCE
