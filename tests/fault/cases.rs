@@ -1,8 +1,38 @@
 //! The commands that are hit by a fault, what has to be there before each, and what has to hold after it.
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "without a tracer few are hit")
+)]
 
 use crate::check::assert_clean;
-use crate::support::{ALPINE, Store};
-use crate::tracer::Traced;
+use crate::support::{ALPINE, Outcome, Store};
+
+/// What a traced command did.
+#[derive(Debug)]
+#[allow(dead_code, reason = "a failing test shows all of it")]
+pub struct Traced {
+    /// How many calls there were at which it could have been hit.
+    pub points: usize,
+    /// The call at which it was.
+    pub hit: Option<String>,
+    /// The exit code, `None` when it was killed.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Traced {
+    /// What an untraced command did.
+    pub fn of(outcome: &Outcome) -> Self {
+        Self {
+            points: 0,
+            hit: None,
+            code: outcome.exit_code(),
+            stdout: outcome.stdout_text(),
+            stderr: outcome.stderr_text(),
+        }
+    }
+}
 
 /// A command, with what has to be there before it and what has to hold after it, hit or not.
 pub struct Case {

@@ -1,9 +1,9 @@
 //! A disk that is full from any point of a command on: the command says so and leaves nothing half made.
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Case, Traced};
 use crate::check::assert_clean;
 use crate::support::{Need, Store, User, everyone_in_memory, requires};
-use crate::tracer::{Fault, Traced, trace};
+use crate::tracer::{Fault, trace};
 use rustix::fs::FallocateFlags;
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 /// At how many calls of a command the disk is full, at most.
 const POINTS: (usize, usize) = (10, 3);
 /// Bytes that are left on a disk: from none to what some commands can do with.
-const ROOM: [u64; 6] = [0, 4 << 10, 8 << 10, 16 << 10, 40 << 10, 100 << 10];
+const ROOM: [u64; 4] = [0, 4 << 10, 24 << 10, 100 << 10];
 
 const CASES: [&Case; 8] = [
     &cases::RUN_IN_THE_BACKGROUND,

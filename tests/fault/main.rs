@@ -5,11 +5,20 @@ mod cases;
 mod check;
 mod concurrent;
 mod damage;
+#[cfg(target_arch = "x86_64")]
 mod full_disk;
+#[cfg(target_arch = "x86_64")]
 mod killed;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(target_arch = "x86_64")]
 mod tracer;
+
+#[cfg(not(target_arch = "x86_64"))]
+#[test]
+fn faults_at_system_calls() {
+    support::skip("system calls are told apart on x86-64 only");
+}
 
 /// SIGKILL, and waits until it is dead.
 pub fn kill(pid: i32) {

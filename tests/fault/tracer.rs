@@ -1,7 +1,8 @@
 //! A command with all its descendants under ptrace(2): at the nth system call that changes something on disk, the
 //! process that makes it is killed, or is told that the disk is full.
 
-use crate::support::{Outcome, Store};
+use crate::cases::Traced;
+use crate::support::Store;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -93,33 +94,6 @@ pub enum Fault {
     Kill(usize),
     /// ENOSPC, also for all later ones.
     DiskFull(usize),
-}
-
-/// What a traced command did.
-#[derive(Debug)]
-#[allow(dead_code, reason = "a failing test shows all of it")]
-pub struct Traced {
-    /// How many calls there were at which it could have been hit.
-    pub points: usize,
-    /// The call at which it was.
-    pub hit: Option<String>,
-    /// The exit code, `None` when it was killed.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Traced {
-    /// What an untraced command did.
-    pub fn of(outcome: &Outcome) -> Self {
-        Self {
-            points: 0,
-            hit: None,
-            code: outcome.exit_code(),
-            stdout: outcome.stdout_text(),
-            stderr: outcome.stderr_text(),
-        }
-    }
 }
 
 /// Runs the program with these words to its end, and until what it leaves behind is quiet.
