@@ -227,3 +227,30 @@ fn a_layer() {
         store.onggi(["rmi", "bad"]).run().code(0);
     }
 }
+
+#[test]
+fn the_log_of_a_container() {
+    for store in everyone_in_memory() {
+        for content in DAMAGE {
+            store
+                .onggi(["run", "--name", "bad", ALPINE, "echo", "one"])
+                .run()
+                .code(0);
+            let path = store.onggi(["inspect", "-f", "{{.LogPath}}", "bad"]).run();
+            let path = PathBuf::from(path.code(0).stdout_text().trim());
+            assert!(path.starts_with(store.data()), "{path:?}");
+            damage(&path, content);
+            for words in [&["ps", "-a"][..], &["info"], &["inspect", "bad"]] {
+                store.onggi(words).run().code(0).stderr("");
+            }
+            store
+                .onggi(["start", "-a", "bad"])
+                .run()
+                .code(0)
+                .stdout("one\n");
+            store.onggi(["logs", "bad"]).run().stdout_has("one");
+            store.onggi(["rm", "bad"]).run().code(0);
+            crate::check::assert_clean(&store);
+        }
+    }
+}
