@@ -5,7 +5,7 @@
 //! | what | root | ordinary user |
 //! |---|---|---|
 //! | data, survives a reboot | `/var/lib/onggi` | `$XDG_DATA_HOME/onggi` (`~/.local/share/onggi`) |
-//! | run, of this boot only; nothing lies there yet | `/run/onggi` | `$XDG_RUNTIME_DIR/onggi`, else `/tmp/onggi-UID` |
+//! | run, of this boot only | `/run/onggi` | `$XDG_RUNTIME_DIR/onggi`, else `/tmp/onggi-UID` |
 //!
 //! | path below the data root | content | guarded by |
 //! |---|---|---|
@@ -30,6 +30,10 @@
 //! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
+//!
+//! | path below the run root | content | guarded by |
+//! |---|---|---|
+//! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -114,6 +118,11 @@ impl Paths {
     /// The run root itself.
     pub fn run(&self) -> &Path {
         &self.run
+    }
+
+    /// Where containers are mounted for their users to look at.
+    pub fn mounts(&self) -> PathBuf {
+        self.run.join("mounts")
     }
 
     /// Format version and id mapping of the store.

@@ -226,6 +226,22 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER:SRC_PATH|SRC_PATH|- DEST_PATH|-|CONTAINER:DEST_PATH",
         "Copy files between a container and the host",
     ),
+    command::<container::mount::Mount>(
+        &["container mount", "mount"],
+        "[CONTAINER...]",
+        "Mount the root file systems of containers, or list what is mounted",
+    ),
+    command::<container::mount::Unmount>(
+        &["container umount", "container unmount", "umount", "unmount"],
+        "[CONTAINER...]",
+        "Undo mount",
+    ),
+    command::<system::unshare::Unshare>(
+        &["unshare"],
+        "[COMMAND] [ARG...]",
+        "Run a program where the files of an ordinary user's containers can be reached",
+    )
+    .fails_with_125(),
     command::<container::diff::Diff>(
         &["container diff", "diff"],
         "CONTAINER",

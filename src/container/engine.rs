@@ -148,7 +148,11 @@ fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
         .hint("use the program that made it, or another --root")
         .into());
     }
-    let then = found.mapping;
+    let mut then = found.mapping;
+    if then.is_here()? {
+        then.entered = true;
+        return Ok(then);
+    }
     let same_user = (then.uid, then.gid) == (now.uid, now.gid);
     // One id is always to be had, so a store made with one goes on when subordinate ids come later.
     if then == now || (same_user && then.tier == Tier::Single && now.tier == Tier::Subordinate) {

@@ -111,6 +111,7 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     absent(std::fs::remove_file(&path), &path)?;
     // All of them: a killed `rename` leaves two.
     release_names(engine, id)?;
+    super::mount::release(engine, id);
     remove_tree(engine, directory.path())?;
     absent(std::fs::remove_file(&mark), &mark)?;
     if let Some(record) = &record {

@@ -28,6 +28,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What is made to mount something on when a container starts; the image need not have it, nor get it.
@@ -80,12 +81,23 @@ pub fn lock(engine: &Engine, record: &Record) -> Result<Option<Lock>> {
 
 /// Image and changes of a container whose lock is held, to be read and written. Needs [`enter`].
 pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedFd> {
+    if let Some(path) = super::mount::mounted(engine, &record.id) {
+        return browse(mount::open_source(&path)?.as_fd());
+    }
+    let mounted = writable_overlay(engine, record)?;
+    browse(mounted.as_fd())
+}
+
+/// The overlay itself, detached.
+pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let directory = Directory::of(engine, &record.id);
-    let lower = open_layers(engine, record)?;
+    let trees = layers(engine, record)?;
+    give_attributes(&directory, trees.first())?;
+    let lower = open_all(&trees)?;
     let upper = mount::open_source(&directory.file("upper"))?;
     let work = mount::open_source(&directory.file("work"))?;
     if lower.is_empty() {
-        return browse(upper.as_fd());
+        return mount::clone_tree(upper.as_fd(), false).context("bind the upper directory");
     }
     let overlay = Overlay {
         lower: &lower,
@@ -94,7 +106,26 @@ pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedF
         user_xattrs: engine.mapping.tier != Tier::Root,
         volatile: false,
     };
-    browse(overlay.mount()?.as_fd())
+    overlay.mount()
+}
+
+/// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
+pub fn give_attributes(directory: &Directory, top: Option<&PathBuf>) -> Result<()> {
+    let Some(top) = top else { return Ok(()) };
+    let upper = directory.file("upper");
+    let stat = |path: &PathBuf| {
+        std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
+    };
+    let (wanted, found) = (stat(top)?, stat(&upper)?);
+    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
+        std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
+            .with_context(|| format!("change the owner of `{}`", upper.display()))?;
+    }
+    if wanted.mode() != found.mode() {
+        std::fs::set_permissions(&upper, wanted.permissions())
+            .with_context(|| format!("change the mode of `{}`", upper.display()))?;
+    }
+    Ok(())
 }
 
 /// Image and changes of a container, to be read, whatever its state. Needs [`enter`].
@@ -102,16 +133,16 @@ pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedF
 /// The upper directory is read as one more layer, so that no lock is needed. What a running container changes
 /// meanwhile may or may not be seen.
 pub fn merged(engine: &Engine, record: &Record) -> Result<OwnedFd> {
-    let mut layers = vec![mount::open_source(
-        &Directory::of(engine, &record.id).file("upper"),
-    )?];
-    layers.extend(open_layers(engine, record)?);
-    match &layers[..] {
-        [upper] => browse(upper.as_fd()),
-        layers => {
-            let mounted = mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root)?;
-            browse(mounted.as_fd())
-        }
+    browse(merged_overlay(engine, record)?.as_fd())
+}
+
+/// The read-only overlay itself, detached.
+pub(super) fn merged_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let mut trees = vec![Directory::of(engine, &record.id).file("upper")];
+    trees.extend(layers(engine, record)?);
+    match &open_all(&trees)?[..] {
+        [upper] => mount::read_only_copy(upper.as_fd()).context("bind the upper directory"),
+        layers => mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root),
     }
 }
 
@@ -121,11 +152,8 @@ fn browse(held: BorrowedFd<'_>) -> Result<OwnedFd> {
     openat(held, ".", flags, Mode::empty()).context("open the container's root")
 }
 
-fn open_layers(engine: &Engine, record: &Record) -> Result<Vec<OwnedFd>> {
-    layers(engine, record)?
-        .iter()
-        .map(|path| mount::open_source(path))
-        .collect()
+fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>> {
+    paths.iter().map(|path| mount::open_source(path)).collect()
 }
 
 /// The trees of a container's layers, uppermost first, as it sees them.

@@ -114,7 +114,7 @@ pub fn capabilities(options: &Options, engine: &Engine) -> Result<CapabilitySet>
 /// Whether the container gets a user namespace of its own in which the caller keeps the own id. For root that is
 /// the id it has anyway.
 pub fn keeps_id(options: &Options, engine: &Engine) -> bool {
-    options.userns == UserNamespace::KeepId && engine.mapping.needs_user_namespace()
+    options.userns == UserNamespace::KeepId && engine.mapping.tier != Tier::Root
 }
 
 fn id_mappings(ranges: &[Range]) -> Result<Vec<LinuxIdMapping>> {

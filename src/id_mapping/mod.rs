@@ -58,6 +58,9 @@ pub struct Mapping {
     pub uids: Vec<Range>,
     /// Group ids; empty for root.
     pub gids: Vec<Range>,
+    /// This process is in such a user namespace already, as its root (`unshare`).
+    #[serde(skip)]
+    pub entered: bool,
 }
 
 impl Mapping {
@@ -74,6 +77,7 @@ impl Mapping {
                 gid,
                 uids: Vec::new(),
                 gids: Vec::new(),
+                entered: false,
             });
         }
         let own = |outside| Range {
@@ -96,12 +100,33 @@ impl Mapping {
             gid,
             uids,
             gids,
+            entered: false,
         })
     }
 
     /// Whether a user namespace is needed.
     pub fn needs_user_namespace(&self) -> bool {
-        self.tier != Tier::Root
+        self.tier != Tier::Root && !self.entered
+    }
+
+    /// Whether the calling process is root of a user namespace with these ids.
+    pub fn is_here(&self) -> Result<bool> {
+        let is = |file: &str, ranges: &[Range]| -> Result<bool> {
+            let path = format!("/proc/self/{file}");
+            let text = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
+            let lines = text
+                .lines()
+                .map(|line| line.split_whitespace().flat_map(str::parse));
+            let found: Vec<Vec<u32>> = lines.map(Iterator::collect).collect();
+            let wanted = ranges
+                .iter()
+                .map(|range| vec![range.inside, range.outside, range.size]);
+            Ok(found == wanted.collect::<Vec<_>>())
+        };
+        Ok(self.tier != Tier::Root
+            && has_admin_capability()?
+            && is("uid_map", &self.uids)?
+            && is("gid_map", &self.gids)?)
     }
 
     /// Whether an id inside stands for an id outside.

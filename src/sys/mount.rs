@@ -212,6 +212,19 @@ fn set_attributes(
     }
 }
 
+/// A detached copy of the root mount of another mount namespace, without what is mounted below it. The process must
+/// have one thread; it is back in its own namespace afterwards, with the root of that as its current directory.
+pub fn root_of(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    use super::namespace::join;
+    use super::process::flags::NEW_MOUNT;
+    let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
+    join(namespace, NEW_MOUNT).context("join the mount namespace")?;
+    let root = open_source(Path::new("/"))
+        .and_then(|root| clone_tree(root.as_fd(), false).context("copy the mount of `/`"));
+    join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
+    root
+}
+
 /// A detached read-only mount of one file: what runs from it cannot be opened for writing through
 /// `/proc/PID/exe`, not even by root (CVE-2019-5736). `source` must lie in this mount namespace.
 pub fn read_only_copy(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {

@@ -13,6 +13,7 @@ pub mod image;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+pub mod mount;
 pub mod options;
 pub mod port;
 pub mod prune;

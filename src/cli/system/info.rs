@@ -290,6 +290,7 @@ mod tests {
             gid: 1000,
             uids: Vec::new(),
             gids: Vec::new(),
+            entered: false,
         };
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(Paths::new(directory.path(), directory.path()).containers()).unwrap();

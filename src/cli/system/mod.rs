@@ -6,4 +6,5 @@ pub mod events;
 pub mod hello;
 pub mod info;
 pub mod prune;
+pub mod unshare;
 pub mod version;

@@ -194,7 +194,6 @@ impl Monitor {
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
         files::write(&self.record, &self.directory)?;
-        prepare::renew_work_directory(&self.directory)?;
         self.log = Writer::open(&self.record, &self.directory)?;
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;

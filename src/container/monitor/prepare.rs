@@ -3,17 +3,15 @@
 use super::relay::Pipes;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
-use crate::container::{root, spec};
+use crate::container::{mount, root, spec};
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 /// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
-pub fn renew_work_directory(directory: &Directory) -> Result<()> {
+fn renew_work_directory(directory: &Directory) -> Result<()> {
     let work = directory.file("work");
     if work.join("work").exists() {
         std::fs::remove_dir_all(&work).with_context(|| format!("remove `{}`", work.display()))?;
@@ -22,38 +20,27 @@ pub fn renew_work_directory(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
-fn give_root_attributes(directory: &Directory, top: Option<&PathBuf>) -> Result<()> {
-    let Some(top) = top else { return Ok(()) };
-    let upper = directory.file("upper");
-    let stat = |path: &PathBuf| {
-        std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
-    };
-    let (wanted, found) = (stat(top)?, stat(&upper)?);
-    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
-        std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
-            .with_context(|| format!("change the owner of `{}`", upper.display()))?;
-    }
-    if wanted.mode() != found.mode() {
-        std::fs::set_permissions(&upper, wanted.permissions())
-            .with_context(|| format!("change the mode of `{}`", upper.display()))?;
-    }
-    Ok(())
-}
-
 /// All that the runtime needs to know.
 pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result<Bundle> {
     let options = &record.options;
     let lower = root::layers(engine, record)?;
-    give_root_attributes(directory, lower.first())?;
+    root::give_attributes(directory, lower.first())?;
+    let root = match mount::mounted(engine, &record.id) {
+        // Two overlays of one upper directory would not know of each other's changes.
+        Some(path) => Root::Directory(path),
+        None => {
+            renew_work_directory(directory)?;
+            Root::Overlay {
+                lower,
+                upper: directory.file("upper"),
+                work: directory.file("work"),
+                volatile: options.auto_remove,
+            }
+        }
+    };
     Ok(Bundle {
         spec: spec::build(record, engine)?,
-        root: Root::Overlay {
-            lower,
-            upper: directory.file("upper"),
-            work: directory.file("work"),
-            volatile: options.auto_remove,
-        },
+        root,
         groups: options.group_add.clone(),
         tier: engine.mapping.tier,
         seccomp: spec::seccomp(options, engine)?,
