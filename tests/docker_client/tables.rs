@@ -302,3 +302,58 @@ fn lists_are_dockers() {
         differences.join("\n")
     );
 }
+
+/// Headings of everything; `system df` goes on with rows of ours, since its sum is that of du(1).
+#[test]
+fn headings_over_nothing_are_dockers() {
+    let clients = client::clients();
+    let Some(store) = store(User::Root).filter(|_| !clients.is_empty()) else {
+        return;
+    };
+    let nothing = json!([]);
+    let usage =
+        json!({"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []});
+    let answers = [
+        ("/containers/json", &nothing),
+        ("/images/json", &nothing),
+        ("/system/df", &usage),
+    ];
+    let answers = answers.map(|(path, answer)| (path.to_owned(), answer.clone()));
+    let server = Server::start(Answers::from(answers));
+    for client in &clients {
+        for arguments in [
+            &["ps", "-a"][..],
+            &["ps", "-a", "--size", "--no-trunc"],
+            &["images", "--digests"],
+            &["system", "df"],
+            &["system", "df", "-v"],
+            &[
+                "system",
+                "df",
+                "--format",
+                "{{.Type}}|{{.Active}}|{{.Size}}|{{.Reclaimable}}|{{.TotalCount}}",
+            ],
+            &[
+                "system",
+                "df",
+                "--format",
+                "table {{.Reclaimable}}\\t{{.Type}}",
+            ],
+        ] {
+            let docker = client.printed(&server, arguments).unwrap();
+            let outcome = store.onggi(arguments.iter().copied()).run();
+            let (docker, ours) = (docker.trim_end(), outcome.stdout_text());
+            // Columns may be wider for a row of ours.
+            let words = |text: &str| {
+                text.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            let same = ours.trim_end() == docker || arguments[0] == "system";
+            assert!(
+                same && words(&ours).starts_with(&words(docker)),
+                "{arguments:?}\n{docker}\n{ours}"
+            );
+        }
+    }
+}
