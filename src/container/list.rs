@@ -2,7 +2,7 @@
 //! that it answers whatever else hangs.
 
 use super::engine::Engine;
-use super::record::{Directory, Record, State, Status};
+use super::record::{Directory, Record, Records, State, Status};
 use crate::error::{Error, bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::remove::User;
@@ -29,8 +29,12 @@ impl Container {
 /// All containers, newest first. One whose record is damaged is left out and noted.
 pub fn list(engine: &Engine) -> Result<Vec<Container>> {
     let mut containers = Vec::new();
+    let Some(mut records) = Records::open(engine)? else {
+        return Ok(containers);
+    };
     for id in ids(engine)? {
-        match read(engine, &id) {
+        let record = records.record(&id);
+        match with_state(engine, &id, record, || records.state(&id)) {
             Ok(found) => containers.extend(found),
             Err(error) => damage::note(format_args!("container {} is left out", &id[..12]), &error),
         }
@@ -120,16 +124,25 @@ pub(super) fn ids(engine: &Engine) -> Result<Vec<String>> {
 
 fn read(engine: &Engine, id: &str) -> Result<Option<Container>> {
     let directory = Directory::of(engine, id);
-    let Some(record) = directory.record()? else {
+    with_state(engine, id, directory.record(), || directory.state())
+}
+
+fn with_state(
+    engine: &Engine,
+    id: &str,
+    record: Result<Option<Record>>,
+    state: impl FnOnce() -> Result<Option<State>>,
+) -> Result<Option<Container>> {
+    let Some(record) = record? else {
         return Ok(None);
     };
     // Its program cannot be found without it, but what it is, and what it has written, is all there.
-    let state = directory.state().unwrap_or_else(|error| {
+    let state = state().unwrap_or_else(|error| {
         damage::note(
             format_args!("the state of container {} is lost", &id[..12]),
             &error,
         );
-        Some(directory.lost_state())
+        Some(Directory::of(engine, id).lost_state())
     });
     Ok(Some(Container { record, state }))
 }

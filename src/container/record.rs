@@ -319,14 +319,77 @@ impl Directory {
     }
 }
 
+/// The records of many containers, for whoever wants all: from the open directory of all containers each is two steps
+/// away, and no file is asked for its size before it is read.
+#[derive(Debug)]
+pub struct Records {
+    path: PathBuf,
+    directory: File,
+    bytes: Vec<u8>,
+}
+
+impl Records {
+    /// `None` where there never was a container.
+    pub fn open(engine: &Engine) -> Result<Option<Self>> {
+        let path = engine.paths.containers();
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            directory => Ok(Some(Self {
+                directory: directory.with_context(|| format!("open `{}`", path.display()))?,
+                path,
+                bytes: Vec::with_capacity(16 << 10),
+            })),
+        }
+    }
+
+    /// As [`Directory::record`].
+    pub fn record(&mut self, id: &str) -> Result<Option<Record>> {
+        self.read(&format!("{id}/container.json"))
+    }
+
+    /// As [`Directory::state`].
+    pub fn state(&mut self, id: &str) -> Result<Option<State>> {
+        self.read(&format!("{id}/state.json"))
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+        use rustix::fs::{Mode, OFlags, openat};
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file =
+            openat(&self.directory, name, flags, Mode::empty()).map_err(std::io::Error::from);
+        self.bytes.clear();
+        let bytes = file.and_then(|file| {
+            loop {
+                self.bytes.reserve(4 << 10);
+                let room = self.bytes.capacity() - self.bytes.len();
+                // A regular file gives all it has, so that less than there is room for is its end (read(2)).
+                let space = rustix::buffer::spare_capacity(&mut self.bytes);
+                if rustix::io::read(&file, space)? < room {
+                    return Ok(&self.bytes[..]);
+                }
+            }
+        });
+        parse(&self.path.join(name), bytes)
+    }
+}
+
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match std::fs::read(path) {
+    let bytes = std::fs::read(path);
+    parse(path, bytes)
+}
+
+/// `None` for a file that is not there.
+fn parse<T: DeserializeOwned>(
+    path: &Path,
+    bytes: std::io::Result<impl AsRef<[u8]>>,
+) -> Result<Option<T>> {
+    match bytes {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)
         }
         bytes => {
             let bytes = bytes.with_context(|| format!("read `{}`", path.display()))?;
-            let parsed = serde_json::from_slice(&bytes);
+            let parsed = serde_json::from_slice(bytes.as_ref());
             Ok(Some(parsed.map_err(|error| damaged(path, error))?))
         }
     }
