@@ -9,7 +9,7 @@
 //! | row | room | knows | must not know |
 //! |---|---|---|---|
 //! | 0 | [`error`] | kind → exit code, hint | anything else |
-//! | 1 | [`sys`] [`paths`] [`settings`] | man pages; where things lie on disk | containers, images, OCI |
+//! | 1 | [`sys`] [`paths`] [`settings`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
 //! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
 //! | 4 | [`runtime`] [`image`] | a bundle becomes a process; archives become layers. Blind to each other | Docker's options, names |
 //! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
@@ -54,6 +54,7 @@
 
 pub mod cli;
 pub mod container;
+pub mod duration;
 pub mod error;
 pub mod id_mapping;
 pub mod image;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Lowest row first. A room may name rooms of lower rows only, and none of its own row but itself.
 const ROWS: &[&[&str]] = &[
     &["error"],
-    &["sys", "paths", "settings", "progress"],
+    &["sys", "paths", "settings", "progress", "duration"],
     &["store", "systemd", "id_mapping"],
     &["cgroup"],
     &["runtime", "image", "network", "volume"],

@@ -96,6 +96,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "image",
         "Take images in, name them, look at them, give them out",
     ),
+    ("healthcheck", "See whether containers do their work"),
     ("system", "Ask about this program and its host"),
 ];
 
@@ -181,6 +182,12 @@ pub const COMMANDS: &[Command] = &[
         "CONTAINER",
         "Say by the exit code whether there is such a container",
     ),
+    command::<container::health::HealthcheckRun>(
+        &["healthcheck run"],
+        "CONTAINER",
+        "Probe the health of a container now",
+    )
+    .fails_with_125(),
     command::<container::rm::Rm>(
         &["container rm", "container remove", "rm"],
         "CONTAINER [CONTAINER...]",

@@ -40,7 +40,6 @@ const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
 const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
 const LIMITS: Fate = Fate::NotYet("containers are not limited by cgroups");
 const DEVICES: Fate = Fate::NotYet("containers get Docker's default devices only");
-const HEALTH: Fate = Fate::NotYet("there are no health checks");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Never("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
@@ -84,16 +83,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
     ),
     (CREATE, "device-write-bps= device-write-iops=", LIMITS),
     (CREATE, "device= device-cgroup-rule= gpus=", DEVICES),
-    (
-        CREATE,
-        "health-cmd= health-interval= health-retries= health-start-interval=",
-        HEALTH,
-    ),
-    (
-        CREATE,
-        "health-start-period= health-timeout= no-healthcheck",
-        HEALTH,
-    ),
     (
         CREATE,
         "storage-opt=",

@@ -3,11 +3,12 @@
 
 use super::engine::Engine;
 use super::event;
+use super::health;
 use super::list::Container;
 use super::monitor::channel::{Order, Report, Request, receive_report};
-use super::record::Directory;
+use super::record::{Directory, Record};
 use super::settle;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, bad_input};
 use crate::paths::MONITOR_SOCKET;
 use crate::store::lock::Lock;
 use crate::sys::process::signal_name;
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After this time it is worth knowing that a program will not end by the signal it was sent.
 const REMARK: Duration = Duration::from_secs(1);
 /// Docker's time between the signal that asks the program to end and SIGKILL, in seconds.
-const STOP_TIMEOUT: i64 = 10;
+pub(super) const STOP_TIMEOUT: i64 = 10;
 
 /// A connection to the monitor of a container that is up or will be.
 pub struct Contact {
@@ -76,6 +77,19 @@ impl Contact {
                 Some(Report::Failed(error)) => return Err(error),
                 // Another end instead: somebody else has stopped it meanwhile.
                 None | Some(Report::Ended(_)) => return Err(not_running(&self.id).into()),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Waits for what the probe that was ordered has found.
+    fn await_probe(&mut self) -> Result<bool> {
+        loop {
+            match receive_report(&self.channel, &mut self.buffer)? {
+                Some(Report::Probed(healthy)) => return Ok(healthy),
+                None | Some(Report::Ended(_) | Report::Failed(_)) => {
+                    return Err(not_running(&self.id).into());
+                }
                 Some(_) => {}
             }
         }
@@ -155,6 +169,22 @@ pub fn pause(engine: &Engine, id: &str) -> Result<()> {
 /// Lets them go on.
 pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Unpause)
+}
+
+/// Probes the health of a container that runs: whether it is healthy. Its streak and log count it.
+pub fn probe(engine: &Engine, record: &Record) -> Result<bool> {
+    if health::Check::of(record).is_none() {
+        let message = format!("container {} has no defined healthcheck", record.id);
+        return Err(bad_input(message)
+            .hint("give it one when it is made: --health-cmd")
+            .into());
+    }
+    let Some(mut contact) = Contact::new(engine, &record.id)? else {
+        settle_now(engine, &record.id)?;
+        return Err(not_running(&record.id).into());
+    };
+    contact.order(Order::Probe)?;
+    contact.await_probe()
 }
 
 fn command(engine: &Engine, id: &str, order: Order) -> Result<()> {

@@ -2,6 +2,7 @@
 //! it exist. A guard takes everything back unless that was reached.
 
 use super::engine::Engine;
+use super::health;
 use super::name;
 use super::naming;
 use super::options::{Namespace, Options};
@@ -54,11 +55,17 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
             .into_iter()
             .chain(options.labels.clone())
             .collect(),
+        healthcheck: health::merge(
+            options.healthcheck.as_ref(),
+            image.config.config.healthcheck.as_ref(),
+        ),
+        shell: image.config.config.shell.clone(),
         options: Options {
             log,
             ..options.clone()
         },
     };
+    health::validate(&record)?;
     // Whatever the plan would refuse is refused now, while nothing has been made.
     super::spec::build(&record, engine)?;
     if let Some(cidfile) = &options.cidfile

@@ -29,7 +29,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "Created": record.created,
         "Path": words.first(),
         "Args": words.get(1..).unwrap_or_default(),
-        "State": state(container),
+        "State": state(engine, container),
         "Image": record.image,
         "ResolvConfPath": path("resolv.conf"),
         "HostnamePath": path("hostname"),
@@ -49,9 +49,6 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "Config": config(engine, container),
         "NetworkSettings": network_settings(options),
     });
-    if let Some(health) = health::read(engine, &record.id) {
-        description["State"]["Health"] = serde_json::to_value(health)?;
-    }
     if size {
         let own = super::size::written(engine, &record.id)?;
         let image = store::find(&engine.paths, &record.image.to_string());
@@ -61,7 +58,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
     Ok(description)
 }
 
-fn state(container: &Container) -> Value {
+fn state(engine: &Engine, container: &Container) -> Value {
     let status = container.status();
     let state = container.state.as_ref();
     let time = |text: Option<&String>| {
@@ -74,7 +71,8 @@ fn state(container: &Container) -> Value {
         .filter(|_| status.is_up())
         .and_then(|state| state.program.as_ref())
         .map_or(0, |program| program.pid);
-    json!({
+    let health = health::shown(engine, &container.record, status);
+    let fields = json!({
         "Status": status.word(),
         "Running": running,
         "Paused": status == Status::Paused,
@@ -87,11 +85,12 @@ fn state(container: &Container) -> Value {
         "Error": state.map_or("", |state| &state.error),
         "StartedAt": time(state.map(|state| &state.started)),
         "FinishedAt": time(state.map(|state| &state.finished)),
-    })
+        "Health": health,
+    });
+    without_null(fields, &["Health"])
 }
 
-/// What the program is. Ports, volumes and the health check are those of the image, of which a container can ask for
-/// no others.
+/// What the program is. Ports and volumes are those of the image, of which a container can ask for no others.
 fn config(engine: &Engine, container: &Container) -> Value {
     let record = &container.record;
     let (options, program) = (&record.options, &record.program);
@@ -121,7 +120,7 @@ fn config(engine: &Engine, container: &Container) -> Value {
         "StdinOnce": options.stdin_once,
         "Env": program.environment,
         "Cmd": some(&program.command),
-        "Healthcheck": image.healthcheck,
+        "Healthcheck": record.healthcheck,
         "Image": record.image_name,
         "Volumes": set(&image.volumes),
         "WorkingDir": program.working_directory,
@@ -130,10 +129,17 @@ fn config(engine: &Engine, container: &Container) -> Value {
         "Labels": record.labels,
         "StopSignal": Some(&program.stop_signal).filter(|signal| !signal.is_empty()),
         "StopTimeout": options.stop_timeout,
+        "Shell": Some(&record.shell).filter(|shell| !shell.is_empty()),
     });
     without_null(
         fields,
-        &["ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout"],
+        &[
+            "ExposedPorts",
+            "Healthcheck",
+            "StopSignal",
+            "StopTimeout",
+            "Shell",
+        ],
     )
 }
 

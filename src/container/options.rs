@@ -1,6 +1,7 @@
 //! What a caller asks of a container, as plain values: the waist between the command line (or an API) and
 //! everything below. Field names follow Docker's API; nothing here knows flags or files.
 
+use crate::image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -91,6 +92,10 @@ pub struct Options {
     pub platform: Option<String>,
     /// Where to write the id; must not exist.
     pub cidfile: Option<PathBuf>,
+    /// How to see whether it does its work; what it leaves open is taken from the image.
+    pub healthcheck: Option<Healthcheck>,
+    /// What is done when it does not.
+    pub health_on_failure: HealthAction,
     /// What becomes of the program's output.
     pub log: Log,
 }
@@ -103,6 +108,21 @@ pub struct Log {
     pub driver: String,
     /// Its options.
     pub options: BTreeMap<String, String>,
+}
+
+/// `--health-on-failure`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthAction {
+    /// It is shown as unhealthy.
+    #[default]
+    None,
+    /// Its program is killed; the restart policy decides what comes next.
+    Kill,
+    /// It is stopped and started again.
+    Restart,
+    /// It is stopped.
+    Stop,
 }
 
 /// `--restart`.

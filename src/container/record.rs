@@ -14,6 +14,7 @@
 
 use super::engine::Engine;
 use super::options::Options;
+use crate::image::config::Healthcheck;
 use crate::image::digest::Digest;
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::{self, Durability};
@@ -54,6 +55,12 @@ pub struct Record {
     pub program: Program,
     /// Labels of the image and of the options.
     pub labels: BTreeMap<String, String>,
+    /// How to see whether it does its work, after the image had its say.
+    #[serde(default)]
+    pub healthcheck: Option<Healthcheck>,
+    /// The shell for checks in shell form; empty: `/bin/sh -c`.
+    #[serde(default)]
+    pub shell: Vec<String>,
 }
 
 /// The program of a container.

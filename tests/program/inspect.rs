@@ -146,7 +146,8 @@ fn the_state_is_that_of_the_moment() {
 fn health_is_taken_from_its_file() {
     for store in everyone_with_alpine() {
         let id = store
-            .onggi(["run", "-d", "--name", "web", ALPINE, "sleep", "1000"])
+            .onggi(["run", "-d", "--name", "web", "--health-cmd", "true"])
+            .args(["--health-interval", "1h", ALPINE, "sleep", "1000"])
             .run();
         let id = id.code(0).stdout_text();
         let health = json!({

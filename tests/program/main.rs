@@ -18,6 +18,7 @@ mod exit_code;
 mod export;
 mod files;
 mod fixture;
+mod health;
 mod inspect;
 mod life_cycle;
 mod logs;

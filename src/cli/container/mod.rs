@@ -9,6 +9,7 @@ pub mod diff;
 mod each;
 pub mod exec;
 pub mod export;
+pub mod health;
 pub mod image;
 pub mod inspect;
 pub mod kill;

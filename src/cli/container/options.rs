@@ -3,6 +3,7 @@
 //! Values are checked where they are parsed (see [`value`]); what depends on several of them is checked in
 //! [`CreateFlags::into_options`].
 
+use super::health::HealthFlags;
 use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, environment, network, security};
 use crate::container::options::{
@@ -60,6 +61,8 @@ pub struct CreateFlags {
     /// Join another group
     #[arg(long)]
     group_add: Vec<String>,
+    #[command(flatten)]
+    health: HealthFlags,
     /// Host name of the container
     #[arg(short = 'h', long, value_parser = network::host_name)]
     hostname: Option<String>,
@@ -191,6 +194,7 @@ impl CreateFlags {
         }
         let mut labels = environment::labels_of_files(&self.label_file)?;
         labels.extend(self.label);
+        let (healthcheck, health_on_failure) = self.health.into_options()?;
         Ok(Options {
             image: words.remove(0),
             command,
@@ -237,6 +241,8 @@ impl CreateFlags {
                 driver: self.log_driver.unwrap_or_default(),
                 options: self.log_opt.iter().map(|text| log_option(text)).collect(),
             },
+            healthcheck,
+            health_on_failure,
         })
     }
 }

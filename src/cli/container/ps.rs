@@ -7,14 +7,15 @@ use super::selection::{FILTERS, Images, Selection, network, time};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::filter::{self, Filters};
+use crate::cli::output::size;
 use crate::cli::output::table::{Column, Listing, Row};
 use crate::cli::output::template::quote;
-use crate::cli::output::{duration, size};
 use crate::cli::value;
 use crate::container::engine::Engine;
 use crate::container::list::{self, Container};
 use crate::container::record::Status;
 use crate::container::{health, size as container_size};
+use crate::duration;
 use crate::image::platform::Platform;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -266,7 +267,7 @@ impl Look<'_> {
         };
         match status {
             Status::Created => "Created".to_owned(),
-            Status::Running => match health::read(self.engine, &container.record.id) {
+            Status::Running => match health::read(self.engine, &container.record) {
                 Some(health) => format!("{} ({})", up(), health.words()),
                 None => up(),
             },

@@ -134,7 +134,7 @@ impl<'a> Selection<'a> {
         let health = |wanted: &str| {
             let health = status
                 .is_up()
-                .then(|| health::read(engine, &record.id))
+                .then(|| health::read(engine, record))
                 .flatten();
             health.map_or(wanted == "none", |health| health.status == wanted)
         };

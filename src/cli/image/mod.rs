@@ -11,8 +11,8 @@ pub mod save;
 pub mod tag;
 
 use crate::cli::Context;
-use crate::cli::output::duration;
 use crate::container::engine::Engine;
+use crate::duration;
 use crate::error::not_found;
 use crate::image::intake::Displaced;
 use crate::image::platform::Platform;

@@ -3,12 +3,11 @@
 //!
 //! - `table`, `inspect`: lists and inspected objects, in the forms of `--format`
 //! - `template`: the language of those forms; `tabwriter`: the columns
-//! - `size`, `duration`: numbers as people write and read them
+//! - `size`: numbers as people write and read them
 //!
 //! A reader that goes away (`onggi ps | head -1`) is not an error: from then on data lines go nowhere, and
 //! the command ends as if they had been read. No colours: there is nothing a colour would say here.
 
-pub mod duration;
 pub mod inspect;
 pub mod size;
 pub mod table;

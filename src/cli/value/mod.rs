@@ -35,6 +35,11 @@ pub fn integer(text: &str) -> Result<i64, String> {
     })
 }
 
+/// `30s`, `1m30s`: nanoseconds.
+pub fn duration(text: &str) -> Result<i64, String> {
+    crate::duration::parse(text).map_err(|error| error.message)
+}
+
 /// `64m`, `1.5g`: bytes, none negative.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let bytes = size::parse_binary(text).map_err(|error| error.message)?;

@@ -1,7 +1,7 @@
 //! Points in time as Docker's `--since` and `--until` take them: how long ago (`10m`), seconds since 1970
 //! (`1700000000.5`), or a date with or without a time of day and a time zone.
 
-use crate::cli::output::duration;
+use crate::duration;
 use crate::error::{Error, bad_input};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;

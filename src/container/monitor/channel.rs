@@ -67,6 +67,8 @@ pub enum Order {
     Pause,
     /// Continues them.
     Unpause,
+    /// Probes the health of the container now.
+    Probe,
 }
 
 /// A message from the client.
@@ -107,6 +109,8 @@ pub enum Report<'a> {
     Done,
     /// It has not, or there is nothing to attach to.
     Refused(anyhow::Error),
+    /// The probe that was ordered has found it healthy, or not.
+    Probed(bool),
     /// The program has ended with this code.
     Ended(u8),
 }
@@ -137,6 +141,7 @@ impl Request<'_> {
             Self::Order(Order::Restart(signal)) => number(b"b", *signal),
             Self::Order(Order::Pause) => channel.send(&[b"p"], None, true),
             Self::Order(Order::Unpause) => channel.send(&[b"u"], None, true),
+            Self::Order(Order::Probe) => channel.send(&[b"h"], None, true),
         }
     }
 }
@@ -178,6 +183,7 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         [b'b', signal @ ..] => Request::Order(Order::Restart(number(signal)?)),
         [b'p'] => Request::Order(Order::Pause),
         [b'u'] => Request::Order(Order::Unpause),
+        [b'h'] => Request::Order(Order::Probe),
         _ => bail!("an unknown message from the client"),
     };
     Ok(Next::Message(request, passed))
@@ -215,6 +221,7 @@ impl Report<'_> {
             Self::InputTaken => then(&[b"t"]),
             Self::Output(stream, bytes) => then(&[b"o", &[*stream as u8], bytes]),
             Self::Done => then(&[b"D"]),
+            Self::Probed(healthy) => then(&[b"H", &[u8::from(*healthy)]]),
             Self::Ended(code) => then(&[b"E", &[*code]]),
             Self::Failed(error) => with_error(b"F", error, then),
             Self::Refused(error) => with_error(b"R", error, then),
@@ -244,6 +251,7 @@ pub fn receive_report<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Opt
         [b'S'] => Report::Started,
         [b't'] => Report::InputTaken,
         [b'D'] => Report::Done,
+        [b'H', healthy] => Report::Probed(*healthy != 0),
         [b'E', code] => Report::Ended(*code),
         [b'F', code, text @ ..] => Report::Failed(failure(*code, text)),
         [b'R', code, text @ ..] => Report::Refused(failure(*code, text)),
@@ -299,6 +307,7 @@ mod tests {
             Request::Order(Order::Restart(1)),
             Request::Order(Order::Pause),
             Request::Order(Order::Unpause),
+            Request::Order(Order::Probe),
         ];
         let mut buffer = vec![0; MESSAGE_MAX];
         for request in requests {

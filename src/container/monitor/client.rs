@@ -181,7 +181,7 @@ impl Session<'_> {
                 self.input = Some(Input::Ready);
             }
             Some(Report::Failed(error) | Report::Refused(error)) => return Err(error),
-            Some(Report::Started | Report::InputTaken | Report::Done) => {}
+            Some(Report::Started | Report::InputTaken | Report::Done | Report::Probed(_)) => {}
             None => return Err(gone()),
         }
         Ok(None)

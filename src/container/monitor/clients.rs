@@ -27,6 +27,8 @@ struct Client {
     is_starter: bool,
     /// It has ordered a restart and wants to hear of the start, too.
     awaits_start: bool,
+    /// It has ordered a probe and wants to hear what that has found.
+    awaits_probe: bool,
     /// It has heard of the end and gets nothing more.
     is_leaving: bool,
     is_gone: bool,
@@ -42,6 +44,7 @@ impl Client {
             awaits_input_taken: false,
             is_starter,
             awaits_start: false,
+            awaits_probe: false,
             is_leaving: false,
             is_gone: false,
         }
@@ -207,6 +210,20 @@ impl Clients {
     /// It hears of the next end and of the start that follows.
     pub fn await_start(&mut self, index: usize) {
         self.connected[index].awaits_start = true;
+    }
+
+    /// It hears of the next probe.
+    pub fn await_probe(&mut self, index: usize) {
+        self.connected[index].awaits_probe = true;
+    }
+
+    /// Tells those who wait for it whether the container is healthy.
+    pub fn probed(&mut self, healthy: bool) {
+        for client in &mut self.connected {
+            if std::mem::take(&mut client.awaits_probe) {
+                client.tell(&Report::Probed(healthy));
+            }
+        }
     }
 
     /// Tells all how it ended, which is the last they hear.

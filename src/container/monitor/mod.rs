@@ -7,12 +7,14 @@
 //! socket in the container's directory.
 
 pub mod channel;
+mod checks;
 pub mod client;
 pub(super) mod clients;
 mod files;
 mod orders;
 mod pause;
 pub(super) mod prepare;
+mod probe;
 pub(super) mod relay;
 mod restart;
 
@@ -31,6 +33,7 @@ use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result, bail};
 use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Report};
+use checks::Checks;
 use clients::Clients;
 use relay::{Program, Relay};
 use restart::Restarts;
@@ -61,6 +64,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             start_again: false,
             directory,
             engine,
+            checks: None,
+            kill_at: None,
             log: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -96,6 +101,10 @@ struct Monitor {
     state: State,
     /// A client wants it to start again when it has ended.
     start_again: bool,
+    /// How its health is probed while its program runs, where it has a check.
+    checks: Option<Checks>,
+    /// When the program, which has been asked to end since it is unhealthy, is killed.
+    kill_at: Option<Instant>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
 }
@@ -156,10 +165,15 @@ impl Monitor {
                 .context("prctl PR_SET_CHILD_SUBREAPER")?;
         }
         let ended = self.start_program().and_then(|mut program| {
+            self.checks = Checks::begin(&self.record, &self.directory);
             self.announce("start", &[]);
             relay.clients.tell_all(&Report::Started);
             relay.serve(&mut program, self)
         });
+        self.kill_at = None;
+        if let Some(checks) = self.checks.take() {
+            checks.end();
+        }
         if shared_processes {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();

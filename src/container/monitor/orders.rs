@@ -1,14 +1,18 @@
-//! What a monitor does when a client tells it to.
+//! What a monitor does when a client tells it to, or the container's health makes it.
 
 use super::Monitor;
 use super::channel::{Order, Stream};
+use super::checks::Checks;
+use super::clients::Clients;
 use super::pause;
 use super::relay::Supervisor;
-use crate::container::options::Namespace;
-use crate::container::settle;
+use crate::container::options::{HealthAction, Namespace};
+use crate::container::{control, settle};
 use crate::error::{Error, Kind};
 use crate::sys::process::{Activity, Child, Identity};
 use anyhow::Result;
+use rustix::event::PollFd;
+use std::time::{Duration, Instant};
 
 impl Monitor {
     fn is_paused(&self) -> bool {
@@ -25,6 +29,23 @@ impl Monitor {
         // It may have ended just now.
         let _ = program.kill(signal);
         self.announce("kill", &[("signal", &signal.to_string())]);
+    }
+
+    /// What was asked for with `--health-on-failure`.
+    fn act_on_failure(&mut self, program: &Child) {
+        let options = &self.record.options;
+        let signal = settle::stop_signal(&self.record);
+        let order = match options.health_on_failure {
+            HealthAction::None => return,
+            HealthAction::Kill => return self.kill(program, libc::SIGKILL),
+            HealthAction::Restart => Order::Restart(signal),
+            HealthAction::Stop => Order::Stop(signal),
+        };
+        let timeout = options.stop_timeout.unwrap_or(control::STOP_TIMEOUT);
+        let timeout = u64::try_from(timeout).ok().map(Duration::from_secs);
+        self.kill_at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        // Only a program that is not there would be refused.
+        let _ = self.obey(order, Some(program));
     }
 }
 
@@ -71,14 +92,20 @@ impl Supervisor for Monitor {
             }
             Order::Pause => {
                 pause::pause(program)?;
+                self.checks.iter_mut().for_each(Checks::rest);
                 self.announce("pause", &[]);
                 Ok(())
             }
             Order::Unpause => {
                 pause::unpause(program)?;
+                self.checks.iter_mut().for_each(Checks::resume);
                 self.announce("unpause", &[]);
                 Ok(())
             }
+            Order::Probe => match self.checks.as_mut().is_some_and(Checks::want) {
+                true => Ok(()),
+                false => conflict(format!("Container {id} is paused")),
+            },
         }
     }
 
@@ -90,5 +117,37 @@ impl Supervisor for Monitor {
 
     fn is_decided(&self) -> bool {
         self.state.stopped || self.start_again
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let checks = self.checks.as_ref().and_then(Checks::deadline);
+        checks.into_iter().chain(self.kill_at).min()
+    }
+
+    fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        if let Some(checks) = &self.checks {
+            checks.watch(fds);
+        }
+    }
+
+    fn wake(&mut self, clients: &mut Clients, program: &Child) {
+        if self.kill_at.is_some_and(|at| at <= Instant::now()) {
+            self.kill_at = None;
+            self.kill(program, libc::SIGKILL);
+        }
+        let finding = self
+            .checks
+            .as_mut()
+            .and_then(|checks| checks.wake(&self.engine, &self.record, &self.state));
+        let Some(finding) = finding else { return };
+        if let Some(status) = &finding.new_status {
+            self.announce(&format!("health_status: {status}"), &[]);
+        }
+        if finding.is_answer {
+            clients.probed(finding.success);
+        }
+        if finding.unhealthy && !self.is_decided() {
+            self.act_on_failure(program);
+        }
     }
 }

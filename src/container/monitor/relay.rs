@@ -28,6 +28,14 @@ pub trait Supervisor {
     fn output(&mut self, stream: Stream, bytes: &[u8]);
     /// Whether there is nothing to wait for any more before it is decided what comes next.
     fn is_decided(&self) -> bool;
+    /// When it is to be woken while the program runs; `None`: never.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+    /// Adds what else is to be waited for while the program runs.
+    fn watch<'a>(&'a self, _: &mut Vec<PollFd<'a>>) {}
+    /// That time has come, or something has happened to what is waited for.
+    fn wake(&mut self, _: &mut Clients, _: &Child) {}
 }
 
 /// Our ends of the program's streams.
@@ -115,6 +123,15 @@ impl Program {
     }
 }
 
+/// Why a [`Relay`] does not sleep any more.
+#[derive(Default)]
+struct Woken {
+    /// The program has ended.
+    has_ended: bool,
+    /// The supervisor's time has come, or something has happened to what it waits for.
+    supervisor_called: bool,
+}
+
 /// The clients, and the room to move data.
 pub struct Relay {
     /// Who listens, and who is listened to.
@@ -138,8 +155,14 @@ impl Relay {
         supervisor: &mut dyn Supervisor,
     ) -> Result<Ended> {
         loop {
-            let has_ended = self.wait(Some(program), None)?;
+            let Woken {
+                has_ended,
+                supervisor_called,
+            } = self.wait(Some((program, supervisor)), None)?;
             self.take_requests(Some(program), supervisor);
+            if supervisor_called && !has_ended {
+                supervisor.wake(&mut self.clients, &program.child);
+            }
             self.pass_output(program, has_ended, supervisor);
             if has_ended {
                 self.clients.input_taken();
@@ -163,9 +186,14 @@ impl Relay {
         Ok(())
     }
 
-    /// Sleeps until something can be done; `true` when the program has ended.
-    fn wait(&self, program: Option<&Program>, until: Option<Instant>) -> Result<bool> {
+    /// Sleeps until something can be done.
+    fn wait(
+        &self,
+        running: Option<(&Program, &dyn Supervisor)>,
+        until: Option<Instant>,
+    ) -> Result<Woken> {
         let mut fds = Vec::with_capacity(8);
+        let program = running.map(|(program, _)| program);
         if let Some(program) = program {
             fds.push(PollFd::new(&program.child.pidfd, PollFlags::IN));
             let bound_to = program.bound_to.iter();
@@ -184,11 +212,17 @@ impl Relay {
             fds.extend(input.map(|input| PollFd::new(input, PollFlags::OUT)));
         }
         self.clients.watch(&mut fds);
+        let others = fds.len();
+        let deadline = running.and_then(|(_, supervisor)| {
+            supervisor.watch(&mut fds);
+            supervisor.deadline()
+        });
+        let until = until.into_iter().chain(deadline).min();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         // A wait that is too long for the kernel's clock is as good as one without end.
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, left.as_ref()) {
-            Err(Errno::INTR) => return Ok(false),
+            Err(Errno::INTR) => return Ok(Woken::default()),
             result => result.context("poll")?,
         };
         if let Some(program) = program
@@ -198,7 +232,12 @@ impl Relay {
             // It may have ended as well.
             let _ = program.child.kill(libc::SIGKILL);
         }
-        Ok(program.is_some() && !fds[0].revents().is_empty())
+        let happened = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok(Woken {
+            has_ended: program.is_some() && happened(&fds[0]),
+            supervisor_called: fds[others..].iter().any(happened)
+                || deadline.is_some_and(|deadline| deadline <= Instant::now()),
+        })
     }
 
     fn take_requests(
@@ -217,8 +256,10 @@ impl Relay {
                         let child = program.as_ref().map(|program| &program.child);
                         let report = match supervisor.obey(order, child) {
                             Ok(()) => {
-                                if matches!(order, Order::Restart(_)) {
-                                    self.clients.await_start(index);
+                                match order {
+                                    Order::Restart(_) => self.clients.await_start(index),
+                                    Order::Probe => self.clients.await_probe(index),
+                                    _ => {}
                                 }
                                 Report::Done
                             }

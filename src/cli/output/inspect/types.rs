@@ -3,8 +3,8 @@
 //! `types.txt` is the table. It decides which names exist (`.ID`, not `.Id`), what is there although the JSON
 //! lacks it, in which order fields are printed, and what is a pointer.
 
-use crate::cli::output::duration;
 use crate::cli::output::template::{Datum, Map, Object};
+use crate::duration;
 use serde_json::Value;
 use std::rc::Rc;
 
@@ -153,8 +153,10 @@ impl Record {
                 let members = json.strip_prefix('{')?.strip_suffix('}')?;
                 return (!members.is_empty()).then(|| members.to_owned());
             }
-            (!field.omitted_when_empty || field.value.truth())
-                .then(|| format!("\"{}\":{}", field.json, field.value.json()))
+            let json = field.value.json();
+            // A duration is an object here and a number there.
+            let is_empty = !field.value.truth() || json == "0";
+            (!field.omitted_when_empty || !is_empty).then(|| format!("\"{}\":{json}", field.json))
         });
         fields.collect::<Vec<_>>().join(",")
     }
