@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// Not UTC, and not whole hours from it.
 pub const TIME_ZONE: &str = "Asia/Kolkata";
 
+/// A command, the flags that it is tried with, and formats of its own.
+type List<'a> = (&'a [&'a str], &'a [&'a [&'a str]], &'a [&'a str]);
+
 const FORMATS: &[&str] = &[
     "table",
     "table {{.ID}}\\t{{.Size}}",
@@ -249,7 +252,7 @@ fn lists_are_dockers() {
     ]);
     let server = Server::start(answers);
     let history = ["history", busybox];
-    let lists: [(&[&str], &[&[&str]], &[&str]); 3] = [
+    let lists: [List; 3] = [
         (
             &["ps", "-a"],
             &[
