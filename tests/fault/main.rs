@@ -1,5 +1,9 @@
 //! What goes wrong: damaged and missing files, processes killed at any point, a full disk, many at once. Nothing
 //! acknowledged is lost, nothing half-made is visible, no debris stays, and no command is in another's way.
+#![allow(
+    clippy::print_stderr,
+    reason = "a failing test shows at which call and with which seed"
+)]
 
 mod cases;
 mod check;
