@@ -48,6 +48,7 @@ fn main() {
                 command
             }));
         }
+        contenders.push(conmon(&store, line, megabytes));
         contenders.extend(podman(&store, &script));
         race(&format!("{megabytes} MB, {title}"), rounds(3), contenders);
     }
@@ -59,6 +60,31 @@ fn script(line: &str, megabytes: u32) -> String {
     format!(
         "yes {line:?} | head -c 10000000 >/lines; i=0; while [ $i -lt {times} ]; do cat /lines; i=$((i+1)); done"
     )
+}
+
+/// Podman's monitor alone, for hosts on which podman itself does not start: what stands in for the runtime starts the
+/// same program without a container.
+fn conmon<'a>(store: &'a Store, line: &str, megabytes: u32) -> Contender<'a> {
+    let home = store.home();
+    let ended = home.join("ended");
+    let lines = home.join("lines").display().to_string();
+    let program = script(line, megabytes).replace("/lines", &lines);
+    let program = store.file("program", format!("{program}; touch {}\n", ended.display()));
+    let runtime = format!(
+        "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = --pid-file ] && file=$2; shift; done\n\
+         sh {} </dev/null &\necho $! >$file\n",
+        program.display()
+    );
+    let runtime = store.file("runtime-stand-in", runtime);
+    let script = "rm -rf conmon $1; mkdir -p conmon/exit && cd conmon && chmod +x $0 && \
+        conmon --api-version 1 --sync -c bench -u bench -n bench -r $0 -b $PWD -p $PWD/pid --exit-dir $PWD/exit \
+        -l k8s-file:$PWD/log --log-size-max 10000000 --socket-dir-path $PWD || exit; \
+        until [ -e $1 ]; do sleep 0.01; done";
+    Contender::new("conmon alone, k8s-file", move || {
+        let mut command = store.command("sh");
+        command.args(["-c", script]).arg(&runtime).arg(&ended);
+        command
+    })
 }
 
 /// Its own form of lines, which it also calls `json-file`.
