@@ -8,6 +8,7 @@ mod apt;
 mod bad_input;
 mod commit;
 mod cp;
+mod cp_hostile;
 mod crash;
 mod df;
 mod diff;

@@ -84,7 +84,7 @@ impl Extractor {
     /// Makes all that the stream has; gives what the user should know.
     pub fn extract(&mut self, stream: impl BufRead) -> Result<Vec<String>> {
         let mut archive = Archive::new(stream);
-        while let Some(member) = archive.next().context("read the archive")? {
+        while let Some(member) = archive.next_member().context("read the archive")? {
             archive.raw().clear();
             let name = clean(&member.name)?;
             let mut content = Content {

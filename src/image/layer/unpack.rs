@@ -181,7 +181,7 @@ fn write_members<R: BufRead>(
     journal: &mut Writer,
 ) -> Result<u64> {
     let mut size = 0u64;
-    while let Some(member) = archive.next()? {
+    while let Some(member) = archive.next_member()? {
         keep_raw(archive, journal)?;
         if let Some((entry, file)) = tree.place(&member)? {
             journal.entry(&entry)?;

@@ -5,10 +5,10 @@
 //! Go's archive/tar does, because that is what wrote and will read nearly every layer.
 //!
 //! ```text
-//! next()   header blocks ─▶ raw          the caller takes `raw` away, then
-//! data()   content ─▶ the caller         until it is empty, then
-//! next()   padding, header blocks ─▶ raw ... None: end blocks ─▶ raw
-//! tail()   whatever follows the end ─▶ raw, checked to be zeros or another archive
+//! next_member()   header blocks ─▶ raw          the caller takes `raw` away, then
+//! data()          content ─▶ the caller         until it is empty, then
+//! next_member()   padding, header blocks ─▶ raw ... None: end blocks ─▶ raw
+//! tail()          whatever follows the end ─▶ raw, checked to be zeros or another archive
 //! ```
 //!
 //! Invariant: `raw` and the content, in the order in which they are given out, are the stream.
@@ -124,7 +124,7 @@ impl<R: BufRead> Archive<R> {
     /// The next member, or `None` at the end blocks or where the stream ends instead of a header.
     ///
     /// The content of the one before must have been read.
-    pub fn next(&mut self) -> Result<Option<Member>> {
+    pub fn next_member(&mut self) -> Result<Option<Member>> {
         debug_assert_eq!(self.content, 0);
         let padding = std::mem::take(&mut self.padding);
         self.keep(padding)?;

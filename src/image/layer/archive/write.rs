@@ -342,7 +342,7 @@ mod tests {
         assert!(length % 512 == 0 && length < bytes.len() as u64);
         let mut archive = Archive::new(&bytes[..]);
         for (expected, content) in cases() {
-            let found = archive.next().unwrap().unwrap();
+            let found = archive.next_member().unwrap().unwrap();
             assert_eq!(format!("{found:?}"), format!("{expected:?}"));
             let mut read = Vec::new();
             loop {
@@ -355,7 +355,7 @@ mod tests {
             }
             assert!(read == content, "{expected:?}");
         }
-        assert!(archive.next().unwrap().is_none());
+        assert!(archive.next_member().unwrap().is_none());
     }
 
     #[test]
