@@ -1,7 +1,8 @@
 //! `ps -a` over 1,000 containers, 900 of them ended and 100 running, beside podman's over as many.
 //!
 //! `cargo bench --bench ps [-- podman]`. Making podman's thousand takes minutes, so that it is asked for by its name.
-//! The aim is 15 ms; on the machine where that was set, docker took 75 ms and podman 165 ms.
+//! The aim is 15 ms; on the machine where that was set, docker took 75 ms and podman 165 ms. On a machine with a load of
+//! 13, `ps -a` took 19.8 ms of CPU time, and opening and reading the 1,900 files alone, in C, 7.2 ms of it.
 
 #[path = "measure.rs"]
 mod measure;
