@@ -49,8 +49,26 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 /// Closes every descriptor from `first` on, whoever owns it (close_range(2)): call it when nothing that uses one
 /// follows.
 pub fn close_from(first: u32) -> Result<(), Errno> {
+    close_range(first, u32::MAX)
+}
+
+/// Closes every descriptor from 3 on but `kept`, whoever owns it: call it in a child that uses no other.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = kept.iter().map(|file| file.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.into_iter().filter(|number| *number >= 3) {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = number + 1;
+    }
+    close_from(first)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
     // SAFETY: plain integers.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } {
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
         -1 => Err(last_error()),
         _ => Ok(()),
     }

@@ -7,7 +7,7 @@ use crate::id_mapping::{self, Range};
 use crate::runtime::plan::Plan;
 use crate::runtime::rootfs;
 use crate::sys::socket::Channel;
-use crate::sys::{mount, namespace, openat2, process, terminal};
+use crate::sys::{descriptor, mount, namespace, openat2, process, terminal};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -26,6 +26,10 @@ pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
 }
 
 fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::convert::Infallible> {
+    // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
+    let streams = streams.each_ref().map(AsFd::as_fd);
+    let needed = [streams[0], streams[1], streams[2], channel.as_fd()];
+    descriptor::close_all_but(&needed).context("close_range")?;
     if let Some((uids, gids)) = &plan.id_maps {
         // Until the maps are there, nothing that is made has an owner.
         protocol::await_mapped(channel)?;
@@ -55,7 +59,6 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     if plan.namespaces & process::flags::NEW_NET != 0 {
         namespace::bring_loopback_up().context("bring the loopback interface up")?;
     }
-    let streams = streams.each_ref().map(AsFd::as_fd);
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
     make_working_directory(&plan.process.working_directory)?;
     program::set_attributes(&plan.process)?;
