@@ -130,11 +130,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         CHECKPOINT,
     ),
     (
-        &["container rm"],
-        "link/l",
-        Fate::NotYet("there are no links between containers"),
-    ),
-    (
         &["container update"],
         "memory/m= memory-reservation= memory-swap= pids-limit= cpus= cpu-shares/c= cpu-period= cpu-quota=",
         LIMITS,

@@ -14,14 +14,14 @@ use crate::store::lock::Lock;
 use crate::sys::process::signal_name;
 use crate::sys::socket::{Channel, MESSAGE_MAX};
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// How long a monitor may take to answer; it needs microseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// After this time it is worth knowing that a program will not end by the signal it was sent.
 const REMARK: Duration = Duration::from_secs(1);
 /// Docker's time between the signal that asks the program to end and SIGKILL, in seconds.
@@ -36,7 +36,7 @@ pub struct Contact {
 
 impl Contact {
     /// `None` when it has no monitor.
-    pub fn new(engine: &Engine, id: &str) -> Result<Option<Self>> {
+    fn new(engine: &Engine, id: &str) -> Result<Option<Self>> {
         Ok(connect(engine, id)?.map(|channel| Self {
             channel,
             id: id.to_owned(),
@@ -44,26 +44,19 @@ impl Contact {
         }))
     }
 
-    /// Gives an order and waits until it has been carried out.
-    pub fn order(&mut self, order: Order) -> Result<()> {
-        let silent = || {
-            let message = format!("the monitor of container {} does not answer", self.id);
-            Error::new(Kind::Conflict, message)
-                .hint("if it was stopped by a signal, continue it; onggi rm -f ends it")
-        };
+    /// Gives an order and waits until it has been carried out; `false` when the program has ended before that.
+    fn order(&mut self, order: Order) -> Result<bool> {
         // A monitor that ends just now is noticed by the answer that does not come.
         let _ = Request::Order(order).send(&self.channel);
         let until = Instant::now() + PATIENCE;
         loop {
-            if !await_readable(&self.channel, Some(until))? {
-                return Err(silent().into());
+            if !self.channel.await_message(Some(until))? {
+                return Err(silent(&self.id).into());
             }
             match receive_report(&self.channel, &mut self.buffer)? {
-                Some(Report::Done) => return Ok(()),
+                Some(Report::Done) => return Ok(true),
                 Some(Report::Refused(error)) => return Err(error),
-                None | Some(Report::Ended(_) | Report::Failed(_)) => {
-                    return Err(not_running(&self.id).into());
-                }
+                None | Some(Report::Ended(_) | Report::Failed(_)) => return Ok(false),
                 Some(_) => {}
             }
         }
@@ -97,7 +90,7 @@ impl Contact {
 
     /// Waits for the next end of the program. Its exit code, or `None` when that time has come first.
     pub fn await_end(&mut self, until: Option<Instant>) -> Result<Option<End>> {
-        while await_readable(&self.channel, until)? {
+        while self.channel.await_message(until)? {
             match receive_report(&self.channel, &mut self.buffer)? {
                 Some(Report::Ended(code)) => return Ok(Some(End::Seen(code))),
                 None | Some(Report::Failed(_)) => return Ok(Some(End::Unseen)),
@@ -105,6 +98,18 @@ impl Contact {
             }
         }
         Ok(None)
+    }
+
+    /// Waits for the end of a program that was killed.
+    fn await_death(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        if self.await_end(Some(until))?.is_some() {
+            return Ok(());
+        }
+        let message = format!("container {} does not end, though it was killed", self.id);
+        Err(Error::new(Kind::Conflict, message)
+            .hint("a process that waits for a hanging disk or network file system cannot be killed")
+            .into())
     }
 }
 
@@ -124,24 +129,27 @@ pub fn connect(engine: &Engine, id: &str) -> Result<Option<Channel>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         directory => {
             let directory = directory.with_context(|| format!("open `{}`", path.display()))?;
-            Channel::connect(directory.as_fd(), MONITOR_SOCKET)
+            let connected = Channel::connect(directory.as_fd(), MONITOR_SOCKET);
+            // More wait in front of it already than it lets wait.
+            let is_silent = |error: &anyhow::Error| error.downcast_ref() == Some(&Errno::AGAIN);
+            connected.map_err(|error| match is_silent(&error) {
+                true => silent(id).into(),
+                false => error,
+            })
         }
     }
 }
 
-fn await_readable(channel: &Channel, until: Option<Instant>) -> Result<bool> {
-    loop {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(channel, PollFlags::IN)], left.as_ref()) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => return Ok(result.context("poll")? > 0),
-        }
-    }
+/// Docker's words for a container without a program.
+pub fn not_running(id: &str) -> Error {
+    Error::new(Kind::Conflict, format!("container {id} is not running"))
 }
 
-fn not_running(id: &str) -> Error {
-    Error::new(Kind::Conflict, format!("Container {id} is not running"))
+/// A monitor that was stopped is the one that does not answer.
+pub(super) fn silent(id: &str) -> Error {
+    let message = format!("the monitor of container {id} does not answer");
+    Error::new(Kind::Conflict, message)
+        .hint("if it was stopped by a signal, continue it; onggi rm -f ends it")
 }
 
 /// Writes down the end of a run that nobody has seen, if there is one.
@@ -156,19 +164,23 @@ fn settle_now(engine: &Engine, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal to the program.
+/// Sends a signal to the program; waits for its end when that is SIGKILL.
 pub fn kill(engine: &Engine, id: &str, signal: i32) -> Result<()> {
-    command(engine, id, Order::Kill(signal))
+    let mut contact = command(engine, id, Order::Kill(signal))?;
+    match signal {
+        libc::SIGKILL => contact.await_death(),
+        _ => Ok(()),
+    }
 }
 
 /// Stops all its processes until [`unpause`].
 pub fn pause(engine: &Engine, id: &str) -> Result<()> {
-    command(engine, id, Order::Pause)
+    command(engine, id, Order::Pause).map(drop)
 }
 
 /// Lets them go on.
 pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
-    command(engine, id, Order::Unpause)
+    command(engine, id, Order::Unpause).map(drop)
 }
 
 /// Probes the health of a container that runs: whether it is healthy. Its streak and log count it.
@@ -179,22 +191,33 @@ pub fn probe(engine: &Engine, record: &Record) -> Result<bool> {
             .hint("give it one when it is made: --health-cmd")
             .into());
     }
-    let Some(mut contact) = Contact::new(engine, &record.id)? else {
-        settle_now(engine, &record.id)?;
-        return Err(not_running(&record.id).into());
-    };
-    contact.order(Order::Probe)?;
-    contact.await_probe()
+    command(engine, &record.id, Order::Probe)?.await_probe()
 }
 
-fn command(engine: &Engine, id: &str, order: Order) -> Result<()> {
-    match Contact::new(engine, id)? {
-        Some(mut contact) => contact.order(order),
+fn command(engine: &Engine, id: &str, order: Order) -> Result<Contact> {
+    match give(engine, id, order)? {
+        Some(contact) => Ok(contact),
         None => {
             settle_now(engine, id)?;
             Err(not_running(id).into())
         }
     }
+}
+
+/// Gives an order to the monitor of a container; `None` when it has none.
+pub(super) fn give(engine: &Engine, id: &str, order: Order) -> Result<Option<Contact>> {
+    let until = Instant::now() + PATIENCE;
+    while let Some(mut contact) = Contact::new(engine, id)? {
+        if contact.order(order)? {
+            return Ok(Some(contact));
+        }
+        // The monitor was just telling all of an end. Unless that was the last, it listens again.
+        if Instant::now() > until {
+            return Err(silent(id).into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(None)
 }
 
 /// A program that has been asked to end. Many can be asked before the first is waited for.
@@ -227,16 +250,7 @@ impl<'a> Stopping<'a> {
             .or(record.options.stop_timeout)
             .unwrap_or(STOP_TIMEOUT);
         let begun = Instant::now();
-        let mut contact = Contact::new(engine, &record.id)?;
-        if let Some(asked) = &mut contact
-            && let Err(error) = asked.order(order(signal))
-        {
-            // It has ended just now, or its monitor is of no use.
-            contact = None;
-            if connect(engine, &record.id)?.is_some() {
-                return Err(error);
-            }
-        }
+        let contact = give(engine, &record.id, order(signal))?;
         if contact.is_none() {
             settle_now(engine, &record.id)?;
         }
@@ -286,19 +300,7 @@ impl<'a> Stopping<'a> {
         }
         // It may end just now.
         let _ = contact.order((self.order)(libc::SIGKILL));
-        if contact
-            .await_end(Some(Instant::now() + PATIENCE))?
-            .is_some()
-        {
-            return Ok(());
-        }
-        let message = format!(
-            "container {} does not end, though it was killed",
-            contact.id
-        );
-        Err(Error::new(Kind::Conflict, message)
-            .hint("a process that waits for a hanging disk or network file system cannot be killed")
-            .into())
+        contact.await_death()
     }
 
     fn say_that_it_will_not_end(&self, remark: &mut dyn FnMut(&str)) {

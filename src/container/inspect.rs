@@ -81,7 +81,7 @@ fn state(engine: &Engine, container: &Container) -> Value {
         "OOMKilled": false,
         "Dead": false,
         "Pid": pid,
-        "ExitCode": if running { 0 } else { state.map_or(0, |state| state.code()) },
+        "ExitCode": if status.is_up() { 0 } else { state.map_or(0, |state| state.code()) },
         "Error": state.map_or("", |state| &state.error),
         "StartedAt": time(state.map(|state| &state.started)),
         "FinishedAt": time(state.map(|state| &state.finished)),

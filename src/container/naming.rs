@@ -25,8 +25,11 @@ pub fn claim(engine: &Engine, name: &str, id: &str) -> Result<bool> {
                 return Err(error).with_context(|| format!("create `{}`", path.display()));
             }
         }
-        if is_taken(engine, name)? {
-            return Ok(false);
+        match holder(engine, name) {
+            // A rename that was killed has left it, in one direction or the other.
+            Some(holder) if holder == id => return Ok(true),
+            _ if is_taken(engine, name)? => return Ok(false),
+            _ => {}
         }
         absent(std::fs::remove_file(&path), &path)?;
     }

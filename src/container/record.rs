@@ -179,6 +179,16 @@ impl State {
         }
     }
 
+    /// Until its program runs, a container stands where it stood before.
+    pub fn after(self, before: &Self) -> Self {
+        Self {
+            started: before.started.clone(),
+            finished: before.finished.clone(),
+            exit_code: before.exit_code,
+            ..self
+        }
+    }
+
     /// Of a container that was started, of which nothing else is known: its record of that cannot be read.
     fn lost(when: String) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Taking containers away: on request, when a `--rm` container ends, and what killed processes have left.
 
-use super::control::Contact;
+use super::control;
 use super::engine::Engine;
 use super::list::holder;
 use super::monitor::channel::Order;
@@ -9,7 +9,7 @@ use super::{monitors, settle};
 use crate::error::{Error, Kind};
 use crate::store::damage;
 use crate::store::lock::Lock;
-use crate::sys::process;
+use crate::sys::process::{self, Activity};
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -47,17 +47,27 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
         }
     };
     if let Some(word) = word.filter(|_| !force) {
-        let message = format!(
-            "cannot remove container \"{id}\": container is {word}: stop the container before removing or force remove"
-        );
+        let record = directory.record().unwrap_or_default();
+        let name = record.map_or(id.to_owned(), |record| format!("/{}", record.name));
+        let why = match word {
+            "paused" => "paused and must be unpaused first".to_owned(),
+            word => format!("{word}: stop the container before removing or force remove"),
+        };
+        let message = format!("cannot remove container \"{name}\": container is {why}");
         return Err(Error::new(Kind::Conflict, message)
             .hint("onggi rm -f kills and removes it")
             .into());
     }
-    let until = Instant::now() + PATIENCE;
-    if force && let Some(mut contact) = Contact::new(engine, id)? {
-        // It may end by itself just now, which is as good; a monitor that does not answer is ended below.
-        let _ = contact.order(Order::Stop(libc::SIGKILL));
+    // A monitor that was stopped by a signal does nothing, and is ended below.
+    let monitor = state.as_ref().and_then(|state| state.monitor.activity());
+    let is_stopped = monitor == Some(Activity::Stopped);
+    let patience = if is_stopped { Duration::ZERO } else { PATIENCE };
+    let until = Instant::now() + patience;
+    if force
+        && !is_stopped
+        && let Ok(Some(mut contact)) = control::give(engine, id, Order::Stop(libc::SIGKILL))
+    {
+        // A monitor that does not answer is ended below.
         let _ = contact.await_end(Some(until));
     }
     // Its monitor, or another command, is about to let go.

@@ -63,7 +63,7 @@ pub fn attach_to(
     attach: &Attach,
 ) -> Result<Outcome> {
     event::container(engine, record, "attach", &[]);
-    let outcome = client::attach(channel, attach)?;
+    let outcome = client::attach(channel, &record.id, attach)?;
     if outcome == Outcome::Detached {
         event::container(engine, record, "detach", &[]);
     }

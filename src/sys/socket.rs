@@ -2,6 +2,7 @@
 //! descriptor (unix(7), SCM_RIGHTS). Two ends are made as a pair, or meet at a path.
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -11,11 +12,12 @@ use rustix::net::{
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// The most that one message carries, in bytes.
 pub const MESSAGE_MAX: usize = 32 * 1024;
 /// How long the other side may leave no room.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One end of a pair.
 #[derive(Debug)]
@@ -86,6 +88,19 @@ impl Channel {
             match sendmsg(&self.0, &slices, &mut ancillary, flags) {
                 Err(Errno::INTR) => {}
                 result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    /// Waits until there is a message, or the other end is closed; `false` when that time has come first.
+    pub fn await_message(&self, until: Option<Instant>) -> Result<bool> {
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            // A wait that is too long for the kernel's clock is as good as one without end.
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result.context("poll")? > 0),
             }
         }
     }

@@ -19,6 +19,7 @@
 
 pub mod command;
 pub mod host;
+pub mod life;
 pub mod store;
 pub mod terminal;
 

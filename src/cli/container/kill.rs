@@ -1,12 +1,12 @@
 //! `kill`, `pause`, `unpause`: orders to programs that run.
 
-use super::each::each;
+use super::each::{each, each_silently};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::value;
 use crate::container::control;
 use crate::sys::process::signal_number;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 /// Options of `kill`.
 #[derive(clap::Args)]
@@ -21,8 +21,10 @@ pub struct Kill {
 impl Verb for Kill {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let signal = signal_number(&self.signal).unwrap_or(libc::SIGKILL);
-        each(context, &self.containers, |engine, found| {
+        each_silently(context, &self.containers, |engine, found, name, output| {
             control::kill(engine, &found.record.id, signal)
+                .with_context(|| format!("cannot kill container: {name}"))?;
+            output.line(name)
         })
     }
 }

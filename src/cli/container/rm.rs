@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::container::{list, remove};
-use crate::error::{self, Kind};
+use crate::error::{self, Error, Kind};
 use anyhow::Result;
 
 /// Options of `rm`.
@@ -12,6 +12,9 @@ pub struct Rm {
     /// Kill what runs, and do not mind what is missing
     #[arg(short, long)]
     force: bool,
+    /// Remove a link between containers (there are none yet)
+    #[arg(short, long)]
+    link: bool,
     /// Remove anonymous volumes too (there are none yet)
     #[arg(short, long)]
     volumes: bool,
@@ -25,8 +28,11 @@ impl Verb for Rm {
         engine.enter_user_namespace()?;
         let mut failed = false;
         for name in &self.containers {
-            let removed = list::find_id(&engine, name)
-                .and_then(|id| remove::remove(&engine, &id, self.force));
+            let removed = list::find_id(&engine, name).and_then(|id| match self.link {
+                // Docker's words: what is named so is the container itself.
+                true => Err(no_link().into()),
+                false => remove::remove(&engine, &id, self.force),
+            });
             match removed {
                 Ok(()) => context.output.line(name)?,
                 Err(error) => {
@@ -37,4 +43,9 @@ impl Verb for Rm {
         }
         Ok(u8::from(failed))
     }
+}
+
+fn no_link() -> Error {
+    let message = "Conflict, cannot remove the default link name of the container";
+    Error::new(Kind::Conflict, message)
 }

@@ -64,14 +64,16 @@ impl Verb for Run {
         for warning in &created.warnings {
             context.output.warn(warning);
         }
-        if !attach
-            .as_ref()
-            .is_some_and(|attach| attach.wants.output || attach.wants.error)
-        {
+        let Some(attach) = attach else {
+            // The id comes last: nobody who does not read it keeps the program from its start.
+            let started = start::start_locked(&engine, &created.record, created.lock, None);
+            let printed = context.output.line(&created.record.id);
+            return started.and_then(|outcome| printed.map(|()| outcome.code()));
+        };
+        if !attach.wants.output && !attach.wants.error {
             context.output.line(&created.record.id)?;
         }
-        let attach = attach.as_ref();
-        let outcome = start::start_locked(&engine, &created.record, created.lock, attach)?;
+        let outcome = start::start_locked(&engine, &created.record, created.lock, Some(&attach))?;
         Ok(outcome.code())
     }
 }

@@ -5,6 +5,7 @@
 //! `cli::output`.
 
 use super::channel::{CHUNK, Report, Request, Stream, Wants, receive_report};
+use crate::container::control;
 use crate::error::{Error, Kind};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, MESSAGE_MAX};
@@ -13,6 +14,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// What of the container the caller wants.
 #[derive(Clone, Debug, Default)]
@@ -63,10 +65,14 @@ pub fn await_start(channel: &Channel) -> Result<Outcome> {
     }
 }
 
-/// Attaches to a program that runs.
-pub fn attach(channel: Channel, attach: &Attach) -> Result<Outcome> {
+/// Attaches to the program of container `id`, which runs.
+pub fn attach(channel: Channel, id: &str, attach: &Attach) -> Result<Outcome> {
     // A monitor that is gone is noticed when its report is awaited.
     let _ = Request::Attach(attach.wants).send(&channel);
+    // It says at once that it runs. One that was stopped is told apart now: later nobody could interrupt us.
+    if !channel.await_message(Some(Instant::now() + control::PATIENCE))? {
+        return Err(control::silent(id).into());
+    }
     follow(channel, attach)
 }
 

@@ -58,9 +58,14 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         let engine = Engine::reopen(Paths::new(data, run))?;
         let id = id.into_string().unwrap_or_default();
         let directory = Directory::of(&engine, &id);
+        let state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
         let monitor = Monitor {
             record: directory.record()?.context("the container has no record")?,
-            state: State::beginning(Identity::of(std::process::id() as i32)?, 0),
+            state: match directory.state() {
+                Ok(Some(before)) => state.after(&before),
+                // Never started, or what became of it is lost.
+                Ok(None) | Err(_) => state,
+            },
             start_again: false,
             directory,
             engine,
@@ -152,7 +157,11 @@ impl Monitor {
                 false if self.state.stopped => return Report::Ended(code),
                 false => {}
             }
-            self.state = State::beginning(self.state.monitor.clone(), restarts.count);
+            let again = State::beginning(self.state.monitor.clone(), restarts.count);
+            self.state = State {
+                restarting: true,
+                ..again.after(&self.state)
+            };
         }
     }
 
@@ -216,6 +225,8 @@ impl Monitor {
         drop(streams);
         self.state.program = Some(Identity::of(started.child.pid)?);
         self.state.started = now();
+        self.state.finished.clear();
+        (self.state.exit_code, self.state.restarting) = (0, false);
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
         Program::new(started, pipes, options.stdin_once)

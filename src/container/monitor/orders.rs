@@ -54,40 +54,42 @@ impl Supervisor for Monitor {
         let id = self.record.id.clone();
         let conflict = |message: String| Err(Error::new(Kind::Conflict, message).into());
         let Some(program) = program else {
-            return match order {
-                Order::Stop(_) => {
-                    (self.state.stopped, self.start_again) = (true, false);
-                    Ok(())
+            match order {
+                Order::Stop(_) => (self.state.stopped, self.start_again) = (true, false),
+                Order::Restart(_) => self.start_again = true,
+                Order::Kill(signal) => self.state.stopped |= self.ends_it(signal),
+                Order::Pause | Order::Unpause | Order::Probe => {
+                    return conflict(format!(
+                        "container {id} is restarting, wait until the container is running"
+                    ));
                 }
-                Order::Restart(_) => {
-                    self.start_again = true;
-                    Ok(())
-                }
-                _ => conflict(format!("Container {id} is not running")),
-            };
+            }
+            return Ok(());
         };
         let paused = self.is_paused();
         match order {
-            Order::Kill(signal) => {
-                self.state.stopped |= self.ends_it(signal);
-                self.kill(program, signal);
-                Ok(())
-            }
-            Order::Stop(signal) | Order::Restart(signal) => {
-                self.start_again = matches!(order, Order::Restart(_));
-                self.state.stopped |= !self.start_again;
+            Order::Kill(signal) | Order::Stop(signal) | Order::Restart(signal) => {
+                let is_meant_to_end = match order {
+                    Order::Kill(_) => self.ends_it(signal),
+                    _ => true,
+                };
+                if is_meant_to_end {
+                    self.start_again = matches!(order, Order::Restart(_));
+                    self.state.stopped |= !self.start_again;
+                }
                 self.kill(program, signal);
                 // A process that is stopped acts on no signal but SIGKILL.
-                match paused && self.record.options.pid != Namespace::Host {
+                let must_go_on = is_meant_to_end && paused && signal != libc::SIGKILL;
+                match must_go_on && self.record.options.pid != Namespace::Host {
                     true => pause::unpause(program),
                     false => Ok(()),
                 }
             }
-            Order::Pause if paused => conflict(format!("Container {id} is already paused")),
-            Order::Unpause if !paused => conflict(format!("Container {id} is not paused")),
+            Order::Pause if paused => conflict(format!("container {id} is already paused")),
+            Order::Unpause if !paused => conflict(format!("container {id} is not paused")),
             Order::Pause | Order::Unpause if self.record.options.pid == Namespace::Host => {
                 conflict(format!(
-                    "Container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
+                    "container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
                 ))
             }
             Order::Pause => {
