@@ -316,6 +316,11 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Show what happens to containers and images",
     ),
+    command::<system::boot::Boot>(
+        &["boot"],
+        "",
+        "Start what is to run again after the machine was started",
+    ),
     command::<system::version::Version>(
         &["version"],
         "",

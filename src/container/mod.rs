@@ -5,6 +5,7 @@
 //!                                └──────── attached through a channel; may die without harm
 //! ```
 
+pub mod boot;
 pub mod changes;
 pub mod check;
 pub mod commit;

@@ -1,5 +1,6 @@
 //! Commands about the program and its host, one file each.
 
+pub mod boot;
 pub mod check;
 pub mod df;
 pub mod events;

@@ -20,7 +20,7 @@ mod restart;
 
 use super::engine::Engine;
 use super::log::writer::Writer;
-use super::options::Namespace;
+use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
 use super::{event, remove, settle};
 use crate::paths::{self, Paths};
@@ -59,12 +59,15 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         let id = id.into_string().unwrap_or_default();
         let directory = Directory::of(&engine, &id);
         let state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
+        // Where there is none it was never started, or what became of it is lost.
+        let before = directory.state().ok().flatten();
+        let was_wanted = |state: &State| !state.started.is_empty() && !state.stopped;
         let monitor = Monitor {
             record: directory.record()?.context("the container has no record")?,
-            state: match directory.state() {
-                Ok(Some(before)) => state.after(&before),
-                // Never started, or what became of it is lost.
-                Ok(None) | Err(_) => state,
+            wish_is_kept: before.as_ref().is_some_and(was_wanted),
+            state: match before {
+                Some(before) => state.after(&before),
+                None => state,
             },
             start_again: false,
             directory,
@@ -106,6 +109,8 @@ struct Monitor {
     state: State,
     /// A client wants it to start again when it has ended.
     start_again: bool,
+    /// That it is to run survives a power cut.
+    wish_is_kept: bool,
     /// How its health is probed while its program runs, where it has a check.
     checks: Option<Checks>,
     /// When the program, which has been asked to end since it is unhealthy, is killed.
@@ -227,8 +232,14 @@ impl Monitor {
         self.state.started = now();
         self.state.finished.clear();
         (self.state.exit_code, self.state.restarting) = (0, false);
-        self.directory
-            .write_state(&self.state, Durability::Volatile)?;
+        // `boot` has to know of it, whenever the power goes.
+        let durability = match self.record.options.restart {
+            RestartPolicy::No => Durability::Volatile,
+            _ if self.wish_is_kept => Durability::Volatile,
+            _ => Durability::Durable,
+        };
+        self.directory.write_state(&self.state, durability)?;
+        self.wish_is_kept |= durability == Durability::Durable;
         Program::new(started, pipes, options.stdin_once)
     }
 
