@@ -86,7 +86,7 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
     }
     let wanted = order.pause && container.status() == Status::Running;
     let paused = wanted
-        .then(|| Paused::new(engine, &record.id))
+        .then(|| control::hold(engine, &record.id).context("pause it"))
         .transpose()?;
     let (changed, warnings) = root::with_changes(engine, record, |overlay, upper| {
         let changed = changes(overlay)?;
@@ -105,26 +105,6 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
         displaced: intake.commit()?,
         warnings,
     })
-}
-
-/// Stops the processes of a container until it is dropped.
-struct Paused<'a> {
-    engine: &'a Engine,
-    id: &'a str,
-}
-
-impl<'a> Paused<'a> {
-    fn new(engine: &'a Engine, id: &'a str) -> Result<Self> {
-        control::pause(engine, id).context("pause it")?;
-        Ok(Self { engine, id })
-    }
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        // It may have been killed or let go on by somebody else meanwhile.
-        let _ = control::unpause(self.engine, self.id);
-    }
 }
 
 /// Packs in one thread and unpacks in another; what is packed is never whole anywhere but as a layer.

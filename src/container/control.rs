@@ -178,6 +178,13 @@ pub fn pause(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Pause).map(drop)
 }
 
+/// Stops all its processes until the contact is dropped, by whatever end of this process.
+pub fn hold(engine: &Engine, id: &str) -> Result<Contact> {
+    let mut contact = Contact::new(engine, id)?.ok_or_else(|| not_running(id))?;
+    contact.order(Order::Hold)?;
+    Ok(contact)
+}
+
 /// Lets them go on.
 pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Unpause).map(drop)

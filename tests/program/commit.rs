@@ -284,6 +284,38 @@ fn of_a_container_that_runs_and_goes_on() {
     }
 }
 
+/// Waits until the container is in that state.
+fn await_status(store: &Store, wanted: &str) {
+    for _ in 0..2000 {
+        let status = ["inspect", "-f", "{{.State.Status}}", "web"];
+        if store.onggi(status).run().code(0).stdout_text().trim() == wanted {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("it is never {wanted}");
+}
+
+#[test]
+fn a_client_that_is_killed_lets_the_container_go_on() {
+    for store in everyone_with_alpine() {
+        let script = "dd if=/dev/urandom of=/big bs=1M count=200; sleep 1000";
+        let run = ["run", "-d", "--name", "web", ALPINE, "sh", "-c", script];
+        store.onggi(run).run().code(0);
+        let mut size = String::new();
+        while !size.starts_with("209715200") {
+            let exec = ["exec", "web", "sh", "-c", "stat -c %s /big || true"];
+            size = store.onggi(exec).run().code(0).stdout_text().into();
+        }
+        let mut client = store.onggi(["commit", "web", "big"]).spawn();
+        await_status(&store, "paused");
+        client.kill().unwrap();
+        client.wait().unwrap();
+        await_status(&store, "running");
+        store.onggi(["rm", "-f", "web"]).run().code(0);
+    }
+}
+
 #[test]
 fn what_fails_leaves_nothing() {
     for store in everyone_with_alpine() {

@@ -65,6 +65,8 @@ pub enum Order {
     Restart(i32),
     /// Stops all processes until they are continued.
     Pause,
+    /// Stops them as long as this client stays.
+    Hold,
     /// Continues them.
     Unpause,
     /// Probes the health of the container now.
@@ -140,6 +142,7 @@ impl Request<'_> {
             Self::Order(Order::Stop(signal)) => number(b"q", *signal),
             Self::Order(Order::Restart(signal)) => number(b"b", *signal),
             Self::Order(Order::Pause) => channel.send(&[b"p"], None, true),
+            Self::Order(Order::Hold) => channel.send(&[b"w"], None, true),
             Self::Order(Order::Unpause) => channel.send(&[b"u"], None, true),
             Self::Order(Order::Probe) => channel.send(&[b"h"], None, true),
         }
@@ -182,6 +185,7 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         [b'q', signal @ ..] => Request::Order(Order::Stop(number(signal)?)),
         [b'b', signal @ ..] => Request::Order(Order::Restart(number(signal)?)),
         [b'p'] => Request::Order(Order::Pause),
+        [b'w'] => Request::Order(Order::Hold),
         [b'u'] => Request::Order(Order::Unpause),
         [b'h'] => Request::Order(Order::Probe),
         _ => bail!("an unknown message from the client"),
@@ -306,6 +310,7 @@ mod tests {
             Request::Order(Order::Stop(37)),
             Request::Order(Order::Restart(1)),
             Request::Order(Order::Pause),
+            Request::Order(Order::Hold),
             Request::Order(Order::Unpause),
             Request::Order(Order::Probe),
         ];

@@ -25,6 +25,8 @@ struct Client {
     awaits_input_taken: bool,
     /// Started the container: a stream that it does not read any more is closed for the program too.
     is_starter: bool,
+    /// The program is stopped as long as it stays.
+    holds: bool,
     /// It has ordered a restart and wants to hear of the start, too.
     awaits_start: bool,
     /// It has ordered a probe and wants to hear what that has found.
@@ -32,6 +34,15 @@ struct Client {
     /// It has heard of the end and gets nothing more.
     is_leaving: bool,
     is_gone: bool,
+}
+
+/// Who of those that are gone leaves something to be done.
+#[derive(Clone, Copy, Default)]
+pub struct Lost {
+    /// One who was writing to the program.
+    pub writer: bool,
+    /// One for whom it was stopped.
+    pub holder: bool,
 }
 
 impl Client {
@@ -43,6 +54,7 @@ impl Client {
             terminal: None,
             awaits_input_taken: false,
             is_starter,
+            holds: false,
             awaits_start: false,
             awaits_probe: false,
             is_leaving: false,
@@ -207,6 +219,11 @@ impl Clients {
         }
     }
 
+    /// The program is stopped until it goes.
+    pub fn hold(&mut self, index: usize) {
+        self.connected[index].holds = true;
+    }
+
     /// It hears of the next end and of the start that follows.
     pub fn await_start(&mut self, index: usize) {
         self.connected[index].awaits_start = true;
@@ -240,18 +257,19 @@ impl Clients {
         self.flush();
     }
 
-    /// Sends what was waiting and forgets those who are gone; `true` when one of them was writing to the program.
-    pub fn flush(&mut self) -> bool {
-        let mut writer_lost = false;
+    /// Sends what was waiting and forgets those who are gone.
+    pub fn flush(&mut self) -> Lost {
+        let mut lost = Lost::default();
         self.connected.iter_mut().for_each(Client::flush);
         self.connected.retain(|client| {
             if client.is_gone && !client.is_leaving {
-                writer_lost |= client.wants.input;
+                lost.writer |= client.wants.input;
+                lost.holder |= client.holds;
                 client.terminal.iter().for_each(Settings::restore);
             }
             !client.is_gone
         });
-        writer_lost
+        lost
     }
 
     /// Nobody new comes in.

@@ -58,7 +58,7 @@ impl Supervisor for Monitor {
                 Order::Stop(_) => (self.state.stopped, self.start_again) = (true, false),
                 Order::Restart(_) => self.start_again = true,
                 Order::Kill(signal) => self.state.stopped |= self.ends_it(signal),
-                Order::Pause | Order::Unpause | Order::Probe => {
+                Order::Pause | Order::Hold | Order::Unpause | Order::Probe => {
                     return conflict(format!(
                         "container {id} is restarting, wait until the container is running"
                     ));
@@ -85,14 +85,18 @@ impl Supervisor for Monitor {
                     false => Ok(()),
                 }
             }
-            Order::Pause if paused => conflict(format!("container {id} is already paused")),
+            Order::Pause | Order::Hold if paused => {
+                conflict(format!("container {id} is already paused"))
+            }
             Order::Unpause if !paused => conflict(format!("container {id} is not paused")),
-            Order::Pause | Order::Unpause if self.record.options.pid == Namespace::Host => {
+            Order::Pause | Order::Hold | Order::Unpause
+                if self.record.options.pid == Namespace::Host =>
+            {
                 conflict(format!(
                     "container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
                 ))
             }
-            Order::Pause => {
+            Order::Pause | Order::Hold => {
                 pause::pause(program)?;
                 self.checks.iter_mut().for_each(Checks::rest);
                 self.announce("pause", &[]);

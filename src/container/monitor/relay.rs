@@ -169,8 +169,13 @@ impl Relay {
                 return program.child.wait().context("wait for the container");
             }
             self.pass_input(program);
-            if self.clients.flush() && !program.has_terminal() {
+            let lost = self.clients.flush();
+            if lost.writer && !program.has_terminal() {
                 program.end_input();
+            }
+            if lost.holder {
+                // Somebody may have let it go on already.
+                let _ = supervisor.obey(Order::Unpause, Some(&program.child));
             }
         }
     }
@@ -258,6 +263,7 @@ impl Relay {
                             Ok(()) => {
                                 match order {
                                     Order::Restart(_) => self.clients.await_start(index),
+                                    Order::Hold => self.clients.hold(index),
                                     Order::Probe => self.clients.await_probe(index),
                                     _ => {}
                                 }
