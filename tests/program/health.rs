@@ -480,6 +480,31 @@ fn no_prober_outlives_its_container_or_its_monitor() {
     }
 }
 
+#[test]
+fn a_monitor_without_a_check_sleeps() {
+    for store in everyone_with_alpine() {
+        sleeper(&store, &[]);
+        let pid = monitor(&field(&store, "web", "{{.State.Pid}}"));
+        let woken = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let mut lines = status.lines();
+            let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:\t"));
+            count.unwrap().parse::<u64>().unwrap()
+        };
+        // Until it has seen off whoever started it.
+        let start = Instant::now();
+        loop {
+            let before = woken();
+            std::thread::sleep(Duration::from_secs(1));
+            if woken() == before {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "it wakes up again and again");
+        }
+        remove(&store);
+    }
+}
+
 fn monitor(pid: &str) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
