@@ -6,6 +6,7 @@
 
 pub mod capability;
 pub mod descriptor;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod openat2;

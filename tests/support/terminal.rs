@@ -46,6 +46,17 @@ impl Terminal {
         Self::lead(store, OsStr::new("sh"), words, 24, 80)
     }
 
+    /// Starts any program as leader of a session.
+    pub fn lead_command(store: &Store, program: &str, arguments: &[&str]) -> Self {
+        Self::lead(
+            store,
+            OsStr::new(program),
+            arguments.iter().map(OsStr::new),
+            24,
+            80,
+        )
+    }
+
     fn lead<'a>(
         store: &Store,
         program: &OsStr,

@@ -5,6 +5,7 @@ use super::channel::{CHUNK, Order, Report, Request, Stream};
 use super::clients::Clients;
 use crate::error::{Error, Kind};
 use crate::runtime::process::parent::Started;
+use crate::sys::memory;
 use crate::sys::process::{Child, Ended};
 use crate::sys::socket::MESSAGE_MAX;
 use crate::sys::terminal;
@@ -12,13 +13,16 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is read of one stream before the others have their turn, in pieces of [`CHUNK`].
 const BURST: usize = 8;
 /// What is read of one stream after the end: more than a pipe can hold, for a writer outside the container that
 /// never stops must not keep us.
 const REST: usize = 2 * 1024 * 1024 / CHUNK;
+
+/// After this time without anything to do, memory is given back; nothing wakes us after that.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// What a monitor does beside passing streams on.
 pub trait Supervisor {
@@ -223,10 +227,17 @@ impl Relay {
             supervisor.deadline()
         });
         let until = until.into_iter().chain(deadline).min();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        // A wait that is too long for the kernel's clock is as good as one without end.
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut fds, left.as_ref()) {
+        let quiet = Instant::now() + QUIET;
+        let mut ready = poll(
+            &mut fds,
+            left_until(until.into_iter().chain([quiet]).min()).as_ref(),
+        );
+        if ready == Ok(0) && until.is_none_or(|until| until > quiet) {
+            // It may be quiet for days, and there may be hundreds of us.
+            let left = left_until(until);
+            ready = memory::sleep_lightly(|| poll(&mut fds, left.as_ref()));
+        }
+        match ready {
             Err(Errno::INTR) => return Ok(Woken::default()),
             result => result.context("poll")?,
         };
@@ -362,4 +373,11 @@ impl Relay {
             }
         }
     }
+}
+
+/// As poll(2) wants it.
+fn left_until(until: Option<Instant>) -> Option<Timespec> {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    // A wait that is too long for the kernel's clock is as good as one without end.
+    left.and_then(|left| Timespec::try_from(left).ok())
 }
