@@ -7,7 +7,7 @@ use crate::error::{Error, bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::remove::User;
 use crate::store::damage;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use std::io::ErrorKind;
 
 /// A container with its state.
@@ -28,18 +28,48 @@ impl Container {
 
 /// All containers, newest first. One whose record is damaged is left out and noted.
 pub fn list(engine: &Engine) -> Result<Vec<Container>> {
-    let mut containers = Vec::new();
+    let ids = ids(engine)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = ids
+        .len()
+        .div_ceil(threads.min(MOST_THREADS))
+        .max(LEAST_SHARE);
+    let mut containers = match ids.len() <= share {
+        true => read_all(engine, &ids)?,
+        false => std::thread::scope(|scope| {
+            let shares = ids.chunks(share);
+            let threads: Vec<_> = shares
+                .map(|share| scope.spawn(|| read_all(engine, share)))
+                .collect();
+            let read = threads.into_iter().map(|thread| {
+                let stopped = |_| anyhow!("a thread that read containers has stopped");
+                thread.join().map_err(stopped).flatten()
+            });
+            let shares = read.collect::<Result<Vec<_>>>()?;
+            Ok::<_, anyhow::Error>(shares.into_iter().flatten().collect())
+        })?,
+    };
+    containers.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+    Ok(containers)
+}
+
+/// So many threads read at most: more wait for the directory they share.
+const MOST_THREADS: usize = 4;
+/// For fewer containers than this a thread of their own costs more than it saves.
+const LEAST_SHARE: usize = 100;
+
+fn read_all(engine: &Engine, ids: &[String]) -> Result<Vec<Container>> {
+    let mut containers = Vec::with_capacity(ids.len());
     let Some(mut records) = Records::open(engine)? else {
         return Ok(containers);
     };
-    for id in ids(engine)? {
-        let record = records.record(&id);
-        match with_state(engine, &id, record, || records.state(&id)) {
+    for id in ids {
+        let record = records.record(id);
+        match with_state(engine, id, record, || records.state(id)) {
             Ok(found) => containers.extend(found),
             Err(error) => damage::note(format_args!("container {} is left out", &id[..12]), &error),
         }
     }
-    containers.sort_by(|a, b| b.record.created.cmp(&a.record.created));
     Ok(containers)
 }
 

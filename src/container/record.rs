@@ -24,6 +24,7 @@ use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -307,7 +308,7 @@ impl Directory {
     pub fn write_record(&self, record: &Record, durability: Durability) -> Result<()> {
         atomic::write(
             &self.path.join("container.json"),
-            &serde_json::to_vec(record)?,
+            &serde_json::to_vec(&without_defaults(record)?)?,
             durability,
         )
     }
@@ -388,6 +389,17 @@ impl Records {
         });
         parse(&self.path.join(name), bytes)
     }
+}
+
+/// Of the options only those that were asked for, which are few: the others are the same when they are read, and
+/// `ps` reads all records.
+fn without_defaults(record: &Record) -> Result<Value> {
+    let mut value = serde_json::to_value(record)?;
+    let defaults = serde_json::to_value(Options::default())?;
+    if let Some(options) = value["options"].as_object_mut() {
+        options.retain(|name, asked| defaults.get(name) != Some(asked));
+    }
+    Ok(value)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
