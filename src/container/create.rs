@@ -15,6 +15,7 @@ use crate::settings::Settings;
 use crate::store::atomic::Durability;
 use crate::store::id::random_hex;
 use crate::store::lock::Lock;
+use crate::store::tree;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::Write;
@@ -205,7 +206,7 @@ impl Drop for Undo {
     fn drop(&mut self) {
         for path in self.paths.iter().rev() {
             let _ = if path.is_dir() && !path.is_symlink() {
-                std::fs::remove_dir_all(path)
+                tree::remove(path)
             } else {
                 std::fs::remove_file(path)
             };

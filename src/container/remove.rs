@@ -9,6 +9,7 @@ use super::{monitors, settle};
 use crate::error::{Error, Kind};
 use crate::store::damage;
 use crate::store::lock::Lock;
+use crate::store::tree;
 use crate::sys::process::{self, Activity};
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -205,7 +206,7 @@ fn release_names(engine: &Engine, id: &str) -> Result<()> {
 /// Removes a directory with all it holds. Files may belong to ids that only the store's user namespace has, and
 /// an overlay leaves a directory that not even its owner may enter: then a child that is root there does it.
 fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
-    let Err(error) = std::fs::remove_dir_all(path) else {
+    let Err(error) = tree::remove(path) else {
         return Ok(());
     };
     if !engine.mapping.needs_user_namespace() {
@@ -215,7 +216,7 @@ fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
         let removed = engine
             .mapping
             .enter()
-            .and_then(|()| absent(std::fs::remove_dir_all(path), path));
+            .and_then(|()| absent(tree::remove(path), path));
         u8::from(removed.is_err())
     })
     .context("fork")?;

@@ -6,3 +6,4 @@ pub mod id;
 pub mod lock;
 pub mod ring;
 pub mod staging;
+pub mod tree;

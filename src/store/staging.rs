@@ -1,7 +1,7 @@
 //! Half-made things: a directory that a live lock owns. Its maker renames parts of it into place when they
 //! are whole; whatever a killed maker leaves is swept by the next command that finds the lock free.
 
-use super::{id, lock::Lock};
+use super::{id, lock::Lock, tree};
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is swept later.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = tree::remove(&self.path);
     }
 }
 
@@ -65,7 +65,7 @@ pub fn sweep_one(path: &Path) -> Result<()> {
     let Ok(Some(_lock)) = Lock::try_directory(path) else {
         return Ok(());
     };
-    match std::fs::remove_dir_all(path) {
+    match tree::remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove `{}`", path.display()))
         }

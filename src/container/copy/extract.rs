@@ -10,12 +10,12 @@
 use crate::container::root::Owners;
 use crate::error::bad_input;
 use crate::image::layer::{Archive, Member, MemberKind};
+use crate::store::tree;
 use crate::sys::openat2::{open_beneath, open_in_root};
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmod,
-    chownat, fstat, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat,
-    utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat,
+    fstat, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::io::{BufRead, Seek, SeekFrom, Write};
@@ -292,7 +292,7 @@ impl Extractor {
             }
             (true, false) => {
                 self.held = None;
-                remove(parent, last, 0)?;
+                tree::remove_at(parent, last).context("remove the directory")?;
             }
             (false, true) => unlinkat(parent, last, AtFlags::empty()).context("unlinkat")?,
         }
@@ -479,27 +479,6 @@ impl<R: BufRead> Content<'_, R> {
 fn hold(parent: &OwnedFd, last: &[u8]) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, last, flags, Mode::empty()).context("openat")
-}
-
-/// Removes a directory with all that is in it.
-fn remove(parent: &OwnedFd, last: &[u8], depth: usize) -> Result<()> {
-    if depth > 900 {
-        return Err(bad_input("too many directories in one another").into());
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = openat(parent, last, flags, Mode::empty()).context("openat")?;
-    for entry in Dir::read_from(&directory).context("read a directory")? {
-        let entry = entry.context("read a directory")?;
-        let name = entry.file_name().to_bytes();
-        match name {
-            b"." | b".." => continue,
-            _ => match unlinkat(&directory, name, AtFlags::empty()) {
-                Err(Errno::ISDIR | Errno::PERM) => remove(&directory, name, depth + 1)?,
-                result => result.context("unlinkat")?,
-            },
-        }
-    }
-    unlinkat(parent, last, AtFlags::REMOVEDIR).context("rmdir")
 }
 
 /// A member's name below the destination: without `.` and empty components; one that leads out is refused.

@@ -6,6 +6,7 @@ use crate::container::record::{Directory, Record};
 use crate::container::{mount, root, spec};
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
+use crate::store::tree;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -14,7 +15,7 @@ use std::os::fd::OwnedFd;
 fn renew_work_directory(directory: &Directory) -> Result<()> {
     let work = directory.file("work");
     if work.join("work").exists() {
-        std::fs::remove_dir_all(&work).with_context(|| format!("remove `{}`", work.display()))?;
+        tree::remove(&work).with_context(|| format!("remove `{}`", work.display()))?;
         std::fs::create_dir(&work).with_context(|| format!("create `{}`", work.display()))?;
     }
     Ok(())
