@@ -246,8 +246,8 @@ fn inspect_shows_what_is_there_and_tells_what_is_not() {
     store
         .onggi(["inspect", "--type", "volume", "old"])
         .run()
-        .code(125)
-        .stderr_has("not supported yet");
+        .code(1)
+        .stderr_has("No such volume: old");
     store
         .onggi(["inspect", "--type", "thing", "old"])
         .run()
@@ -276,8 +276,8 @@ fn what_is_not_there_fails_alone() {
     store
         .onggi(["rm", "-l", "new"])
         .run()
-        .code(125)
-        .stderr_has("--link is not supported yet");
+        .code(1)
+        .stderr("onggi: Conflict, cannot remove the default link name of the container\n");
 }
 
 #[test]

@@ -193,7 +193,6 @@ fn what_the_readme_says_is_missing_is_missing() {
         &["push", "x"],
         &["login"],
         &["search", "x"],
-        &["cp", "x", "y"],
         &["build", "."],
         &["compose", "up"],
         &["run", "-v", "/a:/b", "x"],

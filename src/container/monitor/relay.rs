@@ -197,7 +197,7 @@ impl Relay {
 
     /// Sleeps until something can be done.
     fn wait(
-        &self,
+        &mut self,
         running: Option<(&Program, &dyn Supervisor)>,
         until: Option<Instant>,
     ) -> Result<Woken> {
@@ -235,7 +235,9 @@ impl Relay {
         if ready == Ok(0) && until.is_none_or(|until| until > quiet) {
             // It may be quiet for days, and there may be hundreds of us.
             let left = left_until(until);
+            self.buffer = Vec::new();
             ready = memory::sleep_lightly(|| poll(&mut fds, left.as_ref()));
+            self.buffer.resize(MESSAGE_MAX, 0);
         }
         match ready {
             Err(Errno::INTR) => return Ok(Woken::default()),
