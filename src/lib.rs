@@ -45,6 +45,11 @@
 //! 8. [`container::monitor`]: passes streams on until the end, writes the state, removes what was to go.
 //! 9. Back in the caller: the exit code.
 //!
+//! Whoever comes later (`attach`, `stop`, `kill`, `pause`, `wait`, …) connects to the monitor's socket in the container's
+//! directory and speaks the same protocol ([`container::monitor::channel`], [`container::control`]). A monitor that is
+//! gone has left a mark in `pending/`; the next command ends its program and writes the end down
+//! ([`container::remove::sweep`]).
+//!
 //! `onggi exec` takes the same way from step 4 on with a process that holds the program's streams instead of a monitor
 //! ([`container::exec`]) and that joins the container instead of making it ([`runtime::process::exec`]).
 //!
