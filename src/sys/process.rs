@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// What a child does not share with its parent (clone(2) `CLONE_NEW*`).
 pub mod flags {
@@ -120,6 +122,13 @@ impl Child {
                 }
             }
         }
+    }
+
+    /// Waits for the end, but no longer than that, and without reaping it (pidfd_open(2)).
+    pub fn has_ended_within(&self, patience: Duration) -> bool {
+        let patience = Timespec::try_from(patience).ok();
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut fds, patience.as_ref()).is_ok_and(|ready| ready > 0)
     }
 
     /// Whether it is stopped by a signal, or has ended (waitid(2)).

@@ -85,3 +85,23 @@ fn what_is_paused_is_shown_so_and_refuses_what_needs_it() {
         store.refused(["pause", "missing"], "No such container: missing");
     }
 }
+
+/// Whoever stops the processes is one of them for a moment. It may fail, but must not hold up the monitor.
+#[test]
+fn a_container_that_fights_back_does_not_hold_up_its_monitor() {
+    for store in everyone_with_alpine() {
+        for signal in ["STOP", "KILL"] {
+            let program =
+                format!("(while :; do kill -{signal} -1; done) & while :; do sleep 1; done");
+            store.ok(["run", "-d", "--name", "one", ALPINE, "sh", "-c", &program]);
+            for _ in 0..3 {
+                for command in ["pause", "unpause"] {
+                    let said = store.onggi([command, "one"]).run().stderr_text();
+                    assert!(!said.contains("does not answer"), "{said}");
+                }
+            }
+            store.ok(["rm", "-f", "one"]);
+        }
+        until("no process is left", || store.processes().is_empty());
+    }
+}

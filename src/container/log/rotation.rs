@@ -112,7 +112,7 @@ impl RotatingFile {
             self.buffer.shrink_to(2 * BUFFER);
         }
         if let Some(child) = &self.compressor
-            && has_ended(child)
+            && child.has_ended_within(Duration::ZERO)
         {
             self.await_compressor();
         }
@@ -185,16 +185,6 @@ impl RotatingFile {
         })
         .ok();
     }
-}
-
-fn has_ended(child: &Child) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let mut fds = [PollFd::new(&child.pidfd, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Under its packed name there is never less than all of it. The time of its last change is what readers know it

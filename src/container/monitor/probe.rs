@@ -85,7 +85,7 @@ impl Probing {
 
     /// The result, if there is one by now.
     pub fn finish(&mut self) -> Option<Probe> {
-        if !has_ended(&self.prober, Duration::ZERO) {
+        if !self.prober.has_ended_within(Duration::ZERO) {
             if self.until.is_some_and(|until| until <= Instant::now()) {
                 self.until = None;
                 // It is told by its end.
@@ -114,16 +114,10 @@ impl Probing {
     pub fn cancel(self) {
         drop(self.result);
         // It notices that by itself; one that hangs in the kernel is left behind.
-        if has_ended(&self.prober, Duration::from_secs(1)) {
+        if self.prober.has_ended_within(Duration::from_secs(1)) {
             let _ = self.prober.wait();
         }
     }
-}
-
-fn has_ended(process: &Child, patience: Duration) -> bool {
-    let patience = Timespec::try_from(patience).ok();
-    let mut fds = [PollFd::new(&process.pidfd, PollFlags::IN)];
-    poll(&mut fds, patience.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// In the prober: runs the check and tells what came of it.

@@ -28,6 +28,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// The names of namespaces in `/proc/PID/ns`, but for the user namespace, which has an order of its own.
 const NAMESPACES: [(&str, u64); 6] = [
@@ -38,6 +39,9 @@ const NAMESPACES: [(&str, u64); 6] = [
     ("uts", flags::NEW_UTS),
     ("cgroup", flags::NEW_CGROUP),
 ];
+
+/// How long a process inside may take from one step to the next; a slow disk needs seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The process whose surroundings are joined: the first of a container.
 #[derive(Debug)]
@@ -168,7 +172,7 @@ pub fn start(
     })
     .context("fork")?;
     drop(theirs);
-    let joined = protocol::await_joined(&ours);
+    let joined = protocol::await_joined(&ours, PATIENCE);
     let _ = joiner.wait();
     let joined = joined?;
     match (joined.child, joined.failure) {

@@ -18,7 +18,9 @@ use crate::error::{self, Error, Kind};
 use crate::sys::process::Child;
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
@@ -107,10 +109,21 @@ pub fn await_start(channel: &Channel) -> Result<Option<OwnedFd>> {
 }
 
 /// The parent's side of joining: waits until both senders are done. The process may have failed or not come to be.
-pub fn await_joined(channel: &Channel) -> Result<Joined> {
+/// Those of the container see it, and may have stopped it: it is killed when it is silent for longer than `patience`.
+pub fn await_joined(channel: &Channel, patience: Duration) -> Result<Joined> {
+    let patience = Timespec::try_from(patience).ok();
     let mut joined = Joined::default();
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
+        let mut readable = [PollFd::new(channel, PollFlags::IN)];
+        if let Some(child) = joined.child.as_ref().filter(|_| joined.failure.is_none())
+            && poll(&mut readable, patience.as_ref()) == Ok(0)
+        {
+            // With it its end of the channel goes.
+            let _ = child.kill(libc::SIGKILL);
+            let message = "the program was held up inside the container before it could start";
+            joined.failure = Some(Error::new(Kind::CannotExecute, message).into());
+        }
         match channel
             .receive(&mut buffer, true)
             .context("listen to the joiner")?
@@ -178,5 +191,22 @@ mod tests {
         assert_eq!(error.to_string(), "start: no such");
         drop(theirs);
         assert!(await_start(&ours).unwrap().is_none());
+    }
+
+    #[test]
+    fn who_is_held_up_is_not_waited_for() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let child = crate::sys::process::clone3(0, || {
+            loop {
+                std::thread::park();
+            }
+        });
+        send_child(&theirs, &child.unwrap()).unwrap();
+        drop(theirs);
+        let joined = await_joined(&ours, Duration::from_millis(1)).unwrap();
+        let failure = joined.failure.unwrap().to_string();
+        assert!(failure.contains("held up"), "{failure}");
+        let ended = joined.child.unwrap().wait().unwrap();
+        assert_eq!(ended.code(), 137);
     }
 }
