@@ -3,6 +3,8 @@
 
 use crate::check::assert_clean;
 use crate::support::{ALPINE, Outcome, Store, everyone_in_memory};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const PROCESSES: u64 = 8;
 const COMMANDS: usize = 25;
@@ -82,7 +84,28 @@ fn assert_understood(words: &[String], outcome: &Outcome) {
     }
 }
 
+/// What is paused goes on after a while: a client that waits for a paused program does not hang, it waits.
+fn unpause_until(store: &Store, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        let paused = ["ps", "-q", "--filter", "status=paused"];
+        for id in store.onggi(paused).run().stdout_text().lines() {
+            store.onggi(["unpause", id]).run();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn at_once(store: &Store, seed: u64) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| unpause_until(store, &over));
+        let done = scope.spawn(|| random_commands(store, seed)).join();
+        over.store(true, Ordering::Relaxed);
+        done.unwrap();
+    });
+}
+
+fn random_commands(store: &Store, seed: u64) {
     std::thread::scope(|scope| {
         for process in 0..PROCESSES {
             scope.spawn(move || {
