@@ -4,7 +4,7 @@ use super::control;
 use super::engine::Engine;
 use super::list::holder;
 use super::monitor::channel::Order;
-use super::record::{Directory, State, Status};
+use super::record::{Directory, State};
 use super::{monitors, settle};
 use crate::error::{Error, Kind};
 use crate::store::damage;
@@ -23,78 +23,95 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     sweep(engine)?;
     let directory = Directory::of(engine, id);
-    if !directory.path().exists() {
-        // What was left of it is swept.
-        return Ok(());
-    }
-    if let Some(lock) = Lock::try_directory(directory.path())? {
-        return remove_locked(engine, id, &lock);
-    }
-    let (state, word) = match directory.state() {
-        Ok(state) => {
-            let status = state.as_ref().map(State::status);
-            let word = status.filter(|status| status.is_active()).map(Status::word);
-            (state, word)
-        }
-        // One whose state cannot be read still has a monitor, which holds the lock and takes its program along.
-        Err(_) => {
-            let monitor = monitors::of_container(engine, id)?;
-            let word = monitor.is_some().then_some("running");
-            let of_monitor = |monitor| State {
-                monitor,
-                ..directory.lost_state()
-            };
-            (monitor.map(of_monitor), word)
-        }
-    };
-    if let Some(word) = word.filter(|_| !force) {
-        let record = directory.record().unwrap_or_default();
-        let name = record.map_or(id.to_owned(), |record| format!("/{}", record.name));
-        let why = match word {
-            "paused" => "paused and must be unpaused first".to_owned(),
-            word => format!("{word}: stop the container before removing or force remove"),
-        };
-        let message = format!("cannot remove container \"{name}\": container is {why}");
-        return Err(Error::new(Kind::Conflict, message)
-            .hint("onggi rm -f kills and removes it")
-            .into());
-    }
-    // A monitor that was stopped by a signal does nothing, and is ended below.
-    let monitor = state.as_ref().and_then(|state| state.monitor.activity());
-    let is_stopped = monitor == Some(Activity::Stopped);
-    let patience = if is_stopped { Duration::ZERO } else { PATIENCE };
-    let until = Instant::now() + patience;
-    if force
-        && !is_stopped
-        && let Ok(Some(mut contact)) = control::give(engine, id, Order::Stop(libc::SIGKILL))
-    {
-        // A monitor that does not answer is ended below.
-        let _ = contact.await_end(Some(until));
-    }
-    // Its monitor, or another command, is about to let go.
+    let until = Instant::now() + PATIENCE;
     loop {
         match Lock::try_directory(directory.path()) {
             Ok(Some(lock)) => return remove_locked(engine, id, &lock),
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(2)),
-            Ok(None) => break,
-            // It was to go when it ends, or another command was quicker.
+            Ok(None) => {}
+            // It was to go when it ends, it was swept, or another command was quicker.
             Err(_) if !directory.path().exists() => return Ok(()),
             Err(error) => return Err(error),
         }
+        // Looked at in every turn: another command may be starting it just now.
+        match Holder::of(engine, id, &directory)? {
+            Holder::Monitor { word, .. } if !force => {
+                return Err(refusal(&directory, id, word).into());
+            }
+            Holder::Monitor { state, .. } => end(engine, id, &state, until)?,
+            // Another command, or a monitor that is about to let go.
+            Holder::Other if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Holder::Other => {
+                let message = format!("container {id} is being changed by another command");
+                return Err(Error::new(Kind::Conflict, message).hint("try again").into());
+            }
+        }
     }
-    if let Some(state) = state.filter(|_| force) {
+}
+
+/// Who holds the lock of a container.
+enum Holder {
+    /// A monitor whose container is up, or will be; Docker's word for that.
+    Monitor {
+        state: Box<State>,
+        word: &'static str,
+    },
+    Other,
+}
+
+impl Holder {
+    fn of(engine: &Engine, id: &str, directory: &Directory) -> Result<Self> {
+        let state = match directory.state() {
+            Ok(state) => state,
+            // One whose state cannot be read still has a monitor, which takes its program along.
+            Err(_) => {
+                let monitor = monitors::of_container(engine, id)?;
+                return Ok(monitor.map_or(Self::Other, |monitor| Self::Monitor {
+                    state: Box::new(State {
+                        monitor,
+                        ..directory.lost_state()
+                    }),
+                    word: "running",
+                }));
+            }
+        };
+        let state = state.filter(|state| state.status().is_active());
+        Ok(state.map_or(Self::Other, |state| Self::Monitor {
+            word: state.status().word(),
+            state: Box::new(state),
+        }))
+    }
+}
+
+fn refusal(directory: &Directory, id: &str, word: &str) -> Error {
+    let record = directory.record().unwrap_or_default();
+    let name = record.map_or(id.to_owned(), |record| format!("/{}", record.name));
+    let why = match word {
+        "paused" => "paused and must be unpaused first".to_owned(),
+        word => format!("{word}: stop the container before removing or force remove"),
+    };
+    let message = format!("cannot remove container \"{name}\": container is {why}");
+    Error::new(Kind::Conflict, message).hint("onggi rm -f kills and removes it")
+}
+
+/// Ends a container by its monitor; a monitor that does nothing any more is ended with it.
+fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> Result<()> {
+    let is_stopped = state.monitor.activity() == Some(Activity::Stopped);
+    if !is_stopped
+        && Instant::now() < until
+        && let Ok(Some(mut contact)) = control::give(engine, id, Order::Stop(libc::SIGKILL))
+        && contact.await_end(Some(until))?.is_some()
+    {
+        return Ok(());
+    }
+    if is_stopped || Instant::now() >= until {
         settle::end_process(&state.monitor)?;
-        settle::end_program(&state)?;
+        return settle::end_program(state);
     }
-    match Lock::try_directory(directory.path())? {
-        Some(lock) => remove_locked(engine, id, &lock),
-        None => Err(Error::new(
-            Kind::Conflict,
-            format!("container {id} is being changed by another command"),
-        )
-        .hint("try again")
-        .into()),
-    }
+    // It has no door yet, or none any more.
+    std::thread::sleep(Duration::from_millis(2));
+    Ok(())
 }
 
 /// Removes a container whose lock is held.
