@@ -241,8 +241,10 @@ fn a_killed_monitor_leaves_a_true_record_in_a_run_and_in_a_pause() {
                 store.processes().into_iter().for_each(kill);
                 assert!(start.elapsed() < PATIENCE);
             }
-            let state = field(&store, "{{.State.Status}} {{.State.ExitCode}}");
-            assert_eq!(state, format!("exited {code}"));
+            // A process that is just going names nothing any more and is still there.
+            let expected = format!("exited {code}");
+            let state = "{{.State.Status}} {{.State.ExitCode}}";
+            await_field(&store, state, |found| found == expected);
             store.onggi(["start", "web"]).run().code(0);
 
             remove(&store);
