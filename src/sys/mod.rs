@@ -6,6 +6,7 @@
 
 pub mod capability;
 pub mod descriptor;
+pub mod identity;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

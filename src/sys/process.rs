@@ -1,17 +1,13 @@
-//! Processes: clone3(2), execve(2), wait by pidfd, and the identity (pid, start time, boot id) by which a
-//! process is remembered, since a bare pid may belong to somebody else by the time it is used.
+//! Processes: clone3(2), execve(2), signals, and waiting by pidfd. By what a process is remembered: [`Identity`].
 #![allow(unsafe_code)]
 
+pub use super::identity::{Activity, Identity, boot_id};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
-use serde::{Deserialize, Serialize};
 use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What a child does not share with its parent (clone(2) `CLONE_NEW*`).
@@ -355,105 +351,6 @@ pub fn signal_sets(pid: i32) -> Option<SignalSets> {
     })
 }
 
-/// What a living process does (proc_pid_stat(5), field 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// It runs or sleeps.
-    Running,
-    /// Stopped by a signal.
-    Stopped,
-}
-
-/// A process that can be told from a later one with the same pid.
-///
-/// The default is that of no process at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Its number.
-    pub pid: i32,
-    /// Clock ticks after boot (proc_pid_stat(5), field 22).
-    pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-}
-
-impl Identity {
-    /// The identity of a process that runs, or that has ended and was not reaped: a child's own number stays its
-    /// own until then.
-    pub fn of(pid: i32) -> Result<Self> {
-        let (_, start_time) =
-            stat(pid).with_context(|| format!("process {pid} has no start time"))?;
-        Ok(Self {
-            pid,
-            start_time,
-            boot_id: boot_id()?.to_owned(),
-        })
-    }
-
-    /// Whether that very process still runs; one that has ended and was not reaped does not.
-    pub fn is_alive(&self) -> bool {
-        self.activity().is_some()
-    }
-
-    /// What that very process does; `None` when it has ended, be it reaped or not.
-    pub fn activity(&self) -> Option<Activity> {
-        if !self.is_of_this_boot() {
-            return None;
-        }
-        match stat(self.pid) {
-            Some((_, start_time)) if start_time != self.start_time => None,
-            None => None,
-            Some((state, _)) => match state.as_str() {
-                "Z" | "X" => None,
-                "T" => Some(Activity::Stopped),
-                _ => Some(Activity::Running),
-            },
-        }
-    }
-
-    /// Whether the machine has not been started again since.
-    pub fn is_of_this_boot(&self) -> bool {
-        boot_id().is_ok_and(|boot| boot == self.boot_id)
-    }
-
-    /// A descriptor for it, if it still runs.
-    pub fn open(&self) -> Option<OwnedFd> {
-        let pidfd = rustix::process::pidfd_open(
-            Pid::from_raw(self.pid)?,
-            rustix::process::PidfdFlags::empty(),
-        )
-        .ok()?;
-        // Checked after opening: from here on the descriptor cannot change its process.
-        self.is_alive().then_some(pidfd)
-    }
-}
-
-/// State and start time; `None` when there is no such process (proc_pid_stat(5), fields 3 and 22).
-fn stat(pid: i32) -> Option<(String, u64)> {
-    // Longer than the longest there can be, so that one call reads it: `ps` asks for many.
-    let mut buffer = [0; 1024];
-    let length = File::open(format!("/proc/{pid}/stat"))
-        .ok()?
-        .read(&mut buffer)
-        .ok()?;
-    let stat = String::from_utf8_lossy(&buffer[..length]);
-    // The command name in parentheses may hold spaces and parentheses itself.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.to_owned();
-    Some((state, fields.nth(18)?.parse().ok()?))
-}
-
-/// Random id of this boot (random(4)).
-pub fn boot_id() -> Result<&'static str> {
-    static KNOWN: OnceLock<String> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(known);
-    }
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).with_context(|| format!("read `{path}`"))?;
-    Ok(KNOWN.get_or_init(|| text.trim().to_owned()))
-}
-
 /// Signal number of a name with or without `SIG`, or of a number (signal(7)).
 pub fn signal_number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
@@ -514,35 +411,37 @@ mod tests {
         assert_eq!(Ended::Killed(9).code(), 137);
     }
 
+    /// Its first thread ends, as that of any program may, and the other goes on.
     #[test]
-    fn a_child_that_has_ended_has_an_identity_and_is_not_alive() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id() as i32;
-        while stat(pid).is_some_and(|(state, _)| state != "Z") {
+    fn a_process_is_alive_as_long_as_one_of_its_threads() {
+        extern "C" fn wait(_: *mut libc::c_void) -> i32 {
+            loop {
+                // SAFETY: no arguments.
+                unsafe { libc::pause() };
+            }
+        }
+        let mut stack = vec![0_u8; 64 << 10];
+        let child = clone3(0, || {
+            let flags = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
+            // SAFETY: the stack is the thread's alone and outlives it, since nothing runs after the exit.
+            unsafe {
+                let top = stack.as_mut_ptr_range().end.cast();
+                libc::clone(wait, top, flags, std::ptr::null_mut());
+                libc::syscall(libc::SYS_exit, 0);
+            }
+            1
+        })
+        .unwrap();
+        let identity = Identity::of(child.pid).unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.pid)).unwrap();
+        while !stat().contains(") Z ") {
             std::thread::yield_now();
         }
-        let identity = Identity::of(pid).unwrap();
-        assert!(!identity.is_alive() && identity.open().is_none());
-        child.wait().unwrap();
-        assert!(Identity::of(pid).is_err());
-    }
-
-    #[test]
-    fn identity_tells_a_process_from_a_later_one() {
-        let own = Identity::of(std::process::id() as i32).unwrap();
-        assert!(own.is_alive() && own.open().is_some());
-        let other = Identity {
-            start_time: own.start_time + 1,
-            ..own.clone()
-        };
-        assert!(!other.is_alive() && other.open().is_none());
-        assert!(
-            !Identity {
-                boot_id: "x".into(),
-                ..own
-            }
-            .is_alive()
-        );
+        assert_eq!(identity.activity(), Some(Activity::Running));
+        assert!(identity.open().is_some());
+        child.kill(libc::SIGKILL).unwrap();
+        assert_eq!(child.wait(), Ok(Ended::Killed(9)));
+        assert!(!identity.is_alive());
     }
 
     #[test]
