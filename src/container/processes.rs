@@ -8,6 +8,7 @@ use crate::sys::process::Identity;
 use anyhow::{Context, Result};
 use procfs::process::{Stat, Status, all_processes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::PathBuf;
 
 /// One process at one moment.
@@ -17,7 +18,7 @@ pub struct Process {
     pub stat: Stat,
     /// proc_pid_status(5).
     pub status: Status,
-    /// Its arguments; none where it has thrown them away.
+    /// Its first arguments; none where it has thrown them away.
     pub words: Vec<String>,
 }
 
@@ -29,7 +30,7 @@ pub fn of(program: &Identity) -> Result<Vec<Process>> {
     let shares_pids =
         namespaces(std::process::id().cast_signed()).is_some_and(|here| here[0] == own[0]);
     let mut inside = BTreeSet::from([program.pid]);
-    let mut parents = BTreeMap::new();
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in all_processes().context("read `/proc`")? {
         // It may end at any time.
         let Ok(process) = process else { continue };
@@ -39,13 +40,14 @@ pub fn of(program: &Identity) -> Result<Vec<Process>> {
         if namespaces[1] == own[1] || (!shares_pids && namespaces[0] == own[0]) {
             inside.insert(process.pid);
         } else if let Ok(stat) = process.stat() {
-            parents.insert(process.pid, stat.ppid);
+            children.entry(stat.ppid).or_default().push(process.pid);
         }
     }
-    // Parents may have higher numbers than their children: until nothing changes any more.
-    while let Some((&pid, _)) = parents.iter().find(|(_, parent)| inside.contains(parent)) {
-        parents.remove(&pid);
-        inside.insert(pid);
+    let mut reached: Vec<i32> = inside.iter().copied().collect();
+    while let Some(pid) = reached.pop() {
+        let found = children.remove(&pid).unwrap_or_default();
+        inside.extend(&found);
+        reached.extend(found);
     }
     Ok(inside.into_iter().filter_map(read).collect())
 }
@@ -61,7 +63,23 @@ fn read(pid: i32) -> Option<Process> {
     Some(Process {
         stat: process.stat().ok()?,
         status: process.status().ok()?,
-        words: process.cmdline().unwrap_or_default(),
+        words: words(pid).unwrap_or_default(),
+    })
+}
+
+/// The beginning of proc_pid_cmdline(5): thousands of processes may have megabytes of arguments each.
+fn words(pid: i32) -> std::io::Result<Vec<String>> {
+    const LIMIT: u64 = 32 << 10;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/cmdline"))?;
+    file.take(LIMIT).read_to_end(&mut text)?;
+    let words = text.strip_suffix(b"\0").unwrap_or(&text);
+    Ok(match words {
+        [] => Vec::new(),
+        words => words
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect(),
     })
 }
 
@@ -85,7 +103,7 @@ mod tests {
     #[test]
     fn own_processes_are_found_with_their_children() {
         let mut child = std::process::Command::new("sleep")
-            .arg("1000")
+            .args(["1000", &"0".repeat(60_000)])
             .spawn()
             .unwrap();
         let own = Identity::of(std::process::id().cast_signed()).unwrap();
@@ -95,7 +113,8 @@ mod tests {
             .iter()
             .find(|process| process.stat.pid == pid)
             .unwrap();
-        assert_eq!(sleep.words, ["sleep", "1000"]);
+        assert_eq!(sleep.words[..2], ["sleep", "1000"]);
+        assert!((1..40_000).contains(&sleep.words[2].len()));
         assert_eq!(sleep.stat.ppid, own.pid);
         child.kill().unwrap();
         child.wait().unwrap();
