@@ -21,6 +21,8 @@ const ENTRY: u8 = 3;
 const ENTRY_ARRAY: u8 = 6;
 /// No field that is looked at is longer.
 const LONGEST: u64 = 1 << 20;
+/// No object is larger, nor is any file of the journal.
+const LARGEST: u64 = 4 << 30;
 /// Objects begin at multiples of this.
 const ALIGNMENT: u64 = 8;
 
@@ -83,7 +85,7 @@ impl JournalFile {
         #[allow(deprecated, reason = "the format is defined by this very hash")]
         let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
         hasher.write(field);
-        let bucket = self.table + hasher.finish() % self.buckets * 16;
+        let bucket = (hasher.finish() % self.buckets * 16).saturating_add(self.table);
         let mut next = u64_at(&self.bytes::<8>(bucket)?, 0);
         let mut last = 0;
         // Objects are only ever appended, so a chain that does not lead forward is damaged.
@@ -111,8 +113,8 @@ impl JournalFile {
     }
 
     fn is_field(&self, at: u64, field: &[u8]) -> io::Result<bool> {
-        let length = self.object(at)?.2 - self.payload();
-        Ok(length == field.len() as u64 && self.field(at)? == field)
+        let length = field.len() as u64 + self.payload();
+        Ok(length == self.object(at)?.2 && self.field(at)? == field)
     }
 
     /// Where the entries are that have a field, in order, without the first `skip`.
@@ -195,7 +197,9 @@ impl JournalFile {
     fn object(&self, at: u64) -> io::Result<(u8, u8, u64)> {
         let header = self.bytes::<16>(at)?;
         match u64_at(&header, 8) {
-            size if size >= 16 && at % ALIGNMENT == 0 => Ok((header[0], header[1], size)),
+            size if (16..=LARGEST).contains(&size) && at.is_multiple_of(ALIGNMENT) => {
+                Ok((header[0], header[1], size))
+            }
             _ => Err(damaged()),
         }
     }
@@ -242,7 +246,7 @@ fn unpack_lz4(packed: &[u8]) -> Option<Vec<u8>> {
         let distance = number(take(&mut rest, 2)?) as usize;
         let repeated = extended(token & 15, &mut rest)? + 4;
         let start = out.len().checked_sub(distance).filter(|_| distance > 0)?;
-        if repeated > length - out.len() {
+        if repeated > length.checked_sub(out.len())? {
             return None;
         }
         // It may reach into what it makes.
@@ -290,6 +294,8 @@ mod tests {
             assert_eq!(unpack_lz4(&packed).unwrap(), text.into_bytes());
             assert_eq!(unpack_lz4(&packed[..packed.len() - 1]), None);
         }
+        // More than it says.
+        assert_eq!(unpack_lz4(b"\x01\0\0\0\0\0\0\0\x30abc\x01\x00"), None);
         assert_eq!(unpack_lz4(b"\x09\0\0\0\0\0\0\0\x10a\x05\x00\x10b"), None);
     }
 }
