@@ -305,7 +305,7 @@ fn a_client_that_is_killed_lets_the_container_go_on() {
         let mut size = String::new();
         while !size.starts_with("209715200") {
             let exec = ["exec", "web", "sh", "-c", "stat -c %s /big || true"];
-            size = store.onggi(exec).run().code(0).stdout_text().into();
+            size = store.onggi(exec).run().code(0).stdout_text();
         }
         let mut client = store.onggi(["commit", "web", "big"]).spawn();
         await_status(&store, "paused");

@@ -484,7 +484,7 @@ fn other_images() {
             .stdin("in ")
             .run()
             .code(3)
-            .stdout("in 1\nsleep\0100000\0");
+            .stdout("in 1\nsleep\x00100000\0");
             exec(&store, &[], &["nosuch"]).code(127);
             store.onggi(["rm", "-f", "web"]).run().code(0);
         }
