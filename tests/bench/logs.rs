@@ -7,6 +7,8 @@
 
 #[path = "measure.rs"]
 mod measure;
+#[path = "start/pure.rs"]
+mod pure;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +19,7 @@ use std::process::Command;
 use support::{ALPINE, Store, User, images, store};
 
 fn main() {
+    pure::enter_cgroup2();
     let Some(store) = store(User::Root).filter(Store::alpine) else {
         return;
     };
@@ -91,7 +94,7 @@ fn conmon<'a>(store: &'a Store, line: &str, megabytes: u32) -> Contender<'a> {
 fn podman<'a>(store: &'a Store, script: &str) -> Option<Contender<'a>> {
     let containers = store.file(
         "containers.conf",
-        "[containers]\npids_limit=0\ndefault_ulimits=[]\n\
+        "[containers]\npids_limit=0\ndefault_ulimits=[\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
          [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\n",
     );
     let storage = store.file(
@@ -127,7 +130,7 @@ fn podman<'a>(store: &'a Store, script: &str) -> Option<Contender<'a>> {
     Some(Contender::new("podman, json-file", move || {
         let mut command = command("sh");
         let run = format!(
-            "id=$(podman run -d --network none --cgroups disabled --ulimit host --log-driver json-file \
+            "id=$(podman run -d --network none --cgroups disabled --log-driver json-file \
              --log-opt max-size=10mb {image} sh -c \"$0\") && podman wait $id && podman rm $id"
         );
         command.args(["-c", &run]).arg(&script);

@@ -1,7 +1,7 @@
 //! What a monitor costs while its container does nothing: memory, and how often it wakes up.
 //!
 //! `cargo bench --bench monitor`. The memory is the proportional share (`Pss` in proc_pid_smaps(5)) of one monitor
-//! alone and of one among ten, of which the program's own pages are shared; beside it that of podman's conmon. The
+//! alone and of one among a hundred, of which the program's own pages are shared; beside it that of podman's conmon. The
 //! wake-ups are those of ten seconds (`voluntary_ctxt_switches` in proc_pid_status(5)).
 #![allow(
     clippy::print_stdout,
@@ -9,6 +9,8 @@
     reason = "a bench prints its figures"
 )]
 
+#[path = "start/pure.rs"]
+mod pure;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -24,9 +26,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 const WATCHED: Duration = Duration::from_secs(10);
 
 fn main() {
+    pure::enter_cgroup2();
     println!(
         "  {:34}{:>12}{:>12}{:>14}",
-        "", "alone kB", "of ten kB", "wake-ups/10s"
+        "", "alone kB", "of 100 kB", "wake-ups/10s"
     );
     for store in everyone_with_alpine() {
         ours(&store);
@@ -55,7 +58,7 @@ fn ours(store: &Store) {
             .map(|number| store.monitor(&name(number)))
             .collect()
     };
-    let row = measure(&start(1), || start(9));
+    let row = measure(&start(1), || start(99));
     row.print(&format!("onggi as {:?}", store.user));
 }
 
@@ -63,8 +66,14 @@ fn ours(store: &Store) {
 fn conmon() {
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let root = directory.path().to_str().unwrap().to_owned();
+    let settings = directory.path().join("containers.conf");
+    let limits = r#"default_ulimits=["nofile=1024:1024", "nproc=1024:1024"]"#;
+    let content =
+        format!("[containers]\npids_limit=0\n{limits}\n[engine]\ncgroup_manager=\"cgroupfs\"\n");
+    std::fs::write(&settings, content).unwrap();
     let podman = |words: &[&str]| {
         let mut command = Command::new("podman");
+        command.env("CONTAINERS_CONF", &settings);
         command.args([
             "--root",
             &format!("{root}/data"),
@@ -104,14 +113,14 @@ fn conmon() {
     if first.is_empty() {
         println!("  left out: conmon: podman runs no container here");
     } else {
-        measure(&first, || start(9)).print("conmon");
+        measure(&first, || start(99)).print("conmon");
     }
     podman(&["rm", "-af", "-t", "0"]);
 }
 
 struct Row {
     alone: u64,
-    among_ten: u64,
+    among_many: u64,
     wakeups: u64,
 }
 
@@ -119,7 +128,7 @@ impl Row {
     fn print(&self, name: &str) {
         println!(
             "  {name:34}{:12}{:12}{:14}",
-            self.alone, self.among_ten, self.wakeups
+            self.alone, self.among_many, self.wakeups
         );
     }
 }
@@ -132,10 +141,10 @@ fn measure(first: &[u32], more: impl FnOnce() -> Vec<u32>) -> Row {
     let alone = pss(first[0]);
     let all = [first.to_vec(), more()].concat();
     std::thread::sleep(SETTLED);
-    let among_ten = all.iter().map(|pid| pss(*pid)).sum::<u64>() / all.len() as u64;
+    let among_many = all.iter().map(|pid| pss(*pid)).sum::<u64>() / all.len() as u64;
     Row {
         alone,
-        among_ten,
+        among_many,
         wakeups,
     }
 }
