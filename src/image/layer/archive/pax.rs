@@ -4,6 +4,8 @@
 
 use crate::error::{Error, bad_input};
 use rustix::fs::Timespec;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Names or keys with their values.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
@@ -56,6 +58,8 @@ impl Records {
     /// Extended attributes, in the form of star and in that of libarchive (percent-coded name, base64 value).
     pub fn attributes(&self) -> Result<Pairs, Error> {
         let mut found: Pairs = Vec::new();
+        // A header may have as many of them as it has room for.
+        let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         for (key, value) in self.iter() {
             let (name, value) = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 (name.to_vec(), value.to_vec())
@@ -65,9 +69,12 @@ impl Records {
             } else {
                 continue;
             };
-            match found.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => found.push((name, value)),
+            match places.entry(name) {
+                Entry::Occupied(place) => found[*place.get()].1 = value,
+                Entry::Vacant(place) => {
+                    found.push((place.key().clone(), value));
+                    place.insert(found.len() - 1);
+                }
             }
         }
         Ok(found)

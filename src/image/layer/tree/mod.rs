@@ -31,7 +31,7 @@ use rustix::fs::{
     symlinkat,
 };
 use rustix::io::Errno;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -64,7 +64,7 @@ pub struct Tree<'a> {
     /// Those that are on the disk.
     whiteouts: BTreeMap<Vec<u8>, Form>,
     /// Device nodes that the rules leave out.
-    left_out: BTreeSet<Vec<u8>>,
+    left_out: BTreeMap<Vec<u8>, ()>,
     replaced: Vec<Replaced>,
     /// How many entries the caller has been given.
     entries: usize,
@@ -122,7 +122,7 @@ impl<'a> Tree<'a> {
             held: Vec::new(),
             directories: BTreeMap::new(),
             whiteouts: BTreeMap::new(),
-            left_out: BTreeSet::new(),
+            left_out: BTreeMap::new(),
             replaced: Vec::new(),
             entries: 0,
             has_root_entry: false,
@@ -308,7 +308,7 @@ impl<'a> Tree<'a> {
             }
             Ok(_) if from_path == path => return Ok(true),
             Ok(_) => {}
-            Err(Errno::NOENT) if self.left_out.contains(&from_path) => {
+            Err(Errno::NOENT) if self.left_out.contains_key(&from_path) => {
                 self.leave_out(parent, last, path.to_vec())?;
                 return Ok(false);
             }
@@ -359,7 +359,7 @@ impl<'a> Tree<'a> {
         if statat(&parent.fd, last, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             self.make_room(&path)?;
         }
-        self.left_out.insert(path);
+        self.left_out.insert(path, ());
         Ok(())
     }
 

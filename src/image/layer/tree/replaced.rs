@@ -9,13 +9,11 @@ use super::super::journal::{Content, Reader, Record, Writer};
 use super::super::name::{join, split};
 use super::Tree;
 use crate::paths;
+use crate::store::tree;
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
-use rustix::io::Errno;
-use std::collections::HashMap;
+use rustix::fs::{Mode, mkdirat, renameat};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -49,26 +47,21 @@ impl Tree<'_> {
             entries: self.entries,
         });
         self.held.clear();
-        let is_within = |known: &[u8]| {
-            known
-                .strip_prefix(path)
-                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        self.whiteouts.retain(|known, _| !is_within(known));
-        self.left_out.retain(|known| !is_within(known));
-        if self.directories.remove(path).is_some() {
-            let below = [path, b"/"].concat();
-            let inside: Vec<_> = self
-                .directories
-                .range(below.clone()..)
-                .map(|(known, _)| known.clone())
-                .take_while(|known| known.starts_with(&below))
-                .collect();
-            for known in inside {
-                self.directories.remove(&known);
-            }
-        }
+        remove_within(&mut self.whiteouts, path);
+        remove_within(&mut self.left_out, path);
+        remove_within(&mut self.directories, path);
         Ok(())
+    }
+}
+
+/// Forgets a path with all below it, without a look at any other: a hostile layer may replace very many.
+fn remove_within<V>(known: &mut BTreeMap<Vec<u8>, V>, path: &[u8]) {
+    known.remove(path);
+    let below = [path, b"/"].concat();
+    let inside = known.range(below.clone()..).map(|(path, _)| path.clone());
+    let inside: Vec<_> = inside.take_while(|path| path.starts_with(&below)).collect();
+    for path in inside {
+        known.remove(&path);
     }
 }
 
@@ -89,9 +82,7 @@ pub fn settle(directory: &Path, replaced: &[Replaced]) -> Result<()> {
         Content::open(&aside)?,
         replaced,
     )?;
-    remove(&aside)
-        .map_err(io::Error::from)
-        .with_context(|| format!("remove {}", aside.display()))
+    tree::remove(&aside).with_context(|| format!("remove {}", aside.display()))
 }
 
 fn rewrite(
@@ -142,14 +133,14 @@ fn new_place(
     let mut above = path;
     let mut first: Option<(usize, &[u8])> = None;
     loop {
-        for &event in by_path.get(above).into_iter().flatten() {
-            let is_earlier = first.is_none_or(|(known, _)| event < known);
-            if replaced[event].entries > number && is_earlier {
-                first = Some((
-                    event,
-                    path[above.len()..].strip_prefix(b"/").unwrap_or_default(),
-                ));
-            }
+        // Those of one path are in the order in which they happened, and there may be very many.
+        let events = by_path.get(above).map_or(&[][..], Vec::as_slice);
+        let after = events.partition_point(|&event| replaced[event].entries <= number);
+        if let Some(&event) = events.get(after)
+            && first.is_none_or(|(known, _)| event < known)
+        {
+            let rest = path[above.len()..].strip_prefix(b"/");
+            first = Some((event, rest.unwrap_or_default()));
         }
         match split(above) {
             Some((directory, _)) => above = directory,
@@ -166,42 +157,49 @@ fn new_place(
     })
 }
 
-/// Deletes a directory of any depth with a fixed number of descriptors: directories in it are moved up first.
-fn remove(path: &Path) -> rustix::io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = rustix::fs::open(path, flags, Mode::empty())?;
-    let mut waiting: Vec<OsString> = Vec::new();
-    let mut moved = 0usize;
-    let mut empty = |directory: &OwnedFd,
-                     is_top: bool,
-                     waiting: &mut Vec<OsString>|
-     -> rustix::io::Result<()> {
-        for entry in rustix::fs::Dir::read_from(directory)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            match unlinkat(directory, name, AtFlags::empty()) {
-                Err(Errno::ISDIR | Errno::PERM) if is_top => {
-                    waiting.push(OsString::from_vec(name.to_vec()))
-                }
-                Err(Errno::ISDIR | Errno::PERM) => {
-                    let place = OsString::from(format!("moved-{moved}"));
-                    moved += 1;
-                    renameat(directory, name, &top, &place)?;
-                    waiting.push(place);
-                }
-                result => result?,
-            }
-        }
-        Ok(())
-    };
-    empty(&top, true, &mut waiting)?;
-    while let Some(name) = waiting.pop() {
-        let directory = openat(&top, &name, flags, Mode::empty())?;
-        empty(&directory, false, &mut waiting)?;
-        unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_goes_with_what_is_below_it_and_nothing_else() {
+        let names = ["a", "a!", "a/b", "a/b/c", "a0", "b/a/b"];
+        let mut known: BTreeMap<Vec<u8>, ()> = names.map(|name| (name.into(), ())).into();
+        remove_within(&mut known, b"a");
+        assert!(known.keys().eq([&b"a!"[..], b"a0", b"b/a/b"]));
     }
-    rustix::fs::rmdir(path)
+
+    #[test]
+    fn an_entry_went_with_the_first_replacement_after_it() {
+        let event = |path: &str, entries| Replaced {
+            path: path.into(),
+            entries,
+        };
+        let replaced = [
+            event("d/f", 1),
+            event("d/f", 3),
+            event("d", 3),
+            event("d/f", 6),
+        ];
+        let mut by_path: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (number, event) in replaced.iter().enumerate() {
+            by_path.entry(&event.path).or_default().push(number);
+        }
+        for (path, number, expected) in [
+            ("d/f", 0, Some("0")),
+            ("d/f", 1, Some("1")),
+            ("d/f", 3, Some("3")),
+            ("d/f", 6, None),
+            ("d/g", 0, Some("2/g")),
+            ("d", 2, Some("2")),
+            ("d", 3, None),
+        ] {
+            let place = new_place(path.as_bytes(), number, &replaced, &by_path);
+            assert_eq!(
+                place.as_deref(),
+                expected.map(str::as_bytes),
+                "{path} {number}"
+            );
+        }
+    }
 }
