@@ -6,7 +6,9 @@
 use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
+use crate::store::tree;
 use anyhow::{Context, Result};
+use rustix::fs::Stat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -151,23 +153,16 @@ impl Seen {
     /// The bytes of what lies here and below and was not counted yet. What vanishes meanwhile counts nothing; what is
     /// mounted lies elsewhere.
     fn tree(&mut self, path: &Path) -> Result<u64> {
-        let metadata = match path.symlink_metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-            metadata => metadata.with_context(|| format!("stat `{}`", path.display()))?,
-        };
-        if metadata.dev() != self.device {
-            return Ok(0);
-        }
-        let mut bytes = match self.inodes.insert(metadata.ino()) {
-            true => metadata.blocks() * 512,
-            false => 0,
-        };
-        if metadata.is_dir() {
-            for name in names_of(path)? {
-                bytes += self.tree(&path.join(name))?;
+        let mut blocks = 0;
+        let mut look = |found: &Stat| {
+            let is_here = found.st_dev == self.device;
+            if is_here && self.inodes.insert(found.st_ino) {
+                blocks += found.st_blocks.cast_unsigned();
             }
-        }
-        Ok(bytes)
+            is_here
+        };
+        tree::walk(path, &mut look).with_context(|| format!("read `{}`", path.display()))?;
+        Ok(blocks * 512)
     }
 }
 

@@ -3,42 +3,29 @@
 
 use super::engine::Engine;
 use super::record::Directory;
+use crate::store::tree;
 use anyhow::{Context, Result};
+use rustix::fs::{FileType, Stat};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Bytes of the regular files that the container has made or changed, hard links counted once. An ordinary
 /// user must be in the user namespace of the store.
 pub fn written(engine: &Engine, id: &str) -> Result<u64> {
-    sum(
-        &Directory::of(engine, id).file("upper"),
-        &mut BTreeSet::new(),
-    )
+    sum(&Directory::of(engine, id).file("upper"))
 }
 
-/// What vanishes meanwhile counts nothing: the container may be running.
-fn sum(directory: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result<u64> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut bytes = 0;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        let metadata = match entry.metadata() {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            metadata => metadata.with_context(|| format!("stat `{}`", entry.path().display()))?,
-        };
-        if metadata.is_dir() {
-            bytes += sum(&entry.path(), seen)?;
-        } else if metadata.is_file()
-            && (metadata.nlink() == 1 || seen.insert((metadata.dev(), metadata.ino())))
-        {
-            bytes += metadata.len();
+/// A file may claim to be as long as 64 bits allow, and there may be several.
+fn sum(directory: &Path) -> Result<u64> {
+    let (mut bytes, mut seen) = (0_u64, BTreeSet::new());
+    let mut look = |found: &Stat| {
+        let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+        if is_file && (found.st_nlink == 1 || seen.insert((found.st_dev, found.st_ino))) {
+            bytes = bytes.saturating_add(found.st_size.cast_unsigned());
         }
-    }
+        true
+    };
+    tree::walk(directory, &mut look).with_context(|| format!("read `{}`", directory.display()))?;
     Ok(bytes)
 }
 
@@ -54,7 +41,18 @@ mod tests {
         std::fs::write(path("d/a"), [0; 100]).unwrap();
         std::fs::hard_link(path("d/a"), path("b")).unwrap();
         std::os::unix::fs::symlink("/", path("l")).unwrap();
-        assert_eq!(sum(directory.path(), &mut BTreeSet::new()).unwrap(), 100);
-        assert_eq!(sum(&path("missing"), &mut BTreeSet::new()).unwrap(), 0);
+        assert_eq!(sum(directory.path()).unwrap(), 100);
+        assert_eq!(sum(&path("missing")).unwrap(), 0);
+    }
+
+    #[test]
+    fn lengths_without_sense_do_not_overflow() {
+        // Not every file system takes such a length.
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        for name in ["a", "b", "c"] {
+            let file = std::fs::File::create(directory.path().join(name)).unwrap();
+            file.set_len(i64::MAX as u64).unwrap();
+        }
+        assert_eq!(sum(directory.path()).unwrap(), u64::MAX);
     }
 }

@@ -1,13 +1,14 @@
-//! Removing a directory with all that is in it.
+//! Looking at a directory with all that is in it, and removing it.
 //!
-//! What lies in it is hostile: a container may put directories in one another by the hundred thousand, each of which
-//! would cost the standard library's `remove_dir_all` a descriptor and a piece of the stack. Here what lies too deep
-//! is first moved up.
+//! What lies in it is hostile: a container may put directories in one another by the hundred thousand, which have no
+//! path that the kernel takes, and each of which would cost the standard library's `remove_dir_all` a descriptor and
+//! a piece of the stack. Here what lies too deep is first moved up, and looking holds one directory only.
 //!
 //! Invariant: every name is looked up in a directory that is held, and none is followed. Who else changes the tree
 //! meanwhile may keep it from going, and loses nothing outside of it.
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{fstat, openat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,6 +19,12 @@ use std::path::Path;
 const DEPTH: usize = 64;
 /// The same where they cannot be moved: an overlay moves none that is of a lower layer.
 const DEPTH_IN_PLACE: usize = 900;
+
+/// A directory to be read.
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Removes a directory with all that is in it.
 pub fn remove(path: &Path) -> io::Result<()> {
@@ -38,6 +45,78 @@ pub fn remove_at(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
             return unlinkat(parent, name, AtFlags::REMOVEDIR);
         }
     }
+}
+
+/// Shows `look` what is at a path, and all below each directory of which it says `true`. What vanishes meanwhile is not
+/// shown, nor what is left of a directory that is moved away while something in it is looked at.
+pub fn walk(path: &Path, look: &mut dyn FnMut(&Stat) -> bool) -> io::Result<()> {
+    let mut levels: Vec<Level> = Vec::new();
+    let mut here = match enter(CWD, path.as_os_str().as_bytes(), look)? {
+        Some((here, level)) => {
+            levels.push(level);
+            here
+        }
+        None => return Ok(()),
+    };
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.names.pop() {
+            if let Some((below, level)) = enter(here.as_fd(), &name, look)? {
+                here = below;
+                levels.push(level);
+            }
+            continue;
+        }
+        levels.pop();
+        if let Some(above) = levels.last() {
+            here = openat(&here, "..", DIRECTORY, Mode::empty())?;
+            if above.identity != identity(&fstat(&here)?) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A directory that is being looked at.
+struct Level {
+    /// Device and inode.
+    identity: (u64, u64),
+    /// What is still to be looked at.
+    names: Vec<Vec<u8>>,
+}
+
+/// Looks at one entry; a directory is opened if that is wanted.
+fn enter(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    look: &mut dyn FnMut(&Stat) -> bool,
+) -> Result<Option<(OwnedFd, Level)>, Errno> {
+    let found = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        found => found?,
+    };
+    if !look(&found) || FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Ok(None);
+    }
+    let directory = match openat(parent, name, DIRECTORY, Mode::empty()) {
+        // It was something else a moment ago.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        directory => directory?,
+    };
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    let identity = identity(&fstat(&directory)?);
+    Ok(Some((directory, Level { identity, names })))
+}
+
+fn identity(found: &Stat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
 }
 
 struct Removal {
@@ -92,8 +171,7 @@ impl Removal {
 }
 
 fn open(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Dir, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Dir::new(openat(parent, name, flags, Mode::empty())?)
+    Dir::new(openat(parent, name, DIRECTORY, Mode::empty())?)
 }
 
 #[cfg(test)]
@@ -130,6 +208,26 @@ mod tests {
             remove(&tree).unwrap();
             assert!(!tree.exists() && kept.join("file").exists());
         }
+    }
+
+    #[test]
+    fn all_of_a_tree_is_shown_and_nothing_else() {
+        let base = tempfile::tempdir().unwrap();
+        let tree = base.path().join("tree");
+        std::fs::create_dir_all(tree.join("not/this")).unwrap();
+        let passed_over = std::fs::metadata(tree.join("not")).unwrap();
+        std::fs::write(base.path().join("beside"), "").unwrap();
+        chain(&tree, 3_000);
+        let mut count = 0;
+        let mut look = |found: &Stat| {
+            count += 1;
+            found.st_ino != std::os::unix::fs::MetadataExt::ino(&passed_over)
+        };
+        walk(&tree, &mut look).unwrap();
+        // The tree, one in it, and a directory with a link for each of the chain.
+        assert_eq!(count, 2 + 2 * 3_000);
+        walk(&tree.join("missing"), &mut |_| unreachable!()).unwrap();
+        remove(&tree).unwrap();
     }
 
     #[test]
