@@ -107,6 +107,8 @@ fn a_hostile_archive_leads_nowhere() {
             ("out", T::Symlink, "../../../../mnt"),
             ("out/x", T::Regular, ""),
             ("/abs", T::Regular, ""),
+            // A link to itself leaves what is there.
+            ("abs", T::Link, "./abs"),
         ];
         store
             .onggi(["cp", "-", "web:/srv"])

@@ -115,6 +115,12 @@ impl Extractor {
             };
         };
         let parent = self.parent(directory)?;
+        if member.kind == MemberKind::HardLink && clean(&member.link)? == name {
+            // It is there, or is an error; but it must not make room for itself.
+            return statat(&parent, last, AtFlags::SYMLINK_NOFOLLOW)
+                .map(drop)
+                .context("statat");
+        }
         if !self.make_room(&parent, last, name, member.kind)? {
             return Ok(());
         }
