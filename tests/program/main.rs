@@ -30,6 +30,7 @@ mod logs;
 mod mount;
 mod namespaces;
 mod pause;
+mod port;
 mod process;
 mod prune;
 mod ps;

@@ -113,31 +113,3 @@ fn the_whole_system() {
         store.onggi(both).run().code(1).stderr_has(message);
     }
 }
-
-#[test]
-fn port_tells_that_there_is_none() {
-    for store in everyone_with_alpine() {
-        run(&store, &["create", "--name", "web", ALPINE, "true"]);
-        assert_eq!(run(&store, &["port", "web"]), "");
-        assert_eq!(run(&store, &["container", "port", "web"]), "");
-        for (words, message) in [
-            (
-                ["port", "web", "80"],
-                "No public port '80' published for web",
-            ),
-            (
-                ["port", "web", "80/udp"],
-                "No public port '80/udp' published for web",
-            ),
-            (["port", "web", "http"], "invalid port (http)"),
-            (["port", "nobody", "80"], "No such container: nobody"),
-        ] {
-            store
-                .onggi(words)
-                .run()
-                .code(1)
-                .stdout("")
-                .stderr_has(message);
-        }
-    }
-}
