@@ -283,12 +283,15 @@ pub(super) fn set(environment: &mut Vec<String>, entry: &str) {
 pub fn hostname(record: &Record) -> String {
     match (&record.options.hostname, record.options.uts) {
         (Some(name), _) => name.clone(),
-        (None, Namespace::Host) => rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        (None, Namespace::Host) => host_name(),
+        (None, _) if record.options.network == Namespace::Host => host_name(),
         (None, _) => record.id[..12].to_owned(),
     }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -26,7 +26,13 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         match Lock::try_directory(directory.path()) {
-            Ok(Some(lock)) => return remove_locked(engine, id, &lock),
+            Ok(Some(lock)) => {
+                if !force {
+                    // One that is damaged may still hold what somebody wants.
+                    directory.record()?;
+                }
+                return remove_locked(engine, id, &lock);
+            }
             Ok(None) => {}
             // It was to go when it ends, it was swept, or another command was quicker.
             Err(_) if !directory.path().exists() => return Ok(()),

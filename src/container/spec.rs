@@ -229,13 +229,14 @@ fn rlimit(ulimit: &Ulimit) -> Result<PosixRlimit> {
 fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     let options = &record.options;
     let access = if options.privileged { "rw" } else { "ro" };
+    let mut devices = vec!["nosuid", "strictatime", "mode=755", "size=65536k"];
+    if !options.privileged {
+        // Of the nodes that a container may make, none is a way to the host's devices.
+        devices.push("nodev");
+    }
     let mut all = vec![
         filesystem("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-        filesystem(
-            "/dev",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
+        filesystem("/dev", "tmpfs", &devices),
         filesystem("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
     ];
     let mut terminals = vec![

@@ -28,6 +28,8 @@ pub enum Root {
         work: PathBuf,
         /// Thrown away when the container ends, so never worth a sync.
         volatile: bool,
+        /// Whether device nodes in it can be opened: those of the image, and those that the container makes.
+        devices: bool,
     },
 }
 

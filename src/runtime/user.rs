@@ -96,6 +96,11 @@ impl Database {
                 identity.groups.push(gid);
             }
         }
+        // Beside the others, as initgroups(3) does it: a program must not lose it by becoming another group's
+        // (CVE-2022-36109).
+        if !identity.groups.contains(&identity.gid) {
+            identity.groups.insert(0, identity.gid);
+        }
         if identity.home.is_empty() {
             identity.home.push('/');
         }
@@ -175,16 +180,16 @@ mod tests {
     fn names_and_numbers() {
         type Expected = Result<(u32, u32, &'static [u32], &'static str), &'static str>;
         let cases: &[(&str, &[&str], Expected)] = &[
-            ("", &[], Ok((0, 0, &[10], "/root"))),
-            ("svc", &[], Ok((100, 101, &[10, 20], "/srv"))),
-            ("100", &[], Ok((100, 101, &[10, 20], "/srv"))),
-            ("svc:wheel", &[], Ok((100, 10, &[], "/srv"))),
-            ("1234", &[], Ok((7, 7, &[], "/seven"))),
-            ("4000", &[], Ok((4000, 0, &[], "/"))),
+            ("", &[], Ok((0, 0, &[0, 10], "/root"))),
+            ("svc", &[], Ok((100, 101, &[101, 10, 20], "/srv"))),
+            ("100", &[], Ok((100, 101, &[101, 10, 20], "/srv"))),
+            ("svc:wheel", &[], Ok((100, 10, &[10], "/srv"))),
+            ("1234", &[], Ok((7, 7, &[7], "/seven"))),
+            ("4000", &[], Ok((4000, 0, &[0], "/"))),
             (
                 "4000:5000",
                 &["wheel", "77"],
-                Ok((4000, 5000, &[10, 77], "/")),
+                Ok((4000, 5000, &[5000, 10, 77], "/")),
             ),
             ("nobody", &[], Err("unable to find user nobody")),
             ("0:none", &[], Err("unable to find group none")),

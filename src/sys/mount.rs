@@ -151,6 +151,7 @@ pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno
     )
 }
 
+#[derive(Default)]
 #[repr(C)]
 struct MountAttr {
     attr_set: u64,
@@ -165,7 +166,20 @@ pub fn add_attributes(
     attributes: Attributes,
     recursive: bool,
 ) -> Result<(), Errno> {
-    set_attributes(mount, c"", u64::from(attributes.bits()), 0, recursive)
+    let attr = MountAttr {
+        attr_set: attributes.bits().into(),
+        ..MountAttr::default()
+    };
+    set_attributes(mount, c"", &attr, recursive)
+}
+
+/// Takes attributes away again.
+pub fn remove_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
+    let attr = MountAttr {
+        attr_clr: attributes.bits().into(),
+        ..MountAttr::default()
+    };
+    set_attributes(mount, c"", &attr, false)
 }
 
 /// Makes all mounts of this namespace private (`MS_PRIVATE`) or slaves of the original (`MS_SLAVE`).
@@ -175,22 +189,19 @@ pub fn set_propagation_of_all(slave: bool) -> Result<(), Errno> {
     } else {
         libc::MS_PRIVATE
     };
-    set_attributes(rustix::fs::CWD, c"/", 0, propagation, true)
+    let attr = MountAttr {
+        propagation,
+        ..MountAttr::default()
+    };
+    set_attributes(rustix::fs::CWD, c"/", &attr, true)
 }
 
 fn set_attributes(
     directory: BorrowedFd<'_>,
     path: &std::ffi::CStr,
-    attr_set: u64,
-    propagation: u64,
+    attr: &MountAttr,
     recursive: bool,
 ) -> Result<(), Errno> {
-    let attr = MountAttr {
-        attr_set,
-        attr_clr: 0,
-        propagation,
-        userns_fd: 0,
-    };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -202,7 +213,7 @@ fn set_attributes(
             directory.as_raw_fd(),
             path.as_ptr(),
             flags,
-            &raw const attr,
+            &raw const *attr,
             size_of::<MountAttr>(),
         )
     };

@@ -189,3 +189,32 @@ fn init_reaps_orphans_and_forwards_signals() {
         crate::life_cycle::assert_signal_ends_with(client, "TERM", 9);
     }
 }
+
+#[test]
+fn init_tells_of_a_program_that_is_not_there() {
+    for store in everyone_with_alpine() {
+        for (program, code, why) in [
+            ("nope", 127, "No such file or directory"),
+            ("/etc/passwd", 126, "Permission denied"),
+        ] {
+            let run = ["run", "--rm", "--init", ALPINE, program];
+            store
+                .onggi(run)
+                .run()
+                .code(code)
+                .stderr_has(&format!("onggi: --init: {program}: {why}"));
+        }
+    }
+}
+
+#[test]
+fn with_the_hosts_network_the_host_name_is_the_hosts() {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    for store in everyone_with_alpine() {
+        let run = ["run", "--rm", "--network", "host", ALPINE, "hostname"];
+        store.onggi(run).run().code(0).stdout(&format!("{name}\n"));
+    }
+}

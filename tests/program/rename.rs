@@ -100,3 +100,22 @@ fn a_rename_that_was_killed_is_there_whole_or_not_at_all() {
         );
     }
 }
+
+#[test]
+fn the_monitor_announces_the_new_name() {
+    for store in everyone_with_alpine() {
+        store.detached("old", &[], OBEDIENT);
+        store.ok(["rename", "old", "new"]);
+        store.ok(["stop", "new"]);
+        let events = [
+            "events",
+            "--until",
+            "0s",
+            "--filter",
+            "container=new",
+            "--format",
+        ];
+        let actions = store.ok(events.iter().chain(&["{{.Action}}"]));
+        assert!(actions.contains("die\n"), "{actions}");
+    }
+}

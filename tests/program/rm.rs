@@ -83,3 +83,37 @@ fn volumes_and_links() {
         assert_eq!(store.ok(["rm", "-v", "one"]), "one\n");
     }
 }
+
+#[test]
+fn one_whose_record_is_damaged_goes_by_force_only() {
+    for store in everyone_with_alpine() {
+        let run = [
+            "run",
+            "--name",
+            "web",
+            ALPINE,
+            "sh",
+            "-c",
+            "echo precious >/data",
+        ];
+        store.onggi(run).run().code(0);
+        let id = store.onggi(["ps", "-aq", "--no-trunc"]).run().stdout_text();
+        let record = store
+            .data()
+            .join("containers")
+            .join(id.trim())
+            .join("container.json");
+        std::fs::write(&record, "x").unwrap();
+        store
+            .onggi(["rm", "web"])
+            .run()
+            .code(1)
+            .stderr_has("is damaged");
+        assert!(record.exists());
+        store
+            .onggi(["rm", "-f", "web"])
+            .run()
+            .code(0)
+            .stdout("web\n");
+    }
+}

@@ -125,3 +125,41 @@ fn the_way_up_ends_at_the_root() {
             .stdout("3.20.3\n/proc/1/cwd/../../../etc/alpine-release\n");
     }
 }
+
+/// The host's disks are numbers that anybody knows: a node for one must open nothing, wherever it lies.
+#[test]
+fn device_nodes_that_a_container_makes_open_nothing() {
+    let script = "for node in /node /dev/node /dev/shm/node /tmp/node; do
+            mknod -m 666 $node c 1 5 2>/dev/null
+            head -c 1 $node >/dev/null 2>&1 && echo opened $node
+        done
+        head -c 1 /dev/zero | wc -c; echo x >/dev/null; head -c 1 /dev/urandom | wc -c";
+    for store in everyone_with_alpine() {
+        let run = ["run", "--rm", "--tmpfs", "/tmp", ALPINE, "sh", "-c", script];
+        store.onggi(run).run().code(0).stdout("1\n1\n");
+        let stay = ["run", "-d", "--name", "web", ALPINE, "sleep", "1000"];
+        store.onggi(stay).run().code(0);
+        let exec = ["exec", "web", "sh", "-c", script];
+        store.onggi(exec).run().code(0).stdout("1\n1\n");
+    }
+}
+
+/// CVE-2022-36109: without its own group among the others, a program that takes on another group gets rid of what that
+/// forbids it.
+#[test]
+fn the_own_group_is_among_the_others() {
+    for store in everyone_with_alpine() {
+        if store.user == crate::support::User::Single {
+            continue;
+        }
+        for (user, groups) in [("nobody", "65534"), ("1000:1000", "1000")] {
+            let run = ["run", "--rm", "-u", user, ALPINE, "sh", "-c"];
+            let script = "grep Groups /proc/self/status | tr -d '\t'";
+            store
+                .onggi(run.iter().chain(&[script]))
+                .run()
+                .code(0)
+                .stdout(&format!("Groups:{groups} \n"));
+        }
+    }
+}

@@ -127,12 +127,16 @@ impl Monitor {
             let begun = Instant::now();
             let code = match self.run_once(relay) {
                 Ok(code) => code,
-                // What cannot even be started will not be by trying again.
                 Err(error) => {
                     self.state.finished = now();
                     self.state.exit_code = crate::error::exit_code(&error, 125);
                     self.state.error = format!("{error:#}");
-                    return Report::Failed(error);
+                    // What a user cannot start will not be by trying again. What has run before may be, when the
+                    // disk has room again.
+                    if restarts.count == 0 {
+                        return Report::Failed(error);
+                    }
+                    self.state.exit_code
                 }
             };
             // It may have been changed by `update` or `rename`.
@@ -146,12 +150,11 @@ impl Monitor {
                 return Report::Ended(code);
             }
             self.state.restarting = true;
-            if let Err(error) = self
+            // A full disk does not end the container: who asks sees the state that was written last.
+            let _ = self
                 .directory
                 .write_state(&self.state, Durability::Volatile)
-            {
-                return Report::Failed(error);
-            }
+                .or_else(|_| self.directory.overwrite_state(&self.state));
             relay.clients.dismiss(&Report::Ended(code));
             let until = Instant::now() + next.unwrap_or_default();
             if let Err(error) = relay.rest(until, self) {
@@ -209,7 +212,10 @@ impl Monitor {
     }
 
     fn announce(&self, action: &str, attributes: &[(&str, &str)]) {
-        event::container(&self.engine, &self.record, action, attributes);
+        // A rename may have changed it.
+        let current = self.directory.record().unwrap_or_default();
+        let record = current.as_ref().unwrap_or(&self.record);
+        event::container(&self.engine, record, action, attributes);
     }
 
     fn start_program(&mut self) -> Result<Program> {

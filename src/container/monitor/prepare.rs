@@ -36,6 +36,7 @@ pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result
                 upper: directory.file("upper"),
                 work: directory.file("work"),
                 volatile: options.auto_remove,
+                devices: options.privileged,
             }
         }
     };

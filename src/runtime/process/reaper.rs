@@ -1,7 +1,7 @@
 //! Process 1 for programs that do not want to be it (`--init`): starts the program, passes signals on and reaps
 //! whatever is orphaned (pid_namespaces(7)). It is this program again, mounted read-only into the container.
 
-use crate::sys::process::{self, Ended, Words};
+use crate::sys::process::{self, Words};
 use crate::sys::signal::{self, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -69,17 +69,22 @@ fn execute(words: &[OsString]) -> u8 {
             .collect(),
     };
     let _ = signal::reset_all();
-    let mut code = 127;
+    let mut failure = Errno::NOENT;
     for candidate in candidates {
         let Ok(program) = CString::new(candidate) else {
             return 126;
         };
-        if !matches!(
-            process::execute(&program, &arguments, &environment),
-            Errno::NOENT | Errno::NOTDIR
-        ) {
-            code = 126;
+        match process::execute(&program, &arguments, &environment) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            error => failure = error,
         }
     }
-    Ended::Exited(code).code()
+    let why = std::io::Error::from(failure);
+    let message = format!("onggi: --init: {}: {why}\n", String::from_utf8_lossy(name));
+    // The program's own stream: there is nobody else to tell by now.
+    let _ = rustix::io::write(rustix::stdio::stderr(), message.as_bytes());
+    match failure {
+        Errno::NOENT => 127,
+        _ => 126,
+    }
 }

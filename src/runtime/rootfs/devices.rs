@@ -28,10 +28,23 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// Where the nodes come from, and whether others can be opened there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// They are made; so are those that the container makes.
+    Open,
+    /// They are made and each is a mount of its own, because others there cannot be opened (`nodev`).
+    Bound,
+    /// Those of the host are bound: nobody but real root may make device nodes.
+    Host,
+}
+
 /// Fills an empty `/dev` and returns its open `null`.
-///
-/// Nobody but real root may make device nodes, so in a user namespace those of the host are bound.
-pub fn make_all(directory: &OwnedFd, devices: &[Device], user_namespace: bool) -> Result<OwnedFd> {
+pub fn make_all(directory: &OwnedFd, devices: &[Device], nodes: Nodes) -> Result<OwnedFd> {
+    let nodev = mount::Attributes::MOUNT_ATTR_NODEV;
+    if nodes == Nodes::Bound {
+        mount::remove_attributes(directory.as_fd(), nodev).context("open `/dev`")?;
+    }
     let default = DEFAULT.map(|(name, major, minor)| Device {
         path: Path::new("/dev").join(name),
         mode: libc::S_IFCHR | 0o666,
@@ -43,15 +56,18 @@ pub fn make_all(directory: &OwnedFd, devices: &[Device], user_namespace: bool) -
     // The mode of a node is what is asked for, not what the caller's mask leaves of it.
     let mask = rustix::process::umask(Mode::empty());
     let made = default.iter().chain(devices).try_for_each(|device| {
-        let made = if user_namespace {
-            bind(directory, device)
-        } else {
-            node(directory, device)
+        let made = match nodes {
+            Nodes::Open => node(directory, device),
+            Nodes::Bound => node(directory, device).and_then(|()| bind_itself(directory, device)),
+            Nodes::Host => bind(directory, device),
         };
         made.with_context(|| format!("make the device `{}`", device.path.display()))
     });
     rustix::process::umask(mask);
     made?;
+    if nodes == Nodes::Bound {
+        mount::add_attributes(directory.as_fd(), nodev, false).context("close `/dev`")?;
+    }
     for (name, target) in LINKS {
         symlinkat(target, directory, name).with_context(|| format!("link `/dev/{name}`"))?;
     }
@@ -94,6 +110,14 @@ fn node(directory: &OwnedFd, device: &Device) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Mounts a node on itself: the mount keeps what that of `/dev` allows now.
+fn bind_itself(directory: &OwnedFd, device: &Device) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = openat(directory, inside_dev(device), flags, Mode::empty())?;
+    let copy = mount::clone_tree(node.as_fd(), false)?;
+    Ok(mount::attach(copy.as_fd(), node.as_fd())?)
 }
 
 fn bind(directory: &OwnedFd, device: &Device) -> Result<()> {

@@ -9,6 +9,7 @@ use super::plan::{MountStep, Plan, Root, Source};
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Overlay};
 use anyhow::{Context, Result};
+use devices::Nodes;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -34,18 +35,20 @@ pub fn build(plan: &Plan) -> Result<Built> {
         .collect::<Result<Vec<_>>>()?;
     let root = mount_root(&plan.root, plan.process.tier)?;
     let mut device_directory = None;
+    let mut nodes = Nodes::Open;
     for (step, source) in plan.mounts.iter().zip(sources) {
         let attached = mount_one(&root, step, source).with_context(|| describe(step))?;
         if step.target == Path::new("/dev") {
             device_directory = Some(attached);
+            if plan.user_namespace {
+                nodes = Nodes::Host;
+            } else if step.attributes.contains(Attributes::MOUNT_ATTR_NODEV) {
+                nodes = Nodes::Bound;
+            }
         }
     }
     let null = match device_directory {
-        Some(directory) => Some(devices::make_all(
-            &directory,
-            &plan.devices,
-            plan.user_namespace,
-        )?),
+        Some(directory) => Some(devices::make_all(&directory, &plan.devices, nodes)?),
         None => None,
     };
     Ok(Built { root, null })
@@ -118,6 +121,7 @@ fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
             upper,
             work,
             volatile,
+            devices,
         } => {
             let mut lower = lower
                 .iter()
@@ -136,7 +140,12 @@ fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
                 user_xattrs: tier != Tier::Root,
                 volatile: *volatile,
             };
-            (overlay.mount()?, upper)
+            let mounted = overlay.mount()?;
+            if !devices {
+                mount::add_attributes(mounted.as_fd(), Attributes::MOUNT_ATTR_NODEV, false)
+                    .context("close the device nodes of the root file system")?;
+            }
+            (mounted, upper)
         }
     };
     // Any directory serves as the place to attach it, since only this namespace sees it and pivot_root(2) moves it.
