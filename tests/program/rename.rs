@@ -107,15 +107,15 @@ fn the_monitor_announces_the_new_name() {
         store.detached("old", &[], OBEDIENT);
         store.ok(["rename", "old", "new"]);
         store.ok(["stop", "new"]);
-        let events = [
+        let actions = store.ok([
             "events",
             "--until",
             "0s",
             "--filter",
             "container=new",
             "--format",
-        ];
-        let actions = store.ok(events.iter().chain(&["{{.Action}}"]));
+            "{{.Action}}",
+        ]);
         assert!(actions.contains("die\n"), "{actions}");
     }
 }
