@@ -8,6 +8,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+/// More at a time would use the descriptors up that the monitor needs itself.
+const MOST: usize = 256;
+
 /// All clients of one monitor.
 pub struct Clients {
     listener: Option<Listener>,
@@ -117,7 +120,7 @@ impl Clients {
 
     /// Adds what poll(2) is to wait for.
     pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
-        let listener = self.listener.iter();
+        let listener = self.listener.iter().filter(|_| !self.is_crowded());
         fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
         fds.extend(self.connected.iter().map(|client| {
             let room = match client.waiting.is_empty() {
@@ -130,9 +133,16 @@ impl Clients {
 
     /// Lets those in who have come.
     pub fn accept(&mut self) {
-        while let Some(channel) = self.listener.as_ref().and_then(Listener::accept) {
+        while !self.is_crowded()
+            && let Some(channel) = self.listener.as_ref().and_then(Listener::accept)
+        {
             self.connected.push(Client::new(channel, false));
         }
+    }
+
+    /// Whoever comes now waits at the door until somebody has left.
+    fn is_crowded(&self) -> bool {
+        self.connected.len() >= MOST
     }
 
     /// What a client asks for, if it asks for something now; one that has closed its end is marked.

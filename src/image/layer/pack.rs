@@ -25,6 +25,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 const MAX_DEPTH: usize = 900;
 /// Files in more pieces are stored whole, holes as zeros.
 const MAX_SEGMENTS: usize = 1 << 16;
+/// Unless that is more than so many times what they hold: a hostile one would be written without end.
+const MOST_ZEROS: u64 = 16;
+/// Files up to this length, in bytes, may be all holes.
+const SMALL: u64 = 64 << 20;
 const PIECE: usize = 256 << 10;
 /// The kernel allows no more for a list of names or for a value (xattr(7)).
 const MAX_ATTRIBUTE: usize = 64 << 10;
@@ -211,6 +215,15 @@ impl<'a, W: Write> Packer<'a, W> {
             member.sparse =
                 segments(&file, member.size).map_err(|errno| failed("read", &name, errno))?;
         }
+        let held = (stat.st_blocks as u64).saturating_mul(512);
+        if member.sparse.is_none() && is_next_to_nothing(held, member.size) {
+            return Err(bad_input(format!(
+                "`{}` is {} bytes long, holds {held}, and is in too many pieces to be stored without its holes",
+                shown(&name),
+                member.size
+            ))
+            .into());
+        }
         self.out.member(&member)?;
         let whole = vec![Segment {
             offset: 0,
@@ -339,6 +352,11 @@ fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// Whether nearly all of so long a file is holes.
+fn is_next_to_nothing(held: u64, length: u64) -> bool {
+    length > held.saturating_mul(MOST_ZEROS).max(SMALL)
+}
+
 /// The parts of a file that are no holes; `None` if there are too many.
 fn segments(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Segment>>> {
     let mut segments = Vec::new();
@@ -411,4 +429,21 @@ fn failed(verb: &str, name: &[u8], errno: Errno) -> anyhow::Error {
 /// A directory that the program itself names.
 pub fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
     crate::sys::openat2::open_root(path).with_context(|| format!("open `{}`", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nearly_all_holes_is_not_written_out() {
+        for (held, length, refused) in [
+            (0, SMALL, false),
+            (0, SMALL + 1, true),
+            (256 << 20, 4 << 30, false),
+            (256 << 20, u64::MAX / 2, true),
+        ] {
+            assert_eq!(is_next_to_nothing(held, length), refused, "{length}");
+        }
+    }
 }
