@@ -110,7 +110,7 @@ fn is_no_space(cause: &(dyn std::error::Error + 'static)) -> bool {
 /// What a command ends with: the container's own code or the code that belongs to the failure.
 ///
 /// `general` is the code for failures that have none of their own: 125 for commands that run a
-/// container or take an image in, 1 for Docker's other commands.
+/// container, 1 for Docker's other commands.
 pub fn exit_code(error: &anyhow::Error, general: u8) -> u8 {
     match kind(error) {
         Some(Kind::CannotExecute) => 126,

@@ -68,7 +68,7 @@ impl Command {
     }
 
     /// Failures end with 125: of what starts containers, so that they differ from the exit codes of the
-    /// container's program, and of what takes images in.
+    /// container's program.
     const fn fails_with_125(mut self) -> Self {
         self.failure = 125;
         self
@@ -275,14 +275,12 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Take images in from an archive or a directory",
     )
-    .common()
-    .fails_with_125(),
+    .common(),
     command::<image::import::Import>(
         &["image import", "import"],
         "FILE|- [REPOSITORY[:TAG]]",
         "Make an image of the files of a root file system",
-    )
-    .fails_with_125(),
+    ),
     command::<image::save::Save>(
         &["image save", "save"],
         "IMAGE [IMAGE...]",

@@ -161,7 +161,7 @@ fn changes_and_the_message_go_into_the_config() {
             .onggi(["import", "-c", "RUN make", file.to_str().unwrap()])
             .run();
         outcome
-            .code(125)
+            .code(1)
             .stderr_has("run is not a valid change command");
         store
             .onggi(["import", "http://localhost/x.tar"])
@@ -172,24 +172,24 @@ fn changes_and_the_message_go_into_the_config() {
 }
 
 #[test]
-fn bad_archives_end_with_125_and_one_line() {
+fn bad_archives_end_with_1_and_one_line() {
     for store in everyone() {
         let outcome = store.onggi(["load"]).stdin("hello, world").run();
         outcome
-            .code(125)
+            .code(1)
             .stdout("")
             .stderr_has("load standard input: it is no whole tar archive");
         assert_eq!(outcome.stderr_text().lines().count(), 1);
         store
             .onggi(["load", "-i", "/nonexistent"])
             .run()
-            .code(125)
+            .code(1)
             .stderr_has("open `/nonexistent`");
         store
             .onggi(["import", "-"])
             .stdin("hello")
             .run()
-            .code(125)
+            .code(1)
             .stdout("");
         assert_eq!(onggi(&store, &["images", "-q"]), "");
         assert_eq!(
