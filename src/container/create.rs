@@ -125,17 +125,22 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
 }
 
 fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
-    let user = record.program.user.split(':').next().unwrap_or_default();
+    Vec::from_iter(user_warning(engine, record, &record.program.user))
+}
+
+/// What is otherwise than asked for where a program cannot become somebody else.
+pub fn user_warning(engine: &Engine, record: &Record, user: &str) -> Option<String> {
+    let user = user.split(':').next().unwrap_or_default();
     let other = !["", "0", "root"].contains(&user);
     if engine.mapping.tier == Tier::Single
         && other
         && !super::spec::keeps_id(&record.options, engine)
     {
-        return vec![format!(
+        return Some(format!(
             "the program runs as root of the container and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
-        )];
+        ));
     }
-    Vec::new()
+    None
 }
 
 /// Takes the name that was asked for, or makes one up that nobody has.

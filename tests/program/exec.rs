@@ -490,3 +490,20 @@ fn other_images() {
         }
     }
 }
+
+#[test]
+fn with_a_single_id_another_user_is_warned_of() {
+    for store in everyone_with_alpine() {
+        if store.user != crate::support::User::Single {
+            continue;
+        }
+        let stay = ["run", "-d", "--name", "single", ALPINE, "sleep", "1000"];
+        store.onggi(stay).run().code(0);
+        store
+            .onggi(["exec", "-u", "nobody", "single", "id", "-u"])
+            .run()
+            .code(0)
+            .stdout("0\n")
+            .stderr_has("this host gives you a single id");
+    }
+}

@@ -7,7 +7,7 @@ use crate::cli::value::environment::{variable, variables};
 use crate::cli::value::{self, DetachKeys};
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::{Attach, Outcome};
-use crate::container::{exec, list};
+use crate::container::{create, exec, list};
 use crate::error::{Error, Kind};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -76,6 +76,10 @@ impl Verb for Exec {
             interactive: self.interactive,
             detach: self.detach,
         };
+        let asked = options.user.as_deref().unwrap_or_default();
+        if let Some(warning) = create::user_warning(&engine, &found.record, asked) {
+            context.output.warn(warning);
+        }
         match exec::exec(&engine, &found, options, attach.as_ref())? {
             // As in Docker, which tells it from an end.
             Outcome::Detached => Err(Error::new(Kind::Conflict, "read escape sequence").into()),
