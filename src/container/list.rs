@@ -90,13 +90,14 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
         return Err(missing().into());
     }
     if let Some(id) = holder(engine, name)
-        && is_called(&Directory::of(engine, &id), name)
+        && is_called(engine, &id, name)
     {
         return Ok(id);
     }
     let fitting: Vec<String> = ids(engine)?
         .into_iter()
-        .filter(|id| id.starts_with(name) && Directory::of(engine, id).exists())
+        .filter(|id| id.starts_with(name))
+        .filter(|id| Directory::of(engine, id).exists() || is_lost(engine, id))
         .collect();
     match fitting.as_slice() {
         [id] => Ok(id.clone()),
@@ -106,8 +107,8 @@ pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
 }
 
 /// Whether it exists and does not say that its name is another one: a killed `rename` leaves such a link.
-fn is_called(directory: &Directory, name: &str) -> bool {
-    match directory.record() {
+fn is_called(engine: &Engine, id: &str, name: &str) -> bool {
+    match known(engine, id, Directory::of(engine, id).record()) {
         Ok(record) => record.is_some_and(|record| record.name == name),
         Err(_) => true,
     }
@@ -152,6 +153,36 @@ pub(super) fn ids(engine: &Engine) -> Result<Vec<String>> {
         .collect())
 }
 
+/// What was read of a record, where none is a record that is lost, if there is a container all the same.
+pub(super) fn known(
+    engine: &Engine,
+    id: &str,
+    record: Result<Option<Record>>,
+) -> Result<Option<Record>> {
+    match record? {
+        None if is_lost(engine, id) => {
+            let path = Directory::of(engine, id).file("container.json");
+            Err(damage::damaged(&path, "it is missing").into())
+        }
+        record => Ok(record),
+    }
+}
+
+/// Whether a container has lost its record: it was started, and nobody is removing it. One that is half made has no
+/// state, one that is half removed has a mark and no processes.
+pub(super) fn is_lost(engine: &Engine, id: &str) -> bool {
+    let directory = Directory::of(engine, id);
+    // In this order: a removal makes the mark before it takes the record, and takes the mark after the state.
+    if directory.exists() {
+        return false;
+    }
+    let is_marked = engine.paths.pending().join(id).exists();
+    match directory.state() {
+        Ok(state) => state.is_some_and(|state| !is_marked || state.has_processes()),
+        Err(_) => !is_marked,
+    }
+}
+
 fn read(engine: &Engine, id: &str) -> Result<Option<Container>> {
     let directory = Directory::of(engine, id);
     with_state(engine, id, directory.record(), || directory.state())
@@ -163,7 +194,7 @@ fn with_state(
     record: Result<Option<Record>>,
     state: impl FnOnce() -> Result<Option<State>>,
 ) -> Result<Option<Container>> {
-    let Some(record) = record? else {
+    let Some(record) = known(engine, id, record)? else {
         return Ok(None);
     };
     // Its program cannot be found without it, but what it is, and what it has written, is all there.

@@ -218,6 +218,12 @@ impl State {
         }
     }
 
+    /// Whether it has processes, or will have some without anybody's doing, of what is seen now.
+    pub fn has_processes(&self) -> bool {
+        let program = self.program.as_ref();
+        program.is_some_and(Identity::is_alive) || self.restarting && self.monitor.is_alive()
+    }
+
     /// Whether the end of its last run was never written down, because whoever would have done that is gone.
     pub fn is_unsettled(&self) -> bool {
         let open = self.finished.is_empty() || self.restarting;
@@ -287,12 +293,25 @@ impl Directory {
 
     /// The state; `None` when it was never started.
     pub fn state(&self) -> Result<Option<State>> {
-        read(&self.path.join("state.json"))
+        self.known(read(&self.path.join("state.json"))?)
     }
 
-    /// What stands for a state that cannot be read: it has ended, when that file was last written.
+    /// What was read of the state. The files that a program finds in its `/etc` are written after the first state, so
+    /// that whoever has them and no state has lost it; in a removal the record goes first.
+    fn known(&self, state: Option<State>) -> Result<Option<State>> {
+        match state {
+            None if self.path.join("hosts").exists() && self.exists() => {
+                Err(damaged(&self.path.join("state.json"), "it is missing").into())
+            }
+            state => Ok(state),
+        }
+    }
+
+    /// What stands for a state that cannot be read: it has ended, when that file was last written, or where it is
+    /// missing when it was last started.
     pub fn lost_state(&self) -> State {
         let written = std::fs::metadata(self.path.join("state.json"))
+            .or_else(|_| std::fs::metadata(self.path.join("hosts")))
             .and_then(|file| file.modified())
             .ok()
             .and_then(|time| jiff::Timestamp::try_from(time).ok());
@@ -367,7 +386,9 @@ impl Records {
 
     /// As [`Directory::state`].
     pub fn state(&mut self, id: &str) -> Result<Option<State>> {
-        self.read(&format!("{id}/state.json"))
+        let state = self.read(&format!("{id}/state.json"))?;
+        let path = self.path.join(id);
+        Directory { path }.known(state)
     }
 
     fn read<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {

@@ -2,7 +2,7 @@
 
 use super::control;
 use super::engine::Engine;
-use super::list::holder;
+use super::list::{self, holder};
 use super::monitor::channel::Order;
 use super::record::{Directory, State};
 use super::{monitors, settle};
@@ -29,7 +29,7 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
             Ok(Some(lock)) => {
                 if !force {
                     // One that is damaged may still hold what somebody wants.
-                    directory.record()?;
+                    list::known(engine, id, directory.record())?;
                 }
                 return remove_locked(engine, id, &lock);
             }
@@ -102,7 +102,7 @@ fn refusal(directory: &Directory, id: &str, word: &str) -> Error {
 }
 
 /// Ends a container by its monitor; a monitor that does nothing any more is ended with it.
-fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> Result<()> {
+pub(super) fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> Result<()> {
     let is_stopped = state.monitor.activity() == Some(Activity::Stopped);
     if !is_stopped
         && Instant::now() < until

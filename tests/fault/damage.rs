@@ -75,11 +75,11 @@ fn the_record_of_a_container() {
 #[test]
 fn the_state_of_a_container() {
     for store in everyone_in_memory() {
-        for content in &DAMAGE[1..] {
+        for content in DAMAGE {
             let id = create(&store, "bad");
             store.onggi(["start", "-a", "bad"]).run().code(0);
             let state = store.data().join("containers").join(&id).join("state.json");
-            damage(&state, *content);
+            damage(&state, content);
             let listed = store
                 .onggi(["ps", "-a", "--format", "{{.Names}} {{.Status}}"])
                 .run();
@@ -90,7 +90,7 @@ fn the_state_of_a_container() {
             // What it is and what it has written is all there.
             store.onggi(["start", "-a", "bad"]).run().code(0);
             store.onggi(["ps", "-a"]).run().code(0).stderr("");
-            damage(&state, *content);
+            damage(&state, content);
             store.onggi(["rm", "bad"]).run().code(0);
         }
     }
@@ -99,20 +99,103 @@ fn the_state_of_a_container() {
 #[test]
 fn the_state_of_a_running_container() {
     for store in everyone_in_memory() {
+        for content in [None, Some(&b""[..])] {
+            let run = store
+                .onggi(["run", "-d", "--name", "bad", ALPINE, "sleep", "1000"])
+                .run();
+            let id = run.code(0).stdout_text().trim().to_owned();
+            let state = store.data().join("containers").join(&id).join("state.json");
+            damage(&state, content);
+            let listed = store.onggi(["ps", "-a"]).run();
+            listed.code(0).stderr_has(state.to_str().unwrap());
+            let check = store.onggi(["system", "check"]).run();
+            check.code(1).stdout_has("damaged-state: ");
+            for (words, message) in [(["start", "bad"], "damaged"), (["rm", "bad"], "running")] {
+                store.onggi(words).run().code(1).stderr_has(message);
+            }
+            store.onggi(["rm", "-f", "bad"]).run().code(0);
+            assert_eq!(names(&store), "");
+            assert_eq!(store.processes(), [0u32; 0]);
+        }
+    }
+}
+
+/// The directory of a container that has lost its record.
+fn lose(store: &Store, id: &str) -> PathBuf {
+    let directory = store.data().join("containers").join(id);
+    std::fs::remove_file(directory.join("container.json")).unwrap();
+    directory
+}
+
+fn assert_lost(store: &Store, id: &str) {
+    let record = format!("{id}/container.json");
+    let listed = store.onggi(["ps", "-aq"]).run();
+    listed.code(0).stdout("").stderr_has(&record);
+    let check = store.onggi(["system", "check"]).run();
+    check
+        .code(1)
+        .stdout_has("lost-record: ")
+        .stdout_has(&record);
+    assert_eq!(check.stdout_text().lines().count(), 2);
+    for words in [["start", "bad"], ["rm", "bad"], ["stop", &id[..12]]] {
+        store.onggi(words).run().code(1);
+    }
+}
+
+#[test]
+fn the_record_of_a_running_container_is_lost() {
+    for store in everyone_in_memory() {
+        let run = ["run", "-d", "--name", "bad", "--restart", "always", ALPINE];
+        for name in ["bad", "id"] {
+            let run = store.onggi(run).args(["sleep", "1000"]).run();
+            let id = run.code(0).stdout_text().trim().to_owned();
+            lose(&store, &id);
+            assert_lost(&store, &id);
+            let name = if name == "id" { &id[..8] } else { name };
+            store.onggi(["rm", "-f", name]).run().code(0);
+            assert_eq!(store.processes(), [0u32; 0]);
+            crate::check::assert_clean(&store);
+        }
         let run = store
-            .onggi(["run", "-d", "--name", "bad", ALPINE, "sleep", "1000"])
+            .onggi(run)
+            .args(["sh", "-c", "echo x >/new; sleep 1000"])
             .run();
         let id = run.code(0).stdout_text().trim().to_owned();
-        let state = store.data().join("containers").join(&id).join("state.json");
-        damage(&state, Some(b""));
+        crate::support::life::until("it has written", || {
+            store
+                .onggi(["exec", "bad", "test", "-s", "/new"])
+                .run()
+                .succeeded()
+        });
+        let directory = lose(&store, &id);
         store
-            .onggi(["rm", "bad"])
+            .onggi(["system", "check", "--repair"])
             .run()
             .code(1)
-            .stderr_has("running");
-        store.onggi(["rm", "-f", "bad"]).run().code(0);
-        assert_eq!(names(&store), "");
+            .stdout_has("mended")
+            .stdout_has("rm -f");
         assert_eq!(store.processes(), [0u32; 0]);
+        // What it has written stays until somebody says that it may go.
+        store.shell(&[], "true").run().code(0);
+        assert!(directory.join("upper/new").exists());
+        assert_lost(&store, &id);
+        store.onggi(["rm", "-f", "bad"]).run().code(0);
+        crate::check::assert_clean(&store);
+    }
+}
+
+#[test]
+fn the_record_of_a_container_that_has_ended_is_lost() {
+    for store in everyone_in_memory() {
+        let id = create(&store, "bad");
+        store.onggi(["start", "-a", "bad"]).run().code(0);
+        let directory = lose(&store, &id);
+        store.onggi(["system", "check", "--repair"]).run().code(1);
+        store.shell(&[], "true").run().code(0);
+        assert!(directory.join("upper").exists());
+        assert_lost(&store, &id);
+        store.onggi(["rm", "-f", "bad"]).run().code(0);
+        crate::check::assert_clean(&store);
     }
 }
 

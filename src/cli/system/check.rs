@@ -36,8 +36,13 @@ The record of a container cannot be read. Only
 .B onggi rm \-f
 removes it, since what it has written may still be wanted.
 .TP
+.B lost\-record
+A container that was started has no record any more. One that runs is ended, with its monitor; only
+.B onggi rm \-f
+removes it.
+.TP
 .B damaged\-state
-What has become of a container cannot be read. Written again: ended with code 255.
+What has become of a container cannot be read, or is missing. Written again: ended with code 255.
 .TP
 .BR unsupervised ", " unsettled
 A container whose monitor was killed. Its program is ended, and the end written down.

@@ -1,7 +1,7 @@
 //! What is inconsistent in the records, names and marks of containers.
 
 use crate::container::engine::Engine;
-use crate::container::list::{holder, ids};
+use crate::container::list::{holder, ids, is_lost};
 use crate::container::record::{Directory, Record, State};
 use crate::container::{remove, settle};
 use crate::image::check::{Finding, Repair};
@@ -10,12 +10,17 @@ use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a container may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What this file finds and mends.
 pub const KINDS: &[&str] = &[
     "missing-directory",
     "half-container",
     "damaged-container",
+    "lost-record",
     "damaged-state",
     "unsupervised",
     "unsettled",
@@ -81,6 +86,7 @@ pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
             return std::fs::create_dir_all(path)
                 .with_context(|| format!("create `{}`", path.display()));
         }
+        "lost-record" => return end_unknown(engine, &finding.object),
         "stale-name" => {
             return match look_at_name(engine, &finding.object) {
                 Some(_) => remove::absent(std::fs::remove_file(path), path),
@@ -123,6 +129,24 @@ fn settle_state(engine: &Engine, directory: &Directory, id: &str) -> Result<()> 
     settle::unmark(engine, id)
 }
 
+/// Ends a container that has lost its record, so that it is one that has ended without a record.
+fn end_unknown(engine: &Engine, id: &str) -> Result<()> {
+    let directory = Directory::of(engine, id);
+    // What is marked and has neither record nor processes, the next command takes for half removed.
+    settle::unmark(engine, id)?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(_lock) = Lock::try_directory(directory.path())? {
+            return settle_state(engine, &directory, id);
+        }
+        match directory.state()? {
+            Some(state) if state.has_processes() => remove::end(engine, id, &state, until)?,
+            _ if Instant::now() > until => bail!("another command is changing container {id}"),
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
 /// The names in a directory; none where there is no directory.
 fn entries(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -140,18 +164,29 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
     let removes = Repair::Does("removes it");
     let record = match directory.record() {
         Ok(Some(record)) => record,
+        Ok(None) if is_lost(engine, id) => {
+            let state = directory.state().ok().flatten();
+            let runs = state.is_some_and(|state| state.has_processes());
+            let (problem, repair) = match runs {
+                true => (
+                    "it is missing, and the container runs",
+                    Repair::Does("ends its program and its monitor; what it has written stays"),
+                ),
+                false if held() => return Ok(Vec::new()),
+                false => ("it is missing", removed_by_user(id)),
+            };
+            let path = directory.file("container.json");
+            return Ok(vec![of("lost-record", path, problem, repair)]);
+        }
         _ if !directory.path().exists() || held() => return Ok(Vec::new()),
         Err(error) if !(mark.exists() && directory.was_never_written()) => {
-            let repair = Repair::User(format!(
-                "`onggi rm -f {}` removes it with its files",
-                &id[..12]
-            ));
             let path = directory.file("container.json");
+            let problem = format!("{error:#}");
             return Ok(vec![of(
                 "damaged-container",
                 path,
-                &format!("{error:#}"),
-                repair,
+                &problem,
+                removed_by_user(id),
             )]);
         }
         _ => {
@@ -226,6 +261,11 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
         }
     }
     Ok(found)
+}
+
+fn removed_by_user(id: &str) -> Repair {
+    let id = &id[..12];
+    Repair::User(format!("`onggi rm -f {id}` removes it with its files"))
 }
 
 fn is_socket(path: &Path) -> bool {
