@@ -63,13 +63,13 @@ pub fn containers(
 }
 
 /// Removes images, the dangling ones or all that no container needs, and tells which; the answer is the bytes that
-/// came free.
+/// came free, and whether all went that should.
 pub fn images(
     context: &mut Context,
     engine: &Engine,
     all: bool,
     filters: &[(String, String)],
-) -> Result<u64> {
+) -> Result<(u64, bool)> {
     let filter = Filter::new(&engine.paths, PRUNE, filters)?;
     let users = |image: &_| list::users(engine, image);
     let removal = crate::image::prune::prune(&engine.paths, all, &filter, &users)?;
@@ -85,7 +85,11 @@ pub fn images(
         }
         context.output.line("")?;
     }
-    Ok(removal.reclaimed)
+    removal
+        .failures
+        .iter()
+        .for_each(|error| context.output.error(error));
+    Ok((removal.reclaimed, removal.failures.is_empty()))
 }
 
 /// The last line.

@@ -109,6 +109,11 @@ pub fn start_locked(
         Some(attach) => client::follow(ours, attach),
         None => client::await_start(&ours),
     };
+    if outcome.is_err() {
+        // A monitor that could write nothing on a full disk leaves its mark. What cannot be put in order now is by the
+        // next command.
+        let _ = super::remove::sweep(engine);
+    }
     match outcome {
         // A monitor that never came to be has said why; only then is it worth the wait.
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {

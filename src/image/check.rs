@@ -12,7 +12,7 @@ use super::store::{self, ImageRecord, Names};
 use crate::paths::{Paths, config_in, image_record_in, journal_in, layer_record_in, tree_in};
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
-use crate::store::staging::{self, Staging};
+use crate::store::staging::{self, Trash};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -141,17 +141,17 @@ fn mend(paths: &Paths, finding: &Finding, _proof: &Lock) -> Result<()> {
             let mut names = Names::read(paths)?;
             let name = finding.object.parse()?;
             names.references.remove(&name);
-            names.write(paths)
+            names.write_fewer(paths)
         }
         "damaged-image" if finding.repair == REWRITES => rewrite_image(paths, &finding.object),
         "damaged-image" | "missing-layer" => {
-            let trash = Staging::new(&paths.staging())?;
-            remove::discard(&paths.image(&finding.object), &trash)?;
+            let mut trash = Trash::new(paths.staging());
+            trash.discard(&paths.image(&finding.object))?;
             atomic::sync_directory(&paths.images())
         }
         "orphan-layer" => {
-            let trash = Staging::new(&paths.staging())?;
-            remove::discard(&finding.path, &trash)?;
+            let mut trash = Trash::new(paths.staging());
+            trash.discard(&finding.path)?;
             atomic::sync_directory(&paths.layers())
         }
         "dead-staging" => staging::sweep_one(&finding.path),

@@ -5,10 +5,10 @@ use super::remove::{self, Removal, Users};
 use super::store;
 use crate::error::{Kind, kind};
 use crate::paths::Paths;
-use crate::store::damage;
 use anyhow::Result;
 
-/// Removes what fits; an image that comes into use meanwhile is left alone.
+/// Removes what fits; an image that comes into use meanwhile is left alone, one that cannot be removed does not keep
+/// the others.
 pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<Removal> {
     let dangling_only = filter.dangling.unwrap_or(!all);
     let mut filter = filter.clone();
@@ -35,9 +35,9 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
             match remove::remove(paths, &name, false, users) {
                 Ok(removal) => total.add(removal),
                 Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
-                Err(error) => {
-                    damage::note(format_args!("image {} stays", image.id.short()), &error)
-                }
+                Err(error) => total
+                    .failures
+                    .push(error.context(format!("remove image {}", image.id.short()))),
             }
         }
     }

@@ -13,7 +13,7 @@ use super::store::{self, Image, Names};
 use crate::error::{Error, Kind};
 use crate::paths::{Paths, staging_pins};
 use crate::store::lock::Lock;
-use crate::store::staging::{self, Staging};
+use crate::store::staging::{self, Trash};
 use crate::store::{atomic, damage};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -50,6 +50,8 @@ pub struct Removal {
     pub reclaimed: u64,
     /// The same by image, in Docker's words for events: `untag` for each name, `delete`.
     pub events: Vec<(Digest, &'static str)>,
+    /// Why others stayed that should have gone.
+    pub failures: Vec<anyhow::Error>,
 }
 
 impl Removal {
@@ -58,6 +60,7 @@ impl Removal {
         self.steps.append(&mut other.steps);
         self.reclaimed += other.reclaimed;
         self.events.append(&mut other.events);
+        self.failures.append(&mut other.failures);
     }
 }
 
@@ -92,12 +95,12 @@ pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Re
         names.references.remove(name);
     }
     if !going.is_empty() {
-        names.write(paths)?;
+        names.write_fewer(paths)?;
     }
     let mut removal = Removal {
         events: going.iter().map(|_| (id.clone(), "untag")).collect(),
         steps: going.into_iter().map(Removed::Untagged).collect(),
-        reclaimed: 0,
+        ..Removal::default()
     };
     if deletes {
         delete(paths, &image, &mut removal, &lock)?;
@@ -161,12 +164,12 @@ fn short(id: &str) -> &str {
 
 /// Removes an image that has no names any more.
 fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> Result<()> {
-    let trash = Staging::new(&paths.staging())?;
-    discard(&paths.image(image.id.hex()), &trash)?;
+    let mut trash = Trash::new(paths.staging());
+    trash.discard(&paths.image(image.id.hex()))?;
     atomic::sync_directory(&paths.images())?;
     removal.steps.push(Removed::Deleted(image.id.clone()));
     removal.events.push((image.id.clone(), "delete"));
-    let mut gone = collect(paths, &trash, lock)?;
+    let mut gone = collect(paths, &mut trash, lock)?;
     for (name, chain_id) in image
         .layers
         .iter()
@@ -187,12 +190,12 @@ pub fn sweep(paths: &Paths) -> Result<()> {
     staging::sweep(&paths.staging())?;
     let lock = Lock::exclusive(&paths.lock())?;
     atomic::sweep(paths.data())?;
-    let trash = Staging::new(&paths.staging())?;
-    collect(paths, &trash, &lock).map(drop)
+    let mut trash = Trash::new(paths.staging());
+    collect(paths, &mut trash, &lock).map(drop)
 }
 
 /// Moves layers that nobody uses to `trash`; returns their names and sizes.
-fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String, u64)>> {
+fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(String, u64)>> {
     let mut used = pinned(&paths.staging())?;
     for id in store::ids(paths)? {
         match store::needed_layers(paths, &id) {
@@ -210,7 +213,7 @@ fn collect(paths: &Paths, trash: &Staging, _proof: &Lock) -> Result<Vec<(String,
         if !used.contains(&name) {
             let directory = paths.layer(&name);
             let size = store::layer_record(&directory).map_or(0, |record| record.size);
-            discard(&directory, trash)?;
+            trash.discard(&directory)?;
             gone.push((name, size));
         }
     }
@@ -227,13 +230,6 @@ pub(super) fn pinned(staging: &Path) -> Result<BTreeSet<String>> {
         pins.extend(file_names(&staging_pins(&staging.join(name)))?);
     }
     Ok(pins)
-}
-
-/// Out of sight at once; the files go when the trash is dropped.
-pub(super) fn discard(directory: &Path, trash: &Staging) -> Result<()> {
-    let name = directory.file_name().unwrap_or_default();
-    std::fs::rename(directory, trash.path().join(name))
-        .with_context(|| format!("remove `{}`", directory.display()))
 }
 
 /// The names in a directory; none where there is no directory.

@@ -128,6 +128,16 @@ impl Names {
         )
     }
 
+    /// Likewise where some have gone: on a disk that has no room for a second file, into the one that is there.
+    pub fn write_fewer(&self, paths: &Paths) -> Result<()> {
+        match self.write(paths) {
+            Err(error) if atomic::is_full(&error) => {
+                atomic::overwrite(&paths.tags(), serde_json::to_vec(self)?).context(error)
+            }
+            written => written,
+        }
+    }
+
     /// The names of one image, in no particular order.
     pub fn of<'a>(
         &'a self,

@@ -58,6 +58,32 @@ pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
     }
 }
 
+/// Whether something failed since the disk, or what its user may have of it, is full.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    let mut kinds = causes.map(std::io::Error::kind);
+    kinds.any(|kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
+/// Replaces the content of a JSON file by one that is no longer, in the blocks that it has: for what frees room on a
+/// full disk. It is filled up with white space and so keeps its length: one write(2) is all, after which a process may
+/// be killed. Only a power cut may tear a content of more than one block.
+pub fn overwrite(path: &Path, mut json: Vec<u8>) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let overwrite = || {
+        let file = File::options().write(true).open(path)?;
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+        if json.len() > length {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        json.resize(length, b' ');
+        file.write_all_at(&json, 0)?;
+        file.sync_all()
+    };
+    let overwritten: std::io::Result<()> = { overwrite }();
+    overwritten.with_context(|| format!("overwrite `{}`", path.display()))
+}
+
 /// Lets `write` fill a file of the user's that is there whole or not at all, readable for nobody else. What is there
 /// and no regular file, a pipe or a device, is written to as it is.
 pub fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -122,6 +148,18 @@ pub fn sync_file_system(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_overwritten_keeps_its_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        std::fs::write(&path, b"[1, 2, 3]").unwrap();
+        overwrite(&path, b"[1, 3]".to_vec()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"[1, 3]   ");
+        let error = overwrite(&path, vec![b' '; 10]).unwrap_err();
+        assert!(is_full(&error), "{error:#}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"[1, 3]   ");
+    }
 
     #[test]
     fn replaces_and_leaves_nothing_beside_it() {

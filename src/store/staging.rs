@@ -45,6 +45,45 @@ impl Drop for Staging {
     }
 }
 
+/// Directories that are no longer wanted: each becomes one below `staging/`, out of sight at once, and its files go when
+/// this is dropped. Nothing is made for it, so that things can be removed from a disk that is full.
+#[derive(Debug)]
+pub struct Trash {
+    parent: PathBuf,
+    discarded: Vec<(PathBuf, Option<Lock>)>,
+}
+
+impl Trash {
+    /// For the store with that staging directory.
+    pub fn new(parent: PathBuf) -> Self {
+        Self {
+            parent,
+            discarded: Vec::new(),
+        }
+    }
+
+    /// Takes a directory away; it is gone for good once that in which it was is synchronized.
+    pub fn discard(&mut self, directory: &Path) -> Result<()> {
+        let context = || format!("remove `{}`", directory.display());
+        let path = self.parent.join(id::random_hex(16)?);
+        // Without it a sweeper may be quicker, which does no harm.
+        let lock = Lock::try_directory(directory).ok().flatten();
+        std::fs::create_dir_all(&self.parent).with_context(context)?;
+        std::fs::rename(directory, &path).with_context(context)?;
+        self.discarded.push((path, lock));
+        Ok(())
+    }
+}
+
+impl Drop for Trash {
+    fn drop(&mut self) {
+        for (path, _lock) in &self.discarded {
+            // What cannot be removed now is swept later.
+            let _ = tree::remove(path);
+        }
+    }
+}
+
 /// Removes what dead makers left below `parent`.
 pub fn sweep(parent: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(parent) {
@@ -76,6 +115,23 @@ pub fn sweep_one(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_discarded_goes_when_the_trash_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let (parent, old) = (
+            directory.path().join("staging"),
+            directory.path().join("old"),
+        );
+        std::fs::create_dir(&old).unwrap();
+        std::fs::write(old.join("file"), b"x").unwrap();
+        let mut trash = Trash::new(parent.clone());
+        trash.discard(&old).unwrap();
+        sweep(&parent).unwrap();
+        assert!(!old.exists() && std::fs::read_dir(&parent).unwrap().count() == 1);
+        drop(trash);
+        assert!(std::fs::read_dir(&parent).unwrap().count() == 0);
+    }
 
     #[test]
     fn sweep_takes_only_what_nobody_owns() {

@@ -337,3 +337,17 @@ fn the_log_of_a_container() {
         }
     }
 }
+
+#[test]
+fn a_prune_that_cannot_remove_says_so() {
+    for store in everyone_in_memory() {
+        let staging = store.data().join("staging");
+        std::fs::remove_dir(&staging).unwrap();
+        std::fs::write(&staging, b"").unwrap();
+        let prune = store.onggi(["image", "prune", "-af"]).run();
+        prune.code(1).stderr_has("remove image").stdout_has("Total");
+        let prune = store.onggi(["system", "prune", "-af"]).run();
+        prune.code(1).stderr_has("remove image").stdout_has("Total");
+        std::fs::remove_file(&staging).unwrap();
+    }
+}

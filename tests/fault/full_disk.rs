@@ -2,7 +2,7 @@
 
 use crate::cases::{self, Case, Traced};
 use crate::check::assert_clean;
-use crate::support::{Need, Store, User, everyone_in_memory, requires};
+use crate::support::{ALPINE, Need, Store, User, everyone_in_memory, requires};
 use crate::tracer::{Fault, trace};
 use rustix::fs::FallocateFlags;
 use std::fs::File;
@@ -139,6 +139,55 @@ fn a_disk_filled_to_the_last_byte() {
                 assert_said(case, traced.code, &traced.stderr);
                 cases::settle(&store, case, &traced);
             }
+        }
+    }
+}
+
+#[test]
+fn images_go_from_a_full_disk() {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return;
+    }
+    for mut store in everyone_in_memory() {
+        let tar = store.file("empty.tar", vec![0; 10240]);
+        for name in ["one", "two"] {
+            let words = ["import", tar.to_str().unwrap(), name];
+            store.onggi(words).run().code(0);
+        }
+        let disk = Disk::below(&mut store);
+        disk.fill(0);
+        store.onggi(["rmi", "one"]).run().code(0).stderr("");
+        let left = store.onggi(["images", "--format", "{{.Repository}}"]).run();
+        let mut left: Vec<String> = left.code(0).stdout_text().lines().map(Into::into).collect();
+        left.sort();
+        assert_eq!(left, ["alpine", "two"]);
+        let prune = store.onggi(["image", "prune", "-af"]).run();
+        prune.code(0).stderr("").stdout_has("untagged: two:latest");
+        store.onggi(["images", "-q"]).run().code(0).stdout("");
+        disk.empty();
+        assert_clean(&store);
+        assert!(store.alpine());
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_leaves_no_mark() {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return;
+    }
+    for mut store in everyone_in_memory() {
+        store.ok(["create", "--name", "new", ALPINE, "true"]);
+        store.ok(["run", "--name", "old", ALPINE, "true"]);
+        let disk = Disk::below(&mut store);
+        disk.fill(0);
+        for name in ["new", "old"] {
+            let start = store.onggi(["start", name]).run();
+            start.code(1).stderr_has("No space left on device");
+        }
+        disk.empty();
+        assert_clean(&store);
+        for name in ["new", "old"] {
+            store.onggi(["start", "-a", name]).run().code(0);
         }
     }
 }

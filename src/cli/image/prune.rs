@@ -31,8 +31,8 @@ impl Verb for Prune {
         let warning = format!("WARNING! This will remove all {what}.\n");
         prune::ask(context, self.force, &warning, "image prune")?;
         engine.enter_user_namespace()?;
-        let reclaimed = prune::images(context, &engine, self.all, &self.filter)?;
+        let (reclaimed, complete) = prune::images(context, &engine, self.all, &self.filter)?;
         prune::total(context, reclaimed)?;
-        Ok(0)
+        Ok(u8::from(!complete))
     }
 }
