@@ -131,13 +131,13 @@ fn users_and_groups() {
         );
         exec(&store, &[], &["id"])
             .code(0)
-            .stdout("uid=35(games) gid=35(games) groups=100(users),7777\n");
+            .stdout("uid=35(games) gid=35(games) groups=35(games),100(users),7777\n");
         exec(&store, &["-u", "0"], &["id", "-u"])
             .code(0)
             .stdout("0\n");
         exec(&store, &["-u", "1234:4321"], &["id"])
             .code(0)
-            .stdout("uid=1234 gid=4321 groups=7777\n");
+            .stdout("uid=1234 gid=4321 groups=4321,7777\n");
         shell(&store, &["-u", "nobody:mail"], "id -un; id -gn; echo $HOME")
             .code(0)
             .stdout("nobody\nmail\n/\n");
