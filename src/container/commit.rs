@@ -73,16 +73,7 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
     let mut intake = Intake::new(&engine.paths, &rules)?;
     let mut chain = Chain::default();
     for diff_id in &base.config.rootfs.diff_ids {
-        let expected = Expected {
-            diff_id: Some(diff_id.clone()),
-            blob: None,
-        };
-        let missing = || -> Result<std::io::Empty> {
-            Err(anyhow::anyhow!(
-                "the layer {diff_id} of its image is missing"
-            ))
-        };
-        intake.layer(&mut chain, &expected, missing)?;
+        intake.present(&mut chain, diff_id)?;
     }
     let wanted = order.pause && container.status() == Status::Running;
     let paused = wanted

@@ -6,6 +6,7 @@
 use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
+use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use rustix::fs::Stat;
@@ -23,10 +24,23 @@ pub struct Disk {
     pub layers: u64,
     /// Every container, with what it has written.
     pub containers: Vec<ContainerSpace>,
-    /// Half-made things: how many, and their bytes.
-    pub staging: (u64, u64),
+    /// Half-made things, and those among them whose makers were killed.
+    pub staging: Staged,
     /// Everything else: records, names, events, directories.
     pub records: u64,
+}
+
+/// Half-made things on disk.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// How many.
+    pub count: usize,
+    /// How many of them somebody is at work on.
+    pub active: usize,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Bytes of those that nobody is at work on.
+    pub dead: u64,
 }
 
 /// An image on disk.
@@ -59,7 +73,14 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     let mut seen = Seen::new(paths.data())?;
     let layers = seen.children(&paths.layers())?;
     let of_images = seen.children(&paths.images())?;
-    let staging = seen.children(&paths.staging())?;
+    let mut staging = Staged::default();
+    for (name, bytes) in seen.children(&paths.staging())? {
+        let is_active = Lock::is_held(&paths.staging().join(name));
+        staging.count += 1;
+        staging.active += usize::from(is_active);
+        staging.bytes += bytes;
+        staging.dead += if is_active { 0 } else { bytes };
+    }
     let (mut written, mut logs, mut records) = (BTreeMap::new(), BTreeMap::new(), 0);
     for id in names(&paths.containers())? {
         for (name, bytes) in seen.children(&paths.container(&id))? {
@@ -87,7 +108,7 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
         images,
         layers: layers.values().chain(of_images.values()).sum(),
         containers,
-        staging: (staging.len() as u64, staging.values().sum()),
+        staging,
         records,
     })
 }

@@ -5,10 +5,11 @@ use super::engine::Engine;
 use super::list::{self, holder};
 use super::monitor::channel::Order;
 use super::record::{Directory, State};
-use super::{monitors, settle};
+use super::{monitors, settle, size};
 use crate::error::{Error, Kind};
 use crate::store::damage;
 use crate::store::lock::Lock;
+use crate::store::staging;
 use crate::store::tree;
 use crate::sys::process::{self, Activity};
 use anyhow::{Context, Result};
@@ -154,10 +155,27 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     Ok(())
 }
 
-/// Puts in order what killed processes have left: containers that are half made or half removed, those that were
+/// Removes the half-made images and layers of commands that were killed, and tells the bytes of their files. What cannot
+/// be removed is noted.
+pub fn sweep_staging(engine: &Engine) -> u64 {
+    let mut freed = 0;
+    let mut remove = |path: &Path| {
+        let bytes = size::sum(path).unwrap_or_default();
+        remove_tree(engine, path)?;
+        freed += bytes;
+        Ok(())
+    };
+    if let Err(error) = staging::sweep_by(&engine.paths.staging(), &mut remove) {
+        damage::note("half-made images stay", &error);
+    }
+    freed
+}
+
+/// Puts in order what killed processes have left: half-made images, containers that are half made or half removed, those that were
 /// to go when they end, and those of whose end nobody knows. What cannot be put in order is noted, and in nobody's
 /// way.
 pub fn sweep(engine: &Engine) -> Result<()> {
+    sweep_staging(engine);
     let pending = engine.paths.pending();
     let marks = match std::fs::read_dir(&pending) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),

@@ -15,8 +15,8 @@ pub fn written(engine: &Engine, id: &str) -> Result<u64> {
     sum(&Directory::of(engine, id).file("upper"))
 }
 
-/// A file may claim to be as long as 64 bits allow, and there may be several.
-fn sum(directory: &Path) -> Result<u64> {
+/// Bytes of the regular files in a directory, likewise. A file may claim to be as long as 64 bits allow, and there may be several.
+pub(super) fn sum(directory: &Path) -> Result<u64> {
     let (mut bytes, mut seen) = (0_u64, BTreeSet::new());
     let mut look = |found: &Stat| {
         let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;

@@ -109,8 +109,15 @@ impl<'a> Intake<'a> {
         self.rules.max_bytes
     }
 
-    /// Puts a layer on top of the chain. `open` is called only if it has to be unpacked: a layer of that diff
-    /// id that is here already was verified when it came.
+    /// Puts a layer that is here on top of the chain, where it is all one has.
+    pub fn present(&mut self, chain: &mut Chain, diff_id: &Digest) -> Result<()> {
+        let found = self.find(chain, diff_id, store::layer_is_complete)?;
+        let missing = || anyhow::anyhow!("the layer {diff_id} of its image is missing");
+        put(chain, found.ok_or_else(missing)?, diff_id.clone())
+    }
+
+    /// Puts a layer on top of the chain. `open` is called only if it has to be unpacked: one of that diff id that is
+    /// here already was verified when it came, and lacks no file since.
     pub fn layer<R: Read + Send>(
         &mut self,
         chain: &mut Chain,
@@ -118,34 +125,40 @@ impl<'a> Intake<'a> {
         open: impl FnOnce() -> Result<R>,
     ) -> Result<()> {
         let known = match &expected.diff_id {
-            Some(diff_id) => {
-                let chain_id = chain_id(chain.id.as_ref(), diff_id);
-                self.reuse(diff_id.hex())?
-                    .or(self.reuse(chain_id.hex())?)
-                    .map(|found| (found, diff_id.clone()))
-            }
+            Some(diff_id) => self
+                .find(chain, diff_id, store::layer_is_whole)?
+                .map(|found| (found, diff_id.clone())),
             None => None,
         };
-        let ((name, directory), diff_id) = match known {
+        let (found, diff_id) = match known {
             Some(known) => known,
             None => self.unpack(chain, expected, open()?)?,
         };
-        chain.size += store::layer_record(&directory)?.size;
-        chain.id = Some(chain_id(chain.id.as_ref(), &diff_id));
-        chain.trees.push(paths::tree_in(&directory));
-        chain.names.push(name);
-        chain.diff_ids.push(diff_id);
-        Ok(())
+        put(chain, found, diff_id)
+    }
+
+    /// The directory of a layer, under either name it may have.
+    fn find(
+        &self,
+        chain: &Chain,
+        diff_id: &Digest,
+        is_good: fn(&Path) -> bool,
+    ) -> Result<Option<(String, PathBuf)>> {
+        let chain_id = chain_id(chain.id.as_ref(), diff_id);
+        match self.reuse(diff_id.hex(), is_good)? {
+            None if chain_id != *diff_id => self.reuse(chain_id.hex(), is_good),
+            found => Ok(found),
+        }
     }
 
     /// A layer that was unpacked before, here or by another; pinned, so that nobody removes it before `commit`.
-    fn reuse(&self, name: &str) -> Result<Option<(String, PathBuf)>> {
+    fn reuse(&self, name: &str, is_good: fn(&Path) -> bool) -> Result<Option<(String, PathBuf)>> {
         if let Some(directory) = self.layers.get(name) {
             return Ok(Some((name.to_owned(), directory.clone())));
         }
         let directory = self.paths.layer(name);
         // A damaged one is unpacked again, and replaced by `commit`.
-        if !store::layer_is_whole(&directory) {
+        if !is_good(&directory) {
             return Ok(None);
         }
         let _lock = Lock::exclusive(&self.paths.lock())?;
@@ -237,6 +250,16 @@ impl<'a> Intake<'a> {
         moved.0.clear();
         Ok(displaced)
     }
+}
+
+fn put(chain: &mut Chain, found: (String, PathBuf), diff_id: Digest) -> Result<()> {
+    let (name, directory) = found;
+    chain.size += store::layer_record(&directory)?.size;
+    chain.id = Some(chain_id(chain.id.as_ref(), &diff_id));
+    chain.trees.push(paths::tree_in(&directory));
+    chain.names.push(name);
+    chain.diff_ids.push(diff_id);
+    Ok(())
 }
 
 /// Points names to images that are here; the caller holds the store's lock.

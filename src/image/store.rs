@@ -345,8 +345,14 @@ pub(super) fn layer_record(directory: &Path) -> Result<LayerRecord> {
         .ok_or_else(|| damaged(&path, "it is missing").into())
 }
 
-/// Whether a layer has all its parts; what is in them is for `onggi system check`.
+/// Whether a layer has all its parts and files, of the length they should have; what is in them is for
+/// `onggi system check --deep`.
 pub(super) fn layer_is_whole(directory: &Path) -> bool {
+    layer_is_complete(directory) && super::layer::verify(directory).is_ok()
+}
+
+/// Whether a layer has all its parts, whatever is in them.
+pub(super) fn layer_is_complete(directory: &Path) -> bool {
     layer_record(directory).is_ok()
         && paths::tree_in(directory).is_dir()
         && paths::journal_in(directory).is_file()

@@ -86,6 +86,11 @@ impl Drop for Trash {
 
 /// Removes what dead makers left below `parent`.
 pub fn sweep(parent: &Path) -> Result<()> {
+    sweep_by(parent, &mut remove)
+}
+
+/// Likewise; `remove` does it, while the lock is held.
+pub fn sweep_by(parent: &Path, remove: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     let entries = match std::fs::read_dir(parent) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("read `{}`", parent.display()))?,
@@ -94,20 +99,26 @@ pub fn sweep(parent: &Path) -> Result<()> {
         let path = entry
             .with_context(|| format!("read `{}`", parent.display()))?
             .path();
-        sweep_one(&path)?;
+        if let Ok(Some(_lock)) = Lock::try_directory(&path) {
+            remove(&path)?;
+        }
     }
     Ok(())
 }
 
-/// Removes one if its maker is dead.
-pub fn sweep_one(path: &Path) -> Result<()> {
-    let Ok(Some(_lock)) = Lock::try_directory(path) else {
-        return Ok(());
-    };
+fn remove(path: &Path) -> Result<()> {
     match tree::remove(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove `{}`", path.display()))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Removes one if its maker is dead.
+pub fn sweep_one(path: &Path) -> Result<()> {
+    match Lock::try_directory(path) {
+        Ok(Some(_lock)) => remove(path),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! A damaged or missing file costs what it describes and nothing else: everything else goes on and names it.
 
+use crate::support::life::until;
 use crate::support::{ALPINE, Store, everyone_in_memory};
 use std::path::PathBuf;
 
@@ -29,6 +30,11 @@ fn create(store: &Store, name: &str) -> String {
 fn names(store: &Store) -> String {
     let listed = store.onggi(["ps", "-a", "--format", "{{.Names}}"]).run();
     listed.code(0).stdout_text()
+}
+
+/// The monitor lets go of its container before it tells the last client and ends.
+fn ends(store: &Store) {
+    until("no process is left", || store.processes().is_empty());
 }
 
 #[test]
@@ -115,7 +121,7 @@ fn the_state_of_a_running_container() {
             }
             store.onggi(["rm", "-f", "bad"]).run().code(0);
             assert_eq!(names(&store), "");
-            assert_eq!(store.processes(), [0u32; 0]);
+            ends(&store);
         }
     }
 }
@@ -153,7 +159,7 @@ fn the_record_of_a_running_container_is_lost() {
             assert_lost(&store, &id);
             let name = if name == "id" { &id[..8] } else { name };
             store.onggi(["rm", "-f", name]).run().code(0);
-            assert_eq!(store.processes(), [0u32; 0]);
+            ends(&store);
             crate::check::assert_clean(&store);
         }
         let run = store
@@ -161,7 +167,7 @@ fn the_record_of_a_running_container_is_lost() {
             .args(["sh", "-c", "echo x >/new; sleep 1000"])
             .run();
         let id = run.code(0).stdout_text().trim().to_owned();
-        crate::support::life::until("it has written", || {
+        until("it has written", || {
             store
                 .onggi(["exec", "bad", "test", "-s", "/new"])
                 .run()
@@ -174,7 +180,7 @@ fn the_record_of_a_running_container_is_lost() {
             .code(1)
             .stdout_has("mended")
             .stdout_has("rm -f");
-        assert_eq!(store.processes(), [0u32; 0]);
+        ends(&store);
         // What it has written stays until somebody says that it may go.
         store.shell(&[], "true").run().code(0);
         assert!(directory.join("upper/new").exists());
@@ -349,5 +355,79 @@ fn a_prune_that_cannot_remove_says_so() {
         let prune = store.onggi(["system", "prune", "-af"]).run();
         prune.code(1).stderr_has("remove image").stdout_has("Total");
         std::fs::remove_file(&staging).unwrap();
+    }
+}
+
+#[test]
+fn a_layer_that_lacks_files_comes_again_with_its_image() {
+    for store in everyone_in_memory() {
+        let key = store.ok(["inspect", "-f", "{{index .RootFS.Layers 0}}", ALPINE]);
+        let key = key.trim().strip_prefix("sha256:").unwrap();
+        let tree = store.data().join("layers").join(key).join("tree");
+        create(&store, "needs-it");
+        std::fs::remove_dir_all(tree.join("bin")).unwrap();
+        // A container needs the image, so that it is for the user to mend it.
+        let repair = store.onggi(["system", "check", "--repair"]).run();
+        repair
+            .code(1)
+            .stdout_has("missing-layer: ")
+            .stdout_has("`onggi load`");
+        assert!(store.alpine());
+        crate::check::assert_clean(&store);
+        store.onggi(["start", "-a", "needs-it"]).run().code(0);
+    }
+}
+
+#[test]
+fn what_a_killed_maker_has_staged() {
+    for store in everyone_in_memory() {
+        let dead = |bytes: usize| {
+            let path = store.data().join("staging").join("dead");
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("file"), vec![1; bytes]).unwrap();
+            for path in [&path.join("file"), &path] {
+                let (uid, gid) = (store.account.uid, store.account.gid);
+                std::os::unix::fs::lchown(path, Some(uid), Some(gid)).unwrap();
+            }
+            path
+        };
+        let path = dead(1_000_000);
+        let live = store.data().join("staging").join("live");
+        std::fs::create_dir(&live).unwrap();
+        let maker = std::fs::File::open(&live).unwrap();
+        maker.lock().unwrap();
+        let df = [
+            "system",
+            "df",
+            "--format",
+            "{{.Type}} {{.TotalCount}} {{.Active}} {{.Reclaimable}}",
+        ];
+        let df = store.onggi(df).run();
+        df.code(0)
+            .stdout_has("Staging 2 1 1.00")
+            .stdout_lacks("Staging 2 1 0B");
+        for words in [
+            &["image", "prune", "-f"][..],
+            &["container", "prune", "-f"],
+            &["system", "prune", "-f"],
+        ] {
+            if !path.exists() {
+                dead(1_000_000);
+            }
+            let prune = store.onggi(words).run();
+            prune.code(0).stdout("Total reclaimed space: 1MB\n");
+            assert!(!path.exists() && live.exists(), "{words:?}");
+        }
+        for words in [
+            &["create", "--name", "new", ALPINE, "true"][..],
+            &["start", "-a", "new"],
+            &["rm", "new"],
+        ] {
+            dead(1);
+            store.onggi(words).run().code(0);
+            assert!(!path.exists() && live.exists(), "{words:?}");
+        }
+        drop(maker);
+        std::fs::remove_dir(&live).unwrap();
     }
 }

@@ -24,8 +24,9 @@ impl Verb for Prune {
         let warning = "WARNING! This will remove all stopped containers.\n";
         prune::ask(context, self.force, warning, "container prune")?;
         engine.enter_user_namespace()?;
+        let of_killed = prune::leftovers(&engine);
         let (reclaimed, complete) = prune::containers(context, &engine, &filters)?;
-        prune::total(context, reclaimed)?;
+        prune::total(context, reclaimed + of_killed)?;
         Ok(u8::from(!complete))
     }
 }

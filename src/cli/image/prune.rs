@@ -31,8 +31,9 @@ impl Verb for Prune {
         let warning = format!("WARNING! This will remove all {what}.\n");
         prune::ask(context, self.force, &warning, "image prune")?;
         engine.enter_user_namespace()?;
+        let of_killed = prune::leftovers(&engine);
         let (reclaimed, complete) = prune::images(context, &engine, self.all, &self.filter)?;
-        prune::total(context, reclaimed)?;
+        prune::total(context, reclaimed + of_killed)?;
         Ok(u8::from(!complete))
     }
 }

@@ -157,7 +157,6 @@ fn summary(disk: &Disk) -> Vec<Part> {
         );
         part(kind, counted.count(), active.count(), all, all - kept)
     };
-    let (staged, staging) = disk.staging;
     vec![
         part(
             "Images",
@@ -172,10 +171,10 @@ fn summary(disk: &Disk) -> Vec<Part> {
         of_containers("Logs", |space| space.log),
         part(
             "Staging",
-            usize::try_from(staged).unwrap_or_default(),
-            0,
-            staging,
-            0,
+            disk.staging.count,
+            disk.staging.active,
+            disk.staging.bytes,
+            disk.staging.dead,
         ),
         part("Records", 0, 0, disk.records, 0),
     ]

@@ -36,9 +36,10 @@ impl Verb for Prune {
         let warning = self.warning()?;
         prune::ask(context, self.force, &warning, "system prune")?;
         engine.enter_user_namespace()?;
+        let of_killed = prune::leftovers(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
-        prune::total(context, of_containers + of_images)?;
+        prune::total(context, of_containers + of_images + of_killed)?;
         Ok(u8::from(!(no_container_stays && no_image_stays)))
     }
 }
