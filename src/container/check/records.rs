@@ -250,17 +250,26 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
         let problem = "it is marked as half made or running, and is neither";
         found.push(of("stale-mark", mark, problem, removes.clone()));
     }
-    for name in entries(directory.path()) {
-        let path = directory.file(&name);
-        if atomic::is_temporary(&name) && !held() {
-            let problem = "a killed process left it";
-            found.push(of("leftover-temporary", path, problem, removes.clone()));
-        } else if is_socket(&path) && !held() {
-            let problem = "nobody listens there any more";
-            found.push(of("leftover-socket", path, problem, removes.clone()));
-        }
+    if !held() {
+        found.extend(look_at_leftovers(&directory, id));
     }
     Ok(found)
+}
+
+/// What killed processes have left beside the records.
+fn look_at_leftovers(directory: &Directory, id: &str) -> Vec<Finding> {
+    let left = |name: String| {
+        let path = directory.file(&name);
+        let (kind, problem) = match atomic::is_temporary(&name) {
+            true => ("leftover-temporary", "a killed process left it"),
+            false if is_socket(&path) => ("leftover-socket", "nobody listens there any more"),
+            false => return None,
+        };
+        let removes = Repair::Does("removes it");
+        Some(Finding::new(kind, id, path, problem, removes))
+    };
+    let names = entries(directory.path()).into_iter();
+    names.filter_map(left).collect()
 }
 
 fn removed_by_user(id: &str) -> Repair {
