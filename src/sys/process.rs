@@ -183,6 +183,12 @@ pub fn reap(block: bool) -> Result<Option<(i32, Ended)>, Errno> {
     }
 }
 
+/// Whether a process has children (proc_pid_task(5), `children`).
+pub fn has_children(pid: i32) -> bool {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.is_ok_and(|children| !children.trim().is_empty())
+}
+
 /// Kills and reaps all children of this process until there is none; with PR_SET_CHILD_SUBREAPER (prctl(2)) that
 /// is everything that descends from it.
 pub fn kill_children() -> Result<()> {

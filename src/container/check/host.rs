@@ -40,7 +40,8 @@ impl Host {
     pub fn look_at(&self, engine: &Engine) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
         for (id, monitor) in self.monitors.iter().filter(|(_, one)| one.is_alive()) {
-            if !engine.paths.container(id).exists() {
+            // One without a program only tells its clients of the end, and goes.
+            if !engine.paths.container(id).exists() && process::has_children(monitor.pid) {
                 found.push(Finding {
                     kind: "orphan-monitor",
                     object: monitor.pid.to_string(),
