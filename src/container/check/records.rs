@@ -258,11 +258,16 @@ fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Findin
 
 /// What killed processes have left beside the records.
 fn look_at_leftovers(directory: &Directory, id: &str) -> Vec<Finding> {
+    // A power cut may bring a socket back whose removal was not on the disk yet; the next start takes its place.
+    let state = directory.state().unwrap_or_default();
+    let is_of_this_boot = state.is_none_or(|state| state.monitor.is_of_this_boot());
     let left = |name: String| {
         let path = directory.file(&name);
         let (kind, problem) = match atomic::is_temporary(&name) {
             true => ("leftover-temporary", "a killed process left it"),
-            false if is_socket(&path) => ("leftover-socket", "nobody listens there any more"),
+            false if is_of_this_boot && is_socket(&path) => {
+                ("leftover-socket", "nobody listens there any more")
+            }
             false => return None,
         };
         let removes = Repair::Does("removes it");
