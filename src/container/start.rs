@@ -9,6 +9,7 @@ use super::{control, event};
 use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
+use crate::sys::terminal;
 use anyhow::{Context, Result, bail};
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -83,6 +84,13 @@ pub fn start_locked(
         Request::Attach(attach.wants)
             .send(&ours)
             .context("attach")?;
+        // Likewise the size of the terminal: later it would be a change, which the program is told of by SIGWINCH.
+        if attach.terminal
+            && let Some((rows, columns)) = terminal::size(rustix::stdio::stdin())
+        {
+            let size = Request::Resize(rows, columns);
+            size.send(&ours).context("tell the terminal's size")?;
+        }
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     let handed = [theirs.as_fd(), lock.as_fd()];
