@@ -234,11 +234,13 @@ fn a_killed_monitor_leaves_a_true_record_in_a_run_and_in_a_pause() {
             run(&store, "always", script);
             if code == "4" {
                 await_field(&store, COUNT, at_least(4));
-                await_field(&store, "{{.State.Status}}", |found| found == "restarting");
+                stop_in_a_pause(&store);
             }
             let start = Instant::now();
             while !store.processes().is_empty() {
-                store.processes().into_iter().for_each(kill);
+                for pid in store.processes() {
+                    signal("-KILL", pid);
+                }
                 assert!(start.elapsed() < PATIENCE);
             }
             // A process that is just going names nothing any more and is still there.
@@ -252,9 +254,22 @@ fn a_killed_monitor_leaves_a_true_record_in_a_run_and_in_a_pause() {
     }
 }
 
+/// A monitor that cannot go on does not begin the next run.
+fn stop_in_a_pause(store: &Store) {
+    loop {
+        await_field(store, "{{.State.Status}}", |found| found == "restarting");
+        let processes = store.processes();
+        processes.iter().for_each(|pid| signal("-STOP", *pid));
+        if field(store, "{{.State.Status}}") == "restarting" {
+            return;
+        }
+        processes.iter().for_each(|pid| signal("-CONT", *pid));
+    }
+}
+
 /// It may have ended by itself.
-fn kill(pid: u32) {
+fn signal(name: &str, pid: u32) {
     let mut command = std::process::Command::new("kill");
-    command.args(["-KILL", &pid.to_string()]);
+    command.args([name, &pid.to_string()]);
     let _ = command.stderr(std::process::Stdio::null()).status();
 }
