@@ -205,6 +205,11 @@ impl Paths {
         self.data.join("names")
     }
 
+    /// The mark of one container.
+    pub fn mark(&self, id: &str) -> PathBuf {
+        self.pending().join(id)
+    }
+
     /// Marks of containers that are being made or removed, run, or go when they end.
     pub fn pending(&self) -> PathBuf {
         self.data.join("pending")

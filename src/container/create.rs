@@ -90,7 +90,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
 
 fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
     let directory = Directory::of(engine, &record.id);
-    let mark = engine.paths.pending().join(&record.id);
+    let mark = engine.paths.mark(&record.id);
     // Held until the directory has its own lock: no sweeper takes the mark of what is not there yet for a leftover.
     let beginning = undo.mark(&mark)?;
     undo.directory(directory.path())?;
@@ -114,7 +114,7 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
         for parent in [engine.paths.containers(), engine.paths.names()] {
             crate::store::atomic::sync_directory(&parent)?;
         }
-        super::remove::absent(std::fs::remove_file(&mark), &mark)?;
+        super::settle::unmark(engine, &record.id)?;
     }
     let warnings = warnings(engine, &record);
     Ok(Created {

@@ -75,8 +75,21 @@ fn read_all(engine: &Engine, ids: &[String]) -> Result<Vec<Container>> {
 
 /// The container that is meant by an exact name, a whole id or a prefix of one that no other has.
 pub fn find(engine: &Engine, name: &str) -> Result<Container> {
+    // The record that tells whether the link is right is the one that is wanted.
+    if is_name(name)
+        && let Some(id) = holder(engine, name)
+        && let Some(found) = read(engine, &id)?
+        && found.record.name == name
+    {
+        return Ok(found);
+    }
     let id = find_id(engine, name)?;
     read(engine, &id)?.ok_or_else(|| missing(name).into())
+}
+
+/// Whether it can be that of a link or a directory.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/')
 }
 
 fn missing(name: &str) -> Error {
@@ -86,7 +99,7 @@ fn missing(name: &str) -> Error {
 /// The id of that container, whose record may be damaged.
 pub fn find_id(engine: &Engine, name: &str) -> Result<String> {
     let missing = || missing(name);
-    if name.is_empty() || name.contains('/') {
+    if !is_name(name) {
         return Err(missing().into());
     }
     if let Some(id) = holder(engine, name)
@@ -176,7 +189,7 @@ pub(super) fn is_lost(engine: &Engine, id: &str) -> bool {
     if directory.exists() {
         return false;
     }
-    let is_marked = engine.paths.pending().join(id).exists();
+    let is_marked = engine.paths.mark(id).exists();
     match directory.state() {
         Ok(state) => state.is_some_and(|state| !is_marked || state.has_processes()),
         Err(_) => !is_marked,

@@ -7,6 +7,7 @@ use super::monitor::channel::Order;
 use super::record::{Directory, State};
 use super::{monitors, settle, size};
 use crate::error::{Error, Kind};
+use crate::paths::RECORD_LOCK;
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging;
@@ -124,7 +125,7 @@ pub(super) fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> R
 /// Removes a container whose lock is held.
 pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     let directory = Directory::of(engine, id);
-    let mark = engine.paths.pending().join(id);
+    let mark = engine.paths.mark(id);
     if !mark.exists() {
         match std::fs::write(&mark, b"") {
             // To remove is what helps against a full disk; the mark matters only if this process is killed meanwhile.
@@ -132,6 +133,8 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
             made => made.with_context(|| format!("create `{}`", mark.display()))?,
         }
     }
+    // Whoever has ever changed the record has left its lock.
+    let may_have_two_names = directory.file(RECORD_LOCK).exists();
     // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
     let _record_lock = directory.lock_record().ok();
     // A damaged one is as good as none: it goes, and its names are looked for.
@@ -144,11 +147,14 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
-    // All of them: a killed `rename` leaves two.
-    release_names(engine, id)?;
+    match &record {
+        Some(record) if !may_have_two_names => release_name(engine, &record.name, id)?,
+        // A killed `rename` leaves two; those of a damaged record are unknown.
+        _ => release_names(engine, id)?,
+    }
     super::mount::release(engine, id);
     remove_tree(engine, directory.path())?;
-    absent(std::fs::remove_file(&mark), &mark)?;
+    settle::unmark(engine, id)?;
     if let Some(record) = &record {
         super::event::container(engine, record, "destroy", &[]);
     }
@@ -194,14 +200,13 @@ pub fn sweep(engine: &Engine) -> Result<()> {
 
 fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let directory = Directory::of(engine, id);
-    let mark = engine.paths.pending().join(id);
     // Its maker holds it until there is a directory to hold.
-    let Some(_mark) = Lock::try_file(&mark)? else {
+    let Some(_mark) = Lock::try_file(&engine.paths.mark(id))? else {
         return Ok(());
     };
     if !directory.path().exists() {
         release_names(engine, id)?;
-        return absent(std::fs::remove_file(&mark), &mark);
+        return settle::unmark(engine, id);
     }
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
         return Ok(());
@@ -215,11 +220,9 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
         // Killed after the record was written, which is when it came to exist, or while it ran.
         Ok(Some(state)) if !record.options.auto_remove => {
             settle::settle(&directory, state)?;
-            absent(std::fs::remove_file(&mark), &mark)
+            settle::unmark(engine, id)
         }
-        Ok(None) | Err(_) if !record.options.auto_remove => {
-            absent(std::fs::remove_file(&mark), &mark)
-        }
+        Ok(None) | Err(_) if !record.options.auto_remove => settle::unmark(engine, id),
         // One that was made and never started waits for its start.
         Ok(None) => Ok(()),
         _ => remove_locked(engine, id, &lock),
@@ -234,12 +237,17 @@ fn release_names(engine: &Engine, id: &str) -> Result<()> {
         entries => entries.with_context(|| format!("read `{}`", names.display()))?,
     };
     for entry in entries {
-        if let Ok(name) = entry.context("read a directory")?.file_name().into_string()
-            && holder(engine, &name).is_some_and(|holder| holder == id)
-        {
-            let path = names.join(&name);
-            absent(std::fs::remove_file(&path), &path)?;
+        if let Ok(name) = entry.context("read a directory")?.file_name().into_string() {
+            release_name(engine, &name, id)?;
         }
+    }
+    Ok(())
+}
+
+fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
+    if holder(engine, name).is_some_and(|holder| holder == id) {
+        let path = engine.paths.names().join(name);
+        absent(std::fs::remove_file(&path), &path)?;
     }
     Ok(())
 }

@@ -20,13 +20,13 @@ const PATIENCE: i64 = 10;
 
 /// Marks a container whose state will need an end.
 pub fn mark(engine: &Engine, id: &str) -> Result<()> {
-    let mark = engine.paths.pending().join(id);
+    let mark = engine.paths.mark(id);
     std::fs::write(&mark, b"").with_context(|| format!("create `{}`", mark.display()))
 }
 
 /// Its state is true from now on whoever dies.
 pub fn unmark(engine: &Engine, id: &str) -> Result<()> {
-    let mark = engine.paths.pending().join(id);
+    let mark = engine.paths.mark(id);
     absent(std::fs::remove_file(&mark), &mark)
 }
 

@@ -63,7 +63,7 @@ pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
         found.extend(look_at_name(engine, &name));
     }
     for id in entries(&paths.pending()) {
-        let mark = paths.pending().join(&id);
+        let mark = paths.mark(&id);
         if !paths.container(&id).exists() && !Lock::is_held(&mark) {
             let repair = Repair::Does("removes it");
             found.push(Finding::new(
@@ -159,7 +159,7 @@ fn entries(directory: &Path) -> Vec<String> {
 fn look_at_container(engine: &Engine, id: &str, mine: bool) -> Result<Vec<Finding>> {
     let directory = Directory::of(engine, id);
     let held = || !mine && Lock::is_held(directory.path());
-    let mark = engine.paths.pending().join(id);
+    let mark = engine.paths.mark(id);
     let of = |kind, path, problem: &str, repair| Finding::new(kind, id, path, problem, repair);
     let removes = Repair::Does("removes it");
     let record = match directory.record() {
