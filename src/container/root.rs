@@ -10,9 +10,9 @@
 //! the descriptor is closed. What is in it is hostile: paths are resolved by [`crate::sys::openat2`] only.
 
 use super::engine::Engine;
-use super::keep_id;
 use super::record::{Directory, Record, State};
 use super::spec::keeps_id;
+use super::user_namespace;
 use crate::error::{Error, Kind};
 use crate::id_mapping::{Range, Tier};
 use crate::image::layer::changes::Overlay as Changed;
@@ -161,7 +161,7 @@ fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>> {
 /// The process must be in the store's user namespace and have one thread.
 pub fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
     if keeps_id(&record.options, engine) {
-        return keep_id::layers(engine, record);
+        return user_namespace::layers(engine, record);
     }
     let keys = overlay_order(&record.layers).into_iter();
     Ok(keys.map(|key| engine.paths.layer_tree(key)).collect())
@@ -200,7 +200,7 @@ impl Owners {
     /// Those of a container.
     pub fn of(engine: &Engine, record: &Record) -> Self {
         let (uids, gids) = match keeps_id(&record.options, engine) {
-            true => keep_id::maps(engine),
+            true => user_namespace::maps(engine),
             false => Default::default(),
         };
         Self { uids, gids }
@@ -220,8 +220,8 @@ impl Owners {
     /// From the container to the disk.
     pub fn stored(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
         (
-            keep_id::moved(&self.uids, uid),
-            keep_id::moved(&self.gids, gid),
+            user_namespace::moved(&self.uids, uid),
+            user_namespace::moved(&self.gids, gid),
         )
     }
 }

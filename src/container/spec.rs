@@ -3,9 +3,9 @@
 
 use super::create::hostname;
 use super::engine::Engine;
-use super::keep_id;
 use super::options::{Namespace, Options, Seccomp, Ulimit, UserNamespace};
 use super::record::{Directory, Record};
+use super::user_namespace;
 use crate::error::bad_input;
 use crate::id_mapping::{Range, Tier};
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
@@ -65,7 +65,7 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let mut linux = Linux::default();
     linux.set_namespaces(Some(namespaces(options, engine)));
     if keeps_id(options, engine) {
-        let (uids, gids) = keep_id::maps(engine);
+        let (uids, gids) = user_namespace::maps(engine);
         linux.set_uid_mappings(Some(id_mappings(&uids)?));
         linux.set_gid_mappings(Some(id_mappings(&gids)?));
     }
