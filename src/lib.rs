@@ -57,6 +57,7 @@
 //!
 //! [`paths`] lists every path below the two roots with the lock that guards it.
 
+pub mod cgroup;
 pub mod cli;
 pub mod container;
 pub mod duration;

@@ -4,6 +4,7 @@
 //! Everything here assumes that the process has a single thread when it forks or changes its user namespace;
 //! nothing above starts a thread on those paths.
 
+pub mod bpf;
 pub mod capability;
 pub mod descriptor;
 pub mod identity;
