@@ -11,6 +11,7 @@
 //! | 0 | [`error`] | kind → exit code, hint | anything else |
 //! | 1 | [`sys`] [`paths`] [`settings`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
 //! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
+//! | 3 | [`cgroup`] | cgroups(7) of version 2, systemd's scopes | who lives in a group |
 //! | 4 | [`runtime`] [`image`] | a bundle becomes a process; archives become layers. Blind to each other | Docker's options, names |
 //! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
 //! | 9 | [`cli`] | the command line, tables, templates | system calls, formats on disk |

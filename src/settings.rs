@@ -24,6 +24,8 @@ pub struct Settings {
     pub log_driver: String,
     /// `log-opts`: options of that driver, a JSON object of texts as in Docker's `daemon.json`.
     pub log_options: BTreeMap<String, String>,
+    /// `cgroup-manager`: who makes the cgroup of a container that does not say; `auto`: whoever is there.
+    pub cgroup_manager: String,
 }
 
 impl Default for Settings {
@@ -34,6 +36,7 @@ impl Default for Settings {
             layer_absolute_names: false,
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
+            cgroup_manager: "auto".to_owned(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl Settings {
             "layer-absolute-names",
             "log-driver",
             "log-opts",
+            "cgroup-manager",
         ] {
             let variable = format!("ONGGI_{}", key.to_uppercase().replace('-', "_"));
             if let Ok(value) = std::env::var(&variable) {
@@ -102,6 +106,12 @@ impl Settings {
             ("log-opts", _) => {
                 self.log_options = serde_json::from_str(value)
                     .map_err(|_| wrong("a JSON object of texts, as {\"max-size\":\"10m\"}"))?;
+            }
+            ("cgroup-manager", "auto" | "systemd" | "cgroupfs") => {
+                value.clone_into(&mut self.cgroup_manager)
+            }
+            ("cgroup-manager", _) => {
+                return Err(wrong("`auto`, `systemd` or `cgroupfs`").into());
             }
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
@@ -133,6 +143,7 @@ mod tests {
             ("layer-max-bytes", "many"),
             ("layer-devices", "x"),
             ("log-opts", "{\"max-file\":3}"),
+            ("cgroup-manager", "x"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

@@ -17,6 +17,7 @@ pub mod system;
 pub mod unsupported;
 pub mod value;
 
+use crate::cgroup::placement::Manager;
 use crate::container::engine::{Engine, GlobalOptions};
 use crate::error::{self, Error, Kind, bad_input};
 use crate::store::damage;
@@ -62,6 +63,9 @@ pub struct Globals {
     /// Directory of what is known in this boot only
     #[arg(long)]
     pub runroot: Option<PathBuf>,
+    /// Who makes cgroups: "systemd" or "cgroupfs"
+    #[arg(long, value_parser = value::cgroup_manager)]
+    pub cgroup_manager: Option<Manager>,
     /// Directory of Docker's client configuration
     #[arg(long)]
     pub config: Option<PathBuf>,

@@ -68,7 +68,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
     ),
     (
         CREATE,
-        "memory/m= memory-reservation= memory-swap= pids-limit= oom-score-adj= cgroup-parent=",
+        "memory/m= memory-reservation= memory-swap= pids-limit= oom-score-adj=",
         LIMITS,
     ),
     (

@@ -9,6 +9,7 @@
 //! The program dies with the container, whose pid namespace it is in. `containers/ID/exec/EXEC` says who it is as
 //! long as it runs; what a killed `onggi-exec` has left there is swept by the next one.
 
+use super::cgroup;
 use super::create;
 use super::engine::Engine;
 use super::event;
@@ -290,7 +291,14 @@ pub(super) fn start(
     // What nobody is there to read need not be written through a pipe.
     let input = options.interactive && !options.detach;
     let (streams, pipes) = prepare::pipes(input, options.tty || options.detach)?;
-    let started = runtime::start(&target, nested, &plan, &streams)?;
+    let cgroup = match &container.state {
+        Some(state) => cgroup::of(state)?,
+        None => None,
+    };
+    if let Some(cgroup) = &cgroup {
+        cgroup::come_near(engine, cgroup)?;
+    }
+    let started = runtime::start(&target, nested, cgroup.as_ref(), &plan, &streams)?;
     Ok((started, pipes, target))
 }
 

@@ -105,7 +105,7 @@ fn limits(options: &Options) -> Value {
         "CpuShares": 0,
         "Memory": 0,
         "NanoCpus": 0,
-        "CgroupParent": "",
+        "CgroupParent": options.cgroups.parent.as_deref().unwrap_or_default(),
         "BlkioWeight": 0,
         "BlkioWeightDevice": [],
         "BlkioDeviceReadBps": [],

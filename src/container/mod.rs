@@ -6,6 +6,7 @@
 //! ```
 
 pub mod boot;
+pub mod cgroup;
 pub mod changes;
 pub mod check;
 pub mod commit;

@@ -1,6 +1,7 @@
 //! What a caller asks of a container, as plain values: the waist between the command line (or an API) and
 //! everything below. Field names follow Docker's API; nothing here knows flags or files.
 
+use crate::cgroup::placement::Manager;
 use crate::image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub struct Options {
     pub pid: Namespace,
     /// Which cgroup namespace.
     pub cgroupns: Namespace,
+    /// Its control group.
+    pub cgroups: Cgroups,
     /// Which user namespace.
     pub userns: UserNamespace,
     /// Capabilities to add, upper case with `CAP_`, or `ALL`.
@@ -183,6 +186,18 @@ pub enum Namespace {
     Host,
     /// `--ipc none`: a new one without `/dev/shm`; `--network none`: a new one with loopback only.
     None,
+}
+
+/// Which control group a container gets.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Cgroups {
+    /// `--cgroups disabled`: that of whoever starts it.
+    pub disabled: bool,
+    /// Who makes it; `None`: whoever is there.
+    pub manager: Option<Manager>,
+    /// In which one: a slice for systemd, else a path.
+    pub parent: Option<String>,
 }
 
 /// How ids inside relate to ids outside.

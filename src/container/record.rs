@@ -12,6 +12,7 @@
 //! `container.json` changes under `containers/ID/lock` (`rename`, `update`); `state.json` is written by the
 //! monitor alone, or by whoever holds the container's lock when there is no monitor.
 
+use super::cgroup;
 use super::engine::Engine;
 use super::options::Options;
 use crate::image::config::Healthcheck;
@@ -115,6 +116,9 @@ pub struct State {
     /// How often the restart policy has started it since a user did.
     #[serde(default)]
     pub restart_count: u32,
+    /// The control group of its processes, below the mount of the hierarchy.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     /// A user wanted the last end (`stop`, `kill`): no restart policy but `always` starts it at the next boot.
     #[serde(default)]
     pub stopped: bool,
@@ -176,6 +180,7 @@ impl State {
             error: String::new(),
             restarting: false,
             restart_count,
+            cgroup: None,
             stopped: false,
         }
     }
@@ -205,12 +210,13 @@ impl State {
     pub fn status(&self) -> Status {
         let ended = !self.finished.is_empty();
         match &self.program {
-            Some(program) if !ended => match program.activity() {
-                Some(Activity::Running) => Status::Running,
-                Some(Activity::Stopped) => Status::Paused,
+            Some(program) if !ended => match (program.activity(), &self.cgroup) {
+                (Some(_), Some(path)) if cgroup::is_frozen(path) => Status::Paused,
+                (Some(Activity::Stopped), None) => Status::Paused,
+                (Some(_), _) => Status::Running,
                 // It has just ended, and that is about to be written down.
-                None if self.monitor.is_alive() => Status::Running,
-                None => Status::Exited,
+                (None, _) if self.monitor.is_alive() => Status::Running,
+                (None, _) => Status::Exited,
             },
             _ if self.restarting && self.monitor.is_alive() => Status::Restarting,
             None if self.started.is_empty() && !self.restarting => Status::Created,

@@ -4,6 +4,7 @@
 //! A mark in `pending/` leads to them, so that no command has to look at every container. Losing a mark in a power
 //! cut costs no truth: what state a container is in is derived, the settled record only adds the time.
 
+use super::cgroup;
 use super::engine::Engine;
 use super::record::{Directory, Record, State};
 use super::remove::absent;
@@ -48,9 +49,10 @@ pub fn tidy(directory: &Directory) -> Result<()> {
     atomic::sweep(directory.path())
 }
 
-/// Kills a program that has outlived its monitor.
+/// Kills a program that has outlived its monitor, and whoever else is in its control group.
 pub fn end_program(state: &State) -> Result<()> {
-    state.program.as_ref().map_or(Ok(()), end_process)
+    state.program.as_ref().map_or(Ok(()), end_process)?;
+    cgroup::of(state)?.map_or(Ok(()), cgroup::end)
 }
 
 /// Kills a process, if it is still that one, and waits until it has ended.

@@ -5,6 +5,7 @@
 
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::seccomp::{self, Filter, Identity};
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Range, Tier};
 use crate::sys::mount::Attributes;
@@ -44,6 +45,8 @@ pub struct Bundle {
     pub groups: Vec<String>,
     /// What the calling process may do: it is real root, or root of a user namespace.
     pub tier: Tier,
+    /// Where it is born, made and limited already; `None`: where this process is.
+    pub cgroup: Option<Cgroup>,
     /// Already compiled, so that the default policy need not pass through its JSON form; wins over the one in `spec`.
     pub seccomp: Option<Filter>,
 }
@@ -133,6 +136,8 @@ pub struct ProcessPlan {
 pub struct Plan {
     /// Flags of [`crate::sys::process::flags`].
     pub namespaces: u64,
+    /// Where its first process is born; its cgroup namespace has that as root.
+    pub cgroup: Option<Cgroup>,
     /// Users and groups of a user namespace of its own, as seen from that of this process.
     pub id_maps: Option<(Vec<Range>, Vec<Range>)>,
     /// Whether this process is root of a user namespace only.
@@ -167,6 +172,7 @@ impl Plan {
             root,
             groups,
             tier,
+            cgroup,
             seccomp,
         } = bundle;
         let linux = spec
@@ -209,6 +215,7 @@ impl Plan {
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
             namespaces,
+            cgroup,
             root,
             read_only_root: spec
                 .root()

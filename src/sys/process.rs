@@ -61,11 +61,26 @@ impl Ended {
 /// Starts a child that runs `child` and shares nothing named in `namespaces` with us (clone3(2)), with the
 /// memory copied as by fork(2). The closure ends in execve(2), or gives the exit code.
 pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errno> {
+    clone3_into(namespaces, None, child)
+}
+
+/// Likewise, born in that control group of version 2 (CLONE_INTO_CGROUP). A cgroup namespace that is made with it has
+/// *our* group as its root.
+pub fn clone3_into(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> u8,
+) -> Result<Child, Errno> {
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid `clone_args`: every field is a plain integer.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = namespaces | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut pidfd) as u64;
+    if let Some(cgroup) = cgroup {
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
     if namespaces & flags::SIBLING == 0 {
         // A sibling ends with the signal that we end with; asking for one is EINVAL.
         arguments.exit_signal = libc::SIGCHLD as u64;
@@ -81,7 +96,7 @@ pub fn clone3(namespaces: u64, child: impl FnOnce() -> u8) -> Result<Child, Errn
     };
     let pid = match pid {
         // Docker's default filter denies the call with this, so that clone(2) is used: inside a container.
-        -1 if namespaces == 0 && last_error() == Errno::NOSYS => {
+        -1 if namespaces == 0 && cgroup.is_none() && last_error() == Errno::NOSYS => {
             let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
             // SAFETY: as above; both architectures take the pointer for the descriptor as third argument.
             unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) }

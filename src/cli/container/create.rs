@@ -19,7 +19,9 @@ pub struct Create {
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let (platform, pull) = (self.create.platform.clone(), self.create.pull);
-        let options = self.create.into_options(self.words)?;
+        let mut options = self.create.into_options(self.words)?;
+        let manager = &mut options.cgroups.manager;
+        *manager = manager.or(context.globals.cgroup_manager);
         let engine = context.engine()?;
         let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
         let created = create::create(&engine, &options, &image)?;

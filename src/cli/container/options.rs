@@ -4,10 +4,11 @@
 //! [`CreateFlags::into_options`].
 
 use super::health::HealthFlags;
+use crate::cgroup::placement::Manager;
 use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, environment, network, security};
 use crate::container::options::{
-    ExtraHost, Log, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
+    Cgroups, ExtraHost, Log, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
 };
 use crate::error::{Error, bad_input};
 use anyhow::Result;
@@ -31,6 +32,15 @@ pub struct CreateFlags {
     /// Take a capability away
     #[arg(long, value_parser = security::capability)]
     cap_drop: Vec<String>,
+    /// Who makes the cgroup: "systemd" or "cgroupfs"
+    #[arg(long, value_parser = value::cgroup_manager)]
+    cgroup_manager: Option<Manager>,
+    /// Make the cgroup in this one: a slice for systemd, else a path
+    #[arg(long)]
+    cgroup_parent: Option<String>,
+    /// Whether to make a cgroup: "enabled" or "disabled"
+    #[arg(long, value_parser = value::cgroups, default_value = "enabled", action = clap::ArgAction::Set)]
+    cgroups: bool,
     /// Cgroup namespace: "private" or "host"
     #[arg(long)]
     cgroupns: Option<String>,
@@ -227,6 +237,11 @@ impl CreateFlags {
             ipc,
             pid: own_or_host("pid", self.pid)?,
             cgroupns: own_or_host("cgroupns", self.cgroupns)?,
+            cgroups: Cgroups {
+                disabled: !self.cgroups,
+                manager: self.cgroup_manager,
+                parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
+            },
             userns: user_namespace(self.userns)?,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,

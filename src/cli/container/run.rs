@@ -52,6 +52,8 @@ impl Verb for Run {
         }
         let (platform, pull) = (flags.platform.clone(), flags.pull);
         let mut options = self.create.into_options(self.words)?;
+        let manager = &mut options.cgroups.manager;
+        *manager = manager.or(context.globals.cgroup_manager);
         options.stdin_once &= !self.detach;
         if is_meant(&options.image) {
             options

@@ -10,6 +10,7 @@ pub mod security;
 pub mod time;
 
 use super::output::size;
+use crate::cgroup::placement::Manager;
 use crate::container::options::RestartPolicy;
 use crate::error::bad_input;
 use crate::sys::process::signal_number;
@@ -90,6 +91,21 @@ pub fn stream(text: &str) -> Result<Stream, String> {
         "stdout" => Ok(Stream::Out),
         "stderr" => Ok(Stream::Err),
         _ => Err("valid streams are STDIN, STDOUT and STDERR".to_owned()),
+    }
+}
+
+/// `systemd`, `cgroupfs`.
+pub fn cgroup_manager(text: &str) -> Result<Manager, String> {
+    Manager::from_word(text)
+        .ok_or_else(|| format!("'{text}' is neither \"systemd\" nor \"cgroupfs\""))
+}
+
+/// `enabled`, `disabled`: whether there is to be a control group.
+pub fn cgroups(text: &str) -> Result<bool, String> {
+    match text {
+        "enabled" => Ok(true),
+        "disabled" => Ok(false),
+        _ => Err(format!("'{text}' is neither \"enabled\" nor \"disabled\"")),
     }
 }
 

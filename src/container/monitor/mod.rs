@@ -22,7 +22,9 @@ use super::engine::Engine;
 use super::log::writer::Writer;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
-use super::{event, remove, settle};
+use super::{cgroup, event, remove, settle};
+use crate::cgroup::Cgroup;
+use crate::cgroup::placement::Placement;
 use crate::paths::{self, Paths};
 use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
@@ -74,6 +76,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             engine,
             checks: None,
             kill_at: None,
+            placement: None,
+            cgroup: None,
             log: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -115,6 +119,10 @@ struct Monitor {
     checks: Option<Checks>,
     /// When the program, which has been asked to end since it is unhealthy, is killed.
     kill_at: Option<Instant>,
+    /// Where its groups come to lie, once it was started.
+    placement: Option<Placement>,
+    /// Where it lives while its program runs.
+    cgroup: Option<Cgroup>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
 }
@@ -191,6 +199,10 @@ impl Monitor {
         if let Some(checks) = self.checks.take() {
             checks.end();
         }
+        if let Some(cgroup) = self.cgroup.take() {
+            // What is left is ended and swept by whoever comes next.
+            let _ = cgroup::end(cgroup);
+        }
         if shared_processes {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();
@@ -231,7 +243,18 @@ impl Monitor {
         self.log = Writer::open(&self.record, &self.directory)?;
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
-        let bundle = prepare::bundle(&self.engine, &self.record, &self.directory)?;
+        let placement = match self.placement.take() {
+            Some(placement) => placement,
+            None => cgroup::place(&self.engine, &self.record)?,
+        };
+        let placement = self.placement.insert(placement);
+        let bundle = prepare::bundle(&self.engine, &self.record, &self.directory, placement)?;
+        // From here on it is removed by whoever ends the run, started or not.
+        self.cgroup = match &bundle.cgroup {
+            Some(cgroup) => Some(cgroup.try_clone()?),
+            None => None,
+        };
+        self.state.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
         let started = parent::start(bundle, &streams)?;
         drop(streams);
         self.state.program = Some(Identity::of(started.child.pid)?);

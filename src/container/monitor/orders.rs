@@ -16,8 +16,21 @@ use std::time::{Duration, Instant};
 
 impl Monitor {
     fn is_paused(&self) -> bool {
-        let program = self.state.program.as_ref();
-        program.and_then(Identity::activity) == Some(Activity::Stopped)
+        match &self.cgroup {
+            Some(cgroup) => cgroup.is_frozen().is_ok_and(|frozen| frozen),
+            None => {
+                let program = self.state.program.as_ref();
+                program.and_then(Identity::activity) == Some(Activity::Stopped)
+            }
+        }
+    }
+
+    /// The end of a pause.
+    fn go_on(&self, program: &Child) -> Result<()> {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.thaw(),
+            None => pause::unpause(program),
+        }
     }
 
     /// Whether a user who sends that signal wants the container to end.
@@ -80,8 +93,9 @@ impl Supervisor for Monitor {
                 self.kill(program, signal);
                 // A process that is stopped acts on no signal but SIGKILL.
                 let must_go_on = is_meant_to_end && paused && signal != libc::SIGKILL;
-                match must_go_on && self.record.options.pid != Namespace::Host {
-                    true => pause::unpause(program),
+                let can_go_on = self.cgroup.is_some() || self.record.options.pid != Namespace::Host;
+                match must_go_on && can_go_on {
+                    true => self.go_on(program),
                     false => Ok(()),
                 }
             }
@@ -90,20 +104,23 @@ impl Supervisor for Monitor {
             }
             Order::Unpause if !paused => conflict(format!("container {id} is not paused")),
             Order::Pause | Order::Hold | Order::Unpause
-                if self.record.options.pid == Namespace::Host =>
+                if self.cgroup.is_none() && self.record.options.pid == Namespace::Host =>
             {
                 conflict(format!(
                     "container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
                 ))
             }
             Order::Pause | Order::Hold => {
-                pause::pause(program)?;
+                match &self.cgroup {
+                    Some(cgroup) => cgroup.freeze()?,
+                    None => pause::pause(program)?,
+                }
                 self.checks.iter_mut().for_each(Checks::rest);
                 self.announce("pause", &[]);
                 Ok(())
             }
             Order::Unpause => {
-                pause::unpause(program)?;
+                self.go_on(program)?;
                 self.checks.iter_mut().for_each(Checks::resume);
                 self.announce("unpause", &[]);
                 Ok(())

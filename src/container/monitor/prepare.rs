@@ -1,9 +1,10 @@
 //! What is prepared before a container's program starts: its overlay, its streams, and the bundle for the runtime.
 
 use super::relay::Pipes;
+use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
-use crate::container::{mount, root, spec};
+use crate::container::{cgroup, mount, root, spec};
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
 use crate::store::tree;
@@ -22,7 +23,12 @@ fn renew_work_directory(directory: &Directory) -> Result<()> {
 }
 
 /// All that the runtime needs to know.
-pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result<Bundle> {
+pub fn bundle(
+    engine: &Engine,
+    record: &Record,
+    directory: &Directory,
+    placement: &Placement,
+) -> Result<Bundle> {
     let options = &record.options;
     let lower = root::layers(engine, record)?;
     root::give_attributes(directory, lower.first())?;
@@ -40,12 +46,17 @@ pub fn bundle(engine: &Engine, record: &Record, directory: &Directory) -> Result
             }
         }
     };
+    let spec = spec::build(record, engine)?;
+    let seccomp = spec::seccomp(options, engine)?;
+    // Last: whatever fails from here on, the monitor removes it.
+    let cgroup = cgroup::make(placement, &spec)?;
     Ok(Bundle {
-        spec: spec::build(record, engine)?,
+        spec,
         root,
         groups: options.group_add.clone(),
         tier: engine.mapping.tier,
-        seccomp: spec::seccomp(options, engine)?,
+        seccomp,
+        cgroup,
     })
 }
 

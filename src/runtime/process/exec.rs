@@ -17,15 +17,14 @@
 
 use super::parent::{Started, Streams};
 use super::{program, protocol};
+use crate::cgroup::Cgroup;
 use crate::runtime::plan::ProcessPlan;
 use crate::sys::process::{self, Identity, flags};
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace, terminal};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat, statfs};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::stdio::{stderr, stdin, stdout};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -94,40 +93,6 @@ impl Target {
             .context("the container has no user namespace of its own")
     }
 
-    /// Moves the calling process to the cgroup of that process, if that is another one and the way there is open to the
-    /// caller (cgroups(7), "Delegation Containment"): else it stays where its own caller's limits hold.
-    fn enter_cgroup(&self) -> Result<()> {
-        const ROOT: &str = "/sys/fs/cgroup";
-        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let opened = openat(&self.directory, "cgroup", flags, Mode::empty());
-        let mut theirs = String::new();
-        File::from(opened.context("open the container's cgroup")?)
-            .read_to_string(&mut theirs)
-            .context("read the container's cgroup")?;
-        let ours = std::fs::read_to_string("/proc/self/cgroup").context("read our own cgroup")?;
-        let is_version_2 =
-            statfs(ROOT).is_ok_and(|found| found.f_type as u64 == CGROUP2_SUPER_MAGIC);
-        let (Some(theirs), ours) = (cgroup_of(&theirs), cgroup_of(&ours)) else {
-            return Ok(());
-        };
-        if is_version_2 && Some(theirs) != ours {
-            let path = format!("{ROOT}{theirs}/cgroup.procs");
-            match std::fs::write(&path, "0") {
-                Err(error)
-                    if !matches!(
-                        error.kind(),
-                        ErrorKind::PermissionDenied | ErrorKind::NotFound
-                    ) =>
-                {
-                    return Err(error).with_context(|| format!("write to `{path}`"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Which namespaces of the process are not ours. Ours are not joined again: those of the host's that a container
     /// shares may belong to somebody who has not given them to us.
     fn foreign_namespaces(&self) -> Result<u64> {
@@ -146,25 +111,20 @@ impl Target {
     }
 }
 
-/// The path in the hierarchy of version 2, below the root of our own cgroup namespace; `None` where it is not.
-fn cgroup_of(lines: &str) -> Option<&str> {
-    let path = lines.lines().find_map(|line| line.strip_prefix("0::"))?;
-    (!path.starts_with("/..")).then_some(path)
-}
-
 /// Starts a program beside `target`. Returns once it has been executed, or the reason why not is known.
 ///
-/// `nested` says how many levels the container's user namespace is below ours. `streams` are used where no
-/// pseudo-terminal is asked for. The calling process must have one thread.
+/// `nested` says how many levels the container's user namespace is below ours, `cgroup` where its processes live if not
+/// where we do. `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
 pub fn start(
     target: &Target,
     nested: usize,
+    cgroup: Option<&Cgroup>,
     plan: &ProcessPlan,
     streams: &Streams,
 ) -> Result<Started> {
     let (ours, theirs) = Channel::pair()?;
     let joiner = process::clone3(0, || {
-        let Err(error) = join(target, nested, plan, &theirs, streams) else {
+        let Err(error) = join(target, nested, cgroup, plan, &theirs, streams) else {
             return 0;
         };
         protocol::send_failure(&theirs, &error);
@@ -192,6 +152,7 @@ pub fn start(
 fn join(
     target: &Target,
     nested: usize,
+    cgroup: Option<&Cgroup>,
     plan: &ProcessPlan,
     channel: &Channel,
     streams: &Streams,
@@ -199,7 +160,9 @@ fn join(
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     // While `/proc` and the cgroups are the host's.
     program::set_attributes(plan)?;
-    target.enter_cgroup()?;
+    if let Some(cgroup) = cgroup {
+        cgroup.enter(0)?;
+    }
     let user = match nested {
         0 => None,
         depth => Some(target.user_namespace(depth)?),
@@ -258,18 +221,6 @@ fn open_terminal(channel: &Channel, size: (u16, u16)) -> Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cgroups_of_version_2_below_ours() {
-        for (lines, path) in [
-            ("0::/user.slice/a b.scope\n", Some("/user.slice/a b.scope")),
-            ("8:pids:/x\n0::/\n", Some("/")),
-            ("8:pids:/x\n", None),
-            ("0::/../other\n", None),
-        ] {
-            assert_eq!(cgroup_of(lines), path, "{lines:?}");
-        }
-    }
 
     #[test]
     fn a_process_that_has_ended_is_no_target() {

@@ -3,11 +3,13 @@
 
 use super::parent::Streams;
 use super::{program, protocol};
+use crate::cgroup;
 use crate::id_mapping::{self, Range};
 use crate::runtime::plan::Plan;
 use crate::runtime::rootfs;
+use crate::sys::process::flags;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, mount, namespace, openat2, process, terminal};
+use crate::sys::{descriptor, mount, namespace, openat2, terminal};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -38,6 +40,9 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
             id_mapping::become_root()?;
         }
     }
+    if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
+        cgroup::make_own_root()?;
+    }
     // First of all: from here on no mount of ours reaches the host, and none of the host's comes in.
     mount::set_propagation_of_all(false).context("make mounts private")?;
     // While the host's root is still there: sources of mounts are paths of the host.
@@ -56,7 +61,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     // The paths to cover are now the container's.
     rootfs::restrict(plan, &built)?;
     drop(built);
-    if plan.namespaces & process::flags::NEW_NET != 0 {
+    if plan.namespaces & flags::NEW_NET != 0 {
         namespace::bring_loopback_up().context("bring the loopback interface up")?;
     }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;

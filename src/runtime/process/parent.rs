@@ -3,10 +3,10 @@
 use super::{init, protocol};
 use crate::id_mapping;
 use crate::runtime::plan::{Bundle, Plan};
-use crate::sys::process::{self, Child};
+use crate::sys::process::{self, Child, flags};
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Standard input, output and error of the program.
 pub type Streams = [OwnedFd; 3];
@@ -26,7 +26,13 @@ pub struct Started {
 pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     let plan = Plan::new(bundle)?;
     let (ours, theirs) = Channel::pair()?;
-    let child = process::clone3(plan.namespaces, || init::run(&plan, &theirs, streams))
+    // A cgroup namespace that is made here would have our own group as root.
+    let namespaces = match &plan.cgroup {
+        Some(_) => plan.namespaces & !flags::NEW_CGROUP,
+        None => plan.namespaces,
+    };
+    let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
+    let child = process::clone3_into(namespaces, cgroup, || init::run(&plan, &theirs, streams))
         .context("create the container's namespaces")?;
     drop(theirs);
     if let Some((uids, gids)) = &plan.id_maps {

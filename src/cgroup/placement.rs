@@ -1,0 +1,340 @@
+//! Where a new control group comes to lie, chosen by trying (cgroups(7), "Delegation"; systemd's "Control Group APIs
+//! and Delegation").
+//!
+//! | tried in this order | who has it | the group |
+//! |---|---|---|
+//! | our own group, if it was delegated (`user.delegate`) | a unit with `Delegate=yes` starts us | `…/onggi-ID` in it |
+//! | systemd, over D-Bus | root; a user with a manager of the own | `onggi-ID.scope/container` |
+//! | a group that we may write to | root without systemd; a user to whom one was given | `/onggi/ID`, `…/onggi-ID` |
+//!
+//! Where a group has processes it cannot give controllers to the groups in it (cgroups(7), "no internal processes"
+//! rule). In one that was given to us they are moved to the group `supervisor` in it, ourselves among them.
+
+use super::{Cgroup, directory_of, is_version_2, of_process};
+use crate::error::{Error, Kind, bad_input};
+use anyhow::{Context, Result};
+use rustix::fs::{Access, AtFlags, CWD, accessat, getxattr};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path, PathBuf};
+
+/// Where those go who are in the way.
+const SUPERVISOR: &str = "supervisor";
+/// The group of root's containers where there is no systemd.
+const ROOTS: &str = "/onggi";
+/// What is enabled even if nothing is limited, because it counts.
+const COUNTING: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// Who makes control groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// systemd(1), asked over D-Bus.
+    Systemd,
+    /// We, by mkdir(2).
+    Cgroupfs,
+}
+
+impl Manager {
+    /// The one with that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let mut all = [Self::Systemd, Self::Cgroupfs].into_iter();
+        all.find(|manager| manager.word() == word)
+    }
+
+    /// Docker's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::Cgroupfs => "cgroupfs",
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// `None`: whichever is there.
+    pub manager: Option<Manager>,
+    /// A slice for systemd, a path for cgroupfs.
+    pub parent: Option<&'a str>,
+    /// Of whom it will be.
+    pub id: &'a str,
+    /// For people who look at systemd's units.
+    pub description: &'a str,
+    /// The caller's uid outside of any user namespace; `None` for root.
+    pub user: Option<u32>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Placement {
+    /// Groups can be made here.
+    Here(Place),
+    /// Nowhere, and why.
+    Nowhere(String),
+}
+
+/// A group in which another one can be made.
+#[derive(Debug)]
+pub struct Place {
+    /// Who has made it.
+    pub manager: Manager,
+    parent: Cgroup,
+    name: String,
+    /// Whether it is ours, so that processes in it may be moved out of the way.
+    is_ours: bool,
+}
+
+impl Place {
+    /// Makes the group, empty and new, with all that counts what is used.
+    pub fn make(&self) -> Result<Cgroup> {
+        if let Some(left) = Cgroup::open(&self.parent.path().join(&self.name))? {
+            left.kill()?;
+            left.remove()?;
+        }
+        self.enable(&COUNTING)?;
+        self.parent.child(&self.name)
+    }
+
+    /// Where it is made.
+    pub fn parent(&self) -> &Cgroup {
+        &self.parent
+    }
+
+    /// Enables controllers for the groups made here, as far as that is allowed: `cgroup.controllers` of such a group
+    /// tells.
+    pub fn enable(&self, controllers: &[&str]) -> Result<()> {
+        let path = self.parent.path();
+        let mut groups: Vec<&Path> = match self.manager {
+            Manager::Systemd => vec![path],
+            Manager::Cgroupfs => path.ancestors().collect(),
+        };
+        groups.reverse();
+        for group in groups {
+            // In a cgroup namespace the first group is one with processes, and ours.
+            let may_be_emptied = self.is_ours && (group == path || group == Path::new("/"));
+            let Some(group) = Cgroup::open(group)? else {
+                continue;
+            };
+            // What is not ours to change stays as it is.
+            if enable_in(&group, controllers)? == Err(Errno::BUSY) && may_be_emptied {
+                evacuate(&group)?;
+                let _ = enable_in(&group, controllers)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One by one, since all would fail with the first; the last refusal.
+fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<Result<(), Errno>> {
+    let there = group.words("cgroup.controllers")?;
+    let enabled = group.words("cgroup.subtree_control")?;
+    let mut outcome = Ok(());
+    for controller in controllers {
+        let is = |words: &[String]| words.iter().any(|word| word == controller);
+        if is(&there)
+            && !is(&enabled)
+            && let Err(error) = group.write("cgroup.subtree_control", &format!("+{controller}"))
+        {
+            outcome = Err(errno(&error).ok_or(error)?);
+        }
+    }
+    Ok(outcome)
+}
+
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    Errno::from_io_error(error.downcast_ref()?)
+}
+
+/// Moves all processes of a group to one in it.
+fn evacuate(group: &Cgroup) -> Result<()> {
+    let supervisor = group.child(SUPERVISOR)?;
+    loop {
+        let pids = group.words("cgroup.procs")?;
+        let mut moved = 0;
+        for pid in pids.iter().filter_map(|pid| pid.parse().ok()) {
+            match supervisor.enter(pid) {
+                Err(error) if errno(&error) != Some(Errno::SRCH) => return Err(error),
+                _ => moved += 1,
+            }
+        }
+        if moved == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks for the place, and makes it as far as it is ours.
+pub fn find(wish: &Wish<'_>) -> Result<Placement> {
+    if !is_version_2() {
+        return Ok(Placement::Nowhere(
+            "this host has control groups of version 1".to_owned(),
+        ));
+    }
+    let own = of_process(None)?;
+    match wish.manager {
+        Some(Manager::Systemd) => match in_scope(wish)? {
+            Some(place) => Ok(Placement::Here(place)),
+            None => Err(Error::new(Kind::Unsupported, "there is no systemd to ask")
+                .hint("leave --cgroup-manager out, or say cgroupfs")
+                .into()),
+        },
+        Some(Manager::Cgroupfs) => match own_or_given(wish, own.as_deref())? {
+            Some(place) => Ok(Placement::Here(place)),
+            None => Err(refused(own.as_deref()).into()),
+        },
+        None => {
+            if wish.parent.is_none()
+                && let Some(place) = delegated(wish, own.as_deref())?
+            {
+                return Ok(Placement::Here(place));
+            }
+            if let Some(place) = in_scope(wish)? {
+                return Ok(Placement::Here(place));
+            }
+            if let Some(place) = own_or_given(wish, own.as_deref())? {
+                return Ok(Placement::Here(place));
+            }
+            Ok(Placement::Nowhere(refused(own.as_deref()).message))
+        }
+    }
+}
+
+fn refused(own: Option<&Path>) -> Error {
+    let message = match own {
+        Some(own) => format!(
+            "nothing may be made in the control group `{}`",
+            directory_of(own).display()
+        ),
+        None => "the own control group is outside of what is visible here".to_owned(),
+    };
+    Error::new(Kind::Denied, message)
+}
+
+/// Lets the calling process, which is in `own`, make others in `group`: for that it may have to write to the group that
+/// both have in common. systemd can move it to where the container's monitor is.
+pub fn come_near(group: &Cgroup, own: Option<&Path>, _user: Option<u32>) -> Result<()> {
+    let own = own.unwrap_or(Path::new("/"));
+    let shared = own
+        .ancestors()
+        .find(|above| group.path().starts_with(above));
+    if is_writable(shared.unwrap_or(Path::new("/"))) {
+        return Ok(());
+    }
+    let message = format!(
+        "the way to the control group `{}` is closed",
+        group.directory().display()
+    );
+    Err(Error::new(Kind::Denied, message).into())
+}
+
+/// In our own group, or the one that it was split off from, if systemd has delegated that.
+fn delegated(wish: &Wish<'_>, own: Option<&Path>) -> Result<Option<Place>> {
+    let Some(own) = own else { return Ok(None) };
+    for path in own.ancestors().take(2) {
+        if is_delegated(path) && is_writable(path) {
+            return in_group(wish, path, true);
+        }
+    }
+    Ok(None)
+}
+
+/// systemd marks what it will not touch any more.
+fn is_delegated(path: &Path) -> bool {
+    let mut value = [0; 8];
+    let found = getxattr(directory_of(path), "user.delegate", &mut value);
+    found.is_ok_and(|length| &value[..length] == b"1")
+}
+
+/// Whether groups may be made in it and processes be moved there.
+fn is_writable(path: &Path) -> bool {
+    let directory = directory_of(path);
+    let may = |path: &Path| accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+    may(&directory) && may(&directory.join("cgroup.procs"))
+}
+
+/// In the named group, or one that may be written to.
+fn own_or_given(wish: &Wish<'_>, own: Option<&Path>) -> Result<Option<Place>> {
+    if let Some(parent) = wish.parent {
+        let base = match (wish.user, own) {
+            (Some(_), Some(own)) if !parent.starts_with('/') => own,
+            _ => Path::new("/"),
+        };
+        return in_group(wish, &below(base, parent)?, false);
+    }
+    if let Some(place) = delegated(wish, own)? {
+        return Ok(Some(place));
+    }
+    if wish.user.is_none() && is_writable(Path::new("/")) {
+        return in_group(wish, Path::new(ROOTS), true);
+    }
+    let own = own.map(|own| match own.parent() {
+        // We were moved there ourselves.
+        Some(parent) if own.ends_with(SUPERVISOR) => parent,
+        _ => own,
+    });
+    match own {
+        Some(own) if is_writable(own) => in_group(wish, own, true),
+        _ => Ok(None),
+    }
+}
+
+/// `parent` below `base`, without a way up.
+fn below(base: &Path, parent: &str) -> Result<PathBuf> {
+    let mut path = base.to_owned();
+    for part in Path::new(parent).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::RootDir | Component::CurDir => {}
+            _ => {
+                let message = format!("invalid cgroup parent `{parent}`: it leads upwards");
+                return Err(bad_input(message).into());
+            }
+        }
+    }
+    Ok(path)
+}
+
+fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Option<Place>> {
+    let mut parent = Cgroup::open(Path::new("/"))?.context("there is no control group at all")?;
+    for part in path.components() {
+        if let Component::Normal(name) = part {
+            parent = parent.child(&name.to_string_lossy())?;
+        }
+    }
+    let name = match path == Path::new(ROOTS) {
+        true => wish.id.to_owned(),
+        false => format!("onggi-{}", wish.id),
+    };
+    Ok(Some(Place {
+        manager: Manager::Cgroupfs,
+        parent,
+        name,
+        is_ours,
+    }))
+}
+
+/// In a scope of its own, in which we are from now on.
+fn in_scope(_wish: &Wish<'_>) -> Result<Option<Place>> {
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_lead_down_only() {
+        for (parent, path) in [
+            ("/a/b", Some("/base/a/b")),
+            ("a//./b/", Some("/base/a/b")),
+            ("a/../b", None),
+            ("/..", None),
+        ] {
+            let found = below(Path::new("/base"), parent).ok();
+            assert_eq!(found.as_deref(), path.map(Path::new), "{parent}");
+        }
+    }
+}
