@@ -6,7 +6,9 @@
 //! hierarchies of version 1, alone or beside an empty one of version 2, count as having none.
 
 pub mod devices;
+pub mod events;
 pub mod placement;
+pub mod stats;
 
 use crate::sys::namespace;
 use crate::sys::process::flags;
