@@ -117,31 +117,36 @@ impl Place {
             let Some(group) = Cgroup::open(group)? else {
                 continue;
             };
-            // What is not ours to change stays as it is.
-            if enable_in(&group, controllers)? == Err(Errno::BUSY) && may_be_emptied {
-                evacuate(&group)?;
-                let _ = enable_in(&group, controllers)?;
+            if has_processes(&group)? {
+                // Some controllers would be enabled all the same, and the groups in it be good for threads only.
+                match may_be_emptied {
+                    true => evacuate(&group)?,
+                    false => continue,
+                }
             }
+            enable_in(&group, controllers)?;
         }
         Ok(())
     }
 }
 
-/// One by one, since all would fail with the first; the last refusal.
-fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<Result<(), Errno>> {
+/// Whether it has processes of its own where that matters: the root of the hierarchy may have both.
+fn has_processes(group: &Cgroup) -> Result<bool> {
+    Ok(group.read("cgroup.type")?.is_some() && !group.words("cgroup.procs")?.is_empty())
+}
+
+/// One by one, since all would fail with the first.
+fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<()> {
     let there = group.words("cgroup.controllers")?;
     let enabled = group.words("cgroup.subtree_control")?;
-    let mut outcome = Ok(());
     for controller in controllers {
         let is = |words: &[String]| words.iter().any(|word| word == controller);
-        if is(&there)
-            && !is(&enabled)
-            && let Err(error) = group.write("cgroup.subtree_control", &format!("+{controller}"))
-        {
-            outcome = Err(errno(&error).ok_or(error)?);
+        if is(&there) && !is(&enabled) {
+            // What is not ours to change stays as it is.
+            let _ = group.write("cgroup.subtree_control", &format!("+{controller}"));
         }
     }
-    Ok(outcome)
+    Ok(())
 }
 
 fn errno(error: &anyhow::Error) -> Option<Errno> {
