@@ -9,6 +9,7 @@ pub mod devices;
 pub mod events;
 pub mod placement;
 pub mod stats;
+pub mod systemd;
 
 use crate::sys::namespace;
 use crate::sys::process::flags;
