@@ -3,10 +3,13 @@
 //!
 //! What has happened since it was last read makes the descriptor ready, and reading makes it quiet again.
 
+use super::Cgroup;
 use super::stats::keyed;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags};
-use std::fs::File;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
 
 /// More than the file of any kernel has.
 const LONGEST: usize = 1024;
@@ -14,13 +17,25 @@ const LONGEST: usize = 1024;
 /// Watches for victims.
 #[derive(Debug)]
 pub struct OutOfMemory {
-    file: File,
+    file: OwnedFd,
     seen: u64,
 }
 
 impl OutOfMemory {
-    /// Begins with what has not happened yet; `events` is `memory.events`, open for reading.
-    pub fn watch(events: File) -> Result<Self> {
+    /// Begins with what has not happened yet; `None` in a group without a memory controller.
+    pub fn watch(group: &Cgroup) -> Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match openat(group, "memory.events", flags, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(None),
+            opened => {
+                let place = || group.directory().join("memory.events");
+                let opened = opened.with_context(|| format!("open `{}`", place().display()))?;
+                Self::begin(opened).map(Some)
+            }
+        }
+    }
+
+    fn begin(events: OwnedFd) -> Result<Self> {
         let mut watch = Self {
             file: events,
             seen: 0,
@@ -59,15 +74,15 @@ mod tests {
             file.as_file().set_len(0).unwrap();
             file.rewind().unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            file.reopen().unwrap()
+            OwnedFd::from(file.reopen().unwrap())
         };
         let earlier = write("low 0\nhigh 0\nmax 9\noom 5\noom_kill 2\noom_group_kill 0\n");
-        let mut watch = OutOfMemory::watch(earlier).unwrap();
+        let mut watch = OutOfMemory::begin(earlier).unwrap();
         assert_eq!(watch.victims().unwrap(), 0);
         write("low 0\nhigh 0\nmax 9\noom 7\noom_kill 4\noom_group_kill 0\n");
         assert_eq!(watch.victims().unwrap(), 2);
         assert_eq!(watch.victims().unwrap(), 0);
-        let error = OutOfMemory::watch(write("low 0\noom 1\n")).unwrap_err();
+        let error = OutOfMemory::begin(write("low 0\noom 1\n")).unwrap_err();
         assert_eq!(error.to_string(), "`memory.events` has no `oom_kill`");
     }
 }

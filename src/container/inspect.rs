@@ -77,8 +77,7 @@ fn state(engine: &Engine, container: &Container) -> Value {
         "Running": running,
         "Paused": status == Status::Paused,
         "Restarting": status == Status::Restarting,
-        // Nobody counts that without a cgroup of the container's own.
-        "OOMKilled": false,
+        "OOMKilled": state.is_some_and(|state| state.oom_killed),
         "Dead": false,
         "Pid": pid,
         "ExitCode": if status.is_up() { 0 } else { state.map_or(0, |state| state.code()) },

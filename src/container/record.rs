@@ -119,6 +119,9 @@ pub struct State {
     /// The control group of its processes, below the mount of the hierarchy.
     #[serde(default)]
     pub cgroup: Option<PathBuf>,
+    /// The out-of-memory killer has ended one of its processes since it was started.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// A user wanted the last end (`stop`, `kill`): no restart policy but `always` starts it at the next boot.
     #[serde(default)]
     pub stopped: bool,
@@ -181,6 +184,7 @@ impl State {
             restarting: false,
             restart_count,
             cgroup: None,
+            oom_killed: false,
             stopped: false,
         }
     }
@@ -191,6 +195,7 @@ impl State {
             started: before.started.clone(),
             finished: before.finished.clone(),
             exit_code: before.exit_code,
+            oom_killed: before.oom_killed,
             ..self
         }
     }

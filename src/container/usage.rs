@@ -1,10 +1,12 @@
-//! What a running container uses, counted from its processes (proc(5)) as far as that is true: without a cgroup of
-//! its own nobody counts what processes that have ended outside their parents' view have used, and memory is that of
-//! processes, without the page cache.
+//! What a running container uses, as the kernel has counted it for the container's cgroup; what no controller counts
+//! there is counted from its processes (proc(5)) as far as that is true: nobody then counts what processes that have
+//! ended outside their parents' view have used, and memory is that of processes, without the page cache.
 
+use super::cgroup;
 use super::list::Container;
 use super::options::Namespace;
 use super::processes;
+use crate::cgroup::stats::Statistics;
 use anyhow::{Context, Result};
 use procfs::process::Process;
 use std::time::{Duration, Instant};
@@ -16,8 +18,10 @@ pub struct Usage {
     pub at: Instant,
     /// Processor time so far.
     pub processor: Duration,
-    /// Bytes of memory, what is shared by several divided among them.
+    /// Bytes of memory; those of processes where nobody has counted more, what is shared by several divided among them.
     pub memory: Option<u64>,
+    /// Bytes of memory that it may have.
+    pub memory_limit: Option<u64>,
     /// Bytes received and sent.
     pub network: Option<(u64, u64)>,
     /// Bytes read from and written to disks.
@@ -40,27 +44,24 @@ impl Usage {
 
 /// Counts; `None` when the container has no processes.
 pub fn of(container: &Container) -> Result<Option<Usage>> {
-    let program = container
-        .state
-        .as_ref()
-        .and_then(|state| state.program.as_ref());
-    let Some(program) = program else {
+    let state = container.state.as_ref();
+    let program = state.and_then(|state| state.program.as_ref());
+    let Some((state, program)) = state.zip(program).filter(|found| found.1.is_alive()) else {
         return Ok(None);
     };
     let at = Instant::now();
-    let found = processes::of(program)?;
-    if found.is_empty() {
-        return Ok(None);
-    }
-    let ticks = procfs::ticks_per_second();
-    let used: u64 = found
-        .iter()
-        .map(|process| {
-            // What its children have used counts once it has waited for them.
-            let children = process.stat.cutime + process.stat.cstime;
-            process.stat.utime + process.stat.stime + u64::try_from(children).unwrap_or_default()
-        })
-        .sum();
+    let counted = match cgroup::of(state)? {
+        Some(cgroup) => Statistics::read(|file| cgroup.read(file))
+            .with_context(|| format!("read `{}`", cgroup.directory().display()))?,
+        None => Statistics::default(),
+    };
+    let found = match counted.is_complete() {
+        true => Vec::new(),
+        false => match processes::of(program)? {
+            found if found.is_empty() => return Ok(None),
+            found => found,
+        },
+    };
     let handles = || {
         let pids = found.iter().map(|process| process.stat.pid);
         pids.filter_map(|pid| Process::new(pid).ok())
@@ -71,22 +72,40 @@ pub fn of(container: &Container) -> Result<Option<Usage>> {
             .ok()
             .and_then(|program| network(&program)),
     };
+    let (memory, memory_limit) = match counted.memory {
+        Some(memory) => (Some(memory.used), Some(memory.limit)),
+        None => (handles().filter_map(ended_or(memory)).sum(), None),
+    };
     Ok(Some(Usage {
         at,
-        processor: Duration::from_secs_f64(used as f64 / ticks as f64),
-        memory: handles().filter_map(ended_or(memory)).sum(),
+        processor: counted.processor.unwrap_or_else(|| processor(&found)),
+        memory,
+        memory_limit,
         network,
-        block: handles()
-            .filter_map(ended_or(block))
-            .try_fold((0, 0), |sum, found| {
+        block: counted.block.or_else(|| {
+            let mut processes = handles().filter_map(ended_or(block));
+            processes.try_fold((0, 0), |sum, found| {
                 let (read, written) = found?;
                 Some((sum.0 + read, sum.1 + written))
-            }),
-        tasks: found
-            .iter()
-            .map(|process| process.stat.num_threads.unsigned_abs())
-            .sum(),
+            })
+        }),
+        tasks: counted.tasks.unwrap_or_else(|| {
+            let threads = found.iter().map(|process| process.stat.num_threads);
+            threads.map(i64::unsigned_abs).sum()
+        }),
     }))
+}
+
+/// Time of these processes and of the children that they have waited for.
+fn processor(processes: &[processes::Process]) -> Duration {
+    let used: u64 = processes
+        .iter()
+        .map(|process| {
+            let children = process.stat.cutime + process.stat.cstime;
+            process.stat.utime + process.stat.stime + u64::try_from(children).unwrap_or_default()
+        })
+        .sum();
+    Duration::from_secs_f64(used as f64 / procfs::ticks_per_second() as f64)
 }
 
 /// Asks a process; one that has ended meanwhile is passed over, one that may not be asked is not.

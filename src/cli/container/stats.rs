@@ -177,6 +177,7 @@ impl Stats {
             }
             None => "-- / --".to_owned(),
         };
+        let memory = now.memory_limit.unwrap_or(memory).min(memory);
         let (used, share) = match now.memory {
             Some(used) => (
                 size::binary(used),

@@ -17,6 +17,7 @@ pub(super) mod prepare;
 mod probe;
 pub(super) mod relay;
 mod restart;
+mod victims;
 
 use super::engine::Engine;
 use super::log::writer::Writer;
@@ -24,6 +25,7 @@ use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
 use super::{cgroup, event, remove, settle};
 use crate::cgroup::Cgroup;
+use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
 use crate::paths::{self, Paths};
 use crate::runtime::process::parent;
@@ -78,6 +80,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             kill_at: None,
             placement: None,
             cgroup: None,
+            out_of_memory: None,
             log: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -123,6 +126,8 @@ struct Monitor {
     placement: Option<Placement>,
     /// Where it lives while its program runs.
     cgroup: Option<Cgroup>,
+    /// Whom the out-of-memory killer ends there.
+    out_of_memory: Option<OutOfMemory>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
 }
@@ -199,6 +204,9 @@ impl Monitor {
         if let Some(checks) = self.checks.take() {
             checks.end();
         }
+        // What happened last may not have been heard.
+        self.note_victims();
+        self.out_of_memory = None;
         if let Some(cgroup) = self.cgroup.take() {
             // What is left is ended and swept by whoever comes next.
             let _ = cgroup::end(cgroup);
@@ -254,6 +262,7 @@ impl Monitor {
             Some(cgroup) => Some(cgroup.try_clone()?),
             None => None,
         };
+        self.watch_for_victims();
         self.state.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
         let started = parent::start(bundle, &streams)?;
         drop(streams);
@@ -261,6 +270,7 @@ impl Monitor {
         self.state.started = now();
         self.state.finished.clear();
         (self.state.exit_code, self.state.restarting) = (0, false);
+        self.state.oom_killed = false;
         // `boot` has to know of it, whenever the power goes.
         let durability = match self.record.options.restart {
             RestartPolicy::No => Durability::Volatile,
@@ -269,7 +279,7 @@ impl Monitor {
         };
         self.directory.write_state(&self.state, durability)?;
         self.wish_is_kept |= durability == Durability::Durable;
-        Program::new(started, pipes, options.stdin_once)
+        Program::new(started, pipes, self.record.options.stdin_once)
     }
 
     /// Writes down how it ended, or removes what was to go; then everybody is told.

@@ -6,6 +6,7 @@ use super::checks::Checks;
 use super::clients::Clients;
 use super::pause;
 use super::relay::Supervisor;
+use crate::cgroup::events::OutOfMemory;
 use crate::container::options::{HealthAction, Namespace};
 use crate::container::{control, settle};
 use crate::error::{Error, Kind};
@@ -151,6 +152,8 @@ impl Supervisor for Monitor {
         if let Some(checks) = &self.checks {
             checks.watch(fds);
         }
+        let out_of_memory = self.out_of_memory.iter();
+        fds.extend(out_of_memory.map(OutOfMemory::readiness));
     }
 
     fn wake(&mut self, clients: &mut Clients, program: &Child) {
@@ -158,6 +161,7 @@ impl Supervisor for Monitor {
             self.kill_at = None;
             self.kill(program, libc::SIGKILL);
         }
+        self.note_victims();
         let finding = self
             .checks
             .as_mut()
