@@ -1,6 +1,9 @@
 //! What of a store lives on the host: monitors, processes of containers, mounts.
 
+use crate::cgroup::Cgroup;
+use crate::container::cgroup;
 use crate::container::engine::Engine;
+use crate::container::list::ids;
 use crate::container::monitors;
 use crate::container::record::Directory;
 use crate::image::check::{Finding, Repair};
@@ -13,7 +16,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// What this file finds and mends.
-pub const KINDS: &[&str] = &["orphan-monitor", "orphan-process", "leaked-mount"];
+pub const KINDS: &[&str] = &[
+    "orphan-monitor",
+    "orphan-process",
+    "leaked-mount",
+    "leaked-cgroup",
+];
 
 /// What is seen of the host. An ordinary user looks before entering the store's user namespace: from within, other
 /// processes cannot be looked into.
@@ -82,6 +90,15 @@ impl Host {
                 });
             }
         }
+        for (id, cgroup) in leaked_cgroups(engine)? {
+            found.push(Finding {
+                kind: "leaked-cgroup",
+                object: id,
+                path: cgroup.directory(),
+                problem: "it is left of a run that has ended".to_owned(),
+                repair: Repair::Does("kills what is in it and removes it"),
+            });
+        }
         Ok(found)
     }
 
@@ -90,6 +107,11 @@ impl Host {
         if finding.kind == "leaked-mount" {
             return rustix::mount::unmount(&finding.path, rustix::mount::UnmountFlags::DETACH)
                 .with_context(|| format!("unmount `{}`", finding.path.display()));
+        }
+        if finding.kind == "leaked-cgroup" {
+            let leaked = leaked_cgroups(engine)?.into_iter();
+            let mut of_it = leaked.filter(|(id, _)| *id == finding.object);
+            return of_it.try_for_each(|(_, group)| cgroup::end(group));
         }
         if !self.look_at(engine)?.contains(finding) {
             return Ok(());
@@ -108,6 +130,24 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// The control groups of containers that do not run and that nobody is at work on.
+fn leaked_cgroups(engine: &Engine) -> Result<Vec<(String, Cgroup)>> {
+    let mut leaked = Vec::new();
+    for id in ids(engine)? {
+        let directory = Directory::of(engine, &id);
+        let Ok(Some(state)) = directory.state() else {
+            continue;
+        };
+        if !state.has_processes()
+            && let Some(group) = cgroup::of(&state)?
+            && !Lock::is_held(directory.path())
+        {
+            leaked.push((id, group));
+        }
+    }
+    Ok(leaked)
 }
 
 /// Whether processes of that container are nothing unusual: it runs, or somebody is at work on it. One that runs
