@@ -1,5 +1,5 @@
-//! The program: hands the command line to the library and turns its answer into the exit code. Under two other
-//! names it is a container's monitor and a container's process 1.
+//! The program: hands the command line to the library and turns its answer into the exit code. Under three other
+//! names it is a container's monitor, the holder of an exec'd program, and a container's process 1.
 
 use onggi::container::monitor::channel::MONITOR_NAME;
 use onggi::container::{exec, monitor, spec};

@@ -205,6 +205,18 @@ impl Paths {
         self.data.join("names")
     }
 
+    /// What a store has from its beginning.
+    pub fn directories(&self) -> [PathBuf; 6] {
+        [
+            self.images(),
+            self.layers(),
+            self.staging(),
+            self.containers(),
+            self.names(),
+            self.pending(),
+        ]
+    }
+
     /// The mark of one container.
     pub fn mark(&self, id: &str) -> PathBuf {
         self.pending().join(id)

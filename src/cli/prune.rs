@@ -5,7 +5,7 @@ use super::filter::Filters;
 use super::output::size;
 use super::value::time::time;
 use crate::container::engine::Engine;
-use crate::container::{event, list, prune, remove};
+use crate::container::{event, list, prune};
 use crate::error::{Error, Kind};
 use crate::image::filter::{Filter, PRUNE};
 use crate::image::remove::Removed;
@@ -29,12 +29,6 @@ pub fn check(filters: &Filters) -> Result<Option<Timestamp>> {
     let now = Timestamp::now();
     let until = filters.of("until").map(|text| time(text, now));
     Ok(until.collect::<Result<Vec<_>, _>>()?.into_iter().min())
-}
-
-/// Removes what killed commands have left; the answer is the bytes that came free. An ordinary user must be in the user
-/// namespace of the store.
-pub fn leftovers(engine: &Engine) -> u64 {
-    remove::sweep_staging(engine)
 }
 
 /// Removes the containers that do not run, and tells which; the answer is the bytes that came free, and whether all

@@ -182,15 +182,7 @@ fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
 }
 
 fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
-    for directory in [
-        paths.data().to_owned(),
-        paths.images(),
-        paths.layers(),
-        paths.staging(),
-        paths.containers(),
-        paths.names(),
-        paths.pending(),
-    ] {
+    for directory in paths.directories() {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("create `{}`", directory.display()))?;
     }

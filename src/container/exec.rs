@@ -247,8 +247,7 @@ fn serve(mut arguments: impl Iterator<Item = OsString>, relay: &mut Relay) -> Re
     let _signals = SignalFd::block_all()?;
     let shared_processes = record.options.pid == Namespace::Host;
     if shared_processes {
-        rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
-            .context("prctl PR_SET_CHILD_SUBREAPER")?;
+        process::adopt_orphans()?;
     }
     let (started, pipes, target) = start(&engine, &container, &task.options, task.size)?;
     let note = Note::write(&directory, &task.id, started.child.pid);

@@ -204,8 +204,14 @@ pub fn has_children(pid: i32) -> bool {
     children.is_ok_and(|children| !children.trim().is_empty())
 }
 
-/// Kills and reaps all children of this process until there is none; with PR_SET_CHILD_SUBREAPER (prctl(2)) that
-/// is everything that descends from it.
+/// Makes what descends from this process its child when it is orphaned (prctl(2) PR_SET_CHILD_SUBREAPER), so that
+/// [`kill_children`] reaches all.
+pub fn adopt_orphans() -> Result<()> {
+    rustix::process::set_child_subreaper(Pid::from_raw(1)).context("prctl PR_SET_CHILD_SUBREAPER")
+}
+
+/// Kills and reaps all children of this process until there is none; after [`adopt_orphans`] that is everything
+/// that descends from it.
 pub fn kill_children() -> Result<()> {
     loop {
         let own = std::process::id();

@@ -3,6 +3,7 @@
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
 use crate::cli::{Context, filter, prune};
+use crate::container::remove;
 use anyhow::Result;
 
 /// Options of `container prune`.
@@ -24,7 +25,7 @@ impl Verb for Prune {
         let warning = "WARNING! This will remove all stopped containers.\n";
         prune::ask(context, self.force, warning, "container prune")?;
         engine.enter_user_namespace()?;
-        let of_killed = prune::leftovers(&engine);
+        let of_killed = remove::sweep_staging(&engine);
         let (reclaimed, complete) = prune::containers(context, &engine, &filters)?;
         prune::total(context, reclaimed + of_killed)?;
         Ok(u8::from(!complete))

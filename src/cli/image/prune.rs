@@ -2,6 +2,7 @@
 
 use crate::cli::command::Verb;
 use crate::cli::{Context, filter, prune};
+use crate::container::remove;
 use crate::image::filter::{Filter, PRUNE};
 use anyhow::Result;
 
@@ -31,7 +32,7 @@ impl Verb for Prune {
         let warning = format!("WARNING! This will remove all {what}.\n");
         prune::ask(context, self.force, &warning, "image prune")?;
         engine.enter_user_namespace()?;
-        let of_killed = prune::leftovers(&engine);
+        let of_killed = remove::sweep_staging(&engine);
         let (reclaimed, complete) = prune::images(context, &engine, self.all, &self.filter)?;
         prune::total(context, reclaimed + of_killed)?;
         Ok(u8::from(!complete))

@@ -3,6 +3,7 @@
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
 use crate::cli::{Context, filter, prune};
+use crate::container::remove;
 use crate::error::bad_input;
 use anyhow::Result;
 use std::fmt::Write;
@@ -36,7 +37,7 @@ impl Verb for Prune {
         let warning = self.warning()?;
         prune::ask(context, self.force, &warning, "system prune")?;
         engine.enter_user_namespace()?;
-        let of_killed = prune::leftovers(&engine);
+        let of_killed = remove::sweep_staging(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
         prune::total(context, of_containers + of_images + of_killed)?;

@@ -37,14 +37,7 @@ pub const KINDS: &[&str] = &[
 pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
     let paths = &engine.paths;
     let mut found = Vec::new();
-    for directory in [
-        paths.images(),
-        paths.layers(),
-        paths.staging(),
-        paths.containers(),
-        paths.names(),
-        paths.pending(),
-    ] {
+    for directory in paths.directories() {
         if !directory.is_dir() {
             let repair = Repair::Does("makes it");
             found.push(Finding::new(

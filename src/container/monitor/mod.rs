@@ -191,8 +191,7 @@ impl Monitor {
         let begun = Instant::now();
         let shared_processes = self.record.options.pid == Namespace::Host;
         if shared_processes {
-            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
-                .context("prctl PR_SET_CHILD_SUBREAPER")?;
+            process::adopt_orphans()?;
         }
         let ended = self.start_program().and_then(|mut program| {
             self.checks = Checks::begin(&self.record, &self.directory);
