@@ -39,6 +39,7 @@ use crate::sys::signal::SignalFd;
 use crate::sys::socket::Channel;
 use crate::sys::terminal;
 use anyhow::{Context, Result};
+use oci_spec::runtime::ContainerState;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
@@ -347,10 +348,12 @@ fn plan(
         process.set_apparmor_profile(None);
     }
     process.set_terminal(Some(options.tty));
+    let directory = Directory::of(engine, &record.id);
+    let state = spec::state(record, &directory, ContainerState::Running);
     let mut plan = ProcessPlan::new(
         &process,
         record.options.group_add.clone(),
-        spec::seccomp(&record.options, engine)?,
+        spec::seccomp(&record.options, engine)?.map(|filter| filter.of_container(state)),
         engine.mapping.tier,
     )?;
     plan.terminal = options.tty.then_some(size);

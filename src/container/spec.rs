@@ -12,9 +12,9 @@ use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
 use oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
-    LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
-    Spec, User,
+    ContainerState, Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder,
+    LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Process, Root, Spec, State, User,
 };
 use std::path::{Path, PathBuf};
 
@@ -401,6 +401,20 @@ fn device(path: &Path, metadata: &std::fs::Metadata) -> Option<LinuxDevice> {
     device.set_uid(Some(metadata.uid()));
     device.set_gid(Some(metadata.gid()));
     Some(device)
+}
+
+/// What others are told of a container whose process is in hand (runtime-spec, runtime.md, "State").
+pub fn state(record: &Record, directory: &Directory, status: ContainerState) -> State {
+    let mut state = State::default();
+    state
+        .set_version(Spec::default().version().clone())
+        .set_id(record.id.clone())
+        .set_status(status)
+        .set_bundle(directory.path().to_owned())
+        .set_annotations(Some(
+            record.options.annotations.clone().into_iter().collect(),
+        ));
+    state
 }
 
 /// The policy for system calls, compiled; `None` for no filter at all.

@@ -11,7 +11,9 @@ use crate::id_mapping::{Range, Tier};
 use crate::sys::mount::Attributes;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, Process, Spec};
+use oci_spec::runtime::{
+    LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, Process, Spec, State,
+};
 use std::path::{Path, PathBuf};
 
 /// What the container's root file system is made of.
@@ -47,6 +49,8 @@ pub struct Bundle {
     pub tier: Tier,
     /// Where it is born, made and limited already; `None`: where this process is.
     pub cgroup: Option<Cgroup>,
+    /// What the seccomp agent, if there is one, is told of the container (runtime.md, "State").
+    pub state: State,
     /// Already compiled, so that the default policy need not pass through its JSON form; wins over the one in `spec`.
     pub seccomp: Option<Filter>,
 }
@@ -173,6 +177,7 @@ impl Plan {
             groups,
             tier,
             cgroup,
+            state,
             seccomp,
         } = bundle;
         let linux = spec
@@ -194,6 +199,7 @@ impl Plan {
             (None, None) if tier == Tier::Single => Some(seccomp::no_op_filter()?),
             (None, None) => None,
         };
+        let seccomp = seccomp.map(|filter| filter.of_container(state));
         let mounts = spec
             .mounts()
             .iter()

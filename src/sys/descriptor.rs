@@ -29,6 +29,17 @@ pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The number that the next descriptor of this process gets, the lowest that is free (open(2)); true until one is
+/// opened or closed.
+pub fn next_number() -> Result<RawFd, Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0) } {
+        -1 => Err(last_error()),
+        // SAFETY: it was opened right here, and nobody else knows of it.
+        number => Ok(unsafe { OwnedFd::from_raw_fd(number) }.as_raw_fd()),
+    }
+}
+
 /// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)), so that none leaks into what
 /// runs next (CVE-2024-21626).
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {

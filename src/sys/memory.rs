@@ -1,12 +1,62 @@
-//! Memory that a process does not need as long as it sleeps, given back to the kernel: for processes of which there
-//! are many, and which sleep for days (madvise(2), malloc_trim(3), dl_iterate_phdr(3)).
+//! Memory: what a process does not need as long as it sleeps, given back to the kernel, for processes of which there
+//! are many, and which sleep for days (madvise(2), malloc_trim(3), dl_iterate_phdr(3)); and a flag that a process
+//! shares with its child (mmap(2)).
 //!
-//! Nothing is lost by it: the program's own pages are read again from its file when they are needed, free pages of
-//! the heap are made anew.
+//! Nothing is lost by giving back: the program's own pages are read again from its file when they are needed, free
+//! pages of the heap are made anew.
 #![allow(unsafe_code)]
 
-use rustix::mm::{Advice, madvise};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set once by one process, awaited without a system call by another that was forked from it.
+#[derive(Debug)]
+pub struct SharedFlag(NonNull<AtomicBool>);
+
+// SAFETY: all access to the page is atomic, and it is not bound to the thread that has mapped it.
+unsafe impl Send for SharedFlag {}
+// SAFETY: as above.
+unsafe impl Sync for SharedFlag {}
+
+impl SharedFlag {
+    /// Not set (mmap(2), `MAP_SHARED`).
+    pub fn new() -> Result<Self, Errno> {
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
+        // SAFETY: the kernel chooses the place, so no memory of ours is replaced.
+        let page = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), size_of::<AtomicBool>(), access, flags)?
+        };
+        NonNull::new(page.cast()).map(Self).ok_or(Errno::NOMEM)
+    }
+
+    fn flag(&self) -> &AtomicBool {
+        // SAFETY: mapped as long as `self` lives, aligned to a page, zeroed by the kernel, which is `false`; only
+        // atomic accesses are made to it in either process.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Lets everybody go on who awaits it.
+    pub fn set(&self) {
+        self.flag().store(true, Ordering::Release);
+    }
+
+    /// Waits until it is set, busily: for where a system call is not to be made, and for a short time.
+    pub fn spin(&self) {
+        while !self.flag().load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Drop for SharedFlag {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size; nothing refers to it any more. Failing costs a page only.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<AtomicBool>()) };
+    }
+}
 
 /// The segments of the program that nobody writes to, as first address and length.
 type Segments = [(usize, usize); MOST_SEGMENTS];
@@ -67,6 +117,19 @@ unsafe extern "C" fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_waits_for_the_flag() {
+        let flag = SharedFlag::new().unwrap();
+        let child = crate::sys::process::clone3(0, || {
+            flag.spin();
+            7
+        });
+        let child = child.unwrap();
+        assert!(!child.has_ended_within(std::time::Duration::from_millis(20)));
+        flag.set();
+        assert_eq!(child.wait().unwrap().code(), 7);
+    }
 
     static TEXT: &str = "what the program's file holds";
 

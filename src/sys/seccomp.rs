@@ -20,7 +20,9 @@ struct Program {
 /// `SECCOMP_FILTER_FLAG_*` bits. The caller has `CAP_SYS_ADMIN` in its user namespace or has set
 /// `no_new_privs`, else the kernel answers `EACCES`.
 ///
-/// A kernel that does not know a flag (`EINVAL`) is an error here; the caller decides what to leave out.
+/// A kernel that does not know a flag (`EINVAL`) is an error here; the caller decides what to leave out. With
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` a listener (seccomp_unotify(2)) is open afterwards, until execve(2), at the
+/// number that was the lowest free one.
 ///
 /// [seccomp(2)]: https://man7.org/linux/man-pages/man2/seccomp.2.html
 pub fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<()> {
@@ -40,9 +42,11 @@ pub fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<(
             &raw const program,
         )
     };
+    let has_listener = flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
     match result {
         0 => Ok(()),
-        // With SECCOMP_FILTER_FLAG_TSYNC a positive number is the thread that has filters of its own.
+        1.. if has_listener => Ok(()),
+        // With SECCOMP_FILTER_FLAG_TSYNC alone a positive number is the thread that has filters of its own.
         1.. => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         _ => Err(io::Error::last_os_error()),
     }

@@ -3,15 +3,18 @@
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
     connect, listen, recvmsg, sendmsg, socket_with, socketpair, sockopt,
 };
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The most that one message carries, in bytes.
@@ -49,14 +52,10 @@ impl Channel {
 
     /// Connects to a [`Listener`]; `None` when nobody listens there.
     pub fn connect(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Self>> {
-        let (socket, address) = endpoint(directory, name)?;
-        loop {
-            match connect(&socket, &address) {
-                Ok(()) => return Ok(Some(Self(socket))),
-                Err(Errno::INTR) => {}
-                Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
-                Err(error) => return Err(error).with_context(|| format!("connect to `{name}`")),
-            }
+        match reach(directory, name, SocketType::SEQPACKET)? {
+            Ok(socket) => Ok(Some(Self(socket))),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("connect to `{name}`")),
         }
     }
 
@@ -152,7 +151,7 @@ pub struct Listener(OwnedFd);
 impl Listener {
     /// Listens in a directory under that name, in the place of one whose process is gone.
     pub fn bind(directory: BorrowedFd<'_>, name: &str) -> Result<Self> {
-        let (socket, address) = endpoint(directory, name)?;
+        let (socket, address) = endpoint(directory, name, SocketType::SEQPACKET)?;
         let _ = rustix::fs::unlinkat(directory, name, rustix::fs::AtFlags::empty());
         bind(&socket, &address).with_context(|| format!("bind the socket `{name}`"))?;
         // More than this many that come at once wait in connect(2).
@@ -175,11 +174,66 @@ impl AsFd for Listener {
     }
 }
 
+/// Tells whoever listens at `path` one message with a descriptor, over a connection of its own (`SOCK_STREAM`).
+///
+/// Errors: nobody listens, or the listener takes nothing for some seconds.
+pub fn deliver(path: &Path, message: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
+    let connected = || {
+        let parent = path.parent().context("a socket has no name")?;
+        let name = path.file_name().and_then(OsStr::to_str);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, parent, flags, Mode::empty())?;
+        let name = name.context("a socket has no name")?;
+        Ok::<_, anyhow::Error>(reach(directory.as_fd(), name, SocketType::STREAM)??)
+    };
+    let socket =
+        connected().with_context(|| format!("connect to the socket `{}`", path.display()))?;
+    let mut left = message;
+    let mut passed = std::slice::from_ref(&descriptor);
+    while !left.is_empty() {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !passed.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(passed));
+        }
+        let slices = [IoSlice::new(left)];
+        match sendmsg(&socket, &slices, &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            result => {
+                let sent =
+                    result.with_context(|| format!("send to the socket `{}`", path.display()))?;
+                // It has gone with the first byte.
+                (left, passed) = (&left[sent..], &[]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A socket that is connected to `name` in a directory, or why not.
+fn reach(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    kind: SocketType,
+) -> Result<Result<OwnedFd, Errno>> {
+    let (socket, address) = endpoint(directory, name, kind)?;
+    loop {
+        match connect(&socket, &address) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result.map(|()| socket)),
+        }
+    }
+}
+
 /// A socket, and the address of `name` in a directory: through its descriptor, because an address holds no more
 /// than 107 bytes of path (unix(7)).
-fn endpoint(directory: BorrowedFd<'_>, name: &str) -> Result<(OwnedFd, SocketAddrUnix)> {
-    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).context("socket")?;
+fn endpoint(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    kind: SocketType,
+) -> Result<(OwnedFd, SocketAddrUnix)> {
+    let socket =
+        socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).context("socket")?;
     // A listener that was stopped must not hold up whoever connects, nor whoever sends to it.
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))
         .context("setsockopt SO_SNDTIMEO")?;

@@ -41,6 +41,7 @@ mod restrictions;
 mod rm;
 mod rootless;
 mod run_detached;
+mod seccomp;
 mod start;
 mod stats;
 mod stop;

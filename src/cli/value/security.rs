@@ -3,7 +3,7 @@
 use super::integer;
 use crate::container::options::{Seccomp, Security, Ulimit};
 use crate::error::bad_input;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -131,17 +131,20 @@ pub fn security(values: &[String]) -> Result<Security> {
     Ok(security)
 }
 
-/// A seccomp policy from a file; what it means is checked where it is compiled.
+/// A seccomp policy from a file; what it means is checked where it is compiled. The messages begin as Docker's.
 fn policy(path: &Path) -> Result<String> {
-    let content = super::read_file(path)
-        .with_context(|| format!("open the seccomp profile `{}`", path.display()))?;
-    let text = String::from_utf8_lossy(&content).into_owned();
-    serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| {
+    let name = path.display();
+    let content = super::read_file(path).map_err(|error| {
         bad_input(format!(
-            "the seccomp profile `{}` is no JSON: {error}",
-            path.display()
+            "opening seccomp profile ({name}) failed: {error:#}"
         ))
+        .hint("seccomp=builtin is the default policy, seccomp=unconfined none")
     })?;
+    let failed = |error: &dyn std::fmt::Display| {
+        bad_input(format!("decoding seccomp profile ({name}) failed: {error}"))
+    };
+    let text = String::from_utf8(content).map_err(|error| failed(&error))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| failed(&error))?;
     Ok(text)
 }
 
@@ -202,7 +205,11 @@ mod tests {
             ("seccomp", "invalid --security-opt: \"seccomp\""),
             (
                 "seccomp=/nonexistent",
-                "open the seccomp profile `/nonexistent`",
+                "opening seccomp profile (/nonexistent) failed: open `/nonexistent`: No such file or directory (os error 2)",
+            ),
+            (
+                "seccomp=/proc/self/status",
+                "decoding seccomp profile (/proc/self/status) failed: expected value at line 1 column 1",
             ),
         ] {
             assert_eq!(parse(&[value]).unwrap_err().to_string(), message);

@@ -9,6 +9,7 @@ use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
 use crate::store::tree;
 use anyhow::{Context, Result};
+use oci_spec::runtime::ContainerState;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
@@ -57,6 +58,7 @@ pub fn bundle(
         tier: engine.mapping.tier,
         seccomp,
         cgroup,
+        state: spec::state(record, directory, ContainerState::Creating),
     })
 }
 

@@ -19,6 +19,7 @@ use super::parent::{Started, Streams};
 use super::{program, protocol};
 use crate::cgroup::Cgroup;
 use crate::runtime::plan::ProcessPlan;
+use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Identity, flags};
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace, terminal};
@@ -132,7 +133,8 @@ pub fn start(
     })
     .context("fork")?;
     drop(theirs);
-    let joined = protocol::await_joined(&ours, PATIENCE);
+    let agent = plan.seccomp.as_ref().and_then(Filter::agent);
+    let joined = protocol::await_joined(&ours, PATIENCE, agent);
     let _ = joiner.wait();
     let joined = joined?;
     match (joined.child, joined.failure) {
@@ -202,7 +204,7 @@ fn become_program(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert:
         .transpose()?;
     let streams = [stdin(), stdout(), stderr()];
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
-    program::start(plan)
+    program::start(plan, channel)
 }
 
 /// Makes a terminal of the container's own devpts and hands its other side over.

@@ -67,7 +67,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
     make_working_directory(&plan.process.working_directory)?;
     program::set_attributes(&plan.process)?;
-    program::start(&plan.process)
+    program::start(&plan.process, channel)
 }
 
 fn write_sysctls(plan: &Plan, built: &rootfs::Built) -> Result<()> {

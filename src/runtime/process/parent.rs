@@ -3,6 +3,7 @@
 use super::{init, protocol};
 use crate::id_mapping;
 use crate::runtime::plan::{Bundle, Plan};
+use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Child, flags};
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
@@ -39,10 +40,13 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
         id_mapping::write_nested(child.pid, uids, gids)?;
         protocol::send_mapped(&ours)?;
     }
-    match protocol::await_start(&ours) {
+    let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
+    match protocol::await_start(&ours, &child, agent) {
         Ok(terminal) => Ok(Started { child, terminal }),
         Err(error) => {
-            // It has said why and ends by itself; it must not be left as a zombie.
+            // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a
+            // zombie.
+            let _ = child.kill(libc::SIGKILL);
             let _ = child.wait();
             Err(error)
         }

@@ -2,12 +2,14 @@
 //! for every later one ([`super::exec`]): streams, identity, privileges, execve(2). The process is in the
 //! container's namespaces and root by now; each step stands where it does for the reason given beside it.
 
+use super::protocol;
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::ProcessCapabilities;
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::user::{Database, Identity};
 use crate::sys::process::Words;
+use crate::sys::socket::Channel;
 use crate::sys::{descriptor, process, signal, terminal};
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, Uid, fchown, fstat};
@@ -52,8 +54,8 @@ pub fn set_attributes(plan: &ProcessPlan) -> Result<()> {
     Ok(())
 }
 
-/// Becomes what the plan says and executes its program; returns only when that failed.
-pub fn start(plan: &ProcessPlan) -> Result<std::convert::Infallible> {
+/// Becomes what the plan says and executes its program; returns only when that failed. `channel` leads to the parent.
+pub fn start(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert::Infallible> {
     let user = match &plan.user {
         Ok(name) => Database::read().resolve(name, &plan.additional_groups)?,
         Err((uid, gid)) => {
@@ -82,12 +84,12 @@ pub fn start(plan: &ProcessPlan) -> Result<std::convert::Infallible> {
     // Loading a filter needs CAP_SYS_ADMIN unless no_new_privs is set; with it the filter comes last, where it need
     // not allow what follows here.
     if !plan.no_new_privileges {
-        load_filter(plan)?;
+        load_filter(plan, channel)?;
     }
     take_identity(plan, &user)?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
-        load_filter(plan)?;
+        load_filter(plan, channel)?;
     }
     enter_working_directory(&plan.working_directory)?;
     signal::reset_all()?;
@@ -144,10 +146,22 @@ fn limit_refused(resource: u32, error: Errno) -> Error {
     }
 }
 
-fn load_filter(plan: &ProcessPlan) -> Result<()> {
-    plan.seccomp.as_ref().map_or(Ok(()), |filter| {
-        filter.load().context("load the seccomp filter")
-    })
+fn load_filter(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
+    let Some(filter) = &plan.seccomp else {
+        return Ok(());
+    };
+    if filter.agent().is_some() {
+        // What follows waits for the parent, and must not do so for ever; if it is gone, the message says so.
+        die_with_parent()?;
+        let number = descriptor::next_number().context("reserve a descriptor")?;
+        protocol::send_listener(channel, number)?;
+    }
+    filter.load().context("load the seccomp filter")
+}
+
+fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("prctl PR_SET_PDEATHSIG")
 }
 
 fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
@@ -179,8 +193,7 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
     }
     // A change of the user id clears it, so it comes after: without its monitor nobody would keep the container's
     // output and exit status.
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("prctl PR_SET_PDEATHSIG")?;
+    die_with_parent()?;
     capabilities.apply()
 }
 

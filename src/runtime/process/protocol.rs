@@ -7,6 +7,8 @@
 //!    │                                     │ builds the root file system
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
 //!    │                                     │ gives up privileges
+//!    │◀──────── Listener{number} ──────────│ only with a seccomp agent (`runtime::seccomp::Agent`)
+//!    │                                     │ loads its filter
 //!    │◀──────── Failed{kind, text, hint} ──│ then exits     or
 //!    │◀──────── end of file ───────────────│ execve succeeded
 //! ```
@@ -15,17 +17,19 @@
 //! descriptor` once it has made the process, and that process, which is init's likeness from `Terminal` on.
 
 use crate::error::{self, Error, Kind};
+use crate::runtime::seccomp::Agent;
 use crate::sys::process::Child;
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
 const MAPPED: u8 = b'M';
 const CHILD: u8 = b'C';
+const LISTENER: u8 = b'L';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -73,6 +77,13 @@ pub fn send_child(channel: &Channel, child: &Child) -> Result<()> {
         .context("hand over the process")
 }
 
+/// Init's side: its filter comes next, and with it a listener at this number.
+pub fn send_listener(channel: &Channel, number: RawFd) -> Result<()> {
+    channel
+        .send(&[&[LISTENER], &number.to_le_bytes()], None, true)
+        .context("announce the seccomp listener")
+}
+
 /// Init's side: says why it gives up.
 pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
     let kind = error::kind(error).and_then(|kind| KINDS.iter().position(|known| *known == kind));
@@ -92,8 +103,13 @@ pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
     );
 }
 
-/// The parent's side: waits until the program runs; the pseudo-terminal, if one was made.
-pub fn await_start(channel: &Channel) -> Result<Option<OwnedFd>> {
+/// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made. After an error
+/// the child is to be killed: it may wait for an agent that is not there.
+pub fn await_start(
+    channel: &Channel,
+    child: &Child,
+    agent: Option<&Agent>,
+) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
@@ -102,19 +118,37 @@ pub fn await_start(channel: &Channel) -> Result<Option<OwnedFd>> {
             .context("listen to init")?
         {
             Received::Closed | Received::Nothing => return Ok(terminal),
-            Received::Message(_, descriptor) if buffer[0] == TERMINAL => terminal = descriptor,
-            Received::Message(length, _) => return Err(failure(&buffer[1..length])),
+            Received::Message(length, descriptor) => match (&buffer[..length], agent) {
+                ([TERMINAL, ..], _) => terminal = descriptor,
+                ([LISTENER, number @ ..], Some(agent)) => {
+                    agent.hand_over(child, parse_number(number)?, channel)?;
+                }
+                (message, _) => return Err(failure(&message[1..])),
+            },
         }
     }
 }
 
 /// The parent's side of joining: waits until both senders are done. The process may have failed or not come to be.
 /// Those of the container see it, and may have stopped it: it is killed when it is silent for longer than `patience`.
-pub fn await_joined(channel: &Channel, patience: Duration) -> Result<Joined> {
-    let patience = Timespec::try_from(patience).ok();
+pub fn await_joined(
+    channel: &Channel,
+    patience: Duration,
+    agent: Option<&Agent>,
+) -> Result<Joined> {
+    let mut patience = Timespec::try_from(patience).ok();
     let mut joined = Joined::default();
+    let mut listener = None;
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
+        if let (Some(child), Some(number), Some(agent)) = (&joined.child, listener, agent) {
+            if let Err(error) = agent.hand_over(child, number, channel) {
+                let _ = child.kill(libc::SIGKILL);
+                joined.failure = Some(error);
+            }
+            // From here on it may wait for the agent as long as that likes.
+            (listener, patience) = (None, None);
+        }
         let mut readable = [PollFd::new(channel, PollFlags::IN)];
         if let Some(child) = joined.child.as_ref().filter(|_| joined.failure.is_none())
             && poll(&mut readable, patience.as_ref()) == Ok(0)
@@ -131,9 +165,10 @@ pub fn await_joined(channel: &Channel, patience: Duration) -> Result<Joined> {
             Received::Closed | Received::Nothing => return Ok(joined),
             Received::Message(length, descriptor) => match (&buffer[..length], descriptor) {
                 ([CHILD, pid @ ..], Some(pidfd)) => {
-                    let pid = i32::from_le_bytes(pid.try_into().context("a pid of odd length")?);
+                    let pid = parse_number(pid)?;
                     joined.child = Some(Child { pid, pidfd });
                 }
+                ([LISTENER, number @ ..], _) => listener = Some(parse_number(number)?),
                 ([TERMINAL, ..], descriptor) => joined.terminal = descriptor,
                 ([_, text @ ..], _) => joined.failure = Some(failure(text)),
                 ([], _) => {}
@@ -151,6 +186,12 @@ pub struct Joined {
     pub terminal: Option<OwnedFd>,
     /// Why its program does not run.
     pub failure: Option<anyhow::Error>,
+}
+
+fn parse_number(bytes: &[u8]) -> Result<i32> {
+    Ok(i32::from_le_bytes(
+        bytes.try_into().context("a number of odd length")?,
+    ))
 }
 
 fn failure(message: &[u8]) -> anyhow::Error {
@@ -179,18 +220,20 @@ mod tests {
     #[test]
     fn a_failure_keeps_its_kind_and_hint() {
         let (ours, theirs) = Channel::pair().unwrap();
+        let child = crate::sys::process::clone3(0, || 0).unwrap();
+        child.wait().unwrap();
         send_terminal(&theirs, theirs.as_fd()).unwrap();
         let error = anyhow::Error::from(Error::new(Kind::CommandNotFound, "no such").hint("look"))
             .context("start");
         send_failure(&theirs, &error);
-        let error = await_start(&ours).unwrap_err();
+        let error = await_start(&ours, &child, None).unwrap_err();
         assert_eq!(
             (error::kind(&error), error::hint(&error)),
             (Some(Kind::CommandNotFound), Some("look"))
         );
         assert_eq!(error.to_string(), "start: no such");
         drop(theirs);
-        assert!(await_start(&ours).unwrap().is_none());
+        assert!(await_start(&ours, &child, None).unwrap().is_none());
     }
 
     #[test]
@@ -203,7 +246,7 @@ mod tests {
         });
         send_child(&theirs, &child.unwrap()).unwrap();
         drop(theirs);
-        let joined = await_joined(&ours, Duration::from_millis(1)).unwrap();
+        let joined = await_joined(&ours, Duration::from_millis(1), None).unwrap();
         let failure = joined.failure.unwrap().to_string();
         assert!(failure.contains("held up"), "{failure}");
         let ended = joined.child.unwrap().wait().unwrap();

@@ -4,12 +4,14 @@
 //! docker_default  Docker's default policy, looked up at compile time ─┐
 //! profile         a file in Docker's or runtime-spec's form ─▶ LinuxSeccomp ─▶ policy ─▶ compiler ─▶ program
 //! no_op           what is pretended where only one id is mapped ──────┘          (syscall_table)  (assembler)
+//! agent           a program on the host that answers calls (`SCMP_ACT_NOTIFY`)
 //! ```
 //!
 //! A policy maps names to *actions*; a *verdict* is what follows from all actions that name one call; a *program*
 //! is what the kernel runs. The program is made before the container's first process exists, and that process
 //! only loads it.
 
+mod agent;
 mod assembler;
 mod compiler;
 mod docker_default;
@@ -20,14 +22,15 @@ mod syscall_table;
 #[cfg(test)]
 mod tests;
 
+pub use agent::Agent;
 pub use docker_default::Circumstances;
 pub use no_op::Identity;
 pub use profile::parse_policy;
 
-use crate::error::bad_input;
+use crate::error::{Error, Kind, bad_input};
 use crate::sys;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag};
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag, State};
 use policy::Policy;
 use seccompiler::{BpfProgram, BpfProgramRef};
 use syscall_table::Family;
@@ -56,10 +59,11 @@ impl KernelVersion {
 }
 
 /// A program and how it is to be loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Filter {
     program: BpfProgram,
     flags: libc::c_ulong,
+    agent: Option<Agent>,
 }
 
 impl Filter {
@@ -74,7 +78,25 @@ impl Filter {
             .hint("use fewer rules with arguments, or fewer architectures")
             .into());
         }
-        Ok(Self { program, flags })
+        Ok(Self {
+            program,
+            flags,
+            agent: None,
+        })
+    }
+
+    /// Whose calls they are, which only an agent wants to know.
+    #[must_use]
+    pub fn of_container(mut self, state: State) -> Self {
+        if let Some(agent) = &mut self.agent {
+            agent.state = state;
+        }
+        self
+    }
+
+    /// Who answers for the calls that the policy leaves to somebody.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
     }
 
     /// The instructions.
@@ -83,10 +105,18 @@ impl Filter {
     }
 
     /// Adds the filter to the calling thread, for good. It needs `CAP_SYS_ADMIN` in its user namespace or
-    /// `no_new_privs`; allocates nothing.
+    /// `no_new_privs`; allocates nothing. Where there is an agent, waits until the parent has taken the listener.
     ///
     /// Every later call must be in the policy: this is the last step but execve(2).
     pub fn load(&self) -> Result<()> {
+        self.add()?;
+        if let Some(agent) = &self.agent {
+            agent.await_taken();
+        }
+        Ok(())
+    }
+
+    fn add(&self) -> Result<()> {
         let result = sys::seccomp::set_filter(&self.program, self.flags);
         let unknown_flag = |error: &std::io::Error| error.raw_os_error() == Some(libc::EINVAL);
         if result.as_ref().is_err_and(unknown_flag) && self.flags == DEFAULT_FLAGS {
@@ -94,7 +124,16 @@ impl Filter {
             return sys::seccomp::set_filter(&self.program, 0)
                 .context("seccomp SECCOMP_SET_MODE_FILTER");
         }
-        result.context("seccomp SECCOMP_SET_MODE_FILTER")
+        match result {
+            Err(error) if self.agent.is_some() && error.raw_os_error() == Some(libc::EBUSY) => {
+                Err(Error::new(
+                    Kind::Unsupported,
+                    "an agent answers for the system calls of onggi itself, and the kernel allows only one",
+                )
+                .into())
+            }
+            result => result.context("seccomp SECCOMP_SET_MODE_FILTER"),
+        }
     }
 }
 
@@ -108,6 +147,7 @@ pub fn default_filter(circumstances: Circumstances, identity: Identity) -> Filte
     Filter {
         program: compiler::compile(&policy),
         flags: DEFAULT_FLAGS,
+        agent: None,
     }
 }
 
@@ -118,10 +158,28 @@ pub fn docker_default(circumstances: Circumstances) -> LinuxSeccomp {
 
 /// The filter of `linux.seccomp` in a `config.json`.
 ///
-/// Errors: `SCMP_ACT_NOTIFY`, values that cannot be, a program longer than the kernel takes.
+/// Errors: values that cannot be, a program longer than the kernel takes, `SCMP_ACT_NOTIFY` without `listenerPath`.
 pub fn compile(seccomp: &LinuxSeccomp, identity: Identity) -> Result<Filter> {
     let policy = Policy::from_oci(seccomp, identity, Family::HOST)?;
-    Filter::new(&policy, flags(seccomp)?)
+    let asks = policy.asks();
+    let mut filter = Filter::new(&policy, flags(seccomp, asks)?)?;
+    if asks {
+        let path = seccomp.listener_path().as_deref();
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        let path = path.ok_or_else(|| {
+            bad_input("seccomp policy: SCMP_ACT_NOTIFY needs `listenerPath`")
+                .hint("it is the socket of the agent that answers for these calls")
+        })?;
+        if !path.is_absolute() {
+            let message = format!(
+                "seccomp policy: `listenerPath` is not absolute: {}",
+                path.display()
+            );
+            return Err(bad_input(message).into());
+        }
+        filter.agent = Some(Agent::new(path, seccomp.listener_metadata().clone())?);
+    }
+    Ok(filter)
 }
 
 /// Where no policy is wanted (`seccomp=unconfined`, `--privileged`) and only one id is mapped: everything is
@@ -132,22 +190,32 @@ pub fn no_op_filter() -> Result<Filter> {
     compile(&seccomp, Identity::Single)
 }
 
-fn flags(seccomp: &LinuxSeccomp) -> Result<libc::c_ulong> {
-    let Some(flags) = seccomp.flags() else {
-        return Ok(DEFAULT_FLAGS);
+/// `asks`: some calls are left to an agent.
+fn flags(seccomp: &LinuxSeccomp, asks: bool) -> Result<libc::c_ulong> {
+    let listener = match asks {
+        true => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        false => 0,
     };
-    flags.iter().try_fold(0, |bits, flag| match flag {
+    let Some(flags) = seccomp.flags() else {
+        return Ok(DEFAULT_FLAGS | listener);
+    };
+    flags.iter().try_fold(listener, |bits, flag| match flag {
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | libc::SECCOMP_FILTER_FLAG_LOG),
+        // With both, the result would be a descriptor or the id of a thread: the kernel refuses that.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if asks => {
+            Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+        }
         LinuxSeccompFilterFlag::SeccompFilterFlagTsync => {
             Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC)
         }
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => {
             Ok(bits | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)
         }
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if asks => {
+            Ok(bits | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        }
         LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-            let message = format!(
-                "seccomp policy: {flag} is of use only with SCMP_ACT_NOTIFY, which is not supported"
-            );
+            let message = format!("seccomp policy: {flag} is of use only with SCMP_ACT_NOTIFY");
             Err(bad_input(message).into())
         }
     })

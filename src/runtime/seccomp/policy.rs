@@ -8,7 +8,7 @@
 
 use super::no_op::{self, Identity};
 use super::syscall_table::{Family, Table};
-use crate::error::{Error, Kind, bad_input};
+use crate::error::bad_input;
 use anyhow::Result;
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
@@ -218,6 +218,14 @@ impl Policy {
         self.verdicts[0].otherwise
     }
 
+    /// Whether some calls are left to an agent.
+    pub(super) fn asks(&self) -> bool {
+        let asks = |action: u32| action == libc::SECCOMP_RET_USER_NOTIF;
+        self.verdicts.iter().any(|verdict| {
+            asks(verdict.otherwise) || verdict.rules.iter().any(|rule| asks(rule.action))
+        })
+    }
+
     /// The index of `verdict`.
     pub(super) fn intern(&mut self, verdict: Verdict) -> usize {
         self.verdicts
@@ -232,7 +240,7 @@ impl Policy {
     /// Lowers runtime-spec's form for the architectures of `family`. Names that an architecture does not have
     /// are skipped there, and so are architectures this kernel cannot run.
     ///
-    /// Errors: `SCMP_ACT_NOTIFY`, an argument index above 5, an errno where none belongs or above 4095.
+    /// Errors: an argument index above 5, an errno where none belongs or above 4095.
     pub(super) fn from_oci(
         seccomp: &LinuxSeccomp,
         identity: Identity,
@@ -313,16 +321,7 @@ fn lower(call: &LinuxSyscall) -> Result<Vec<Rule>> {
 
 /// The seccomp return value of an action.
 fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
-    use LinuxSeccompAction::{ScmpActErrno, ScmpActNotify, ScmpActTrace};
-    if action == ScmpActNotify {
-        let error = Error::new(
-            Kind::Unsupported,
-            "seccomp policy: SCMP_ACT_NOTIFY is not supported",
-        );
-        return Err(error
-            .hint("let the policy answer with SCMP_ACT_ERRNO instead of asking an agent")
-            .into());
-    }
+    use LinuxSeccompAction::{ScmpActErrno, ScmpActTrace};
     match errno {
         Some(_) if !matches!(action, ScmpActErrno | ScmpActTrace) => {
             Err(bad_input(format!("seccomp policy: {action} takes no errno")).into())

@@ -6,13 +6,14 @@
 use super::KernelVersion;
 use super::docker_default::Circumstances;
 use super::syscall_table::Family;
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, bad_input};
 use crate::runtime::capabilities::CapabilitySet;
 use anyhow::Result;
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSyscall,
 };
 use serde::Deserialize;
+use std::path::PathBuf;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,7 +23,8 @@ struct Profile {
     architectures: Option<Vec<String>>,
     arch_map: Option<Vec<ArchitectureMap>>,
     flags: Option<Vec<LinuxSeccompFilterFlag>>,
-    listener_path: Option<String>,
+    listener_path: Option<PathBuf>,
+    listener_metadata: Option<String>,
     syscalls: Option<Vec<Entry>>,
 }
 
@@ -73,17 +75,6 @@ pub(super) fn parse_for(
             .hint("`--security-opt seccomp=unconfined` runs without a policy")
             .into());
     };
-    if profile
-        .listener_path
-        .as_ref()
-        .is_some_and(|path| !path.is_empty())
-    {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "seccomp policy: `listenerPath` is not supported",
-        )
-        .into());
-    }
     let architectures = match (profile.architectures, profile.arch_map) {
         (Some(list), Some(map)) if !list.is_empty() && !map.is_empty() => {
             return Err(invalid("`architectures` and `archMap` exclude each other").into());
@@ -103,6 +94,8 @@ pub(super) fn parse_for(
         .set_default_errno_ret(profile.default_errno_ret)
         .set_architectures(Some(known(&architectures)?))
         .set_flags(profile.flags)
+        .set_listener_path(profile.listener_path)
+        .set_listener_metadata(profile.listener_metadata)
         .set_syscalls(Some(syscalls));
     Ok(seccomp)
 }

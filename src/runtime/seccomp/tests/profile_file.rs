@@ -141,22 +141,61 @@ fn mistakes_are_named() {
             "syscalls":[{"name":"a","action":"SCMP_ACT_LOG","includes":{"minKernel":"new"}}]}"#,
             "`minKernel` is not a version such as 4.8: \"new\"",
         ),
-        (
-            r#"{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/s"}"#,
-            "`listenerPath` is not supported",
-        ),
     ] {
         let error = parse_policy(text, circumstances(CapabilitySet::EMPTY)).unwrap_err();
         let shown = error.to_string();
         assert!(shown.starts_with("seccomp policy: "), "{shown}");
         assert!(shown.contains(message), "{shown}: not {message}");
-        assert!(
-            matches!(kind(&error), Some(Kind::BadInput | Kind::Unsupported)),
-            "{shown}"
-        );
+        assert!(kind(&error) == Some(Kind::BadInput), "{shown}");
     }
     let error = parse_policy("{}", circumstances(CapabilitySet::EMPTY)).unwrap_err();
     assert!(hint(&error).unwrap().contains("seccomp=unconfined"));
+}
+
+#[test]
+fn an_agent_is_named_where_it_is_asked() {
+    let agent = |fields: &str| {
+        let text = format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW",{fields}}}"#);
+        let seccomp = parse_policy(&text, circumstances(CapabilitySet::EMPTY)).unwrap();
+        compile(&seccomp, Identity::Mapped).map(|filter| (filter.agent().is_some(), filter.flags))
+    };
+    let asks = r#""syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]"#;
+    let default = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // A listener that nobody is asked through is not made.
+    assert_eq!(
+        agent(r#""listenerPath":"/s","listenerMetadata":"m""#).unwrap(),
+        (false, default)
+    );
+    assert_eq!(
+        agent(&format!(r#""listenerPath":"/s",{asks}"#)).unwrap(),
+        (true, default | listener)
+    );
+    let flags = r#""flags":["SECCOMP_FILTER_FLAG_TSYNC","SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]"#;
+    assert_eq!(
+        agent(&format!(r#""listenerPath":"/s",{flags},{asks}"#)).unwrap(),
+        (
+            true,
+            listener
+                | libc::SECCOMP_FILTER_FLAG_TSYNC
+                | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+                | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+        )
+    );
+    for (path, message) in [
+        (
+            r#""listenerPath":"s","#,
+            "`listenerPath` is not absolute: s",
+        ),
+        (
+            r#""listenerPath":"","#,
+            "SCMP_ACT_NOTIFY needs `listenerPath`",
+        ),
+        ("", "SCMP_ACT_NOTIFY needs `listenerPath`"),
+    ] {
+        let error = agent(&format!("{path}{asks}")).unwrap_err();
+        assert_eq!(error.to_string(), format!("seccomp policy: {message}"));
+    }
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Who answers for the calls that a policy leaves to a program on the host (`SCMP_ACT_NOTIFY`): runtime-spec's
+//! *seccomp agent*, which listens at `listenerPath`. seccomp_unotify(2); config-linux.md, "Seccomp"; runtime.md,
+//! "The Container Process State".
+//!
+//! ```text
+//! init                                parent                               agent
+//!  │── the listener's number ──────────▶│                                    │
+//!  │ loads the filter                   │ pidfd_getfd, until it is there     │
+//!  │ spins: no call may be made         │                                    │
+//!  │◀── shared flag: taken ─────────────│                                    │
+//!  │ goes on: any call may wait for     │── ContainerProcessState + it ─────▶│
+//!  │ the agent, execve(2) as well ◀─────┼────────────── answers ─────────────│
+//! ```
+//!
+//! Init cannot hand the listener over itself, nor ask whether it has been taken: each would be a call after the
+//! filter is loaded, for which the policy may want the agent's answer. So it says beforehand which number the
+//! listener will have, and waits in memory that it shares with its parent; else execve(2) could close the listener
+//! before anybody has it, and the calls would fail with `ENOSYS`.
+//!
+//! Invariant: no program runs whose agent has not got the listener.
+
+use crate::error::{Error, Kind};
+use crate::sys::memory::SharedFlag;
+use crate::sys::process::Child;
+use crate::sys::socket::{self, Channel};
+use anyhow::{Context, Result};
+use oci_spec::runtime::{ContainerProcessState, SECCOMP_FD_NAME, State};
+use rustix::io::Errno;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long to wait between two looks for the listener; loading a filter takes about as long.
+const PAUSE: Duration = Duration::from_micros(100);
+
+/// Where the agent is, and what it is told.
+#[derive(Debug)]
+pub struct Agent {
+    path: PathBuf,
+    metadata: Option<String>,
+    /// Of the container, without the pid.
+    pub(super) state: State,
+    taken: SharedFlag,
+}
+
+impl Agent {
+    pub(super) fn new(path: &Path, metadata: Option<String>) -> Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            metadata,
+            state: State::default(),
+            taken: SharedFlag::new().context("mmap")?,
+        })
+    }
+
+    /// In the process that has loaded the filter: waits until its parent has the listener. Makes no system call.
+    pub(super) fn await_taken(&self) {
+        self.taken.spin();
+    }
+
+    /// Takes the listener at `number` out of `child`, which is about to load its filter, gives it to the agent, and
+    /// lets the child go on. If the filter could not be loaded nothing is done: `channel` has the reason.
+    ///
+    /// Errors: the listener cannot be taken, nobody listens. The child may then wait for ever, and is to be killed.
+    pub fn hand_over(&self, child: &Child, number: RawFd, channel: &Channel) -> Result<()> {
+        let Some(listener) = self.take(child, number, channel)? else {
+            return Ok(());
+        };
+        self.introduce(child.pid, listener.as_fd())
+    }
+
+    fn take(&self, child: &Child, number: RawFd, channel: &Channel) -> Result<Option<OwnedFd>> {
+        loop {
+            match pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty()) {
+                Ok(listener) => {
+                    self.taken.set();
+                    return Ok(Some(listener));
+                }
+                // Not yet: the kernel puts it there when the filter stands.
+                Err(Errno::BADF) => {}
+                Err(Errno::SRCH) => return Ok(None),
+                Err(error) => return Err(refused(error).into()),
+            }
+            if channel.await_message(Some(Instant::now() + PAUSE))? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn introduce(&self, pid: i32, listener: BorrowedFd<'_>) -> Result<()> {
+        let mut state = self.state.clone();
+        state.set_pid(Some(pid));
+        let mut message = ContainerProcessState::default();
+        message
+            .set_version(state.version().clone())
+            .set_fds(vec![SECCOMP_FD_NAME.to_owned()])
+            .set_pid(pid)
+            .set_metadata(self.metadata.clone())
+            .set_state(state);
+        let message = serde_json::to_vec(&message)?;
+        socket::deliver(&self.path, &message, listener).map_err(|error| {
+            Error::new(
+                Kind::NotFound,
+                format!("hand the system calls over to the seccomp agent: {error:#}"),
+            )
+            .hint("start the agent that listens at the policy's `listenerPath` first")
+            .into()
+        })
+    }
+}
+
+fn refused(error: Errno) -> Error {
+    let failure = Error::new(
+        Kind::Unsupported,
+        format!("take the seccomp listener (pidfd_getfd): {error}"),
+    );
+    match error {
+        Errno::NOSYS => failure.hint("SCMP_ACT_NOTIFY needs Linux 5.6"),
+        _ => failure
+            .hint("whatever confines onggi itself must let it trace its child: see ptrace_scope"),
+    }
+}
