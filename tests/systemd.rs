@@ -127,7 +127,7 @@ fn a_scope_is_ours_and_goes_with_its_processes() {
 fn a_name_can_be_taken_again_at_once() {
     let Some(mut manager) = manager() else { return };
     let name = format!("onggi-again-{}.scope", std::process::id());
-    for _ in 0..10 {
+    for _ in 0..5 {
         let sleeper = Sleeper::start();
         manager
             .start_scope(&scope(&name), &[sleeper.0.id()])

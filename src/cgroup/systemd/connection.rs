@@ -48,7 +48,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects and authenticates as `uid`, which is the kernel's opinion of us outside of user namespaces;
-    /// `None` when nobody listens there.
+    /// `None` when nobody listens there for us.
     pub fn open(address: &Address, uid: u32) -> Result<Option<Self>> {
         let name = match &address.name {
             Name::Path(path) => path.display().to_string(),
@@ -265,7 +265,10 @@ fn reach(name: &Name) -> Result<Option<OwnedFd>> {
         match connect(&socket, &address) {
             Ok(()) => break,
             Err(Errno::INTR) => {}
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED) => return Ok(None),
+            // What we may not enter is another user's: variables outlive su(1).
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED | Errno::ACCESS) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -89,7 +89,8 @@ impl Manager {
                     "there is no systemd here: `{}` does not exist",
                     address::BOOTED
                 );
-                Error::new(Failure::NotFound, message).hint("use --cgroup-manager cgroupfs or none")
+                Error::new(Failure::NotFound, message)
+                    .hint("leave --cgroup-manager out, or say cgroupfs")
             }
             None => Error::new(
                 Failure::NotFound,
