@@ -27,9 +27,10 @@ use std::time::{Duration, Instant};
 /// Where the hierarchy of version 2 is mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";
 
-/// How long processes may take to be frozen, or to be gone when they were killed: one that waits for a slow disk
-/// answers late.
+/// How long processes may take to be gone when they were killed: one that waits for a slow disk ends late.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long they may take to be frozen, while whoever asks does nothing else.
+const FREEZING: Duration = Duration::from_secs(2);
 
 /// An open control group.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl Cgroup {
     /// Freezes all its processes, and returns when they are. Those that cannot be frozen in time go on.
     pub fn freeze(&self) -> Result<()> {
         self.write("cgroup.freeze", "1")?;
-        if self.await_event("frozen", 1)? {
+        if self.await_event("frozen", 1, FREEZING)? {
             return Ok(());
         }
         self.thaw()?;
@@ -191,7 +192,7 @@ impl Cgroup {
                 return Err(error).with_context(|| format!("open `{}`", place.display()));
             }
         }
-        if !self.await_event("populated", 0)? {
+        if !self.await_event("populated", 0, PATIENCE)? {
             bail!(
                 "processes in `{}` were killed and do not end",
                 self.directory().display()
@@ -216,13 +217,13 @@ impl Cgroup {
     }
 
     /// Waits until `cgroup.events` says so, which wakes a poll(2) for POLLPRI; `false` when it takes too long.
-    fn await_event(&self, key: &str, wanted: u64) -> Result<bool> {
+    fn await_event(&self, key: &str, wanted: u64, patience: Duration) -> Result<bool> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let events = match openat(&self.directory, "cgroup.events", flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(true),
             opened => opened.context("open `cgroup.events`")?,
         };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         loop {
             // Read through that descriptor: what is polled for is a change since it was read last.
             let mut text = [0; 256];

@@ -25,7 +25,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// After this time it is worth knowing that a program will not end by the signal it was sent.
 const REMARK: Duration = Duration::from_secs(1);
 /// Docker's time between the signal that asks the program to end and SIGKILL, in seconds.
-pub(super) const STOP_TIMEOUT: i64 = 10;
+const STOP_TIMEOUT: i64 = 10;
 
 /// A connection to the monitor of a container that is up or will be.
 pub struct Contact {
@@ -227,6 +227,12 @@ pub(super) fn give(engine: &Engine, id: &str, order: Order) -> Result<Option<Con
     Ok(None)
 }
 
+/// When a program that was asked to end is killed, which has that many seconds; negative: never.
+pub(super) fn killed_at(begun: Instant, timeout: Option<i64>) -> Option<Instant> {
+    let timeout = u64::try_from(timeout.unwrap_or(STOP_TIMEOUT)).ok();
+    begun.checked_add(Duration::from_secs(timeout?))
+}
+
 /// A program that has been asked to end. Many can be asked before the first is waited for.
 pub struct Stopping<'a> {
     engine: &'a Engine,
@@ -253,10 +259,8 @@ impl<'a> Stopping<'a> {
         let order = if again { Order::Restart } else { Order::Stop };
         let record = &container.record;
         let signal = signal.unwrap_or_else(|| settle::stop_signal(record));
-        let timeout = timeout
-            .or(record.options.stop_timeout)
-            .unwrap_or(STOP_TIMEOUT);
         let begun = Instant::now();
+        let until = killed_at(begun, timeout.or(record.options.stop_timeout));
         let contact = give(engine, &record.id, order(signal))?;
         if contact.is_none() {
             settle_now(engine, &record.id)?;
@@ -269,9 +273,7 @@ impl<'a> Stopping<'a> {
             order,
             signal,
             begun,
-            until: u64::try_from(timeout)
-                .ok()
-                .and_then(|timeout| begun.checked_add(Duration::from_secs(timeout))),
+            until,
         })
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::sys::process::{Activity, Child, Identity};
 use anyhow::Result;
 use rustix::event::PollFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Monitor {
     fn is_paused(&self) -> bool {
@@ -55,9 +55,7 @@ impl Monitor {
             HealthAction::Restart => Order::Restart(signal),
             HealthAction::Stop => Order::Stop(signal),
         };
-        let timeout = options.stop_timeout.unwrap_or(control::STOP_TIMEOUT);
-        let timeout = u64::try_from(timeout).ok().map(Duration::from_secs);
-        self.kill_at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.kill_at = control::killed_at(Instant::now(), options.stop_timeout);
         // Only a program that is not there would be refused.
         let _ = self.obey(order, Some(program));
     }
