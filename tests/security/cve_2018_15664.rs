@@ -1,11 +1,37 @@
-//! cp: links, archives and changes that want to lead out of the container or the destination.
+//! CVE-2018-15664: `cp` looks up a path in a container while that exchanges a directory for a link to the host; with
+//! it every link and every archive that wants to lead out of the container or the destination.
 
-use super::cp::{cp, listing, names, remove, running, stopped};
-use crate::support::{ALPINE, everyone_with_alpine};
+use crate::probe::exchange;
+use crate::situation::{remove_web, web};
+use crate::support::{ALPINE, Need, Outcome, Store, User, everyone_in_memory, requires, store};
+use crate::unwalled;
+use std::path::{Path, PathBuf};
+use tar::EntryType;
+
+fn cp(store: &Store, arguments: &[&str]) -> Outcome {
+    store.onggi(["cp"].iter().chain(arguments)).run()
+}
+
+fn create(store: &Store) {
+    store.ok(["create", "--name", "web", ALPINE, "true"]);
+}
+
+/// What lies below a path of the container.
+fn names(store: &Store, path: &str) -> Vec<String> {
+    let outcome = cp(store, &[&format!("web:{path}"), "-"]);
+    let mut archive = tar::Archive::new(outcome.code(0).stdout_bytes());
+    let name = |entry: std::io::Result<tar::Entry<'_, _>>| {
+        let name = entry.unwrap().path().unwrap().display().to_string();
+        name.trim_end_matches('/').to_owned()
+    };
+    let mut names: Vec<String> = archive.entries().unwrap().map(name).collect();
+    names.sort();
+    names
+}
 
 #[test]
-fn a_hostile_container_leads_nowhere() {
-    for store in everyone_with_alpine() {
+fn links_lead_nowhere() {
+    for store in everyone_in_memory() {
         store.file("secret", "secret");
         store.file("file", "mine");
         let out = store.home().display().to_string();
@@ -14,22 +40,14 @@ fn a_hostile_container_leads_nowhere() {
              ln -s /loop /loop; mkdir /d; ln -s {out}/secret /d/secret; ln -s {out} /d/dir"
         );
         for runs in [false, true] {
-            let client = match runs {
-                true => Some(running(&store, &[], &script)),
-                false => {
-                    store
-                        .onggi(["run", "--name", "web", ALPINE, "sh", "-c", &script])
-                        .run()
-                        .code(0);
-                    None
-                }
-            };
+            match runs {
+                true => web(&store, &[], &script),
+                false => drop(store.ok(["run", "--name", "web", ALPINE, "sh", "-c", &script])),
+            }
             for link in ["/out", "/up", "/chain1", "/loop"] {
                 for flags in [&[][..], &["-L"]] {
                     let from = format!("web:{link}/secret");
-                    cp(&store, &[flags, &[&from, "-"]].concat())
-                        .expect(true, "")
-                        .code(1);
+                    cp(&store, &[flags, &[&from, "-"]].concat()).code(1);
                     let to = format!("web:{link}/planted");
                     cp(&store, &[flags, &["file", &to]].concat()).code(1);
                 }
@@ -40,21 +58,19 @@ fn a_hostile_container_leads_nowhere() {
             cp(&store, &["web:/d", "d"]).code(0);
             assert!(store.home().join("d/secret").is_symlink());
             cp(&store, &["web:/d/.", "d"]).code(0);
-            assert_eq!(
-                std::fs::read_to_string(store.home().join("secret")).unwrap(),
-                "secret"
-            );
+            let secret = store.home().join("secret");
+            assert_eq!(std::fs::read_to_string(secret).unwrap(), "secret");
             std::fs::remove_dir_all(store.home().join("d")).unwrap();
-            remove(&store, client);
+            remove_web(&store);
         }
     }
 }
 
 #[test]
-fn a_hostile_archive_leads_nowhere() {
-    for store in everyone_with_alpine() {
-        stopped(&store);
-        let archive = |members: &[(&str, tar::EntryType, &str)]| {
+fn archives_lead_nowhere() {
+    for store in everyone_in_memory() {
+        create(&store);
+        let archive = |members: &[(&str, EntryType, &str)]| {
             let mut bytes = Vec::new();
             for (name, kind, link) in members {
                 let mut header = tar::Header::new_gnu();
@@ -72,7 +88,7 @@ fn a_hostile_archive_leads_nowhere() {
             bytes.resize(bytes.len() + 1024, 0);
             bytes
         };
-        use tar::EntryType as T;
+        use EntryType as T;
         for (members, message) in [
             (
                 &[("../x", T::Regular, "")][..],
@@ -120,34 +136,31 @@ fn a_hostile_archive_leads_nowhere() {
     }
 }
 
+/// `/a/real` is a directory at one moment and a link to `target` of the host at the next.
+fn racing(store: &Store) -> PathBuf {
+    let target = store.home().join("target");
+    let made = store.command("mkdir").arg(&target).arg("many").status();
+    assert!(made.unwrap().success());
+    for number in 0..50 {
+        store.file(&format!("many/{number}"), "x");
+    }
+    let script = format!(
+        "mkdir -p /a/real; ln -s {} /a/link; \
+         (while :; do mv /a/real /a/swap; mv /a/link /a/real; mv /a/real /a/link; mv /a/swap /a/real; done) 2>/dev/null &",
+        target.display()
+    );
+    web(store, &[], &script);
+    target
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_none()
+}
+
 #[test]
-fn parents_that_are_replaced_meanwhile_lead_nowhere() {
-    for store in everyone_with_alpine() {
-        let home = store.home().display().to_string();
-        let target = store.home().join("target");
-        assert!(
-            store
-                .command("mkdir")
-                .arg(&target)
-                .status()
-                .unwrap()
-                .success()
-        );
-        let script = format!(
-            "mkdir -p /a/real; ln -s {}/target /a/link; \
-             (while :; do mv /a/real /a/swap; mv /a/link /a/real; mv /a/real /a/link; mv /a/swap /a/real; done) 2>/dev/null &",
-            home
-        );
-        let client = running(&store, &[], &script);
-        let script = "mkdir -p many; for n in $(seq 50); do echo x >many/$n; done";
-        assert!(
-            store
-                .command("sh")
-                .args(["-c", script])
-                .status()
-                .unwrap()
-                .success()
-        );
+fn parents_that_are_exchanged_lead_nowhere() {
+    for store in everyone_in_memory() {
+        let target = racing(&store);
         let mut reached = 0;
         for _ in 0..20 {
             // It may find the directory or not; it must not find ours.
@@ -155,8 +168,34 @@ fn parents_that_are_replaced_meanwhile_lead_nowhere() {
             reached += u32::from(outcome.stderr_text().is_empty());
             cp(&store, &["web:/a/real", "-"]);
         }
-        assert_eq!(listing(&target), [""; 0]);
+        assert!(is_empty(&target));
         assert!(reached > 0);
-        remove(&store, Some(client));
     }
+}
+
+/// The same exchange in a directory of the host's and the same number of files, by a program that trusts the path.
+#[test]
+fn without_the_wall() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    let Some(store) = store(User::Root) else {
+        return;
+    };
+    let home = store.home();
+    let target = home.join("target");
+    for name in ["a", "a/real", "target"] {
+        std::fs::create_dir(home.join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(&target, home.join("a/link")).unwrap();
+    let (one, other) = (home.join("a/real"), home.join("a/link"));
+    let racer = std::thread::spawn(move || exchange(&one, &other));
+    for number in 0..1000 {
+        let _ = std::fs::write(home.join(format!("a/real/{number}")), "x");
+    }
+    assert!(!is_empty(&target), "the exchange deceives nobody");
+    let mut remove = store.command("mv");
+    remove.args(["a", "b"]);
+    unwalled::run(remove).code(0);
+    racer.join().unwrap();
 }

@@ -1,0 +1,103 @@
+//! CVE-2019-5736: the runtime's own program is written through `/proc/PID/exe`, by what it starts (`run`) and by what
+//! waits for it inside (`exec`).
+
+use crate::situation::{exec, exec_shell};
+use crate::support::store::{copy_program, program};
+use crate::support::{ALPINE, Call, Outcome, Store, everyone_in_memory};
+use crate::unwalled;
+use std::path::{Path, PathBuf};
+
+/// A copy that belongs to the very user who runs it: nothing but the runtime protects it.
+struct Copy {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Copy {
+    fn of(store: &Store, original: &Path) -> Self {
+        let path = store.file("victim", "");
+        copy_program(original, &path);
+        let bytes = std::fs::read(&path).unwrap();
+        Self { path, bytes }
+    }
+
+    /// Runs it in place of the program under test.
+    fn run(&self, store: &Store, call: Call) -> Outcome {
+        let mut own = store.command(&self.path);
+        own.args(call.into_command().get_args());
+        Call::new(own).run()
+    }
+
+    fn is_changed(&self) -> bool {
+        std::fs::read(&self.path).unwrap() != self.bytes
+    }
+}
+
+#[test]
+fn at_run() {
+    for store in everyone_in_memory() {
+        let copy = Copy::of(&store, program());
+        let run = |options: &[&str], words: &[&str]| {
+            let words = ["run", "--rm"]
+                .iter()
+                .chain(options)
+                .chain(&[ALPINE])
+                .chain(words);
+            copy.run(&store, store.onggi(words))
+        };
+        let attack =
+            "exec 3</proc/1/exe; (echo x >/proc/self/fd/3) 2>&1; (echo x >/proc/1/exe) 2>&1; true";
+        run(&["--init"], &["sh", "-c", attack])
+            .code(0)
+            .stdout_lacks("Text file busy")
+            .stdout_has("Read-only file system");
+        // The program of the container is the runtime itself, or a script for it.
+        run(&[], &["/proc/self/exe", "--version"]);
+        run(&["--entrypoint", "/proc/self/exe"], &["--version"]);
+        let script = "printf '#!/proc/self/exe\\n' >/s; chmod 755 /s; /s";
+        run(&[], &["sh", "-c", script]);
+        assert!(!copy.is_changed(), "the program has been changed");
+    }
+}
+
+/// What runs while the program is on its way is opened for writing, and the program is itself what is executed.
+#[test]
+fn at_exec() {
+    for store in everyone_in_memory() {
+        let copy = Copy::of(&store, program());
+        let attack = "touch /ready; while :; do for pid in /proc/[0-9]*; do \
+                      (echo x >$pid/exe) 2>/dev/null; (exec 3<$pid/exe && echo x >/proc/self/fd/3) 2>/dev/null; done; done";
+        store.detached("web", &["--cap-add", "SYS_PTRACE"], attack);
+        let own =
+            |words: &[&str]| copy.run(&store, store.onggi(["exec", "web"].iter().chain(words)));
+        for _ in 0..20 {
+            own(&["true"]).code(0);
+        }
+        own(&["/proc/self/exe", "--version"]);
+        exec_shell(
+            &store,
+            &[],
+            "printf '#!/proc/self/exe\\n' >/s; chmod 755 /s",
+        )
+        .code(0);
+        own(&["/s"]);
+        // The attacker has been there all the time.
+        exec(&store, &[], &["pgrep", "-f", "pid/exe"]).code(0);
+        assert!(!copy.is_changed(), "the program has been changed");
+    }
+}
+
+/// A program that nothing protects is overwritten by the same attempt as soon as nobody runs it.
+#[test]
+fn without_the_wall() {
+    for store in everyone_in_memory() {
+        let copy = Copy::of(&store, Path::new("/bin/sleep"));
+        let mut attack = store.command("sh");
+        let script = "\"$0\" 1000 & exec 3</proc/$!/exe
+            until test $(readlink /proc/$!/exe) = \"$0\"; do exec 3</proc/$!/exe; done; exec 3</proc/$!/exe
+            (echo x >/proc/self/fd/3) 2>&1; kill $!; wait $!; echo x >/proc/self/fd/3";
+        attack.args(["-c", script]).arg(&copy.path);
+        unwalled::run(attack).code(0).stdout_has("Text file busy");
+        assert!(copy.is_changed(), "the attempt cannot succeed");
+    }
+}

@@ -1,0 +1,24 @@
+//! The known ways out of a container, each tried: one file per CVE or wall, named by its number.
+//!
+//! Every test shows two things: that the attempt fails here, and that the test can fail. For the latter the same
+//! attempt is made where the wall is taken away (`--privileged`, `--security-opt systempaths=unconfined`, …) or was
+//! never there: in what [`unwalled`] makes out of unshare(1) and chroot(1), or by a plain program of the host.
+//!
+//! Not here yet: mounts of a build (CVE-2024-1753, CVE-2024-9407), as there is no `build`. Whoever adds it resolves the
+//! source and the target of `RUN --mount` inside their roots ([`onggi::sys::openat2`]) and tries both numbers here.
+//! Mounts of volumes come with volumes; `cve_2021_30465` tries their way by `--tmpfs`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod probe;
+mod situation;
+mod unwalled;
+
+mod cve_2018_15664;
+mod cve_2019_5736;
+mod cve_2022_36109;
+mod cve_2024_21626;
+mod device_nodes;
+mod hostile_files;
+mod root;
