@@ -8,6 +8,7 @@
 pub mod devices;
 pub mod events;
 pub mod placement;
+pub mod resources;
 pub mod stats;
 pub mod systemd;
 

@@ -135,6 +135,18 @@ fn has_processes(group: &Cgroup) -> Result<bool> {
     Ok(group.read("cgroup.type")?.is_some() && !group.words("cgroup.procs")?.is_empty())
 }
 
+/// The same for a group that has been made, from the root down to the one it is in.
+pub fn enable_above(group: &Cgroup, controllers: &[&str]) -> Result<()> {
+    let mut above: Vec<&Path> = group.path().ancestors().skip(1).collect();
+    above.reverse();
+    for path in above {
+        if let Some(group) = Cgroup::open(path)? {
+            enable_in(&group, controllers)?;
+        }
+    }
+    Ok(())
+}
+
 /// One by one, since all would fail with the first.
 fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<()> {
     let there = group.words("cgroup.controllers")?;

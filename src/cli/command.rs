@@ -175,7 +175,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::rename::Update>(
         &["container update", "update"],
         "CONTAINER [CONTAINER...]",
-        "Change what is done when programs end",
+        "Change what containers may take, and what is done when they end",
     ),
     command::<container::rename::Exists>(
         &["container exists"],

@@ -38,10 +38,9 @@ pub struct Flag {
 const CREATE: &[&str] = &["container run", "container create"];
 const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
 const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
-const LIMITS: Fate = Fate::NotYet("containers are not limited by cgroups");
 const DEVICES: Fate = Fate::NotYet("containers get Docker's default devices only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
-const CGROUP_V1: Fate = Fate::Never("it exists in cgroup version 1 only");
+const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
 const REGISTRY: Fate =
     Fate::NotYet("there is no access to registries; images come in by `load` and `import`");
@@ -66,22 +65,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         "volume/v= mount= volumes-from= volume-driver=",
         VOLUMES,
     ),
-    (
-        CREATE,
-        "memory/m= memory-reservation= memory-swap= pids-limit= oom-score-adj=",
-        LIMITS,
-    ),
-    (
-        CREATE,
-        "cpus= cpu-shares/c= cpu-period= cpu-quota= cpuset-cpus= cpuset-mems=",
-        LIMITS,
-    ),
-    (
-        CREATE,
-        "blkio-weight= blkio-weight-device= device-read-bps= device-read-iops=",
-        LIMITS,
-    ),
-    (CREATE, "device-write-bps= device-write-iops=", LIMITS),
     (CREATE, "device= device-cgroup-rule= gpus=", DEVICES),
     (
         CREATE,
@@ -99,8 +82,8 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         WINDOWS,
     ),
     (
-        CREATE,
-        "cpu-rt-period= cpu-rt-runtime= oom-kill-disable",
+        &["container run", "container create", "container update"],
+        "cpu-rt-period= cpu-rt-runtime=",
         CGROUP_V1,
     ),
     (CREATE, "disable-content-trust quiet/q", Fate::Ignored),
@@ -108,11 +91,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         CREATE,
         "kernel-memory=",
         Fate::Warned("the kernel has no such limit any more"),
-    ),
-    (
-        CREATE,
-        "memory-swappiness=",
-        Fate::Warned("it exists in cgroup version 1 only"),
     ),
     (
         CREATE,
@@ -128,16 +106,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         &["container start"],
         "checkpoint= checkpoint-dir=",
         CHECKPOINT,
-    ),
-    (
-        &["container update"],
-        "memory/m= memory-reservation= memory-swap= pids-limit= cpus= cpu-shares/c= cpu-period= cpu-quota=",
-        LIMITS,
-    ),
-    (
-        &["container update"],
-        "cpuset-cpus= cpuset-mems= blkio-weight= cpu-rt-period= cpu-rt-runtime=",
-        LIMITS,
     ),
     (
         &["container update"],

@@ -23,7 +23,7 @@ pub fn boot(engine: &Engine, tell: &mut dyn FnMut(&str, Result<()>) -> Result<()
     for container in list::list(engine)?.iter().rev() {
         if is_wanted(container) {
             let id = &container.record.id;
-            tell(id, start::start(engine, id, None).map(drop))?;
+            tell(id, start::start(engine, id, None, &mut |_| {}).map(drop))?;
         }
     }
     Ok(())

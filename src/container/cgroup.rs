@@ -5,7 +5,9 @@
 
 use super::engine::Engine;
 use super::record::{Record, State};
+use super::resources::Enforcement;
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
+use crate::cgroup::resources::{self, Setting};
 use crate::cgroup::{self, Cgroup};
 use crate::id_mapping::Tier;
 use crate::settings::Settings;
@@ -32,22 +34,70 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     })
 }
 
-/// Makes the group for one run, with the limits of the configuration.
-pub fn make(placement: &Placement, spec: &Spec) -> Result<Option<Cgroup>> {
-    let Placement::Here(place) = placement else {
-        return Ok(None);
+/// Makes the group for one run, with the limits of the configuration; `warnings` gets what is to be said about those
+/// that the kernel does not have, or with best effort cannot be applied.
+pub fn make(
+    placement: &Placement,
+    spec: &Spec,
+    limits: Enforcement,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Cgroup>> {
+    let resources = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
+    let settings = match resources {
+        Some(resources) => resources::settings(resources)?,
+        None => Vec::new(),
+    };
+    let place = match placement {
+        Placement::Here(place) => place,
+        Placement::Nowhere(reason) => {
+            return no_limits(&settings, reason, limits, warnings).map(|()| None);
+        }
     };
     let cgroup = place.make()?;
-    if let Err(error) = limit(place, &cgroup, spec) {
-        // Why it was not is what counts.
-        let _ = end(cgroup);
-        return Err(error);
+    match limit(place, &cgroup, &settings, limits) {
+        Ok(said) => warnings.extend(said),
+        Err(error) => {
+            // Why it was not is what counts.
+            let _ = end(cgroup);
+            return Err(error);
+        }
     }
     Ok(Some(cgroup))
 }
 
-fn limit(_place: &Place, _cgroup: &Cgroup, _spec: &Spec) -> Result<()> {
+/// Without a group there is no limit: that is said of the first one only.
+fn no_limits(
+    settings: &[Setting],
+    reason: &str,
+    limits: Enforcement,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if let Some(setting) = settings.first() {
+        let error = resources::missing(setting.controller, Path::new(cgroup::ROOT), reason);
+        match limits {
+            Enforcement::Strict => return Err(error.into()),
+            Enforcement::BestEffort => warnings.push(error.message),
+        }
+    }
     Ok(())
+}
+
+fn limit(
+    place: &Place,
+    cgroup: &Cgroup,
+    settings: &[Setting],
+    limits: Enforcement,
+) -> Result<Vec<String>> {
+    let controllers: Vec<&str> = settings
+        .iter()
+        .map(|setting| setting.controller.name())
+        .collect();
+    place.enable(&controllers)?;
+    let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort)?;
+    Ok(said.into_iter().map(|error| error.message).collect())
 }
 
 /// That of a container that runs, or is left of one that ran; `None` when it has none.

@@ -7,6 +7,8 @@ use super::name;
 use super::naming;
 use super::options::{Namespace, Options};
 use super::record::{Directory, Program, Record, VERSION, now};
+use super::resources::Host;
+use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::image::config::Execution;
@@ -38,6 +40,17 @@ pub struct Created {
 /// Makes a container from an image that is here.
 pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
     super::remove::sweep(engine)?;
+    let mut resources = options.resources.clone();
+    resources.validate(&Host::detect()?, false)?;
+    let discarded = resources.discard();
+    resources.complete();
+    if !(-1000..=1000).contains(&options.oom_score_adj) {
+        return Err(bad_input(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            options.oom_score_adj
+        ))
+        .into());
+    }
     let log = super::log::config::complete(&options.log, &Settings::load()?)?;
     let record = Record {
         version: VERSION,
@@ -63,12 +76,20 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         shell: image.config.config.shell.clone(),
         options: Options {
             log,
+            resources,
             ..options.clone()
         },
     };
     health::validate(&record)?;
     // Whatever the plan would refuse is refused now, while nothing has been made.
-    super::spec::build(&record, engine)?;
+    let spec = super::spec::build(&record, engine)?;
+    if let Some(asked) = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref())
+    {
+        resources::settings(asked)?;
+    }
     if let Some(cidfile) = &options.cidfile
         && cidfile.exists()
     {
@@ -82,8 +103,9 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     let _images = Lock::shared(&engine.paths.lock())?;
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
     let mut undo = Undo::default();
-    let created = make(engine, record, &mut undo)?;
+    let mut created = make(engine, record, &mut undo)?;
     undo.paths.clear();
+    created.warnings.splice(0..0, discarded);
     super::event::container(engine, &created.record, "create", &[]);
     Ok(created)
 }

@@ -137,8 +137,8 @@ pub fn exec(
     let _ = writer.write_all(&serde_json::to_vec(&task)?);
     drop(writer);
     let outcome = match attach {
-        Some(attach) => client::follow(ours, attach),
-        None => client::await_start(&ours),
+        Some(attach) => client::follow(ours, attach, &mut |_| {}),
+        None => client::await_start(&ours, &mut |_| {}),
     };
     match outcome {
         Ok(Outcome::Detached) => {

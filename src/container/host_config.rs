@@ -3,6 +3,7 @@
 
 use super::inspect::without_null;
 use super::options::{Log, Namespace, Options, Seccomp, UserNamespace};
+use super::resources::DeviceRate;
 use super::spec;
 use serde_json::{Map, Value, json};
 
@@ -52,7 +53,7 @@ fn general(options: &Options) -> Value {
         "IpcMode": mode(options.ipc),
         "Cgroup": "",
         "Links": null,
-        "OomScoreAdj": 0,
+        "OomScoreAdj": options.oom_score_adj,
         "PidMode": host_only(options.pid),
         "Privileged": options.privileged,
         "PublishAllPorts": false,
@@ -95,43 +96,53 @@ fn host_only(namespace: Namespace) -> &'static str {
     }
 }
 
-/// The limits of the program, and those of a cgroup, of which there are none.
+/// The limits of the program, and those of its cgroup.
 fn limits(options: &Options) -> Value {
     let ulimits = options.ulimits.iter();
     let ulimits: Vec<Value> = ulimits
         .map(|ulimit| json!({ "Name": ulimit.name, "Hard": ulimit.hard, "Soft": ulimit.soft }))
         .collect();
+    let asked = &options.resources;
+    let weights = asked.blkio_weight_device.iter();
+    let weights = weights.map(|device| json!({ "Path": device.path, "Weight": device.weight }));
     json!({
-        "CpuShares": 0,
-        "Memory": 0,
-        "NanoCpus": 0,
+        "CpuShares": asked.cpu_shares,
+        "Memory": asked.memory,
+        "NanoCpus": asked.nano_cpus,
         "CgroupParent": options.cgroups.parent.as_deref().unwrap_or_default(),
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
+        "BlkioWeight": asked.blkio_weight,
+        "BlkioWeightDevice": weights.collect::<Vec<_>>(),
+        "BlkioDeviceReadBps": rates(&asked.device_read_bps),
+        "BlkioDeviceWriteBps": rates(&asked.device_write_bps),
+        "BlkioDeviceReadIOps": rates(&asked.device_read_iops),
+        "BlkioDeviceWriteIOps": rates(&asked.device_write_iops),
+        "CpuPeriod": asked.cpu_period,
+        "CpuQuota": asked.cpu_quota,
         "CpuRealtimePeriod": 0,
         "CpuRealtimeRuntime": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
+        "CpusetCpus": asked.cpuset_cpus,
+        "CpusetMems": asked.cpuset_mems,
         "Devices": [],
         "DeviceCgroupRules": null,
         "DeviceRequests": null,
-        "MemoryReservation": 0,
-        "MemorySwap": 0,
+        "MemoryReservation": asked.memory_reservation,
+        "MemorySwap": asked.memory_swap,
         "MemorySwappiness": null,
         "OomKillDisable": null,
-        "PidsLimit": null,
+        "PidsLimit": asked.pids_limit,
         "Ulimits": ulimits,
         "CpuCount": 0,
         "CpuPercent": 0,
         "IOMaximumIOps": 0,
         "IOMaximumBandwidth": 0,
     })
+}
+
+fn rates(devices: &[DeviceRate]) -> Vec<Value> {
+    let devices = devices.iter();
+    devices
+        .map(|device| json!({ "Path": device.path, "Rate": device.rate }))
+        .collect()
 }
 
 fn guarded(options: &Options) -> Value {

@@ -5,7 +5,6 @@
 use super::engine::Engine;
 use super::list::{Container, holder};
 use super::name;
-use super::options::RestartPolicy;
 use super::record::{Directory, Record};
 use super::remove::absent;
 use crate::error::{Error, Kind, bad_input, not_found};
@@ -96,23 +95,8 @@ pub fn rename(engine: &Engine, container: &Container, new: &str) -> Result<()> {
     Ok(())
 }
 
-/// Changes what is done when its program ends; the monitor reads it when that happens.
-pub fn set_restart_policy(engine: &Engine, id: &str, policy: RestartPolicy) -> Result<()> {
-    let directory = Directory::of(engine, id);
-    let _lock = directory.lock_record()?;
-    let mut record = current(&directory, id)?;
-    if record.options.auto_remove && policy != RestartPolicy::No {
-        let message =
-            "Restart policy cannot be updated because AutoRemove is enabled for the container";
-        return Err(Error::new(Kind::Conflict, message).into());
-    }
-    record.options.restart = policy;
-    directory.write_record(&record, Durability::Durable)?;
-    super::event::container(engine, &record, "update", &[]);
-    Ok(())
-}
-
-fn current(directory: &Directory, id: &str) -> Result<Record> {
+/// The record of a container, of which only the id is known.
+pub(super) fn current(directory: &Directory, id: &str) -> Result<Record> {
     let missing = || not_found(format!("No such container: {id}"));
     Ok(directory.record()?.ok_or_else(missing)?)
 }

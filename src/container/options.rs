@@ -1,6 +1,7 @@
 //! What a caller asks of a container, as plain values: the waist between the command line (or an API) and
 //! everything below. Field names follow Docker's API; nothing here knows flags or files.
 
+use super::resources::{Enforcement, Resources};
 use crate::cgroup::placement::Manager;
 use crate::image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,13 @@ pub struct Options {
     pub privileged: bool,
     /// Resource limits of the process (setrlimit(2)).
     pub ulimits: Vec<Ulimit>,
+    /// Limits of all processes together (cgroups(7)).
+    pub resources: Resources,
+    /// What is done about a limit that cannot be applied.
+    pub limits: Enforcement,
+    /// How soon the kernel kills it when memory is short, from -1000 to 1000 (proc_pid_oom_score_adj(5)); 0: as it would
+    /// the caller.
+    pub oom_score_adj: i64,
     /// Namespaced kernel parameters.
     pub sysctls: BTreeMap<String, String>,
     /// Additional groups, by name or number.

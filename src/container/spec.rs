@@ -69,6 +69,7 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
         linux.set_uid_mappings(Some(id_mappings(&uids)?));
         linux.set_gid_mappings(Some(id_mappings(&gids)?));
     }
+    linux.set_resources(options.resources.to_oci()?);
     linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
     linux.set_devices(Some(if options.privileged {
         host_devices()
@@ -186,6 +187,11 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
     process.set_rlimits(Some(
         options.ulimits.iter().map(rlimit).collect::<Result<_>>()?,
     ));
+    // Without a wish it stays what it is outside: an ordinary user could not even write 0 where that is less.
+    process.set_oom_score_adj(match options.oom_score_adj {
+        0 => None,
+        adjustment => Some(i32::try_from(adjustment)?),
+    });
     process.set_no_new_privileges(Some(options.security.no_new_privileges));
     process.set_apparmor_profile(
         options

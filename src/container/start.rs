@@ -18,8 +18,13 @@ use std::time::{Duration, Instant};
 /// How long whoever changes the container may take to be done.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Starts a container that is here, or attaches to it when it runs.
-pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Outcome> {
+/// Starts a container that is here, or attaches to it when it runs; `warn` gets what is otherwise than was asked for.
+pub fn start(
+    engine: &Engine,
+    id: &str,
+    attach: Option<&Attach>,
+    warn: &mut dyn FnMut(&str),
+) -> Result<Outcome> {
     super::remove::sweep(engine)?;
     let directory = Directory::of(engine, id);
     let until = Instant::now() + PATIENCE;
@@ -28,7 +33,7 @@ pub fn start(engine: &Engine, id: &str, attach: Option<&Attach>) -> Result<Outco
             let Some(record) = directory.record()? else {
                 return Err(not_found(format!("No such container: {id}")).into());
             };
-            return start_locked(engine, &record, lock, attach);
+            return start_locked(engine, &record, lock, attach, warn);
         }
         let status = directory.state()?.map(|state| state.status());
         match (status, attach) {
@@ -71,12 +76,13 @@ pub fn attach_to(
     Ok(outcome)
 }
 
-/// Starts a container whose lock is held.
+/// Starts a container whose lock is held; `warn` as in [`start`].
 pub fn start_locked(
     engine: &Engine,
     record: &Record,
     lock: Lock,
     attach: Option<&Attach>,
+    warn: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
     let (ours, theirs) = Channel::pair()?;
     if let Some(attach) = attach {
@@ -114,8 +120,8 @@ pub fn start_locked(
         result => result?,
     };
     let outcome = match attach {
-        Some(attach) => client::follow(ours, attach),
-        None => client::await_start(&ours),
+        Some(attach) => client::follow(ours, attach, warn),
+        None => client::await_start(&ours, warn),
     };
     if outcome.is_err() {
         // A monitor that could write nothing on a full disk leaves its mark. What cannot be put in order now is by the

@@ -36,6 +36,13 @@ pub fn parent(user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Whether the calling process is in the first user namespace of the machine, whose root is real: all ids are mapped to
+/// themselves there.
+pub fn is_initial_user() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).
 pub fn write_map(pid: i32, file: &str, content: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");

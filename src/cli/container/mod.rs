@@ -20,6 +20,7 @@ pub mod port;
 pub mod prune;
 pub mod ps;
 pub mod rename;
+mod resources;
 pub mod rm;
 pub mod run;
 pub mod selection;

@@ -4,12 +4,14 @@
 //! [`CreateFlags::into_options`].
 
 use super::health::HealthFlags;
+use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
 use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, environment, network, security};
 use crate::container::options::{
     Cgroups, ExtraHost, Log, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
 };
+use crate::container::resources::Resources;
 use crate::error::{Error, bad_input};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -97,12 +99,21 @@ pub struct CreateFlags {
     /// Set an option of the log driver (max-size=10m, ...)
     #[arg(long)]
     log_opt: Vec<String>,
+    /// No effect: it exists in cgroup version 1 only
+    #[arg(long, value_name = "int", value_parser = value::integer, hide = true)]
+    memory_swappiness: Option<i64>,
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
     /// Network: "none" (loopback only) or "host"
     #[arg(long, alias = "net", value_name = "network")]
     network: Option<String>,
+    /// No effect: it exists in cgroup version 1 only
+    #[arg(long, hide = true)]
+    oom_kill_disable: bool,
+    /// How soon it is killed when memory is short, from -1000 (never) to 1000
+    #[arg(long, value_name = "int", value_parser = value::integer)]
+    oom_score_adj: Option<i64>,
     /// PID namespace: a new one, or "host"
     #[arg(long)]
     pid: Option<String>,
@@ -118,6 +129,8 @@ pub struct CreateFlags {
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    #[command(flatten)]
+    resources: ResourceFlags,
     /// Start it again when it ends: "no", "on-failure[:max-retries]", "always", "unless-stopped"
     #[arg(long, default_value = "no", value_parser = value::restart_policy)]
     restart: RestartPolicy,
@@ -165,6 +178,7 @@ pub struct CreateFlags {
 impl CreateFlags {
     /// The plain values; files are read and contradictions refused here.
     pub fn into_options(self, mut words: Vec<String>) -> Result<Options> {
+        self.refuse_contradictions()?;
         let command = words.split_off(1);
         let (network, ipc, uts) = (
             network_mode(self.network)?,
@@ -174,34 +188,7 @@ impl CreateFlags {
         if uts == Namespace::Host && (self.hostname.is_some() || self.domainname.is_some()) {
             return Err(bad_input("conflicting options: hostname and the UTS mode").into());
         }
-        if self.rm && self.restart != RestartPolicy::No {
-            return Err(
-                bad_input("conflicting options: cannot specify both --restart and --rm").into(),
-            );
-        }
         refuse_sysctls_of_the_host(&self.sysctl, network, ipc)?;
-        if let Some(host) = self
-            .add_host
-            .iter()
-            .find(|host| host.address == "host-gateway")
-        {
-            let subject = format!("--add-host {}:host-gateway", host.name);
-            return Err(unsupported::not_yet(
-                &subject,
-                "there is no gateway, containers have loopback only",
-            )
-            .into());
-        }
-        if let Some(directory) = self
-            .workdir
-            .as_ref()
-            .filter(|path| !path.is_empty() && !path.starts_with('/'))
-        {
-            let message = format!(
-                "the working directory '{directory}' is invalid, it needs to be an absolute path"
-            );
-            return Err(bad_input(message).into());
-        }
         let mut labels = environment::labels_of_files(&self.label_file)?;
         labels.extend(self.label);
         let (healthcheck, health_on_failure) = self.health.into_options()?;
@@ -248,6 +235,13 @@ impl CreateFlags {
             security: security::security(&self.security_opt)?,
             privileged: self.privileged,
             ulimits: self.ulimit,
+            limits: self.resources.limits.unwrap_or_default(),
+            resources: Resources {
+                memory_swappiness: self.memory_swappiness,
+                oom_kill_disable: self.oom_kill_disable,
+                ..self.resources.into_resources()
+            },
+            oom_score_adj: self.oom_score_adj.unwrap_or_default(),
             sysctls: self.sysctl.into_iter().collect(),
             group_add: self.group_add,
             platform: self.platform,
@@ -259,6 +253,36 @@ impl CreateFlags {
             healthcheck,
             health_on_failure,
         })
+    }
+
+    fn refuse_contradictions(&self) -> Result<(), Error> {
+        if self.rm && self.restart != RestartPolicy::No {
+            return Err(
+                bad_input("conflicting options: cannot specify both --restart and --rm").into(),
+            );
+        }
+        if let Some(host) = self
+            .add_host
+            .iter()
+            .find(|host| host.address == "host-gateway")
+        {
+            let subject = format!("--add-host {}:host-gateway", host.name);
+            return Err(unsupported::not_yet(
+                &subject,
+                "there is no gateway, containers have loopback only",
+            ));
+        }
+        if let Some(directory) = self
+            .workdir
+            .as_ref()
+            .filter(|path| !path.is_empty() && !path.starts_with('/'))
+        {
+            let message = format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            );
+            return Err(bad_input(message));
+        }
+        Ok(())
     }
 }
 

@@ -68,14 +68,18 @@ impl Verb for Run {
         }
         let Some(attach) = attach else {
             // The id comes last: nobody who does not read it keeps the program from its start.
-            let started = start::start_locked(&engine, &created.record, created.lock, None);
+            let mut warn = |text: &str| context.output.warn(text);
+            let (record, lock) = (&created.record, created.lock);
+            let started = start::start_locked(&engine, record, lock, None, &mut warn);
             let printed = context.output.line(&created.record.id);
             return started.and_then(|outcome| printed.map(|()| outcome.code()));
         };
         if !attach.wants.output && !attach.wants.error {
             context.output.line(&created.record.id)?;
         }
-        let outcome = start::start_locked(&engine, &created.record, created.lock, Some(&attach))?;
+        let mut warn = |text: &str| context.output.warn(text);
+        let (record, lock) = (&created.record, created.lock);
+        let outcome = start::start_locked(&engine, record, lock, Some(&attach), &mut warn)?;
         Ok(outcome.code())
     }
 }

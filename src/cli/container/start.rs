@@ -51,7 +51,8 @@ impl Verb for Start {
             terminal: options.tty,
         };
         check_terminal(&attach)?;
-        let outcome = start::start(&engine, &found.record.id, Some(&attach))?;
+        let mut warn = |text: &str| context.output.warn(text);
+        let outcome = start::start(&engine, &found.record.id, Some(&attach), &mut warn)?;
         Ok(outcome.code())
     }
 }
@@ -60,8 +61,9 @@ impl Verb for Start {
 fn start_all(context: &mut Context, engine: &Engine, names: &[String]) -> Result<u8> {
     let mut failed = Vec::new();
     for name in names {
-        let started =
-            list::find(engine, name).and_then(|found| start::start(engine, &found.record.id, None));
+        let mut warn = |text: &str| context.output.warn(text);
+        let started = list::find(engine, name)
+            .and_then(|found| start::start(engine, &found.record.id, None, &mut warn));
         match started {
             Ok(_) => context.output.line(name)?,
             Err(error) => {

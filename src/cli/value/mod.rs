@@ -6,6 +6,7 @@
 
 pub mod environment;
 pub mod network;
+pub mod resources;
 pub mod security;
 pub mod time;
 

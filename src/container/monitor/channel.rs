@@ -3,6 +3,7 @@
 //! ```text
 //! client                                         monitor
 //!    │─ Attach{input, output, error} ───────────▶│  what it wants of the program
+//!    │◀──────────── Warning{text} ───────────────│  something will be otherwise than asked for
 //!    │◀──────────── Started ─────────────────────│  the program runs           or
 //!    │◀──────────── Failed{exit code, text, hint} │  it could not be started
 //!    │─ Terminal + descriptor ──────────────────▶│  to be restored if the client dies; InputTaken
@@ -99,6 +100,8 @@ pub enum Request<'a> {
 /// A message from the monitor.
 #[derive(Debug)]
 pub enum Report<'a> {
+    /// Something is otherwise than was asked for.
+    Warning(String),
     /// The program runs.
     Started,
     /// It does not, and never did.
@@ -221,6 +224,10 @@ impl Report<'_> {
 
     fn encode<R>(&self, then: impl FnOnce(&[&[u8]]) -> R) -> R {
         match self {
+            Self::Warning(text) => {
+                let end = text.floor_char_boundary(CHUNK);
+                then(&[b"W", &text.as_bytes()[..end]])
+            }
             Self::Started => then(&[b"S"]),
             Self::InputTaken => then(&[b"t"]),
             Self::Output(stream, bytes) => then(&[b"o", &[*stream as u8], bytes]),
@@ -252,6 +259,7 @@ pub fn receive_report<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Opt
     };
     Ok(Some(match &buffer[..length] {
         [b'o', stream, bytes @ ..] => Report::Output(stream_of(*stream)?, bytes),
+        [b'W', text @ ..] => Report::Warning(String::from_utf8_lossy(text).into_owned()),
         [b'S'] => Report::Started,
         [b't'] => Report::InputTaken,
         [b'D'] => Report::Done,

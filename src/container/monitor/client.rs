@@ -54,14 +54,17 @@ impl Outcome {
     }
 }
 
-/// Waits until the program runs.
-pub fn await_start(channel: &Channel) -> Result<Outcome> {
+/// Waits until the program runs; `warn` gets what is otherwise than was asked for.
+pub fn await_start(channel: &Channel, warn: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let mut buffer = vec![0; MESSAGE_MAX];
-    match receive_report(channel, &mut buffer)? {
-        // It may have run and ended before anybody looked.
-        Some(Report::Started | Report::Ended(_)) => Ok(Outcome::Started),
-        Some(Report::Failed(error)) => Err(error),
-        _ => Err(gone()),
+    loop {
+        match receive_report(channel, &mut buffer)? {
+            Some(Report::Warning(text)) => warn(&text),
+            // It may have run and ended before anybody looked.
+            Some(Report::Started | Report::Ended(_)) => return Ok(Outcome::Started),
+            Some(Report::Failed(error)) => return Err(error),
+            _ => return Err(gone()),
+        }
     }
 }
 
@@ -73,11 +76,12 @@ pub fn attach(channel: Channel, id: &str, attach: &Attach) -> Result<Outcome> {
     if !channel.await_message(Some(Instant::now() + control::PATIENCE))? {
         return Err(control::silent(id).into());
     }
-    follow(channel, attach)
+    follow(channel, attach, &mut |_| {})
 }
 
-/// Stays with a program to which the client is attached, until it has ended or the caller leaves.
-pub fn follow(channel: Channel, attach: &Attach) -> Result<Outcome> {
+/// Stays with a program to which the client is attached, until it has ended or the caller leaves; `warn` as in
+/// [`await_start`].
+pub fn follow(channel: Channel, attach: &Attach, warn: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let session = Session {
         channel,
         attach,
@@ -86,6 +90,7 @@ pub fn follow(channel: Channel, attach: &Attach) -> Result<Outcome> {
         keys: KeyWatch::new(&attach.detach_keys),
         raw: None,
         lost: None,
+        warn,
     };
     session.run(&mut vec![0; MESSAGE_MAX])
 }
@@ -107,6 +112,7 @@ struct Session<'a> {
     raw: Option<RawMode>,
     /// Why output was lost, other than by a closed pipe.
     lost: Option<Errno>,
+    warn: &'a mut dyn FnMut(&str),
 }
 
 /// Standard input while it lasts: the monitor takes one piece at a time.
@@ -186,6 +192,7 @@ impl Session<'_> {
                 }
                 self.input = Some(Input::Ready);
             }
+            Some(Report::Warning(text)) => (self.warn)(&text),
             Some(Report::Failed(error) | Report::Refused(error)) => return Err(error),
             Some(Report::Started | Report::InputTaken | Report::Done | Report::Probed(_)) => {}
             None => return Err(gone()),

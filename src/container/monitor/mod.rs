@@ -193,12 +193,14 @@ impl Monitor {
         if shared_processes {
             process::adopt_orphans()?;
         }
-        let ended = self.start_program().and_then(|mut program| {
-            self.checks = Checks::begin(&self.record, &self.directory);
-            self.announce("start", &[]);
-            relay.clients.tell_all(&Report::Started);
-            relay.serve(&mut program, self)
-        });
+        let ended = self
+            .start_program(&mut relay.clients)
+            .and_then(|mut program| {
+                self.checks = Checks::begin(&self.record, &self.directory);
+                self.announce("start", &[]);
+                relay.clients.tell_all(&Report::Started);
+                relay.serve(&mut program, self)
+            });
         self.kill_at = None;
         if let Some(checks) = self.checks.take() {
             checks.end();
@@ -237,7 +239,7 @@ impl Monitor {
         event::container(&self.engine, record, action, attributes);
     }
 
-    fn start_program(&mut self) -> Result<Program> {
+    fn start_program(&mut self, clients: &mut Clients) -> Result<Program> {
         // Nothing but the end of the container ends the monitor: a signal to the whole process group or control
         // group is for the client to pass on.
         let _signals = SignalFd::block_all()?;
@@ -255,7 +257,17 @@ impl Monitor {
             None => cgroup::place(&self.engine, &self.record)?,
         };
         let placement = self.placement.insert(placement);
-        let bundle = prepare::bundle(&self.engine, &self.record, &self.directory, placement)?;
+        let mut warnings = Vec::new();
+        let bundle = prepare::bundle(
+            &self.engine,
+            &self.record,
+            &self.directory,
+            placement,
+            &mut warnings,
+        )?;
+        for warning in warnings {
+            clients.tell_all(&Report::Warning(warning));
+        }
         // From here on it is removed by whoever ends the run, started or not.
         self.cgroup = match &bundle.cgroup {
             Some(cgroup) => Some(cgroup.try_clone()?),

@@ -23,12 +23,13 @@ fn renew_work_directory(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// All that the runtime needs to know.
+/// All that the runtime needs to know; `warnings` gets what will be otherwise than was asked for.
 pub fn bundle(
     engine: &Engine,
     record: &Record,
     directory: &Directory,
     placement: &Placement,
+    warnings: &mut Vec<String>,
 ) -> Result<Bundle> {
     let options = &record.options;
     let lower = root::layers(engine, record)?;
@@ -50,7 +51,7 @@ pub fn bundle(
     let spec = spec::build(record, engine)?;
     let seccomp = spec::seccomp(options, engine)?;
     // Last: whatever fails from here on, the monitor removes it.
-    let cgroup = cgroup::make(placement, &spec)?;
+    let cgroup = cgroup::make(placement, &spec, options.limits, warnings)?;
     Ok(Bundle {
         spec,
         root,
