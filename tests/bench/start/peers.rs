@@ -54,6 +54,38 @@ pub fn all(store: &Store) -> Vec<Contender<'_>> {
     all
 }
 
+/// crun and runc with a scope of systemd's, and crun without any group.
+pub fn through_systemd(store: &Store) -> Vec<Contender<'_>> {
+    let (rootfs, maps) = (rootfs(store), maps(store));
+    let config = bundle::config(&rootfs, maps.as_ref().map(|(uids, gids)| (uids, gids)));
+    let bundle = write_bundle(store, "bundle", &config);
+    let runtime_directory = format!("/run/user/{}", store.account.uid);
+    let of = |title, name, options| {
+        let mut contender = runtime(store, &bundle, title, name, options);
+        let (mut plain, directory) = (contender.command, runtime_directory.clone());
+        // Where these look for a user's manager.
+        contender.command = Box::new(move || {
+            let mut command = plain();
+            command.env("XDG_RUNTIME_DIR", &directory);
+            command.env(
+                "DBUS_SESSION_BUS_ADDRESS",
+                format!("unix:path={directory}/bus"),
+            );
+            command
+        });
+        contender
+    };
+    vec![
+        of("crun --systemd-cgroup run", "crun", &["--systemd-cgroup"]),
+        of(
+            "crun run, no cgroup",
+            "crun",
+            &["--cgroup-manager=disabled"],
+        ),
+        of("runc --systemd-cgroup run", "runc", &["--systemd-cgroup"]),
+    ]
+}
+
 /// A bundle whose program sleeps.
 pub fn sleeping_bundle(store: &Store) -> PathBuf {
     let (rootfs, maps) = (rootfs(store), maps(store));
