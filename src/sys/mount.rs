@@ -3,12 +3,14 @@
 #![allow(unsafe_code)]
 
 use anyhow::{Context, Result};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
     open_tree,
 };
+use rustix::process::{chdir, fchdir};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -57,46 +59,89 @@ impl Overlay<'_> {
     /// Layers are given as descriptors (Linux 6.13); where the kernel does not take them they are named through
     /// `/proc/self/fd`, which needs no escaping and stays short.
     pub fn mount(&self) -> Result<OwnedFd> {
-        let context = overlay_of(self.lower, self.user_xattrs)?;
-        set_directory(context.as_fd(), "upperdir", self.upper)?;
-        set_directory(context.as_fd(), "workdir", self.work)?;
-        // A renamed directory is copied: a redirection in `upper` would be readable by the kernel alone, and by that
-        // only together with these layers.
-        fsconfig_set_string(context.as_fd(), "redirect_dir", "nofollow")
-            .context("overlay option redirect_dir")?;
-        if self.volatile {
-            fsconfig_set_flag(context.as_fd(), "volatile").context("overlay option volatile")?;
-        }
-        finish_overlay(context, Attributes::empty())
+        overlay(
+            self.lower,
+            self.user_xattrs,
+            Attributes::empty(),
+            |context| {
+                set_directory(context, "upperdir", self.upper)?;
+                set_directory(context, "workdir", self.work)?;
+                // A renamed directory is copied: a redirection in `upper` would be readable by the kernel alone, and by
+                // that only together with these layers.
+                fsconfig_set_string(context, "redirect_dir", "nofollow")
+                    .context("overlay option redirect_dir")?;
+                if self.volatile {
+                    fsconfig_set_flag(context, "volatile").context("overlay option volatile")?;
+                }
+                Ok(())
+            },
+        )
     }
 }
 
 /// A new, detached overlay mount that shows at least two layers, uppermost first, and that nothing can be written
 /// to: the directories of another overlay may be among them.
 pub fn read_only_overlay(lower: &[OwnedFd], user_xattrs: bool) -> Result<OwnedFd> {
-    let context = overlay_of(lower, user_xattrs)?;
-    // An index would claim the upper directory of a container that runs.
-    fsconfig_set_string(context.as_fd(), "index", "off").context("overlay option index")?;
-    finish_overlay(context, Attributes::MOUNT_ATTR_RDONLY)
+    let attributes = Attributes::MOUNT_ATTR_RDONLY;
+    overlay(lower, user_xattrs, attributes, |context| {
+        // An index would claim the upper directory of a container that runs.
+        fsconfig_set_string(context, "index", "off").context("overlay option index")
+    })
 }
 
-fn overlay_of(lower: &[OwnedFd], user_xattrs: bool) -> Result<OwnedFd> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
-    fsconfig_set_string(context.as_fd(), "source", "overlay").context("overlay option source")?;
-    for layer in lower {
-        set_directory(context.as_fd(), "lowerdir+", layer.as_fd())?;
+fn overlay(
+    lower: &[OwnedFd],
+    user_xattrs: bool,
+    attributes: Attributes,
+    more: impl Fn(BorrowedFd<'_>) -> Result<()>,
+) -> Result<OwnedFd> {
+    let attempt = |set_layers: fn(BorrowedFd<'_>, &[OwnedFd]) -> Result<()>| {
+        let created = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen overlay")?;
+        let context = created.as_fd();
+        fsconfig_set_string(context, "source", "overlay").context("overlay option source")?;
+        set_layers(context, lower)?;
+        if user_xattrs {
+            fsconfig_set_flag(context, "userxattr").context("overlay option userxattr")?;
+        }
+        more(context)?;
+        fsconfig_create(context)
+            .map_err(|error| explain(context, error))
+            .context("mount overlay")?;
+        fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount overlay")
+    };
+    match attempt(layer_by_layer) {
+        // So says a kernel that does not know the option.
+        Err(error) if error.downcast_ref() == Some(&Errno::INVAL) => {
+            in_descriptors(|| attempt(all_layers))
+        }
+        mounted => mounted,
     }
-    if user_xattrs {
-        fsconfig_set_flag(context.as_fd(), "userxattr").context("overlay option userxattr")?;
-    }
-    Ok(context)
 }
 
-fn finish_overlay(context: OwnedFd, attributes: Attributes) -> Result<OwnedFd> {
-    fsconfig_create(context.as_fd())
-        .map_err(|error| explain(context.as_fd(), error))
-        .context("mount overlay")?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("fsmount overlay")
+/// Since Linux 6.8.
+fn layer_by_layer(context: BorrowedFd<'_>, lower: &[OwnedFd]) -> Result<()> {
+    let mut layers = lower.iter();
+    layers.try_for_each(|layer| set_directory(context, "lowerdir+", layer.as_fd()))
+}
+
+/// In one value, which cannot be longer than 255 bytes (fsconfig(2)): the paths are those below `/proc/self/fd`, and 64
+/// layers have room.
+fn all_layers(context: BorrowedFd<'_>, lower: &[OwnedFd]) -> Result<()> {
+    let layers = lower.iter().map(|layer| layer.as_raw_fd().to_string());
+    let layers = layers.collect::<Vec<_>>().join(":");
+    fsconfig_set_string(context, "lowerdir", layers)
+        .map_err(|error| explain(context, error))
+        .with_context(|| format!("overlay option lowerdir with {} layers", lower.len()))
+}
+
+/// Does something with `/proc/self/fd` as the current directory.
+fn in_descriptors<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let before = openat(CWD, ".", flags, Mode::empty()).context("open the current directory")?;
+    chdir("/proc/self/fd").context("enter `/proc/self/fd`")?;
+    let done = act();
+    fchdir(&before).context("return to the current directory")?;
+    done
 }
 
 fn set_directory(context: BorrowedFd<'_>, key: &str, directory: BorrowedFd<'_>) -> Result<()> {
