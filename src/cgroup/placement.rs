@@ -119,9 +119,11 @@ impl Place {
             };
             if has_processes(&group)? {
                 // Some controllers would be enabled all the same, and the groups in it be good for threads only.
-                match may_be_emptied {
-                    true => evacuate(&group)?,
-                    false => continue,
+                if may_be_emptied {
+                    evacuate(&group)?;
+                }
+                if has_processes(&group)? {
+                    continue;
                 }
             }
             enable_in(&group, controllers)?;
@@ -165,22 +167,25 @@ fn errno(error: &anyhow::Error) -> Option<Errno> {
     Errno::from_io_error(error.downcast_ref()?)
 }
 
-/// Moves all processes of a group to one in it.
+/// Moves all processes of a group to one in it. Those that are made meanwhile are found by the next look.
 fn evacuate(group: &Cgroup) -> Result<()> {
+    const LOOKS: usize = 100;
     let supervisor = group.child(SUPERVISOR)?;
-    loop {
+    for _ in 0..LOOKS {
         let pids = group.words("cgroup.procs")?;
-        let mut moved = 0;
-        for pid in pids.iter().filter_map(|pid| pid.parse().ok()) {
+        // One of a pid namespace that we do not see has the number 0, and stays.
+        let pids: Vec<u32> = pids.iter().filter_map(|pid| pid.parse().ok()).collect();
+        if pids.iter().all(|pid| *pid == 0) {
+            break;
+        }
+        for pid in pids.into_iter().filter(|pid| *pid != 0) {
             match supervisor.enter(pid) {
                 Err(error) if errno(&error) != Some(Errno::SRCH) => return Err(error),
-                _ => moved += 1,
+                _ => {}
             }
         }
-        if moved == 0 {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Looks for the place, and makes it as far as it is ours.
