@@ -13,6 +13,7 @@ use super::cgroup;
 use super::create;
 use super::engine::Engine;
 use super::event;
+use super::inherited;
 use super::list::Container;
 use super::monitor;
 use super::monitor::channel::{Order, Report, Request, Stream};
@@ -22,6 +23,7 @@ use super::monitor::prepare;
 use super::monitor::relay::{Pipes, Program, Relay, Supervisor};
 use super::options::Namespace;
 use super::record::{Directory, Record, Status};
+use super::resources::Enforcement;
 use super::spawn::{self, Home, Neighbour};
 use super::spec;
 use crate::error::{self, Error, Kind};
@@ -325,6 +327,10 @@ fn plan(
     size: (u16, u16),
 ) -> Result<ProcessPlan> {
     let mut process = spec::process(record, engine)?;
+    if record.options.limits == Enforcement::BestEffort {
+        // It was said when the container was started.
+        inherited::soften(&mut process)?;
+    }
     process.set_args(Some(options.command.clone()));
     process.set_env(Some(environment(
         process.env().clone().unwrap_or_default(),

@@ -20,6 +20,7 @@ pub mod exec;
 pub mod export;
 pub mod health;
 mod host_config;
+mod inherited;
 pub mod inspect;
 pub mod list;
 pub mod log;

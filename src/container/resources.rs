@@ -122,8 +122,10 @@ impl Host {
 }
 
 impl Resources {
-    /// What Docker adds when a container is made: as much swap as memory.
+    /// What Docker does to it when a container is made: there is as much swap as memory, and no limit yet that could be
+    /// taken away.
     pub fn complete(&mut self) {
+        self.pids_limit = self.pids_limit.filter(|limit| *limit > 0);
         if self.memory > 0 && self.memory_swap == 0 {
             self.memory_swap = self.memory.saturating_mul(2);
         }

@@ -12,7 +12,7 @@ use crate::sys::mount::Attributes;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{
-    LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, Process, Spec, State,
+    LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitType, Process, Spec, State,
 };
 use std::path::{Path, PathBuf};
 
@@ -463,8 +463,13 @@ fn sysctl(key: &str, namespaces: u64) -> Result<PathBuf> {
 }
 
 fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {
-    use oci_spec::runtime::PosixRlimitType as T;
-    let resource = match limit.typ() {
+    (limit_number(limit.typ()), limit.soft(), limit.hard())
+}
+
+/// The kernel's number of a resource limit.
+pub fn limit_number(typ: PosixRlimitType) -> u32 {
+    use PosixRlimitType as T;
+    match typ {
         T::RlimitCpu => libc::RLIMIT_CPU,
         T::RlimitFsize => libc::RLIMIT_FSIZE,
         T::RlimitData => libc::RLIMIT_DATA,
@@ -481,6 +486,29 @@ fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {
         T::RlimitNice => libc::RLIMIT_NICE,
         T::RlimitRtprio => libc::RLIMIT_RTPRIO,
         T::RlimitRttime => libc::RLIMIT_RTTIME,
-    };
-    (resource, limit.soft(), limit.hard())
+    }
+}
+
+/// The name of a resource limit as `--ulimit` has it.
+pub fn limit_name(number: u32) -> &'static str {
+    /// In the order of their numbers (asm-generic/resource.h).
+    const NAMES: [&str; 16] = [
+        "cpu",
+        "fsize",
+        "data",
+        "stack",
+        "core",
+        "rss",
+        "nproc",
+        "nofile",
+        "memlock",
+        "as",
+        "locks",
+        "sigpending",
+        "msgqueue",
+        "nice",
+        "rtprio",
+        "rttime",
+    ];
+    NAMES.get(number as usize).unwrap_or(&"?")
 }

@@ -294,6 +294,27 @@ pub fn execute_descriptor(file: BorrowedFd<'_>, arguments: &Words, environment: 
     last_error()
 }
 
+/// The soft and the hard limit of a resource; `u64::MAX` is unlimited (getrlimit(2)).
+pub fn limit(resource: u32) -> Result<(u64, u64), Errno> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` outlives the call; no new limit is given.
+    match unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            std::ptr::null::<u8>(),
+            &raw mut limit,
+        )
+    } {
+        -1 => Err(last_error()),
+        _ => Ok((limit.rlim_cur, limit.rlim_max)),
+    }
+}
+
 /// Sets a resource limit; `u64::MAX` is unlimited (setrlimit(2)).
 pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let limit = libc::rlimit64 {

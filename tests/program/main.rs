@@ -24,6 +24,7 @@ mod health;
 mod inspect;
 mod kill;
 mod life_cycle;
+mod limits;
 mod logs;
 mod mount;
 mod namespaces;

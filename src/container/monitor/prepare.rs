@@ -4,7 +4,8 @@ use super::relay::Pipes;
 use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
-use crate::container::{cgroup, mount, root, spec};
+use crate::container::resources::Enforcement;
+use crate::container::{cgroup, inherited, mount, root, spec};
 use crate::runtime::plan::{Bundle, Root};
 use crate::runtime::process::parent::Streams;
 use crate::store::tree;
@@ -48,7 +49,12 @@ pub fn bundle(
             }
         }
     };
-    let spec = spec::build(record, engine)?;
+    let mut spec = spec::build(record, engine)?;
+    if options.limits == Enforcement::BestEffort
+        && let Some(process) = spec.process_mut()
+    {
+        warnings.extend(inherited::soften(process)?);
+    }
     let seccomp = spec::seccomp(options, engine)?;
     // Last: whatever fails from here on, the monitor removes it.
     let cgroup = cgroup::make(placement, &spec, options.limits, warnings)?;

@@ -6,7 +6,7 @@ use super::protocol;
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::ProcessCapabilities;
-use crate::runtime::plan::ProcessPlan;
+use crate::runtime::plan::{ProcessPlan, limit_name};
 use crate::runtime::user::{Database, Identity};
 use crate::sys::process::Words;
 use crate::sys::socket::Channel;
@@ -45,7 +45,7 @@ pub fn connect_streams(
 pub fn set_attributes(plan: &ProcessPlan) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adjustment {
         std::fs::write("/proc/self/oom_score_adj", adjustment.to_string())
-            .context("write `/proc/self/oom_score_adj`")?;
+            .map_err(|error| adjustment_refused(adjustment, &error))?;
     }
     if let Some(profile) = &plan.apparmor {
         std::fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"))
@@ -113,34 +113,29 @@ fn give_streams(plan: &ProcessPlan, uid: u32) {
     }
 }
 
+fn adjustment_refused(adjustment: i32, error: &std::io::Error) -> Error {
+    let failure = Error::new(
+        Kind::Denied,
+        format!("set the OOM score adjustment {adjustment}: {error}"),
+    );
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => failure.hint(
+            "only root may take it below the caller's own: see `/proc/self/oom_score_adj`, or go without: \
+             --limits=best-effort",
+        ),
+        _ => failure,
+    }
+}
+
 fn limit_refused(resource: u32, error: Errno) -> Error {
-    /// In the order of their numbers (asm-generic/resource.h).
-    const NAMES: [&str; 16] = [
-        "cpu",
-        "fsize",
-        "data",
-        "stack",
-        "core",
-        "rss",
-        "nproc",
-        "nofile",
-        "memlock",
-        "as",
-        "locks",
-        "sigpending",
-        "msgqueue",
-        "nice",
-        "rtprio",
-        "rttime",
-    ];
-    let name = NAMES.get(resource as usize).unwrap_or(&"?");
+    let name = limit_name(resource);
     let failure = Error::new(
         Kind::Denied,
         format!("set the resource limit `{name}`: {error}"),
     );
     match error {
         Errno::PERM => {
-            failure.hint("a hard limit cannot be raised above the caller's own: see `ulimit -H -a`")
+            failure.hint("a hard limit cannot be raised above the caller's own: see `ulimit -H -a`, or go without: --limits=best-effort")
         }
         _ => failure,
     }
