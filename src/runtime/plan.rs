@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{
     LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitType, Process, Spec, State,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the container's root file system is made of.
 #[derive(Debug)]
@@ -162,8 +162,8 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// NIS domain name of a new UTS namespace.
     pub domainname: Option<String>,
-    /// Files below `/proc/sys` and what is written to them.
-    pub sysctls: Vec<(PathBuf, String)>,
+    /// Files below `/proc` and what is written to them.
+    pub sysctls: Vec<(String, String)>,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -421,7 +421,7 @@ fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {
 
 /// The file of a kernel parameter, if it belongs to a namespace that is the container's own (sysctl(8)); others
 /// would change the host.
-fn sysctl(key: &str, namespaces: u64) -> Result<PathBuf> {
+fn sysctl(key: &str, namespaces: u64) -> Result<String> {
     const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",
@@ -449,17 +449,26 @@ fn sysctl(key: &str, namespaces: u64) -> Result<PathBuf> {
         ))
         .into());
     }
-    let path: PathBuf = key.split(['.', '/']).collect();
-    if path
-        .components()
-        .any(|part| !matches!(part, std::path::Component::Normal(_)))
-    {
+    // Whichever separator comes first separates; the other one then stands for a dot in a name (sysctl(8)).
+    let path: String = match key.find(['.', '/']).map(|at| &key[at..=at]) {
+        Some("/") => key.to_owned(),
+        _ => key.chars().map(swap_separators).collect(),
+    };
+    if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
         return Err(bad_input(format!(
             "sysctl '{key}' is not a name of a kernel parameter"
         ))
         .into());
     }
-    Ok(Path::new("sys").join(path))
+    Ok(format!("sys/{path}"))
+}
+
+fn swap_separators(letter: char) -> char {
+    match letter {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    }
 }
 
 fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {

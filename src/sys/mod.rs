@@ -13,6 +13,7 @@ pub mod mount;
 pub mod namespace;
 pub mod openat2;
 pub mod process;
+pub mod procfs;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

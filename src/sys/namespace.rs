@@ -2,7 +2,7 @@
 //! netdevice(7)).
 #![allow(unsafe_code)]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -45,15 +45,7 @@ pub fn is_initial_user() -> bool {
 
 /// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).
 pub fn write_map(pid: i32, file: &str, content: &str) -> Result<()> {
-    let path = format!("/proc/{pid}/{file}");
-    // One write(2): the kernel takes a map once and whole.
-    let mut open = std::fs::File::options();
-    let mut opened = open
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("open `{path}`"))?;
-    std::io::Write::write_all(&mut opened, content.as_bytes())
-        .with_context(|| format!("write `{path}`"))
+    super::procfs::Processes::open()?.write(&format!("{pid}/{file}"), content)
 }
 
 /// Brings the loopback interface of this network namespace up (netdevice(7), SIOCSIFFLAGS).

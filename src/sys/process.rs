@@ -96,8 +96,11 @@ pub fn clone3_into(
     };
     let pid = match pid {
         // Docker's default filter denies the call with this, so that clone(2) is used: inside a container.
-        -1 if namespaces == 0 && cgroup.is_none() && last_error() == Errno::NOSYS => {
-            let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+        -1 if namespaces & !flags::SIBLING == 0
+            && cgroup.is_none()
+            && last_error() == Errno::NOSYS =>
+        {
+            let flags = namespaces | libc::CLONE_PIDFD as u64 | arguments.exit_signal;
             // SAFETY: as above; both architectures take the pointer for the descriptor as third argument.
             unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) }
         }
@@ -181,6 +184,24 @@ pub fn set_dumpable(allowed: bool) -> Result<(), Errno> {
     match unsafe { libc::prctl(libc::PR_SET_DUMPABLE, i32::from(allowed), 0, 0, 0) } {
         -1 => Err(last_error()),
         _ => Ok(()),
+    }
+}
+
+/// Overwrites the environment of this process, which others may read (proc_pid_environ(5)). What is needed of it must
+/// have been taken before.
+pub fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: the one thread there is follows the null-terminated array of C strings that the C library keeps, and
+    // writes within each of them; they lie in the initial stack or on the heap, both writable.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            let length = libc::strlen(*entry);
+            std::ptr::write_bytes(*entry, 0, length);
+            entry = entry.add(1);
+        }
     }
 }
 

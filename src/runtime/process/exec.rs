@@ -2,25 +2,30 @@
 //! container's first program ([`super::program`]).
 //!
 //! ```text
-//! caller ──fork──▶ joiner: leaves host files behind, joins every namespace; nobody in the container sees it yet
+//! caller ──fork──▶ joiner: leaves host files behind, joins every namespace, gives up privileges; nobody in the
+//!    │                │      container sees it yet
 //!    ▲                └─clone3 as sibling─▶ process in the pid namespace ──execve──▶ program
 //!    └──── pid, pseudo-terminal, failure ────┘
 //! ```
 //!
 //! What the container's processes could do to one that is about to become theirs, and why they cannot:
 //!
-//! - The process becomes visible to them only when it holds no descriptor of the host's and has left the host's
-//!   mounts, and it cannot be traced without CAP_SYS_PTRACE before it has given up its privileges (CVE-2016-9962).
+//! - The process becomes visible to them only when it holds no descriptor of the host's, has left the host's mounts,
+//!   and has the identity, the capabilities and the filter of the program: whoever may trace it (CVE-2016-9962) gets
+//!   hold of nothing but what the program is, and what it says is taken with a grain of salt.
 //! - What executes it is a sealed copy of this program (CVE-2019-5736); the caller sees to that.
 //! - No path of the container's is trusted: `/proc` is used before it is the container's, `/dev/pts` is looked at
 //!   closely, and the working directory must lie inside (CVE-2024-21626).
 
 use super::parent::{Started, Streams};
-use super::{program, protocol};
+use super::program::{self, Company};
+use super::protocol;
 use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind};
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Identity, flags};
+use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace, terminal};
 use anyhow::{Context, Result, bail};
@@ -125,11 +130,17 @@ pub fn start(
 ) -> Result<Started> {
     let (ours, theirs) = Channel::pair()?;
     let joiner = process::clone3(0, || {
-        let Err(error) = join(target, nested, cgroup, plan, &theirs, streams) else {
-            return 0;
+        let failed = |channel: &Channel, error| {
+            protocol::send_failure(channel, &error);
+            125
         };
-        protocol::send_failure(&theirs, &error);
-        125
+        match join(target, nested, cgroup, plan, &theirs, streams) {
+            Err(error) => failed(&theirs, error),
+            Ok(channel) => match make_process(plan, &channel) {
+                Err(error) => failed(&channel, error),
+                Ok(()) => 0,
+            },
+        }
     })
     .context("fork")?;
     drop(theirs);
@@ -150,7 +161,7 @@ pub fn start(
     }
 }
 
-/// In the joiner: leaves the host and makes the process.
+/// In the joiner: leaves the host. From then on it has only what the program gets, and the channel, at another number.
 fn join(
     target: &Target,
     nested: usize,
@@ -158,10 +169,20 @@ fn join(
     plan: &ProcessPlan,
     channel: &Channel,
     streams: &Streams,
-) -> Result<()> {
+) -> Result<Channel> {
+    if asks_agent(plan) && program::may_be_traced(plan) {
+        let message =
+            "nothing can be executed in a container that has CAP_SYS_PTRACE and a seccomp agent";
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("its processes could take the privileges of what joins them: do without one of the two")
+            .into());
+    }
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
+    // It would be readable by whoever may read the rest of the process.
+    process::forget_environment();
     // While `/proc` and the cgroups are the host's.
-    program::set_attributes(plan)?;
+    program::set_attributes(plan, &Processes::open()?)?;
+    program::raise_limits(plan)?;
     if let Some(cgroup) = cgroup {
         cgroup.enter(0)?;
     }
@@ -180,31 +201,60 @@ fn join(
         namespace::join(user.as_fd(), flags::NEW_USER)
             .context("join the container's user namespace")?;
     }
-    // From here on only what the program gets, and the way to say what went wrong.
-    const CHANNEL: i32 = 3;
-    let [input, output, error] = streams.each_ref().map(AsFd::as_fd);
-    descriptor::place(&[input, output, error, channel.as_fd()])
-        .context("set the standard streams")?;
-    descriptor::close_from(4).context("close_range")?;
-    let channel = Channel::from_descriptor(descriptor::inherited(CHANNEL)?);
-    let child = process::clone3(flags::SIBLING, || {
-        let Err(error) = become_program(plan, &channel);
-        protocol::send_failure(&channel, &error);
-        125
-    })
-    .context("clone into the container")?;
-    protocol::send_child(&channel, &child)
-}
-
-/// In the process inside the container, which has its streams, and the channel at 3.
-fn become_program(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert::Infallible> {
     let terminal = plan
         .terminal
         .map(|size| open_terminal(channel, size))
         .transpose()?;
+    const CHANNEL: i32 = 3;
+    let [input, output, error] = match &terminal {
+        Some(terminal) => [terminal.as_fd(); 3],
+        None => streams.each_ref().map(AsFd::as_fd),
+    };
+    descriptor::place(&[input, output, error, channel.as_fd()])
+        .context("set the standard streams")?;
+    descriptor::close_from(4).context("close_range")?;
+    // Closed, or its number is that of something else by now.
+    std::mem::forget(terminal);
+    descriptor::inherited(CHANNEL).map(Channel::from_descriptor)
+}
+
+fn asks_agent(plan: &ProcessPlan) -> bool {
+    plan.seccomp.as_ref().and_then(Filter::agent).is_some()
+}
+
+/// In the joiner: gives up its privileges and makes the process.
+fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
+    // An agent is told whose filter it is, so the process itself must load that.
+    let home = match asks_agent(plan) {
+        true => None,
+        false => Some(program::confine(plan, Company::Container, channel)?),
+    };
+    // Another identity may have made it dumpable again (proc_sys_fs(5), `suid_dumpable`).
+    process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
+    let child = process::clone3(flags::SIBLING, || {
+        let Err(error) = become_program(plan, home, channel);
+        protocol::send_failure(channel, &error);
+        125
+    })
+    .context("clone into the container")?;
+    protocol::send_child(channel, &child)
+}
+
+/// In the process inside the container, which has its streams, and the channel at 3. `home` is there if the joiner has
+/// done all that takes privileges.
+fn become_program(
+    plan: &ProcessPlan,
+    home: Option<String>,
+    channel: &Channel,
+) -> Result<std::convert::Infallible> {
     let streams = [stdin(), stdout(), stderr()];
-    program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
-    program::start(plan, channel)
+    program::connect_streams(plan.terminal.map(|_| stdin()), streams)?;
+    program::set_limits(plan)?;
+    let home = match home {
+        Some(home) => home,
+        None => program::confine(plan, Company::Container, channel)?,
+    };
+    program::execute(plan, Company::Container, &home, channel)
 }
 
 /// Makes a terminal of the container's own devpts and hands its other side over.

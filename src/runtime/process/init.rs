@@ -2,12 +2,14 @@
 //! stands where it does for the reason given beside it.
 
 use super::parent::Streams;
-use super::{program, protocol};
+use super::program::{self, Company};
+use super::protocol;
 use crate::cgroup;
 use crate::id_mapping::{self, Range};
 use crate::runtime::plan::Plan;
 use crate::runtime::rootfs;
-use crate::sys::process::flags;
+use crate::sys::process::{self, flags};
+use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, mount, namespace, openat2, terminal};
 use anyhow::{Context, Result};
@@ -45,10 +47,18 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     // First of all: from here on no mount of ours reaches the host, and none of the host's comes in.
     mount::set_propagation_of_all(false).context("make mounts private")?;
+    process::forget_environment();
+    // While it is the host's, and nothing that the container has put there.
+    let processes = Processes::open()?;
     // While the host's root is still there: sources of mounts are paths of the host.
-    let built = rootfs::build(plan)?;
-    // Before /proc/sys is made read-only and while /proc is the one of the new namespaces.
-    write_sysctls(plan, &built)?;
+    let mut built = rootfs::build(plan)?;
+    // The container's own, where it is a new one, can be written to even where the host's cannot.
+    let processes = match built.processes.take() {
+        Some(own) => own,
+        None => processes,
+    };
+    // Before /proc/sys is made read-only.
+    write_sysctls(plan, &processes)?;
     set_names(plan)?;
     // Before the root changes, since the terminal is found below the new root by descriptor.
     let terminal = plan
@@ -66,19 +76,17 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
     make_working_directory(&plan.process.working_directory)?;
-    program::set_attributes(&plan.process)?;
-    program::start(&plan.process, channel)
+    program::set_attributes(&plan.process, &processes)?;
+    // Before a path of the container's is followed again: this is the host's.
+    drop(processes);
+    program::set_limits(&plan.process)?;
+    let home = program::confine(&plan.process, Company::Alone, channel)?;
+    program::execute(&plan.process, Company::Alone, &home, channel)
 }
 
-fn write_sysctls(plan: &Plan, built: &rootfs::Built) -> Result<()> {
-    for (path, value) in &plan.sysctls {
-        let path = Path::new("/proc").join(path);
-        let file = rootfs::open_for_writing(built.root.as_fd(), &path)
-            .with_context(|| format!("open `{}`", path.display()))?;
-        rustix::io::write(&file, value.as_bytes())
-            .with_context(|| format!("write `{value}` to `{}`", path.display()))?;
-    }
-    Ok(())
+fn write_sysctls(plan: &Plan, processes: &Processes) -> Result<()> {
+    let mut sysctls = plan.sysctls.iter();
+    sysctls.try_for_each(|(path, value)| processes.write(path, value))
 }
 
 fn set_names(plan: &Plan) -> Result<()> {

@@ -5,10 +5,11 @@
 use super::protocol;
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
-use crate::runtime::capabilities::ProcessCapabilities;
+use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::plan::{ProcessPlan, limit_name};
 use crate::runtime::user::{Database, Identity};
 use crate::sys::process::Words;
+use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, process, signal, terminal};
 use anyhow::{Context, Result};
@@ -40,22 +41,69 @@ pub fn connect_streams(
     descriptor::close_on_exec_from(3).context("close_range")
 }
 
-/// What is set by writing to `/proc/self`, and stays across fork(2): to be called while that is surely the kernel's,
-/// not something that a container has put in its place (CVE-2019-16884).
-pub fn set_attributes(plan: &ProcessPlan) -> Result<()> {
+/// What is set by writing to `/proc/self`, and stays across fork(2).
+pub fn set_attributes(plan: &ProcessPlan, processes: &Processes) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adjustment {
-        std::fs::write("/proc/self/oom_score_adj", adjustment.to_string())
+        processes
+            .write("self/oom_score_adj", &adjustment.to_string())
             .map_err(|error| adjustment_refused(adjustment, &error))?;
     }
     if let Some(profile) = &plan.apparmor {
-        std::fs::write("/proc/self/attr/apparmor/exec", format!("exec {profile}"))
+        processes
+            .write("self/attr/apparmor/exec", &format!("exec {profile}"))
             .with_context(|| format!("apply the AppArmor profile `{profile}`"))?;
     }
     Ok(())
 }
 
-/// Becomes what the plan says and executes its program; returns only when that failed. `channel` leads to the parent.
-pub fn start(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert::Infallible> {
+/// Who else there is when a process gives up its privileges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Nobody who could look into it.
+    Alone,
+    /// Soon the container's processes, who may trace with CAP_SYS_PTRACE whatever they see.
+    Container,
+}
+
+impl Company {
+    /// Whether the filter is loaded while there are privileges. Loading it needs CAP_SYS_ADMIN unless no_new_privs is
+    /// set; with it the filter comes last, where it need not allow what is done before, if nobody can keep the process
+    /// from loading it.
+    fn filters_early(self, plan: &ProcessPlan) -> bool {
+        !plan.no_new_privileges || (self == Self::Container && may_be_traced(plan))
+    }
+}
+
+/// Whether the container's processes may trace one that they see (ptrace(2), "Ptrace access mode checking").
+pub fn may_be_traced(plan: &ProcessPlan) -> bool {
+    const TRACE: CapabilitySet = capabilities::named("SYS_PTRACE");
+    plan.capabilities.bounding.contains(TRACE)
+}
+
+/// Raises the hard limits that the program is to have above ours, which takes privileges.
+pub fn raise_limits(plan: &ProcessPlan) -> Result<()> {
+    for (resource, _, hard) in &plan.limits {
+        let refused = |error| limit_refused(*resource, error);
+        let (soft, now) = process::limit(*resource).map_err(refused)?;
+        if *hard > now {
+            process::set_limit(*resource, soft, *hard).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the limits of the program; those of its maker end here.
+pub fn set_limits(plan: &ProcessPlan) -> Result<()> {
+    for (resource, soft, hard) in &plan.limits {
+        process::set_limit(*resource, *soft, *hard)
+            .map_err(|error| limit_refused(*resource, error))?;
+    }
+    Ok(())
+}
+
+/// Becomes what the plan says: everything that takes privileges, then they are given up. The streams are in place.
+/// What it leaves to [`execute`] is harmless. `channel` leads to the parent. The home directory of the user comes out.
+pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Result<String> {
     let user = match &plan.user {
         Ok(name) => Database::read().resolve(name, &plan.additional_groups)?,
         Err((uid, gid)) => {
@@ -73,27 +121,36 @@ pub fn start(plan: &ProcessPlan, channel: &Channel) -> Result<std::convert::Infa
         }
     };
     give_streams(plan, user.uid);
-    for (resource, soft, hard) in &plan.limits {
-        process::set_limit(*resource, *soft, *hard)
-            .map_err(|error| limit_refused(*resource, error))?;
-    }
     rustix::process::umask(Mode::from(plan.umask));
     // A new session keyring: the caller's keys are not the container's.
     process::join_new_session_keyring();
     plan.capabilities.limit()?;
-    // Loading a filter needs CAP_SYS_ADMIN unless no_new_privs is set; with it the filter comes last, where it need
-    // not allow what follows here.
-    if !plan.no_new_privileges {
+    if company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
     take_identity(plan, &user)?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
+    }
+    Ok(user.home)
+}
+
+/// The rest of the way, with the privileges of the program only; returns only when that failed.
+pub fn execute(
+    plan: &ProcessPlan,
+    company: Company,
+    home: &str,
+    channel: &Channel,
+) -> Result<std::convert::Infallible> {
+    // Neither a change of the user id nor a fork leaves it standing: without its monitor nobody would keep the
+    // container's output and exit status.
+    die_with_parent()?;
+    if !company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
     enter_working_directory(&plan.working_directory)?;
     signal::reset_all()?;
-    execute_program(plan, &user)
+    execute_program(plan, home)
 }
 
 /// The program may open its own streams again, by `/dev/stdout` for example, which checks the owner of the pipe or
@@ -113,13 +170,14 @@ fn give_streams(plan: &ProcessPlan, uid: u32) {
     }
 }
 
-fn adjustment_refused(adjustment: i32, error: &std::io::Error) -> Error {
+fn adjustment_refused(adjustment: i32, error: &anyhow::Error) -> Error {
+    let cause = error.root_cause();
     let failure = Error::new(
         Kind::Denied,
-        format!("set the OOM score adjustment {adjustment}: {error}"),
+        format!("set the OOM score adjustment {adjustment}: {cause}"),
     );
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied => failure.hint(
+    match cause.downcast_ref() {
+        Some(&(Errno::ACCESS | Errno::PERM)) => failure.hint(
             "only root may take it below the caller's own: see `/proc/self/oom_score_adj`, or go without: \
              --limits=best-effort",
         ),
@@ -186,9 +244,6 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
     if plan.tier != Tier::Single {
         process::set_ids(user.uid, user.gid).map_err(|error| denied(error, "user"))?;
     }
-    // A change of the user id clears it, so it comes after: without its monitor nobody would keep the container's
-    // output and exit status.
-    die_with_parent()?;
     capabilities.apply()
 }
 
@@ -219,11 +274,11 @@ fn enter_working_directory(path: &Path) -> Result<()> {
 }
 
 /// Tries the program where it is named, or in each directory of the container's PATH (execvp(3)).
-fn execute_program(plan: &ProcessPlan, user: &Identity) -> Result<std::convert::Infallible> {
+fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infallible> {
     let name = &plan.arguments[0];
     let mut environment = plan.environment.clone();
     if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
-        environment.push(format!("HOME={}", user.home));
+        environment.push(format!("HOME={home}"));
     }
     let path = environment
         .iter()

@@ -13,8 +13,9 @@
 //!    │◀──────── end of file ───────────────│ execve succeeded
 //! ```
 //!
-//! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Child{pid} +
-//! descriptor` once it has made the process, and that process, which is init's likeness from `Terminal` on.
+//! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Terminal` and, once it
+//! has made the process, `Child{pid} + descriptor`; and that process, which may say `Failed`. It may be in the hands
+//! of the container by then, so nothing else that comes after `Child` counts.
 
 use crate::error::{self, Error, Kind};
 use crate::runtime::seccomp::Agent;
@@ -164,14 +165,18 @@ pub fn await_joined(
         {
             Received::Closed | Received::Nothing => return Ok(joined),
             Received::Message(length, descriptor) => match (&buffer[..length], descriptor) {
-                ([CHILD, pid @ ..], Some(pidfd)) => {
+                ([CHILD, pid @ ..], Some(pidfd)) if joined.child.is_none() => {
                     let pid = parse_number(pid)?;
                     joined.child = Some(Child { pid, pidfd });
                 }
-                ([LISTENER, number @ ..], _) => listener = Some(parse_number(number)?),
-                ([TERMINAL, ..], descriptor) => joined.terminal = descriptor,
-                ([_, text @ ..], _) => joined.failure = Some(failure(text)),
-                ([], _) => {}
+                ([TERMINAL, ..], descriptor) if joined.child.is_none() => {
+                    joined.terminal = descriptor
+                }
+                ([LISTENER, number @ ..], _) if agent.is_some() => {
+                    listener = Some(parse_number(number)?)
+                }
+                ([FAILED, text @ ..], _) => joined.failure = Some(failure(text)),
+                _ => {}
             },
         }
     }
@@ -198,7 +203,12 @@ fn failure(message: &[u8]) -> anyhow::Error {
     let (kind, text) = message
         .split_first()
         .map_or((u8::MAX, message), |(kind, text)| (*kind, text));
+    // It names what the container's files say; a terminal must not take that for orders.
     let text = String::from_utf8_lossy(text);
+    let text = text.replace(
+        |letter: char| letter.is_control() && letter != '\0',
+        "\u{fffd}",
+    );
     let (text, hint) = text.split_once('\0').unwrap_or((&text, ""));
     match KINDS.get(usize::from(kind)) {
         None => anyhow::anyhow!("{text}"),

@@ -8,19 +8,22 @@ mod single_id;
 use super::plan::{MountStep, Plan, Root, Source};
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Overlay};
+use crate::sys::procfs::Processes;
 use anyhow::{Context, Result};
 use devices::Nodes;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-pub use resolve::{Kind, make, open_for_writing};
+pub use resolve::{Kind, make};
 
 /// The pieces that are needed again after the root has changed.
 #[derive(Debug)]
 pub struct Built {
     /// The root, not yet entered.
     pub root: OwnedFd,
+    /// Its new process file system, if it has one.
+    pub processes: Option<Processes>,
     /// An open `/dev/null` of the container, to cover masked files with.
     null: Option<OwnedFd>,
 }
@@ -36,9 +39,13 @@ pub fn build(plan: &Plan) -> Result<Built> {
     let root = mount_root(&plan.root, plan.process.tier)?;
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
+    let mut processes = None;
     for (step, source) in plan.mounts.iter().zip(sources) {
         let attached = mount_one(&root, step, source).with_context(|| describe(step))?;
-        if step.target == Path::new("/dev") {
+        if matches!(&step.source, Source::Filesystem { kind, .. } if kind == "proc") {
+            // Where no new one can be mounted it is that of the host, which is as good.
+            processes = Processes::at(attached).ok();
+        } else if step.target == Path::new("/dev") {
             device_directory = Some(attached);
             if plan.user_namespace {
                 nodes = Nodes::Host;
@@ -51,7 +58,11 @@ pub fn build(plan: &Plan) -> Result<Built> {
         Some(directory) => Some(devices::make_all(&directory, &plan.devices, nodes)?),
         None => None,
     };
-    Ok(Built { root, null })
+    Ok(Built {
+        root,
+        processes,
+        null,
+    })
 }
 
 /// Covers what the container may not see or change. Runs after the root has changed, so that the paths are the

@@ -63,17 +63,13 @@ pub fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<OwnedFd> {
     check(directory, path, kind)
 }
 
-/// Opens an existing file below `root` for writing.
-pub fn open_for_writing(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
-    open_as(root, path, OFlags::WRONLY)
-}
-
 fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
-    open_as(root, path, OFlags::PATH)
-}
-
-fn open_as(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    open_in_root(root, path.as_os_str().as_bytes(), flags, Mode::empty())
+    open_in_root(
+        root,
+        path.as_os_str().as_bytes(),
+        OFlags::PATH,
+        Mode::empty(),
+    )
 }
 
 fn make_file(directory: &OwnedFd, name: &std::ffi::OsStr) -> Result<(), Errno> {
