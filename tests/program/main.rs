@@ -15,7 +15,6 @@ mod df;
 mod diff;
 mod events;
 mod exec;
-mod exec_escape;
 mod exec_walls;
 mod exists;
 mod exit_code;
