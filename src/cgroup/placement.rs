@@ -10,8 +10,9 @@
 //! Where a group has processes it cannot give controllers to the groups in it (cgroups(7), "no internal processes"
 //! rule). In one that was given to us they are moved to the group `supervisor` in it, ourselves among them.
 
+use super::systemd::{self, Scope};
 use super::{Cgroup, directory_of, is_version_2, of_process};
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, Kind, bad_input, kind};
 use anyhow::{Context, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat, getxattr};
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Where those go who are in the way.
 const SUPERVISOR: &str = "supervisor";
+/// Where the monitor of a container is, in the scope of both.
+const MONITOR: &str = "monitor";
 /// The group of root's containers where there is no systemd.
 const ROOTS: &str = "/onggi";
 /// What is enabled even if nothing is limited, because it counts.
@@ -197,12 +200,7 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
     }
     let own = of_process(None)?;
     match wish.manager {
-        Some(Manager::Systemd) => match in_scope(wish)? {
-            Some(place) => Ok(Placement::Here(place)),
-            None => Err(Error::new(Kind::Unsupported, "there is no systemd to ask")
-                .hint("leave --cgroup-manager out, or say cgroupfs")
-                .into()),
-        },
+        Some(Manager::Systemd) => in_scope(wish).map(Placement::Here),
         Some(Manager::Cgroupfs) => match own_or_given(wish, own.as_deref())? {
             Some(place) => Ok(Placement::Here(place)),
             None => Err(refused(own.as_deref()).into()),
@@ -213,13 +211,19 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
             {
                 return Ok(Placement::Here(place));
             }
-            if let Some(place) = in_scope(wish)? {
-                return Ok(Placement::Here(place));
+            let mut reason = refused(own.as_deref()).message;
+            // A parent that is a path is for cgroupfs.
+            if wish.parent.is_none_or(|parent| parent.ends_with(".slice")) {
+                match in_scope(wish) {
+                    Ok(place) => return Ok(Placement::Here(place)),
+                    Err(error) if kind(&error) == Some(Kind::BadInput) => return Err(error),
+                    Err(error) => reason = format!("{reason}, and {error:#}"),
+                }
             }
             if let Some(place) = own_or_given(wish, own.as_deref())? {
                 return Ok(Placement::Here(place));
             }
-            Ok(Placement::Nowhere(refused(own.as_deref()).message))
+            Ok(Placement::Nowhere(reason))
         }
     }
 }
@@ -235,9 +239,9 @@ fn refused(own: Option<&Path>) -> Error {
     Error::new(Kind::Denied, message)
 }
 
-/// Lets the calling process, which is in `own`, make others in `group`: for that it may have to write to the group that
-/// both have in common. systemd can move it to where the container's monitor is.
-pub fn come_near(group: &Cgroup, own: Option<&Path>, _user: Option<u32>) -> Result<()> {
+/// Lets the calling process, which is in `own`, make others in `group`: for that it has to be able to write to the group
+/// that both have in common. systemd can move it to where the container's monitor is.
+pub fn come_near(group: &Cgroup, own: Option<&Path>, user: Option<u32>) -> Result<()> {
     let own = own.unwrap_or(Path::new("/"));
     let shared = own
         .ancestors()
@@ -245,11 +249,20 @@ pub fn come_near(group: &Cgroup, own: Option<&Path>, _user: Option<u32>) -> Resu
     if is_writable(shared.unwrap_or(Path::new("/"))) {
         return Ok(());
     }
-    let message = format!(
-        "the way to the control group `{}` is closed",
-        group.directory().display()
-    );
-    Err(Error::new(Kind::Denied, message).into())
+    let parent = group.path().parent().and_then(Path::file_name);
+    let scope = parent
+        .and_then(|name| name.to_str())
+        .filter(|name| name.ends_with(".scope"));
+    let Some(scope) = scope else {
+        let message = format!(
+            "the way to the control group `{}` is closed",
+            group.directory().display()
+        );
+        return Err(Error::new(Kind::Denied, message).into());
+    };
+    let manager = systemd::Manager::connect(user)?;
+    let mut manager = manager.ok_or_else(|| systemd::Manager::absent(user))?;
+    manager.attach(scope, MONITOR, &[std::process::id()])
 }
 
 /// In our own group, or the one that it was split off from, if systemd has delegated that.
@@ -338,9 +351,25 @@ fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Option<Place>
     }))
 }
 
-/// In a scope of its own, in which we are from now on.
-fn in_scope(_wish: &Wish<'_>) -> Result<Option<Place>> {
-    Ok(None)
+/// In a scope of its own, in which we are from now on: beside the group that is to be made, because one with processes
+/// has no controllers to give.
+fn in_scope(wish: &Wish<'_>) -> Result<Place> {
+    let manager = systemd::Manager::connect(wish.user)?;
+    let mut manager = manager.ok_or_else(|| systemd::Manager::absent(wish.user))?;
+    let scope = Scope {
+        name: &format!("onggi-{}.scope", wish.id),
+        description: wish.description,
+        slice: wish.parent,
+    };
+    let path = manager.start_scope(&scope, &[std::process::id()])?;
+    let parent = Cgroup::open(&path)?.with_context(|| format!("`{}` is gone", scope.name))?;
+    parent.child(MONITOR)?.enter(0)?;
+    Ok(Place {
+        manager: Manager::Systemd,
+        parent,
+        name: "container".to_owned(),
+        is_ours: true,
+    })
 }
 
 #[cfg(test)]
