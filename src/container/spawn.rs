@@ -123,7 +123,8 @@ pub fn spawn(
                 Some(program) => program.try_clone().context("duplicate a descriptor")?,
                 None => seal(&own)?,
             };
-            descriptor::close_on_exec_from(0).context("close_range")?;
+            descriptor::close_on_exec_from(0)
+                .context("close_range as of Linux 5.12 or later, which onggi needs")?;
             let streams = [nothing.as_fd(); HANDED as usize];
             descriptor::place(&[&streams, handed, &[program.as_fd()]].concat())
                 .context("hand over descriptors")?;
