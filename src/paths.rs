@@ -14,7 +14,7 @@
 //! | `images/ID/…` | the image's own bytes, and our record | `lock` |
 //! | `tags.json` | reference → image id, and since when | `lock` |
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
-//! | `layers/KEY/keep-UID-GID` | its files again with owners moved, immutable | renamed into place |
+//! | `layers/KEY/mapped-HEX` | its files again with the owners of one id mapping, immutable | renamed into place |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
@@ -28,6 +28,7 @@
 //! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |
 //! | `containers/ID/ID-json.log{,.N,.N.gz}` | the log of the driver `json-file`, newest without a number | written by the monitor only; readers notice when it is rotated |
 //! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
+//! | `id-ranges` | taken by whoever makes a container with ids that no other has | flock |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 //!
@@ -175,9 +176,14 @@ impl Paths {
         tree_in(&self.layer(hex))
     }
 
-    /// A layer's files again, with owners moved for one user (`--userns keep-id`).
-    pub fn layer_copy(&self, key: &str, uid: u32, gid: u32) -> PathBuf {
-        self.layer(key).join(format!("keep-{uid}-{gid}"))
+    /// A layer's files again, with the owners of the id mapping that has this digest.
+    pub fn layer_copy(&self, key: &str, mapping: &str) -> PathBuf {
+        self.layer(key).join(format!("mapped-{mapping}"))
+    }
+
+    /// Taken by whoever gives a container ids that no other has.
+    pub fn id_ranges(&self) -> PathBuf {
+        self.data.join("id-ranges")
     }
 
     /// What is half made.

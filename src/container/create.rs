@@ -5,9 +5,10 @@ use super::engine::Engine;
 use super::health;
 use super::name;
 use super::naming;
-use super::options::{Namespace, Options};
+use super::options::{Namespace, Options, UserNamespace};
 use super::record::{Directory, Program, Record, VERSION, now};
 use super::resources::Host;
+use super::user_namespace;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
@@ -40,10 +41,10 @@ pub struct Created {
 /// Makes a container from an image that is here.
 pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
     super::remove::sweep(engine)?;
-    let mut resources = options.resources.clone();
-    resources.validate(&Host::detect()?, false)?;
-    let discarded = resources.discard();
-    resources.complete();
+    let mut options = options.clone();
+    options.resources.validate(&Host::detect()?, false)?;
+    let discarded = options.resources.discard();
+    options.resources.complete();
     if !(-1000..=1000).contains(&options.oom_score_adj) {
         return Err(bad_input(format!(
             "Invalid value {}, range for oom score adj is [-1000, 1000]",
@@ -51,7 +52,9 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         ))
         .into());
     }
-    let log = super::log::config::complete(&options.log, &Settings::load()?)?;
+    options.log = super::log::config::complete(&options.log, &Settings::load()?)?;
+    // Held until the record says which ids it has.
+    let _ids = user_namespace::choose(engine, &mut options, image)?;
     let record = Record {
         version: VERSION,
         id: random_hex(64)?,
@@ -60,7 +63,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         image: image.id.clone(),
         image_name: options.image.clone(),
         layers: image.layers.clone(),
-        program: program(options, engine, &image.config.config)?,
+        program: program(&options, engine, &image.config.config)?,
         labels: image
             .config
             .config
@@ -74,11 +77,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
             image.config.config.healthcheck.as_ref(),
         ),
         shell: image.config.config.shell.clone(),
-        options: Options {
-            log,
-            resources,
-            ..options.clone()
-        },
+        options,
     };
     health::validate(&record)?;
     // Whatever the plan would refuse is refused now, while nothing has been made.
@@ -90,7 +89,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     {
         resources::settings(asked)?;
     }
-    if let Some(cidfile) = &options.cidfile
+    if let Some(cidfile) = &record.options.cidfile
         && cidfile.exists()
     {
         return Err(bad_input(format!(
@@ -154,10 +153,8 @@ fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
 pub fn user_warning(engine: &Engine, record: &Record, user: &str) -> Option<String> {
     let user = user.split(':').next().unwrap_or_default();
     let other = !["", "0", "root"].contains(&user);
-    if engine.mapping.tier == Tier::Single
-        && other
-        && !super::spec::keeps_id(&record.options, engine)
-    {
+    let nested = user_namespace::nested(&record.options, engine);
+    if engine.mapping.tier == Tier::Single && other && nested.is_none() {
         return Some(format!(
             "the program runs as root of the container and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
         ));
@@ -278,9 +275,13 @@ fn program(options: &Options, engine: &Engine, image: &Execution) -> Result<Prog
     let pick =
         |asked: &Option<String>, image: &str| asked.clone().unwrap_or_else(|| image.to_owned());
     // The point of keeping one's id is to be oneself.
-    let user = match super::spec::keeps_id(options, engine) && options.user.is_none() {
-        true => format!("{}:{}", engine.mapping.uid, engine.mapping.gid),
-        false => pick(&options.user, &image.user),
+    let user = match (&options.userns, &options.user) {
+        (UserNamespace::KeepId { uid, gid, .. }, None) => {
+            let mapping = &engine.mapping;
+            let (uid, gid) = (uid.unwrap_or(mapping.uid), gid.unwrap_or(mapping.gid));
+            format!("{uid}:{gid}")
+        }
+        _ => pick(&options.user, &image.user),
     };
     Ok(Program {
         entrypoint,

@@ -26,6 +26,7 @@ use super::record::{Directory, Record, Status};
 use super::resources::Enforcement;
 use super::spawn::{self, Home, Neighbour};
 use super::spec;
+use super::user_namespace;
 use crate::error::{self, Error, Kind};
 use crate::id_mapping::Tier;
 use crate::paths::Paths;
@@ -289,10 +290,14 @@ pub(super) fn start(
     let record = &container.record;
     let target = target(container)?;
     let plan = plan(engine, record, options, size)?;
-    let nested = usize::from(spec::keeps_id(&record.options, engine));
+    let nested = user_namespace::nested(&record.options, engine).map(|nested| runtime::Nested {
+        depth: nested.depth,
+        owner: nested.maps.owner(),
+    });
     // What nobody is there to read need not be written through a pipe.
     let input = options.interactive && !options.detach;
     let (streams, pipes) = prepare::pipes(input, options.tty || options.detach)?;
+    user_namespace::give_streams(&record.options, engine, &streams)?;
     let cgroup = match &container.state {
         Some(state) => cgroup::of(state)?,
         None => None,
@@ -346,8 +351,9 @@ fn plan(
         process.set_user(own);
     }
     if options.privileged {
+        let nested = user_namespace::nested(&record.options, engine);
         let all = match engine.mapping.tier {
-            Tier::Root => CapabilitySet::bounding(),
+            Tier::Root if nested.is_none() => CapabilitySet::bounding(),
             _ => CapabilitySet::known(),
         };
         process.set_capabilities(Some(ProcessCapabilities::docker(all, 0).to_oci()));

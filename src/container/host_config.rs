@@ -61,10 +61,9 @@ fn general(options: &Options) -> Value {
         "SecurityOpt": security(options),
         "Tmpfs": some(&options.tmpfs, options.tmpfs.is_empty()),
         "UTSMode": host_only(options.uts),
-        "UsernsMode": match options.userns {
-            UserNamespace::Default => "",
-            UserNamespace::Host => "host",
-            UserNamespace::KeepId => "keep-id",
+        "UsernsMode": match (&options.userns, &options.nested) {
+            (UserNamespace::Default, Some(_)) => "private".to_owned(),
+            (mode, _) => mode.to_string(),
         },
         "ShmSize": options.shm_size.unwrap_or(spec::DEFAULT_SHM_SIZE),
         "Sysctls": some(&options.sysctls, options.sysctls.is_empty()),

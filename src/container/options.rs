@@ -2,6 +2,7 @@
 //! everything below. Field names follow Docker's API; nothing here knows flags or files.
 
 use super::resources::{Enforcement, Resources};
+pub use super::user_namespace::{Nested, UserNamespace};
 use crate::cgroup::placement::Manager;
 use crate::image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,16 @@ pub struct Options {
     pub cgroups: Cgroups,
     /// Which user namespace.
     pub userns: UserNamespace,
+    /// Entries of the map of user ids, as in `--uidmap`.
+    pub uidmap: Vec<String>,
+    /// Those of group ids.
+    pub gidmap: Vec<String>,
+    /// Whose line in `/etc/subuid` has the user ids.
+    pub subuid_name: Option<String>,
+    /// Whose line in `/etc/subgid` has the group ids.
+    pub subgid_name: Option<String>,
+    /// What the creation has made of these; `None`: the ids are those of the store.
+    pub nested: Option<Nested>,
     /// Capabilities to add, upper case with `CAP_`, or `ALL`.
     pub cap_add: Vec<String>,
     /// Capabilities to drop, likewise.
@@ -206,19 +217,6 @@ pub struct Cgroups {
     pub manager: Option<Manager>,
     /// In which one: a slice for systemd, else a path.
     pub parent: Option<String>,
-}
-
-/// How ids inside relate to ids outside.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum UserNamespace {
-    /// Root: none. Ordinary user: root inside is the user outside.
-    #[default]
-    Default,
-    /// `host`: as the default for an ordinary user, who has no choice; none for root.
-    Host,
-    /// `keep-id`: the caller has the same id inside as outside.
-    KeepId,
 }
 
 /// `--security-opt`.

@@ -11,14 +11,12 @@
 
 use super::engine::Engine;
 use super::record::{Directory, Record, State};
-use super::spec::keeps_id;
-use super::user_namespace;
+use super::user_namespace::{self, Layers};
 use crate::error::{Error, Kind};
-use crate::id_mapping::{Range, Tier};
+use crate::id_mapping::{self, IdMaps, Tier};
 use crate::image::layer::changes::Overlay as Changed;
 use crate::image::layer::pack::{Owner, open_directory};
 use crate::image::layer::{XattrPrefix, entries};
-use crate::image::store::overlay_order;
 use crate::store::lock::Lock;
 use crate::sys::mount::{self, Overlay};
 use crate::sys::namespace::unshare;
@@ -91,34 +89,55 @@ pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedF
 /// The overlay itself, detached.
 pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let directory = Directory::of(engine, &record.id);
-    let trees = layers(engine, record)?;
-    give_attributes(&directory, trees.first())?;
-    let lower = open_all(&trees)?;
-    let upper = mount::open_source(&directory.file("upper"))?;
-    let work = mount::open_source(&directory.file("work"))?;
-    if lower.is_empty() {
-        return mount::clone_tree(upper.as_fd(), false).context("bind the upper directory");
-    }
-    let overlay = Overlay {
-        lower: &lower,
-        upper: upper.as_fd(),
-        work: work.as_fd(),
-        user_xattrs: engine.mapping.tier != Tier::Root,
-        volatile: false,
-    };
-    overlay.mount()
+    with_layers(engine, record, |trees| {
+        give_attributes(&directory, trees.first(), |owner| owner)?;
+        let lower = open_all(trees)?;
+        let upper = mount::open_source(&directory.file("upper"))?;
+        let work = mount::open_source(&directory.file("work"))?;
+        if lower.is_empty() {
+            return mount::clone_tree(upper.as_fd(), false).context("bind the upper directory");
+        }
+        let overlay = Overlay {
+            lower: &lower,
+            upper: upper.as_fd(),
+            work: work.as_fd(),
+            user_xattrs: engine.mapping.tier != Tier::Root,
+            volatile: false,
+        };
+        overlay.mount()
+    })
 }
 
-/// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then.
-pub fn give_attributes(directory: &Directory, top: Option<&PathBuf>) -> Result<()> {
+/// What [`give_attributes`] makes of a container that is about to start with these layers.
+pub fn prepare_upper(engine: &Engine, record: &Record, layers: &Layers) -> Result<()> {
+    let owners = Owners::of(engine, record);
+    let seen = |owner| match layers.mapped {
+        true => owners.stored(owner),
+        false => owner,
+    };
+    give_attributes(
+        &Directory::of(engine, &record.id),
+        layers.trees.first(),
+        seen,
+    )
+}
+
+/// An overlay shows its root with the owner and the mode of the upper directory: those of the image, then, of which
+/// `seen` tells what they are to be.
+fn give_attributes(
+    directory: &Directory,
+    top: Option<&PathBuf>,
+    seen: impl Fn((u32, u32)) -> (u32, u32),
+) -> Result<()> {
     let Some(top) = top else { return Ok(()) };
     let upper = directory.file("upper");
     let stat = |path: &PathBuf| {
         std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
     };
     let (wanted, found) = (stat(top)?, stat(&upper)?);
-    if (wanted.uid(), wanted.gid()) != (found.uid(), found.gid()) {
-        std::os::unix::fs::chown(&upper, Some(wanted.uid()), Some(wanted.gid()))
+    let (uid, gid) = seen((wanted.uid(), wanted.gid()));
+    if (uid, gid) != (found.uid(), found.gid()) {
+        std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
             .with_context(|| format!("change the owner of `{}`", upper.display()))?;
     }
     if wanted.mode() != found.mode() {
@@ -138,12 +157,14 @@ pub fn merged(engine: &Engine, record: &Record) -> Result<OwnedFd> {
 
 /// The read-only overlay itself, detached.
 pub(super) fn merged_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
-    let mut trees = vec![Directory::of(engine, &record.id).file("upper")];
-    trees.extend(layers(engine, record)?);
-    match &open_all(&trees)?[..] {
-        [upper] => mount::read_only_copy(upper.as_fd()).context("bind the upper directory"),
-        layers => mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root),
-    }
+    with_layers(engine, record, |layers| {
+        let mut trees = vec![Directory::of(engine, &record.id).file("upper")];
+        trees.extend_from_slice(layers);
+        match &open_all(&trees)?[..] {
+            [upper] => mount::read_only_copy(upper.as_fd()).context("bind the upper directory"),
+            layers => mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root),
+        }
+    })
 }
 
 /// A descriptor to read names from, of a mount or a directory that is only held.
@@ -156,15 +177,28 @@ fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>> {
     paths.iter().map(|path| mount::open_source(path)).collect()
 }
 
-/// The trees of a container's layers, uppermost first, as it sees them.
+/// Calls `look` with the trees of a container's layers, uppermost first, which have the owners that what the container
+/// has written has: perhaps only in this very call, whose mounts nobody else sees.
 ///
 /// The process must be in the store's user namespace and have one thread.
-pub fn layers(engine: &Engine, record: &Record) -> Result<Vec<PathBuf>> {
-    if keeps_id(&record.options, engine) {
-        return user_namespace::layers(engine, record);
+fn with_layers<T>(
+    engine: &Engine,
+    record: &Record,
+    look: impl FnOnce(&[PathBuf]) -> Result<T>,
+) -> Result<T> {
+    let namespace = user_namespace::nested(&record.options, engine)
+        .map(|nested| nested.maps.namespace())
+        .transpose()?;
+    let layers = user_namespace::layers(engine, record, namespace.as_ref().map(AsFd::as_fd))?;
+    match namespace.filter(|_| layers.mapped) {
+        None => look(&layers.trees),
+        Some(namespace) => mount::apart(|| {
+            for tree in &layers.trees {
+                mount::cover_mapped(tree, namespace.as_fd())?;
+            }
+            look(&layers.trees)
+        }),
     }
-    let keys = overlay_order(&record.layers).into_iter();
-    Ok(keys.map(|key| engine.paths.layer_tree(key)).collect())
 }
 
 /// Calls `look` with what is needed to tell a container's changes from its image. Needs [`enter`].
@@ -173,56 +207,56 @@ pub fn with_changes<T>(
     record: &Record,
     look: impl FnOnce(&Changed<'_>, &Path) -> Result<T>,
 ) -> Result<T> {
-    let mut parents = layers(engine, record)?;
-    parents.reverse();
     let upper = Directory::of(engine, &record.id).file("upper");
     let xattrs = match engine.mapping.tier {
         Tier::Root => XattrPrefix::Trusted,
         _ => XattrPrefix::User,
     };
-    let overlay = Changed {
-        upper: &upper,
-        parents: &parents,
-        xattrs,
-        ignored: &MOUNT_POINTS,
-    };
-    look(&overlay, &upper)
+    with_layers(engine, record, |layers| {
+        let parents: Vec<PathBuf> = layers.iter().rev().cloned().collect();
+        let overlay = Changed {
+            upper: &upper,
+            parents: &parents,
+            xattrs,
+            ignored: &MOUNT_POINTS,
+        };
+        look(&overlay, &upper)
+    })
 }
 
 /// How the owners of files on the disk are called in the container, and the reverse; by default the same.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
-    uids: Vec<Range>,
-    gids: Vec<Range>,
+    maps: Option<IdMaps>,
 }
 
 impl Owners {
     /// Those of a container.
     pub fn of(engine: &Engine, record: &Record) -> Self {
-        let (uids, gids) = match keeps_id(&record.options, engine) {
-            true => user_namespace::maps(engine),
-            false => Default::default(),
-        };
-        Self { uids, gids }
+        let nested = user_namespace::nested(&record.options, engine);
+        Self {
+            maps: nested.map(|nested| nested.into_owned().maps),
+        }
     }
 
     /// From the disk, as the store's user namespace sees it, to the container.
     pub fn inside(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
-        let through = |map: &[Range], id: u32| {
-            let range = map
-                .iter()
-                .find(|range| id >= range.outside && id - range.outside < range.size);
-            range.map_or(id, |range| range.inside + (id - range.outside))
-        };
-        (through(&self.uids, uid), through(&self.gids, gid))
+        self.maps.as_ref().map_or((uid, gid), |maps| {
+            (
+                id_mapping::inside(&maps.uids, uid).unwrap_or(uid),
+                id_mapping::inside(&maps.gids, gid).unwrap_or(gid),
+            )
+        })
     }
 
     /// From the container to the disk.
     pub fn stored(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
-        (
-            user_namespace::moved(&self.uids, uid),
-            user_namespace::moved(&self.gids, gid),
-        )
+        self.maps.as_ref().map_or((uid, gid), |maps| {
+            (
+                id_mapping::outside(&maps.uids, uid).unwrap_or(uid),
+                id_mapping::outside(&maps.gids, gid).unwrap_or(gid),
+            )
+        })
     }
 }
 

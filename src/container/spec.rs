@@ -3,11 +3,11 @@
 
 use super::create::hostname;
 use super::engine::Engine;
-use super::options::{Namespace, Options, Seccomp, Ulimit, UserNamespace};
+use super::options::{Namespace, Options, Seccomp, Ulimit};
 use super::record::{Directory, Record};
-use super::user_namespace;
+use super::user_namespace::nested;
 use crate::error::bad_input;
-use crate::id_mapping::{Range, Tier};
+use crate::id_mapping::{Range, Tier, outside};
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
@@ -64,10 +64,9 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let options = &record.options;
     let mut linux = Linux::default();
     linux.set_namespaces(Some(namespaces(options, engine)));
-    if keeps_id(options, engine) {
-        let (uids, gids) = user_namespace::maps(engine);
-        linux.set_uid_mappings(Some(id_mappings(&uids)?));
-        linux.set_gid_mappings(Some(id_mappings(&gids)?));
+    if let Some(nested) = nested(options, engine) {
+        linux.set_uid_mappings(Some(id_mappings(&nested.maps.uids)?));
+        linux.set_gid_mappings(Some(id_mappings(&nested.maps.gids)?));
     }
     linux.set_resources(options.resources.to_oci()?);
     linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
@@ -99,7 +98,7 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
 /// The capabilities that the options leave.
 pub fn capabilities(options: &Options, engine: &Engine) -> Result<CapabilitySet> {
     let available = match engine.mapping.tier {
-        Tier::Root => CapabilitySet::bounding(),
+        Tier::Root if nested(options, engine).is_none() => CapabilitySet::bounding(),
         // Root of a user namespace of its own has all there are, whatever its maker has.
         _ => CapabilitySet::known(),
     };
@@ -110,12 +109,6 @@ pub fn capabilities(options: &Options, engine: &Engine) -> Result<CapabilitySet>
         options.privileged,
         available,
     )
-}
-
-/// Whether the container gets a user namespace of its own in which the caller keeps the own id. For root that is
-/// the id it has anyway.
-pub fn keeps_id(options: &Options, engine: &Engine) -> bool {
-    options.userns == UserNamespace::KeepId && engine.mapping.tier != Tier::Root
 }
 
 fn id_mappings(ranges: &[Range]) -> Result<Vec<LinuxIdMapping>> {
@@ -147,7 +140,7 @@ fn namespaces(options: &Options, engine: &Engine) -> Vec<LinuxNamespace> {
     let chosen = optional
         .into_iter()
         .filter(|(_, namespace)| *namespace != Namespace::Host);
-    let user = keeps_id(options, engine).then_some(T::User);
+    let user = nested(options, engine).map(|_| T::User);
     [T::Mount]
         .into_iter()
         .chain(user)
@@ -252,7 +245,11 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         "ptmxmode=0666",
         "mode=0620",
     ];
-    if engine.mapping.contains_gid(5) {
+    let has_terminals = match nested(options, engine) {
+        Some(nested) => outside(&nested.maps.gids, 5).is_some(),
+        None => engine.mapping.contains_gid(5),
+    };
+    if has_terminals {
         // The group `tty`, by Debian's and Docker's number.
         terminals.push("gid=5");
     }

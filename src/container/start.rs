@@ -4,8 +4,8 @@ use super::engine::Engine;
 use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Request};
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
-use super::spawn::{self, Home};
-use super::{control, event};
+use super::spawn::{self, Home, Neighbour};
+use super::{control, event, user_namespace};
 use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
@@ -100,13 +100,14 @@ pub fn start_locked(
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     let handed = [theirs.as_fd(), lock.as_fd()];
-    let spawned = spawn::spawn(
-        engine,
-        Home::New,
-        MONITOR_NAME,
-        &[record.id.as_bytes()],
-        &handed,
-    );
+    let spawned = user_namespace::home(engine, &record.options).and_then(|home| {
+        let neighbour = home.map(|user_namespace| Neighbour {
+            user_namespace: Some(user_namespace),
+            program: None,
+        });
+        let home = neighbour.as_ref().map_or(Home::New, Home::Beside);
+        spawn::spawn(engine, home, MONITOR_NAME, &[record.id.as_bytes()], &handed)
+    });
     drop((theirs, lock));
     let mut complaint = match spawned {
         // There is no monitor that would do it.

@@ -11,7 +11,11 @@
 //! An ordinary user's process becomes root of a new user namespace *first*; from there on it does the same as
 //! real root does. Policy (what a missing id means for a file) is for the rooms above.
 
+mod maps;
 mod subordinate;
+
+pub use maps::{IdMaps, inside, outside};
+pub use subordinate::{Ranges, ranges_of};
 
 use crate::error::{Error, Kind};
 use crate::sys::namespace::{unshare, write_map};
@@ -189,18 +193,6 @@ impl Mapping {
         finish("newuidmap", users)?;
         finish("newgidmap", groups)
     }
-}
-
-/// Writes the id maps of a process in a user namespace nested in ours, where we are root and need no helper.
-pub fn write_nested(pid: i32, uids: &[Range], gids: &[Range]) -> Result<()> {
-    let lines = |ranges: &[Range]| -> String {
-        ranges
-            .iter()
-            .map(|range| format!("{} {} {}\n", range.inside, range.outside, range.size))
-            .collect()
-    };
-    write_map(pid, "uid_map", &lines(uids))?;
-    write_map(pid, "gid_map", &lines(gids))
 }
 
 /// Takes the identity of root after the maps are there.

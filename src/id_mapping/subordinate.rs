@@ -16,9 +16,16 @@ pub fn ranges(uid: u32) -> Result<Option<(Ranges, Ranges)>> {
         return Ok(None);
     }
     let name = user_name(&read("/etc/passwd")?, uid);
-    let users = parse(&read("/etc/subuid")?, name.as_deref(), uid);
-    let groups = parse(&read("/etc/subgid")?, name.as_deref(), uid);
+    let users = parse(&read("/etc/subuid")?, name.as_deref(), Some(uid));
+    let groups = parse(&read("/etc/subgid")?, name.as_deref(), Some(uid));
     Ok((!users.is_empty() && !groups.is_empty()).then_some((users, groups)))
+}
+
+/// The ranges that belong to a name, whoever calls: of user ids and of group ids, either of which may be none.
+pub fn ranges_of(name: &str) -> Result<(Ranges, Ranges)> {
+    let uid = user_id(&read("/etc/passwd")?, name);
+    let of = |path: &str| Ok::<_, anyhow::Error>(parse(&read(path)?, Some(name), uid));
+    Ok((of("/etc/subuid")?, of("/etc/subgid")?))
 }
 
 fn read(path: &str) -> Result<String> {
@@ -36,9 +43,16 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
     })
 }
 
-fn parse(text: &str, name: Option<&str>, uid: u32) -> Ranges {
-    let uid = uid.to_string();
-    let ours = |owner: &str| owner == uid || Some(owner) == name;
+fn user_id(passwd: &str, name: &str) -> Option<u32> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+fn parse(text: &str, name: Option<&str>, uid: Option<u32>) -> Ranges {
+    let uid = uid.map(|uid| uid.to_string());
+    let ours = |owner: &str| Some(owner) == uid.as_deref() || Some(owner) == name;
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
@@ -69,13 +83,15 @@ mod tests {
     fn ranges_belong_to_a_name_or_a_number() {
         let text = "# comment\nann:100000:65536\n1000:300000:10\nbob:1:1\nann:bad:1\nann:9:0\n";
         assert_eq!(
-            parse(text, Some("ann"), 1000),
+            parse(text, Some("ann"), Some(1000)),
             [(100_000, 65536), (300_000, 10)]
         );
-        assert_eq!(parse(text, None, 1), []);
+        assert_eq!(parse(text, None, Some(1)), []);
         assert_eq!(
             user_name("root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:", 1000).as_deref(),
             Some("ann")
         );
+        assert_eq!(user_id("ann:x:1000:1000::/:", "ann"), Some(1000));
+        assert_eq!(parse(text, Some("bob"), None), [(1, 1)]);
     }
 }

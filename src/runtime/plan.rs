@@ -7,13 +7,13 @@ use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
-use crate::id_mapping::{Range, Tier};
+use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::mount::Attributes;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{
-    LinuxIdMapping, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitType, Process, Spec, State,
-};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
+use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process, Spec, State};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What the container's root file system is made of.
@@ -33,7 +33,21 @@ pub enum Root {
         volatile: bool,
         /// Whether device nodes in it can be opened: those of the image, and those that the container makes.
         devices: bool,
+        /// Whether the lower layers have the owners of the image, which the user namespace of the container is to show
+        /// as its own; else they have those that it shows.
+        mapped: bool,
     },
+}
+
+/// A user namespace below that of this process, which the container's other namespaces belong to.
+#[derive(Debug)]
+pub enum UserNamespace {
+    /// A new one.
+    New(IdMaps),
+    /// One that somebody else has made.
+    Path(PathBuf),
+    /// One that is there, and who in it makes the container's root file system ([`IdMaps::owner`]).
+    Held(OwnedFd, (u32, u32)),
 }
 
 /// A container's configuration and its root file system (runtime-spec, bundle.md).
@@ -45,6 +59,8 @@ pub struct Bundle {
     pub root: Root,
     /// Further groups of the user by name or number, beside those of config.json, which knows only numbers.
     pub groups: Vec<String>,
+    /// The user namespace, where that is not for the runtime to make; wins over the one in `spec`.
+    pub user_namespace: Option<UserNamespace>,
     /// What the calling process may do: it is real root, or root of a user namespace.
     pub tier: Tier,
     /// Where it is born, made and limited already; `None`: where this process is.
@@ -138,13 +154,13 @@ pub struct ProcessPlan {
 /// Everything that init does.
 #[derive(Debug)]
 pub struct Plan {
-    /// Flags of [`crate::sys::process::flags`].
+    /// Flags of [`crate::sys::process::flags`], of all that are new but the user namespace.
     pub namespaces: u64,
     /// Where its first process is born; its cgroup namespace has that as root.
     pub cgroup: Option<Cgroup>,
-    /// Users and groups of a user namespace of its own, as seen from that of this process.
-    pub id_maps: Option<(Vec<Range>, Vec<Range>)>,
-    /// Whether this process is root of a user namespace only.
+    /// The user namespace, if it is not that of this process.
+    pub user: Option<UserNamespace>,
+    /// Whether the container's root is not real root.
     pub user_namespace: bool,
     /// Root file system.
     pub root: Root,
@@ -175,6 +191,7 @@ impl Plan {
             spec,
             root,
             groups,
+            user_namespace,
             tier,
             cgroup,
             state,
@@ -184,7 +201,9 @@ impl Plan {
             .linux()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `linux` section"))?;
-        let namespaces = namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
+        let wanted = linux.namespaces().as_deref().unwrap_or_default();
+        let namespaces = namespaces(wanted)?;
+        let user = user_namespace.or_else(|| user(linux, wanted));
         let process = spec
             .process()
             .as_ref()
@@ -241,9 +260,8 @@ impl Plan {
             domainname: named(spec.domainname(), "domain name")?,
             sysctls: sysctls.collect::<Result<_>>()?,
             process: ProcessPlan::new(process, groups, seccomp, tier)?,
-            user_namespace: tier != Tier::Root || namespaces & flags::NEW_USER != 0,
-            id_maps: (namespaces & flags::NEW_USER != 0)
-                .then(|| (ranges(linux.uid_mappings()), ranges(linux.gid_mappings()))),
+            user_namespace: tier != Tier::Root || user.is_some(),
+            user,
         })
     }
 }
@@ -305,9 +323,24 @@ fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<Range> {
     mappings.iter().flatten().map(range).collect()
 }
 
-fn namespaces(wanted: &[oci_spec::runtime::LinuxNamespace]) -> Result<u64> {
+fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
+    let is_user = |namespace: &&LinuxNamespace| namespace.typ() == LinuxNamespaceType::User;
+    let path = wanted.iter().find(is_user)?.path().clone();
+    Some(match path {
+        Some(path) => UserNamespace::Path(path),
+        None => UserNamespace::New(IdMaps {
+            uids: ranges(linux.uid_mappings()),
+            gids: ranges(linux.gid_mappings()),
+        }),
+    })
+}
+
+fn namespaces(wanted: &[LinuxNamespace]) -> Result<u64> {
     let mut all = 0;
     for namespace in wanted {
+        if namespace.typ() == LinuxNamespaceType::User {
+            continue;
+        }
         if let Some(path) = namespace.path() {
             return Err(unsupported(format!(
                 "joining the namespace `{}`",
@@ -319,7 +352,7 @@ fn namespaces(wanted: &[oci_spec::runtime::LinuxNamespace]) -> Result<u64> {
             LinuxNamespaceType::Cgroup => flags::NEW_CGROUP,
             LinuxNamespaceType::Uts => flags::NEW_UTS,
             LinuxNamespaceType::Ipc => flags::NEW_IPC,
-            LinuxNamespaceType::User => flags::NEW_USER,
+            LinuxNamespaceType::User => 0,
             LinuxNamespaceType::Pid => flags::NEW_PID,
             LinuxNamespaceType::Network => flags::NEW_NET,
             LinuxNamespaceType::Time => return Err(unsupported("a time namespace".into())),

@@ -218,6 +218,28 @@ pub fn add_attributes(
     set_attributes(mount, c"", &attr, recursive)
 }
 
+/// Shows the files of a mount, which must not be attached yet, with other owners: an id of the disk becomes what the
+/// user namespace makes of it (mount_setattr(2), `MOUNT_ATTR_IDMAP`). `EPERM` where the caller has not mounted the file
+/// system, `EINVAL` where that or the kernel cannot do it.
+pub fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    let attr = MountAttr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        userns_fd: user_namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    set_attributes(mount, c"", &attr, false)
+}
+
+/// Covers a directory, in a mount namespace that nobody else is in, with itself as [`map_ids`] shows it. It is attached
+/// since overlayfs takes no layer that is attached nowhere before Linux 6.15.
+pub fn cover_mapped(directory: &Path, user_namespace: BorrowedFd<'_>) -> Result<()> {
+    let context = || format!("map the ids of `{}`", directory.display());
+    let place = open_source(directory)?;
+    let mapped = clone_tree(place.as_fd(), false).with_context(context)?;
+    map_ids(mapped.as_fd(), user_namespace).with_context(context)?;
+    attach(mapped.as_fd(), place.as_fd()).with_context(context)
+}
+
 /// Takes attributes away again.
 pub fn remove_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
     let attr = MountAttr {
@@ -279,6 +301,23 @@ pub fn root_of(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
         .and_then(|root| clone_tree(root.as_fd(), false).context("copy the mount of `/`"));
     join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
     root
+}
+
+/// Calls `make` in a mount namespace that nobody else sees, a copy of this one, which is gone afterwards: what is made
+/// of its mounts stays. The process must have one thread.
+pub fn apart<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
+    use super::namespace::{join, unshare};
+    use super::process::flags::NEW_MOUNT;
+    let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
+    let here = std::env::current_dir();
+    unshare(NEW_MOUNT).context("unshare the mount namespace")?;
+    let made = set_propagation_of_all(false)
+        .context("make mounts private")
+        .and_then(|()| make());
+    join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
+    // To join it leads to its root; a directory that is gone or cannot be named is nobody's any more.
+    let _ = here.and_then(std::env::set_current_dir);
+    made
 }
 
 /// A detached read-only mount of one file: what runs from it cannot be opened for writing through

@@ -2,9 +2,9 @@
 //! netdevice(7)).
 #![allow(unsafe_code)]
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Leaves the namespaces named by `flags` of [`super::process::flags`] for new ones (unshare(2)).
 pub fn unshare(flags: u64) -> Result<(), Errno> {
@@ -41,6 +41,25 @@ pub fn parent(user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 pub fn is_initial_user() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The user namespaces from the one just below ours down to that one; none where it is ours. Fails for one that is not
+/// below ours.
+pub fn lineage(user_namespace: OwnedFd) -> Result<Vec<OwnedFd>> {
+    use rustix::fs::{fstat, stat};
+    let own = stat("/proc/self/ns/user").context("stat `/proc/self/ns/user`")?;
+    let mut lineage = Vec::new();
+    let mut next = user_namespace;
+    loop {
+        let found = fstat(&next).context("fstat")?;
+        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) {
+            lineage.reverse();
+            return Ok(lineage);
+        }
+        let above =
+            parent(next.as_fd()).context("the user namespace is not below that of the caller")?;
+        lineage.push(std::mem::replace(&mut next, above));
+    }
 }
 
 /// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).

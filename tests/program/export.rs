@@ -176,11 +176,12 @@ fn holes_times_and_attributes_stay() {
 #[test]
 fn owners_are_those_that_the_container_sees() {
     for store in everyone_with_alpine() {
-        let options = [
-            "run", "--name", "kept", "--userns", "keep-id", ALPINE, "sh", "-c",
-        ];
         let script = "cd /tmp; touch own; id -u; id -g";
-        let outcome = store.onggi(options.iter().chain(&[script])).run();
+        let [option, value] = store.own_user_namespace();
+        let words = [
+            "run", "--name", "kept", option, value, ALPINE, "sh", "-c", script,
+        ];
+        let outcome = store.onggi(words).run();
         let ids: Vec<u64> = outcome
             .code(0)
             .stdout_text()

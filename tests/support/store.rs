@@ -138,6 +138,14 @@ impl Store {
         Call::new(command)
     }
 
+    /// The option that gives a container of this user a user namespace of its own.
+    pub fn own_user_namespace(&self) -> [&'static str; 2] {
+        match self.user {
+            User::Root => ["--uidmap", "0:100000:65536"],
+            User::Subuid | User::Single => ["--userns", "keep-id"],
+        }
+    }
+
     /// A shell script in a new [`ALPINE`] container that is removed when it ends, with these options.
     pub fn shell(&self, options: &[&str], script: &str) -> Call {
         let (run, shell) = (["run", "--rm"], [ALPINE, "sh", "-c", script]);

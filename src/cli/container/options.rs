@@ -70,6 +70,9 @@ pub struct CreateFlags {
     /// Set the variables of a file
     #[arg(long)]
     env_file: Vec<PathBuf>,
+    /// Give group ids inside those outside (inside:outside:size)
+    #[arg(long)]
+    gidmap: Vec<String>,
     /// Join another group
     #[arg(long)]
     group_add: Vec<String>,
@@ -149,6 +152,12 @@ pub struct CreateFlags {
     /// Seconds from that signal to SIGKILL
     #[arg(long, value_name = "int", value_parser = value::integer)]
     stop_timeout: Option<i64>,
+    /// Take the group ids of this name in /etc/subgid
+    #[arg(long)]
+    subgidname: Option<String>,
+    /// Take the user ids of this name in /etc/subuid
+    #[arg(long)]
+    subuidname: Option<String>,
     /// Set a kernel parameter that has a namespace
     #[arg(long, value_name = "map", value_parser = security::kernel_parameter)]
     sysctl: Vec<(String, String)>,
@@ -158,15 +167,18 @@ pub struct CreateFlags {
     /// Give the program a terminal
     #[arg(short, long)]
     pub tty: bool,
+    /// Give user ids inside those outside (inside:outside:size)
+    #[arg(long)]
+    uidmap: Vec<String>,
     /// Limit a resource of the program (name=soft:hard)
     #[arg(long, value_name = "ulimit", value_parser = security::ulimit)]
     ulimit: Vec<Ulimit>,
     /// Run as this user (name or uid, with :group)
     #[arg(short, long)]
     user: Option<String>,
-    /// User namespace: "host" or "keep-id"
-    #[arg(long)]
-    userns: Option<String>,
+    /// User namespace: "host", "auto", "keep-id", "nomap", "container:<name|id>" or "ns:<path>"
+    #[arg(long, default_value = "", hide_default_value = true)]
+    userns: UserNamespace,
     /// UTS namespace: a new one, or "host"
     #[arg(long)]
     uts: Option<String>,
@@ -229,7 +241,12 @@ impl CreateFlags {
                 manager: self.cgroup_manager,
                 parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
             },
-            userns: user_namespace(self.userns)?,
+            userns: self.userns,
+            uidmap: self.uidmap,
+            gidmap: self.gidmap,
+            subuid_name: self.subuidname.filter(|name| !name.is_empty()),
+            subgid_name: self.subgidname.filter(|name| !name.is_empty()),
+            nested: None,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             security: security::security(&self.security_opt)?,
@@ -349,26 +366,6 @@ fn another_container(flag: &str, value: &str) -> Error {
         &format!("--{flag} {value}"),
         "containers cannot join the namespaces of others",
     )
-}
-
-/// `--userns`, with podman's `keep-id`.
-fn user_namespace(text: Option<String>) -> Result<UserNamespace, Error> {
-    match text.as_deref() {
-        None | Some("") => Ok(UserNamespace::Default),
-        Some("host") => Ok(UserNamespace::Host),
-        Some("keep-id") => Ok(UserNamespace::KeepId),
-        Some(other)
-            if ["keep-id:", "auto", "nomap", "container:", "ns:"]
-                .iter()
-                .any(|known| other.starts_with(known)) =>
-        {
-            Err(unsupported::not_yet(
-                &format!("--userns {other}"),
-                "only `host` and `keep-id` can be chosen",
-            ))
-        }
-        Some(_) => Err(bad_input("--userns: invalid USER mode")),
-    }
 }
 
 /// A parameter of a namespace that is the host's would change the host.

@@ -1,11 +1,14 @@
 //! The files that a container gets from outside: `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`.
 
 use crate::container::create::hostname;
+use crate::container::engine::Engine;
 use crate::container::options::Namespace;
 use crate::container::record::{Directory, Record};
+use crate::container::root::Owners;
 use crate::error::bad_input;
 use anyhow::{Context, Result};
 use std::fmt::Write;
+use std::os::unix::fs::chown;
 
 const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -15,7 +18,8 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
     ff02::2\tip6-allrouters\n";
 
 /// Writes them anew, as the container is about to start.
-pub fn write(record: &Record, directory: &Directory) -> Result<()> {
+pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<()> {
+    let (uid, gid) = Owners::of(engine, record).stored((0, 0));
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     for (name, content) in [
         ("hosts", hosts(record)?),
@@ -24,6 +28,11 @@ pub fn write(record: &Record, directory: &Directory) -> Result<()> {
     ] {
         let path = directory.file(name);
         std::fs::write(&path, content).with_context(|| format!("write `{}`", path.display()))?;
+        if (uid, gid) != (0, 0) {
+            // Root of the container may change them.
+            chown(&path, Some(uid), Some(gid))
+                .with_context(|| format!("change the owner of `{}`", path.display()))?;
+        }
     }
     Ok(())
 }

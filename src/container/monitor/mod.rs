@@ -23,7 +23,7 @@ use super::engine::Engine;
 use super::log::writer::Writer;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
-use super::{cgroup, event, remove, settle};
+use super::{cgroup, event, remove, settle, user_namespace};
 use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
@@ -248,10 +248,11 @@ impl Monitor {
         }
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
-        files::write(&self.record, &self.directory)?;
+        files::write(&self.engine, &self.record, &self.directory)?;
         self.log = Writer::open(&self.record, &self.directory)?;
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
+        user_namespace::give_streams(options, &self.engine, &streams)?;
         let placement = match self.placement.take() {
             Some(placement) => placement,
             None => cgroup::place(&self.engine, &self.record)?,

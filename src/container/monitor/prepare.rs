@@ -5,14 +5,14 @@ use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
-use crate::container::{cgroup, inherited, mount, root, spec};
-use crate::runtime::plan::{Bundle, Root};
+use crate::container::{cgroup, inherited, mount, root, spec, user_namespace};
+use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
 fn renew_work_directory(directory: &Directory) -> Result<()> {
@@ -33,15 +33,21 @@ pub fn bundle(
     warnings: &mut Vec<String>,
 ) -> Result<Bundle> {
     let options = &record.options;
-    let lower = root::layers(engine, record)?;
-    root::give_attributes(directory, lower.first())?;
+    let user_namespace = user_namespace::prepare(engine, options)?;
+    let held = user_namespace.as_ref().and_then(|user| match user {
+        UserNamespace::Held(namespace, _) => Some(namespace.as_fd()),
+        _ => None,
+    });
+    let layers = user_namespace::layers(engine, record, held)?;
+    root::prepare_upper(engine, record, &layers)?;
     let root = match mount::mounted(engine, &record.id) {
         // Two overlays of one upper directory would not know of each other's changes.
         Some(path) => Root::Directory(path),
         None => {
             renew_work_directory(directory)?;
             Root::Overlay {
-                lower,
+                lower: layers.trees,
+                mapped: layers.mapped,
                 upper: directory.file("upper"),
                 work: directory.file("work"),
                 volatile: options.auto_remove,
@@ -62,6 +68,7 @@ pub fn bundle(
         spec,
         root,
         groups: options.group_add.clone(),
+        user_namespace,
         tier: engine.mapping.tier,
         seccomp,
         cgroup,

@@ -17,7 +17,7 @@ mod archive;
 pub mod changes;
 mod compression;
 mod journal;
-mod lower;
+pub mod lower;
 mod name;
 pub mod pack;
 mod tree;

@@ -17,6 +17,7 @@
 //! - No path of the container's is trusted: `/proc` is used before it is the container's, `/dev/pts` is looked at
 //!   closely, and the working directory must lie inside (CVE-2024-21626).
 
+use super::nested::become_owner;
 use super::parent::{Started, Streams};
 use super::program::{self, Company};
 use super::protocol;
@@ -78,25 +79,15 @@ impl Target {
     /// The user namespace `depth` levels below ours on the way to that of the process, which may have gone deeper on
     /// its own: whoever is started beside it is somebody in the container's namespace, not in that.
     pub fn user_namespace(&self, depth: usize) -> Result<OwnedFd> {
-        let own = statat(CWD, "/proc/self/ns/user", AtFlags::empty())
-            .context("stat `/proc/self/ns/user`")?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let opened = openat(&self.directory, "ns/user", flags, Mode::empty());
-        let mut path = vec![opened.context("open the container's user namespace")?];
-        loop {
-            let deepest = path.last().context("no user namespace")?;
-            let found = rustix::fs::fstat(deepest).context("fstat")?;
-            if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) {
-                break;
-            }
-            let parent = namespace::parent(deepest.as_fd())
-                .context("the container's user namespace is not below that of the caller")?;
-            path.push(parent);
+        let mut lineage =
+            namespace::lineage(opened.context("open the container's user namespace")?)
+                .context("find the container's user namespace")?;
+        match depth.checked_sub(1) {
+            Some(level) if level < lineage.len() => Ok(lineage.swap_remove(level)),
+            _ => bail!("the container has no user namespace of its own"),
         }
-        let level = path.len().checked_sub(depth + 1);
-        level
-            .map(|level| path.swap_remove(level))
-            .context("the container has no user namespace of its own")
     }
 
     /// Which namespaces of the process are not ours. Ours are not joined again: those of the host's that a container
@@ -117,13 +108,22 @@ impl Target {
     }
 }
 
+/// The user namespace of a container below ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Nested {
+    /// How many levels below.
+    pub depth: usize,
+    /// Who in it acts before the program's user does ([`crate::id_mapping::IdMaps::owner`]).
+    pub owner: (u32, u32),
+}
+
 /// Starts a program beside `target`. Returns once it has been executed, or the reason why not is known.
 ///
-/// `nested` says how many levels the container's user namespace is below ours, `cgroup` where its processes live if not
-/// where we do. `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
+/// `nested` is for a container whose user namespace is below ours, `cgroup` where its processes live if not where we
+/// do. `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
 pub fn start(
     target: &Target,
-    nested: usize,
+    nested: Option<Nested>,
     cgroup: Option<&Cgroup>,
     plan: &ProcessPlan,
     streams: &Streams,
@@ -164,7 +164,7 @@ pub fn start(
 /// In the joiner: leaves the host. From then on it has only what the program gets, and the channel, at another number.
 fn join(
     target: &Target,
-    nested: usize,
+    nested: Option<Nested>,
     cgroup: Option<&Cgroup>,
     plan: &ProcessPlan,
     channel: &Channel,
@@ -186,10 +186,9 @@ fn join(
     if let Some(cgroup) = cgroup {
         cgroup.enter(0)?;
     }
-    let user = match nested {
-        0 => None,
-        depth => Some(target.user_namespace(depth)?),
-    };
+    let user = nested
+        .map(|nested| target.user_namespace(nested.depth))
+        .transpose()?;
     let foreign = target.foreign_namespaces()?;
     if foreign & flags::NEW_MOUNT == 0 {
         bail!("the container has no mounts of its own");
@@ -200,6 +199,10 @@ fn join(
         // Last, since it takes away the power over the namespaces outside of it.
         namespace::join(user.as_fd(), flags::NEW_USER)
             .context("join the container's user namespace")?;
+    }
+    if let Some(Nested { owner, .. }) = nested {
+        // To whom the terminal belongs.
+        become_owner(owner)?;
     }
     let terminal = plan
         .terminal
@@ -283,8 +286,8 @@ mod tests {
         let identity = Identity::of(child.id() as i32).unwrap();
         let target = Target::open(&identity).unwrap().unwrap();
         assert_eq!(target.foreign_namespaces().unwrap(), 0);
-        // Our own is 0 levels below us, and there is none below it.
-        assert!(target.user_namespace(0).is_ok() && target.user_namespace(1).is_err());
+        // It is in our own, and there is none below that.
+        assert!(target.user_namespace(1).is_err());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(Target::open(&identity).unwrap().is_none());

@@ -1,12 +1,12 @@
 //! Init: the first process of a container between clone3(2) and execve(2). It carries out a [`Plan`]; each step
 //! stands where it does for the reason given beside it.
 
+use super::nested;
 use super::parent::Streams;
 use super::program::{self, Company};
 use super::protocol;
 use crate::cgroup;
-use crate::id_mapping::{self, Range};
-use crate::runtime::plan::Plan;
+use crate::runtime::plan::{Plan, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
@@ -34,14 +34,6 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let streams = streams.each_ref().map(AsFd::as_fd);
     let needed = [streams[0], streams[1], streams[2], channel.as_fd()];
     descriptor::close_all_but(&needed).context("close_range")?;
-    if let Some((uids, gids)) = &plan.id_maps {
-        // Until the maps are there, nothing that is made has an owner.
-        protocol::await_mapped(channel)?;
-        let has_root = |ranges: &[Range]| ranges.iter().any(|range| range.inside == 0);
-        if has_root(uids) && has_root(gids) {
-            id_mapping::become_root()?;
-        }
-    }
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
     }
@@ -50,8 +42,12 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     process::forget_environment();
     // While it is the host's, and nothing that the container has put there.
     let processes = Processes::open()?;
-    // While the host's root is still there: sources of mounts are paths of the host.
-    let mut built = rootfs::build(plan)?;
+    // While the host's root is still there, and as whoever started us: sources of mounts are paths of the host.
+    let pieces = rootfs::open(plan)?;
+    if let Some(UserNamespace::Held(_, owner)) = &plan.user {
+        nested::become_owner(*owner)?;
+    }
+    let mut built = rootfs::build(plan, pieces)?;
     // The container's own, where it is a new one, can be written to even where the host's cannot.
     let processes = match built.processes.take() {
         Some(own) => own,
@@ -76,7 +72,9 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
     make_working_directory(&plan.process.working_directory)?;
-    program::set_attributes(&plan.process, &processes)?;
+    if plan.user.is_none() {
+        program::set_attributes(&plan.process, &processes)?;
+    }
     // Before a path of the container's is followed again: this is the host's.
     drop(processes);
     program::set_limits(&plan.process)?;

@@ -2,6 +2,7 @@
 
 pub mod exec;
 pub mod init;
+mod nested;
 pub mod parent;
 mod program;
 mod protocol;

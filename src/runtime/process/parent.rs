@@ -1,7 +1,6 @@
 //! The parent's side of starting a container.
 
-use super::{init, protocol};
-use crate::id_mapping;
+use super::{init, nested, protocol};
 use crate::runtime::plan::{Bundle, Plan};
 use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Child, flags};
@@ -25,21 +24,13 @@ pub struct Started {
 ///
 /// `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
 pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
-    let plan = Plan::new(bundle)?;
+    let mut plan = Plan::new(bundle)?;
     let (ours, theirs) = Channel::pair()?;
-    // A cgroup namespace that is made here would have our own group as root.
-    let namespaces = match &plan.cgroup {
-        Some(_) => plan.namespaces & !flags::NEW_CGROUP,
-        None => plan.namespaces,
+    let child = match plan.user.take() {
+        None => clone_init(&plan, 0, &theirs, streams)?,
+        Some(user) => nested::clone_init(&mut plan, user, &theirs, streams)?,
     };
-    let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
-    let child = process::clone3_into(namespaces, cgroup, || init::run(&plan, &theirs, streams))
-        .context("create the container's namespaces")?;
     drop(theirs);
-    if let Some((uids, gids)) = &plan.id_maps {
-        id_mapping::write_nested(child.pid, uids, gids)?;
-        protocol::send_mapped(&ours)?;
-    }
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
     match protocol::await_start(&ours, &child, agent) {
         Ok(terminal) => Ok(Started { child, terminal }),
@@ -51,4 +42,23 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
             Err(error)
         }
     }
+}
+
+/// Makes the first process in the container's namespaces; `more` are further flags of [`flags`].
+pub(super) fn clone_init(
+    plan: &Plan,
+    more: u64,
+    channel: &Channel,
+    streams: &Streams,
+) -> Result<Child> {
+    // A cgroup namespace that is made here would have our own group as root.
+    let namespaces = match &plan.cgroup {
+        Some(_) => plan.namespaces & !flags::NEW_CGROUP,
+        None => plan.namespaces,
+    };
+    let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
+    process::clone3_into(namespaces | more, cgroup, || {
+        init::run(plan, channel, streams)
+    })
+    .context("create the container's namespaces")
 }

@@ -3,7 +3,6 @@
 //! ```text
 //! parent                                  init
 //!    │──────────── clone3 ────────────────▶│
-//!    │──────────── Mapped ────────────────▶│ only with a user namespace of its own
 //!    │                                     │ builds the root file system
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
 //!    │                                     │ gives up privileges
@@ -16,6 +15,8 @@
 //! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Terminal` and, once it
 //! has made the process, `Child{pid} + descriptor`; and that process, which may say `Failed`. It may be in the hands
 //! of the container by then, so nothing else that comes after `Child` counts.
+//!
+//! With a user namespace of its own, a joiner makes init ([`super::nested`]) and says so on a channel of its own.
 
 use crate::error::{self, Error, Kind};
 use crate::runtime::seccomp::Agent;
@@ -28,7 +29,6 @@ use std::time::Duration;
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
-const MAPPED: u8 = b'M';
 const CHILD: u8 = b'C';
 const LISTENER: u8 = b'L';
 
@@ -41,24 +41,6 @@ const KINDS: [Kind; 7] = [
     Kind::CannotExecute,
     Kind::CommandNotFound,
 ];
-
-/// The parent's side: the id maps are written.
-pub fn send_mapped(channel: &Channel) -> Result<()> {
-    channel
-        .send(&[&[MAPPED]], None, true)
-        .context("release init")
-}
-
-/// Init's side: waits until the id maps are written.
-pub fn await_mapped(channel: &Channel) -> Result<()> {
-    match channel
-        .receive(&mut [0; 8], true)
-        .context("wait for the id maps")?
-    {
-        Received::Message(..) => Ok(()),
-        Received::Closed | Received::Nothing => bail!("the id maps were not written"),
-    }
-}
 
 /// Init's side: hands over the controlling side of the pseudo-terminal.
 pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> {
@@ -127,6 +109,24 @@ pub fn await_start(
                 (message, _) => return Err(failure(&message[1..])),
             },
         }
+    }
+}
+
+/// The parent's side of starting init in another user namespace: waits for what the joiner has made.
+pub fn await_child(channel: &Channel) -> Result<Child> {
+    let mut buffer = vec![0; MESSAGE_MAX];
+    match channel
+        .receive(&mut buffer, true)
+        .context("listen to the joiner")?
+    {
+        Received::Message(length, descriptor) => match (&buffer[..length], descriptor) {
+            ([CHILD, pid @ ..], Some(pidfd)) => Ok(Child {
+                pid: parse_number(pid)?,
+                pidfd,
+            }),
+            (message, _) => Err(failure(message.get(1..).unwrap_or_default())),
+        },
+        Received::Closed | Received::Nothing => bail!("starting the container was cut short"),
     }
 }
 

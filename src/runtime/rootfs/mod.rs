@@ -12,8 +12,8 @@ use crate::sys::procfs::Processes;
 use anyhow::{Context, Result};
 use devices::Nodes;
 use rustix::io::Errno;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 pub use resolve::{Kind, make};
 
@@ -28,15 +28,51 @@ pub struct Built {
     null: Option<OwnedFd>,
 }
 
+/// What of the host a root file system is made of, held before the process becomes somebody who may not reach it.
+#[derive(Debug)]
+pub struct Pieces {
+    root: OwnedFd,
+    /// Where the root is attached.
+    place: OwnedFd,
+    /// Of each mount that is bound.
+    sources: Vec<Option<OwnedFd>>,
+}
+
+/// Opens everything. To be called before anything is mounted: a mount may cover the path that a later one comes from.
+pub fn open(plan: &Plan) -> Result<Pieces> {
+    let sources = plan.mounts.iter().map(open_source).collect::<Result<_>>()?;
+    let (root, place) = make_root(&plan.root, plan.process.tier, None)?;
+    Ok(Pieces {
+        root,
+        place,
+        sources,
+    })
+}
+
+/// Makes the root file system and attaches it in the mount namespace of this process, which nobody else is in; gives
+/// its path. Namespaces of less privilege that are copied from here cannot take off what it is protected by
+/// (mount_namespaces(7), "Restrictions on mount namespaces").
+pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBuf> {
+    let (root, place) = make_root(&plan.root, plan.process.tier, Some(user_namespace))?;
+    // Real root has made the device nodes of an image, which are those of the host's devices.
+    mount::add_attributes(root.as_fd(), Attributes::MOUNT_ATTR_NODEV, false)
+        .context("close the device nodes of the root file system")?;
+    attach(&root, &place)?;
+    let path = match &plan.root {
+        Root::Directory(path) => path,
+        Root::Overlay { upper, .. } => upper,
+    };
+    Ok(path.clone())
+}
+
 /// Mounts the root file system and everything in it.
-pub fn build(plan: &Plan) -> Result<Built> {
-    // Opened before anything is mounted: a mount may cover the path that a later one comes from.
-    let sources = plan
-        .mounts
-        .iter()
-        .map(open_source)
-        .collect::<Result<Vec<_>>>()?;
-    let root = mount_root(&plan.root, plan.process.tier)?;
+pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
+    let Pieces {
+        root,
+        place,
+        sources,
+    } = pieces;
+    attach(&root, &place)?;
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
     let mut processes = None;
@@ -117,15 +153,19 @@ fn hardened() -> Attributes {
     Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC
 }
 
-fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
-    let (mounted, target) = match root {
+/// The root file system, attached nowhere, and the directory to attach it on. Any directory serves, since only this
+/// namespace sees it and pivot_root(2) moves it.
+fn make_root(
+    root: &Root,
+    tier: Tier,
+    user_namespace: Option<BorrowedFd<'_>>,
+) -> Result<(OwnedFd, OwnedFd)> {
+    match root {
         Root::Directory(path) => {
-            let target = mount::open_source(path)?;
-            (
-                mount::clone_tree(target.as_fd(), true)
-                    .with_context(|| format!("bind `{}`", path.display()))?,
-                target,
-            )
+            let place = mount::open_source(path)?;
+            let mounted = mount::clone_tree(place.as_fd(), true)
+                .with_context(|| format!("bind `{}`", path.display()))?;
+            Ok((mounted, place))
         }
         Root::Overlay {
             lower,
@@ -133,7 +173,13 @@ fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
             work,
             volatile,
             devices,
+            mapped,
         } => {
+            if let Some(user_namespace) = user_namespace.filter(|_| *mapped) {
+                for path in lower {
+                    mount::cover_mapped(path, user_namespace)?;
+                }
+            }
             let mut lower = lower
                 .iter()
                 .map(|path| mount::open_source(path))
@@ -156,12 +202,13 @@ fn mount_root(root: &Root, tier: Tier) -> Result<OwnedFd> {
                 mount::add_attributes(mounted.as_fd(), Attributes::MOUNT_ATTR_NODEV, false)
                     .context("close the device nodes of the root file system")?;
             }
-            (mounted, upper)
+            Ok((mounted, upper))
         }
-    };
-    // Any directory serves as the place to attach it, since only this namespace sees it and pivot_root(2) moves it.
-    mount::attach(mounted.as_fd(), target.as_fd()).context("attach the root file system")?;
-    Ok(mounted)
+    }
+}
+
+fn attach(root: &OwnedFd, place: &OwnedFd) -> Result<()> {
+    mount::attach(root.as_fd(), place.as_fd()).context("attach the root file system")
 }
 
 fn open_source(step: &MountStep) -> Result<Option<OwnedFd>> {

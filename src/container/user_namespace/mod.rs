@@ -1,0 +1,193 @@
+//! The user namespace of a container, below that of the store (user_namespaces(7)), and the owners of its files.
+//!
+//! ```text
+//! outside      user   subordinate ids …      root: all ids
+//! store          0     1 … n                        0 …        what files of layers are stored with
+//! container      u     0 … u-1, u+1 … n             …          what the container sees (here: keep-id)
+//! ```
+//!
+//! Layers are stored with the ids of the image, and are shown to the container as its own: through mounts that map
+//! owners where the kernel does that (mount_setattr(2)), else by a copy of each layer with its owners moved, made once
+//! per layer and mapping and kept beside the layer. What the container writes is stored with the ids that the store
+//! calls its own, so that both are the same to whoever looks from outside. With a single id there is nobody else to be,
+//! and no copy.
+//!
+//! Invariant: a container's ids never change after it was made.
+
+mod choose;
+mod foreign;
+mod mode;
+mod ranges;
+
+use super::engine::Engine;
+use super::options::Options;
+use super::record::Record;
+use crate::id_mapping::{self, IdMaps, Range, Tier};
+use crate::image::digest::Digest;
+use crate::image::shift::shift;
+use crate::image::store::overlay_order;
+use crate::runtime::plan;
+use crate::store::atomic;
+use crate::store::staging::Staging;
+use crate::sys::mount;
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub(super) use choose::choose;
+pub use foreign::home;
+pub use mode::UserNamespace;
+
+/// A user namespace below that of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nested {
+    /// Its ids; those outside are the store's.
+    #[serde(flatten)]
+    pub maps: IdMaps,
+    /// How many levels below.
+    pub depth: usize,
+}
+
+/// That of a container, if it has one.
+pub fn nested<'a>(options: &'a Options, engine: &Engine) -> Option<Cow<'a, Nested>> {
+    match (&options.nested, &options.userns) {
+        (Some(nested), _) => Some(Cow::Borrowed(nested)),
+        // Records of earlier versions do not have them.
+        (None, UserNamespace::KeepId { .. }) if engine.mapping.tier != Tier::Root => {
+            let mapping = &engine.mapping;
+            let count = |ranges: &[Range]| ranges.iter().map(|range| range.size).sum();
+            let maps = IdMaps {
+                uids: ranges::keep(mapping.uid, count(&mapping.uids)),
+                gids: ranges::keep(mapping.gid, count(&mapping.gids)),
+            };
+            Some(Cow::Owned(Nested { maps, depth: 1 }))
+        }
+        _ => None,
+    }
+}
+
+/// The namespace to start a container in: a new one, or the one that it joins.
+pub fn prepare(engine: &Engine, options: &Options) -> Result<Option<plan::UserNamespace>> {
+    let Some(nested) = nested(options, engine) else {
+        return Ok(None);
+    };
+    let namespace = match foreign::joined(engine, options, &nested)? {
+        Some(joined) => joined,
+        None => nested.maps.namespace()?,
+    };
+    let owner = nested.maps.owner();
+    Ok(Some(plan::UserNamespace::Held(namespace, owner)))
+}
+
+/// The trees of a container's layers.
+#[derive(Debug)]
+pub struct Layers {
+    /// Uppermost first.
+    pub trees: Vec<PathBuf>,
+    /// They have the owners of the image, and are to be seen through mounts that map these ([`mount::cover_mapped`]).
+    pub mapped: bool,
+}
+
+/// The layers of a container that has such a user namespace.
+///
+/// The process must be in the store's user namespace and have one thread.
+pub fn layers(
+    engine: &Engine,
+    record: &Record,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<Layers> {
+    let keys = overlay_order(&record.layers);
+    let trees: Vec<PathBuf> = keys
+        .iter()
+        .map(|key| engine.paths.layer_tree(key))
+        .collect();
+    let maps = match nested(&record.options, engine) {
+        Some(nested) if engine.mapping.tier != Tier::Single => nested.into_owned().maps,
+        _ => {
+            return Ok(Layers {
+                trees,
+                mapped: false,
+            });
+        }
+    };
+    match (trees.first(), namespace) {
+        (Some(tree), Some(namespace)) if can_map(tree, namespace)? => {
+            return Ok(Layers {
+                trees,
+                mapped: true,
+            });
+        }
+        _ => {}
+    }
+    let trees = keys
+        .iter()
+        .map(|key| copied(engine, key, &maps))
+        .collect::<Result<_>>()?;
+    Ok(Layers {
+        trees,
+        mapped: false,
+    })
+}
+
+/// Whether the kernel maps owners for us there: not in every file system, and only for who has mounted that.
+fn can_map(tree: &Path, namespace: BorrowedFd<'_>) -> Result<bool> {
+    let copy = mount::clone_tree(mount::open_source(tree)?.as_fd(), false);
+    let copy = copy.with_context(|| format!("bind `{}`", tree.display()))?;
+    Ok(mount::map_ids(copy.as_fd(), namespace).is_ok())
+}
+
+/// The copy of a layer, made if it is not there.
+fn copied(engine: &Engine, key: &str, maps: &IdMaps) -> Result<PathBuf> {
+    let place = engine.paths.layer_copy(key, &digest(maps)?);
+    if place.exists() {
+        return Ok(place);
+    }
+    let staging = Staging::new(&engine.paths.staging())?;
+    let copy = staging.path().join("tree");
+    // An id that the map has no place for belongs to nobody in the container either.
+    let moved = |map: &[Range], id| id_mapping::outside(map, id).unwrap_or(id);
+    shift(
+        &engine.paths.layer_tree(key),
+        &copy,
+        &|uid| moved(&maps.uids, uid),
+        &|gid| moved(&maps.gids, gid),
+    )
+    .with_context(|| format!("copy the layer {key} for the ids of the container"))?;
+    // What a power cut leaves under that name would be taken for the layer.
+    atomic::sync_file_system(&copy)?;
+    match std::fs::rename(&copy, &place) {
+        // Another container was faster, with the same result.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+            ) => {}
+        result => result.with_context(|| format!("rename to `{}`", place.display()))?,
+    }
+    Ok(place)
+}
+
+/// Short and the same for the same ids.
+fn digest(maps: &IdMaps) -> Result<String> {
+    Ok(Digest::of(&serde_json::to_vec(maps)?).hex()[..16].to_owned())
+}
+
+/// Gives the pipes among a program's streams to root of its user namespace, who gives them to the program's user.
+pub fn give_streams(options: &Options, engine: &Engine, streams: &[OwnedFd]) -> Result<()> {
+    let Some(nested) = nested(options, engine) else {
+        return Ok(());
+    };
+    let (uid, gid) = nested.maps.owner_outside();
+    for stream in streams {
+        let kind = fstat(stream).context("fstat")?.st_mode;
+        if FileType::from_raw_mode(kind) == FileType::Fifo {
+            fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .context("give a pipe to the container")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! The id maps of a user namespace nested in that of the store (user_namespaces(7)), and making such a namespace.
+//!
+//! Which ids are given to whom is for the rooms above; here a map is only followed, in both directions.
+
+use super::Range;
+use crate::sys::namespace::write_map;
+use crate::sys::process::{self, flags};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+/// Users and groups of a namespace; what is outside is the user namespace of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMaps {
+    /// User ids.
+    pub uids: Vec<Range>,
+    /// Group ids.
+    pub gids: Vec<Range>,
+}
+
+impl Range {
+    /// One past the last id outside.
+    pub fn outside_end(&self) -> u64 {
+        u64::from(self.outside) + u64::from(self.size)
+    }
+
+    /// One past the last id inside.
+    pub fn inside_end(&self) -> u64 {
+        u64::from(self.inside) + u64::from(self.size)
+    }
+}
+
+/// What an id outside is called inside; `None` for one that has no name there.
+pub fn inside(map: &[Range], outside: u32) -> Option<u32> {
+    let holds =
+        |range: &&Range| range.outside <= outside && u64::from(outside) < range.outside_end();
+    let range = map.iter().find(holds)?;
+    Some(range.inside + (outside - range.outside))
+}
+
+/// The reverse of [`inside`].
+pub fn outside(map: &[Range], inside: u32) -> Option<u32> {
+    let holds = |range: &&Range| range.inside <= inside && u64::from(inside) < range.inside_end();
+    let range = map.iter().find(holds)?;
+    Some(range.outside + (inside - range.inside))
+}
+
+impl IdMaps {
+    /// Who does things in the namespace before there is somebody else: root, or whoever the maps name first where root
+    /// is not among them. Ids inside.
+    pub fn owner(&self) -> (u32, u32) {
+        let first = |map: &[Range]| match outside(map, 0) {
+            Some(_) => 0,
+            None => map.first().map_or(0, |range| range.inside),
+        };
+        (first(&self.uids), first(&self.gids))
+    }
+
+    /// Likewise, as the store calls them.
+    pub fn owner_outside(&self) -> (u32, u32) {
+        let (uid, gid) = self.owner();
+        (
+            outside(&self.uids, uid).unwrap_or(uid),
+            outside(&self.gids, gid).unwrap_or(gid),
+        )
+    }
+
+    /// A new user namespace with these ids, which nobody is in. The process must be root of the store's, and have one
+    /// thread.
+    pub fn namespace(&self) -> Result<OwnedFd> {
+        let (mut wait, end) = std::io::pipe().context("pipe")?;
+        let mut end = Some(end);
+        // A namespace is made together with its first process, and stays as long as somebody holds it.
+        let first = process::clone3(flags::NEW_USER, || {
+            // The child's copy of the other end would keep it waiting for itself.
+            drop(end.take());
+            u8::from(wait.read(&mut [0]).is_err())
+        })
+        .map_err(super::refused)?;
+        let namespace = self.write(first.pid);
+        drop(end.take());
+        let _ = first.wait();
+        namespace
+    }
+
+    /// Writes the maps of the first process of a namespace, and gives that.
+    fn write(&self, pid: i32) -> Result<OwnedFd> {
+        write_map(pid, "uid_map", &lines(&self.uids))?;
+        write_map(pid, "gid_map", &lines(&self.gids))?;
+        let path = format!("/proc/{pid}/ns/user");
+        let namespace = File::open(&path).with_context(|| format!("open `{path}`"))?;
+        Ok(namespace.into())
+    }
+
+    /// Those of a process, as the calling process sees them.
+    pub fn of_process(pid: i32) -> Result<Self> {
+        let read = |file: &str| -> Result<Vec<Range>> {
+            let path = format!("/proc/{pid}/{file}");
+            let text = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
+            text.lines().map(parse_line).collect()
+        };
+        Ok(Self {
+            uids: read("uid_map")?,
+            gids: read("gid_map")?,
+        })
+    }
+}
+
+fn lines(ranges: &[Range]) -> String {
+    let line = |range: &Range| format!("{} {} {}\n", range.inside, range.outside, range.size);
+    ranges.iter().map(line).collect()
+}
+
+fn parse_line(line: &str) -> Result<Range> {
+    let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+    match numbers[..] {
+        [inside, outside, size] => Ok(Range {
+            inside,
+            outside,
+            size,
+        }),
+        _ => anyhow::bail!("`{line}` is no line of an id map"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maps(ranges: &[(u32, u32, u32)]) -> IdMaps {
+        let range = |&(inside, outside, size): &(u32, u32, u32)| Range {
+            inside,
+            outside,
+            size,
+        };
+        let ranges: Vec<Range> = ranges.iter().map(range).collect();
+        IdMaps {
+            uids: ranges.clone(),
+            gids: ranges,
+        }
+    }
+
+    #[test]
+    fn ids_are_found_in_both_directions() {
+        let maps = maps(&[(0, 100, 10), (20, 4_294_967_290, 5), (4_294_967_290, 7, 5)]);
+        for (within, without) in [
+            (Some(0), Some(100)),
+            (Some(9), Some(109)),
+            (Some(24), Some(4_294_967_294)),
+            (Some(4_294_967_294), Some(11)),
+            (None, Some(110)),
+            (Some(10), None),
+        ] {
+            if let Some(id) = without {
+                assert_eq!(inside(&maps.uids, id), within);
+            }
+            if let Some(id) = within {
+                assert_eq!(outside(&maps.uids, id), without);
+            }
+        }
+        assert_eq!((maps.owner(), maps.owner_outside()), ((0, 0), (100, 100)));
+    }
+
+    #[test]
+    fn without_root_the_first_one_acts() {
+        let maps = maps(&[(5, 100, 10)]);
+        assert_eq!((maps.owner(), maps.owner_outside()), ((5, 5), (100, 100)));
+    }
+
+    #[test]
+    fn a_namespace_has_the_ids_it_is_made_with() {
+        // Ids of others are root's to give.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let wanted = maps(&[(0, 100, 10), (50, 7, 1)]);
+        let namespace = wanted.namespace().unwrap();
+        let (mut go, end) = std::io::pipe().unwrap();
+        let (mut ready, tell) = std::io::pipe().unwrap();
+        let (mut end, mut tell) = (Some(end), Some(tell));
+        let inside = process::clone3(0, || {
+            use std::os::fd::AsFd;
+            drop(end.take());
+            let joined = crate::sys::namespace::join(namespace.as_fd(), flags::NEW_USER);
+            drop(tell.take());
+            let _ = go.read(&mut [0]);
+            u8::from(joined.is_err())
+        })
+        .unwrap();
+        drop(tell.take());
+        ready.read_to_end(&mut Vec::new()).unwrap();
+        let found = IdMaps::of_process(inside.pid).unwrap();
+        drop(end.take());
+        assert_eq!(inside.wait().unwrap().code(), 0);
+        assert_eq!(found, wanted);
+    }
+}
