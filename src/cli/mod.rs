@@ -69,6 +69,9 @@ pub struct Globals {
     /// Directory of Docker's client configuration
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Look for descriptions of devices here (default /etc/cdi and /var/run/cdi)
+    #[arg(long, value_name = "list")]
+    pub cdi_spec_dir: Vec<PathBuf>,
     /// Tell each cause of a failure on a line of its own
     #[arg(short = 'D', long)]
     pub debug: bool,

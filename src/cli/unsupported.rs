@@ -38,7 +38,6 @@ pub struct Flag {
 const CREATE: &[&str] = &["container run", "container create"];
 const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
 const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
-const DEVICES: Fate = Fate::NotYet("containers get Docker's default devices only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
@@ -65,7 +64,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         "volume/v= mount= volumes-from= volume-driver=",
         VOLUMES,
     ),
-    (CREATE, "device= device-cgroup-rule= gpus=", DEVICES),
     (
         CREATE,
         "storage-opt=",

@@ -6,13 +6,15 @@
 use super::engine::Engine;
 use super::record::{Record, State};
 use super::resources::Enforcement;
+use crate::cgroup::devices::{self, Enforcement as Filtering};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Setting};
 use crate::cgroup::{self, Cgroup};
 use crate::id_mapping::Tier;
 use crate::settings::Settings;
 use anyhow::Result;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
@@ -34,14 +36,24 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     })
 }
 
-/// Makes the group for one run, with the limits of the configuration; `warnings` gets what is to be said about those
-/// that the kernel does not have, or with best effort cannot be applied.
+/// What there is for one run.
+#[derive(Debug)]
+pub struct Made {
+    /// The group, if there is a place for it.
+    pub cgroup: Option<Cgroup>,
+    /// Why the kernel does not keep its processes from devices that the rules do not allow; `None`: it does.
+    pub unfiltered: Option<String>,
+}
+
+/// Makes the group for one run, with the limits of the configuration and its rules for devices; `warnings` gets what is
+/// to be said about limits that the kernel does not have, or with best effort cannot be applied.
 pub fn make(
     placement: &Placement,
     spec: &Spec,
+    tier: Tier,
     limits: Enforcement,
     warnings: &mut Vec<String>,
-) -> Result<Option<Cgroup>> {
+) -> Result<Made> {
     let resources = spec
         .linux()
         .as_ref()
@@ -53,19 +65,46 @@ pub fn make(
     let place = match placement {
         Placement::Here(place) => place,
         Placement::Nowhere(reason) => {
-            return no_limits(&settings, reason, limits, warnings).map(|()| None);
+            no_limits(&settings, reason, limits, warnings)?;
+            return Ok(Made {
+                cgroup: None,
+                unfiltered: Some(format!("it has no control group: {reason}")),
+            });
         }
     };
     let cgroup = place.make()?;
-    match limit(place, &cgroup, &settings, limits) {
-        Ok(said) => warnings.extend(said),
+    let rules = resources.and_then(|resources| resources.devices().as_deref());
+    let limited = limit(place, &cgroup, &settings, limits).and_then(|said| {
+        warnings.extend(said);
+        filter_devices(&cgroup, rules.unwrap_or_default(), tier)
+    });
+    match limited {
+        Ok(unfiltered) => Ok(Made {
+            cgroup: Some(cgroup),
+            unfiltered,
+        }),
         Err(error) => {
             // Why it was not is what counts.
             let _ = end(cgroup);
-            return Err(error);
+            Err(error)
         }
     }
-    Ok(Some(cgroup))
+}
+
+/// Nobody but root of the first user namespace may load filters. Where even that one may not, in a sandbox, the
+/// container is as one of an ordinary user: nodes can be opened only where the configuration says so.
+fn filter_devices(
+    cgroup: &Cgroup,
+    rules: &[LinuxDeviceCgroup],
+    tier: Tier,
+) -> Result<Option<String>> {
+    if tier != Tier::Root {
+        return Ok(Some("only root may load filters for devices".to_owned()));
+    }
+    Ok(match devices::attach(cgroup.as_fd(), rules)? {
+        Filtering::InForce => None,
+        Filtering::Impossible(error) => Some(format!("{error:#}")),
+    })
 }
 
 /// Without a group there is no limit: that is said of the first one only.

@@ -81,7 +81,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     };
     health::validate(&record)?;
     // Whatever the plan would refuse is refused now, while nothing has been made.
-    let spec = super::spec::build(&record, engine)?;
+    let mut spec = super::spec::build(&record, engine)?;
     if let Some(asked) = spec
         .linux()
         .as_ref()
@@ -89,6 +89,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     {
         resources::settings(asked)?;
     }
+    let rest = super::device::add(&mut spec, &record.options, engine.mapping.tier)?;
     if let Some(cidfile) = &record.options.cidfile
         && cidfile.exists()
     {
@@ -103,6 +104,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
     let mut undo = Undo::default();
     let mut created = make(engine, record, &mut undo)?;
+    created.warnings.extend(rest.warnings);
     undo.paths.clear();
     created.warnings.splice(0..0, discarded);
     super::event::container(engine, &created.record, "create", &[]);

@@ -2,7 +2,9 @@
 //! too that cannot be asked for, since programs read them.
 
 use super::inspect::without_null;
-use super::options::{Log, Namespace, Options, Seccomp, UserNamespace};
+use super::options::{
+    DeviceMapping, DeviceRequest, Log, Namespace, Options, Seccomp, UserNamespace,
+};
 use super::resources::DeviceRate;
 use super::spec;
 use serde_json::{Map, Value, json};
@@ -121,9 +123,15 @@ fn limits(options: &Options) -> Value {
         "CpuRealtimeRuntime": 0,
         "CpusetCpus": asked.cpuset_cpus,
         "CpusetMems": asked.cpuset_mems,
-        "Devices": [],
-        "DeviceCgroupRules": null,
-        "DeviceRequests": null,
+        "Devices": options.devices.iter().map(device).collect::<Vec<_>>(),
+        "DeviceCgroupRules": some(
+            &options.device_cgroup_rules,
+            options.device_cgroup_rules.is_empty(),
+        ),
+        "DeviceRequests": some(
+            &options.device_requests.iter().map(device_request).collect::<Vec<_>>(),
+            options.device_requests.is_empty(),
+        ),
         "MemoryReservation": asked.memory_reservation,
         "MemorySwap": asked.memory_swap,
         "MemorySwappiness": null,
@@ -142,6 +150,25 @@ fn rates(devices: &[DeviceRate]) -> Vec<Value> {
     devices
         .map(|device| json!({ "Path": device.path, "Rate": device.rate }))
         .collect()
+}
+
+fn device(device: &DeviceMapping) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.access,
+    })
+}
+
+fn device_request(request: &DeviceRequest) -> Value {
+    let described = request.driver == "cdi";
+    json!({
+        "Driver": request.driver,
+        "Count": request.count,
+        "DeviceIDs": some(&request.device_ids, request.device_ids.is_empty()),
+        "Capabilities": some(&request.capabilities, request.capabilities.is_empty()),
+        "Options": some(&request.options, described),
+    })
 }
 
 fn guarded(options: &Options) -> Value {

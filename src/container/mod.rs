@@ -6,6 +6,7 @@
 //! ```
 
 pub mod boot;
+pub mod cdi;
 pub mod cgroup;
 pub mod changes;
 pub mod check;
@@ -13,6 +14,7 @@ pub mod commit;
 pub mod control;
 pub mod copy;
 pub mod create;
+pub mod device;
 pub mod disk;
 pub mod engine;
 pub mod event;

@@ -5,6 +5,7 @@ use super::resources::{Enforcement, Resources};
 pub use super::user_namespace::{Nested, UserNamespace};
 use crate::cgroup::placement::Manager;
 use crate::image::config::Healthcheck;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -97,6 +98,14 @@ pub struct Options {
     pub security: Security,
     /// All capabilities, all devices, no seccomp, nothing masked.
     pub privileged: bool,
+    /// Devices of the host.
+    pub devices: Vec<DeviceMapping>,
+    /// Docker's `TYPE MAJOR:MINOR ACCESS`, checked by the caller.
+    pub device_cgroup_rules: Vec<String>,
+    /// Devices that specifications of the Container Device Interface describe.
+    pub device_requests: Vec<DeviceRequest>,
+    /// Where those lie, absolute; later ones win; empty: the usual places.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Resource limits of the process (setrlimit(2)).
     pub ulimits: Vec<Ulimit>,
     /// Limits of all processes together (cgroups(7)).
@@ -120,6 +129,20 @@ pub struct Options {
     pub health_on_failure: HealthAction,
     /// What becomes of the program's output.
     pub log: Log,
+}
+
+impl Options {
+    /// Descriptions of devices are looked for in these directories before those that are named already; all are seen
+    /// from the current directory, which nobody has who starts the container later.
+    pub fn look_for_devices(&mut self, directories: &[PathBuf]) -> Result<()> {
+        let own = std::mem::take(&mut self.cdi_spec_dirs);
+        for path in directories.iter().chain(&own) {
+            let found = std::path::absolute(path)
+                .with_context(|| format!("find the current directory for `{}`", path.display()))?;
+            self.cdi_spec_dirs.push(found);
+        }
+        Ok(())
+    }
 }
 
 /// `--log-driver` and `--log-opt`.
@@ -246,6 +269,33 @@ pub enum Seccomp {
     Unconfined,
     /// A policy in Docker's JSON format, the text itself.
     Policy(String),
+}
+
+/// `--device` with a path.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct DeviceMapping {
+    /// A node, a directory of nodes, or a link to one of both.
+    pub host: PathBuf,
+    /// Where the container sees it, absolute.
+    pub container: PathBuf,
+    /// Some of `rwm`.
+    pub access: String,
+}
+
+/// `--gpus`, and `--device` with a qualified name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct DeviceRequest {
+    /// `cdi`: the ids are qualified names; `nvidia`, `amd`; empty: whose GPUs there are.
+    pub driver: String,
+    /// How many; -1: all; 0: those that the ids name.
+    pub count: i64,
+    /// Which.
+    pub device_ids: Vec<String>,
+    /// What they have to be able to do: any of these sets of words.
+    pub capabilities: Vec<Vec<String>>,
+    /// For the driver.
+    pub options: BTreeMap<String, String>,
 }
 
 /// One resource limit.

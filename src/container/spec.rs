@@ -12,9 +12,9 @@ use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
 use oci_spec::runtime::{
-    ContainerState, Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder,
-    LinuxNamespace, LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Process, Root, Spec, State, User,
+    ContainerState, Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
+    Spec, State, User,
 };
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub fn guarded_paths(options: &Options) -> Option<(Vec<String>, Vec<String>)> {
     Some((masked, owned(&READ_ONLY)))
 }
 
-/// The configuration of a container.
+/// The configuration of a container, without the devices of the host ([`super::device::add`]).
 pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let options = &record.options;
     let mut linux = Linux::default();
@@ -70,11 +70,6 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     }
     linux.set_resources(options.resources.to_oci()?);
     linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
-    linux.set_devices(Some(if options.privileged {
-        host_devices()
-    } else {
-        Vec::new()
-    }));
     let (masked, read_only) = guarded_paths(options).unzip();
     linux.set_masked_paths(masked);
     linux.set_readonly_paths(read_only);
@@ -354,56 +349,6 @@ fn bind(source: &Path, target: &str, options: &[&str]) -> Mount {
     let mut mount = filesystem(target, "bind", options);
     mount.set_source(Some(source.to_owned()));
     mount
-}
-
-/// Every device node of the host, for `--privileged`.
-fn host_devices() -> Vec<LinuxDevice> {
-    let mut found = Vec::new();
-    let mut directories = vec![PathBuf::from("/dev")];
-    while let Some(directory) = directories.pop() {
-        // What cannot be read is not the caller's to give away.
-        for entry in std::fs::read_dir(&directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let path = entry.path();
-            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
-                continue;
-            };
-            let own = [
-                "pts", "shm", "mqueue", "fd", "console", "null", "zero", "full", "random",
-                "urandom", "tty", "ptmx",
-            ];
-            if directory == Path::new("/dev") && own.iter().any(|name| path.ends_with(name)) {
-                continue;
-            }
-            if metadata.is_dir() {
-                directories.push(path);
-            } else if let Some(device) = device(&path, &metadata) {
-                found.push(device);
-            }
-        }
-    }
-    found
-}
-
-fn device(path: &Path, metadata: &std::fs::Metadata) -> Option<LinuxDevice> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt};
-    let typ = match metadata.file_type() {
-        kind if kind.is_char_device() => LinuxDeviceType::C,
-        kind if kind.is_block_device() => LinuxDeviceType::B,
-        _ => return None,
-    };
-    let mut device = LinuxDevice::default();
-    device.set_path(path.to_owned());
-    device.set_typ(typ);
-    device.set_major(i64::from(rustix::fs::major(metadata.rdev())));
-    device.set_minor(i64::from(rustix::fs::minor(metadata.rdev())));
-    device.set_file_mode(Some(metadata.mode() & 0o7777));
-    device.set_uid(Some(metadata.uid()));
-    device.set_gid(Some(metadata.gid()));
-    Some(device)
 }
 
 /// What others are told of a container whose process is in hand (runtime-spec, runtime.md, "State").

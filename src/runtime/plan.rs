@@ -69,6 +69,32 @@ pub struct Bundle {
     pub state: State,
     /// Already compiled, so that the default policy need not pass through its JSON form; wins over the one in `spec`.
     pub seccomp: Option<Filter>,
+    /// What is made or changed in the root file system once everything is mounted.
+    pub edits: Vec<FileEdit>,
+}
+
+/// A change of the container's own files, which devices may need beside their nodes and mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileEdit {
+    /// A symbolic link in the place of whatever file is there.
+    SymbolicLink {
+        /// What it says.
+        target: PathBuf,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The mode of something that is there.
+    Mode {
+        /// Where it is.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Shared libraries in these directories are found by the names that programs ask for (ldconfig(8)).
+    Libraries {
+        /// Where they are.
+        directories: Vec<PathBuf>,
+    },
 }
 
 /// One mount, ready to be made.
@@ -101,7 +127,7 @@ pub enum Source {
     },
 }
 
-/// A device node below `/dev` that the container gets.
+/// A device node that the container gets.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Device {
     /// Path inside, absolute.
@@ -170,6 +196,8 @@ pub struct Plan {
     pub mounts: Vec<MountStep>,
     /// Device nodes.
     pub devices: Vec<Device>,
+    /// Changes of its files.
+    pub edits: Vec<FileEdit>,
     /// Paths that read as empty.
     pub masked: Vec<PathBuf>,
     /// Paths that cannot be written.
@@ -196,6 +224,7 @@ impl Plan {
             cgroup,
             state,
             seccomp,
+            edits,
         } = bundle;
         let linux = spec
             .linux()
@@ -242,6 +271,7 @@ impl Plan {
             namespaces,
             cgroup,
             root,
+            edits,
             read_only_root: spec
                 .root()
                 .as_ref()

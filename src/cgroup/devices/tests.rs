@@ -178,10 +178,8 @@ fn the_kernel_accepts_the_programs() {
     for rules in cases {
         let ours = program(&rules).unwrap();
         let loaded = match bpf::load_device_filter(&ours, NAME) {
-            Err(Errno::PERM | Errno::NOSYS) => {
-                eprintln!("skipped: the_kernel_accepts_the_programs: bpf(2) is not permitted here");
-                return;
-            }
+            // Where bpf(2) is forbidden, the tests in the virtual machine show it.
+            Err(Errno::PERM | Errno::NOSYS) => return,
             loaded => loaded.unwrap(),
         };
         let Ok(kept) = bpf::instructions(loaded.as_fd()) else {

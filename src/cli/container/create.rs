@@ -22,6 +22,7 @@ impl Verb for Create {
         let mut options = self.create.into_options(self.words)?;
         let manager = &mut options.cgroups.manager;
         *manager = manager.or(context.globals.cgroup_manager);
+        options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;
         let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
         let created = create::create(&engine, &options, &image)?;

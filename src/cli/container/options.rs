@@ -7,9 +7,10 @@ use super::health::HealthFlags;
 use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
 use crate::cli::unsupported;
-use crate::cli::value::{self, Pull, Stream, environment, network, security};
+use crate::cli::value::{self, Pull, Stream, device, environment, network, security};
 use crate::container::options::{
-    Cgroups, ExtraHost, Log, Namespace, Options, RestartPolicy, Ulimit, UserNamespace,
+    Cgroups, DeviceMapping, DeviceRequest, ExtraHost, Log, Namespace, Options, RestartPolicy,
+    Ulimit, UserNamespace,
 };
 use crate::container::resources::Resources;
 use crate::error::{Error, bad_input};
@@ -49,6 +50,15 @@ pub struct CreateFlags {
     /// Write the id of the container to this file
     #[arg(long)]
     pub cidfile: Option<PathBuf>,
+    /// Look for descriptions of devices here (default /etc/cdi and /var/run/cdi)
+    #[arg(long, value_name = "list")]
+    cdi_spec_dir: Vec<PathBuf>,
+    /// Give a device of the host (host[:container[:rwm]]), or one that is described (vendor.com/class=name)
+    #[arg(long, value_parser = device::device)]
+    device: Vec<device::Device>,
+    /// Allow devices by number ("c 10:200 rwm")
+    #[arg(long, value_parser = device::rule)]
+    device_cgroup_rule: Vec<String>,
     /// Ask this name server
     #[arg(long, value_parser = network::name_server)]
     dns: Vec<String>,
@@ -73,6 +83,9 @@ pub struct CreateFlags {
     /// Give group ids inside those outside (inside:outside:size)
     #[arg(long)]
     gidmap: Vec<String>,
+    /// Give GPUs: "all", a number, or "device=..."
+    #[arg(long, value_name = "gpu-request", value_parser = device::gpus)]
+    gpus: Vec<DeviceRequest>,
     /// Join another group
     #[arg(long)]
     group_add: Vec<String>,
@@ -204,6 +217,7 @@ impl CreateFlags {
         let mut labels = environment::labels_of_files(&self.label_file)?;
         labels.extend(self.label);
         let (healthcheck, health_on_failure) = self.health.into_options()?;
+        let (devices, device_requests) = devices(self.device, self.gpus);
         Ok(Options {
             image: words.remove(0),
             command,
@@ -251,6 +265,10 @@ impl CreateFlags {
             cap_drop: self.cap_drop,
             security: security::security(&self.security_opt)?,
             privileged: self.privileged,
+            devices,
+            device_cgroup_rules: self.device_cgroup_rule,
+            device_requests,
+            cdi_spec_dirs: self.cdi_spec_dir,
             ulimits: self.ulimit,
             limits: self.resources.limits.unwrap_or_default(),
             resources: Resources {
@@ -301,6 +319,29 @@ impl CreateFlags {
         }
         Ok(())
     }
+}
+
+/// `--device` and `--gpus`: those that are described are one request, as in Docker.
+fn devices(
+    devices: Vec<device::Device>,
+    gpus: Vec<DeviceRequest>,
+) -> (Vec<DeviceMapping>, Vec<DeviceRequest>) {
+    let (mut mappings, mut names) = (Vec::new(), Vec::new());
+    for device in devices {
+        match device {
+            device::Device::Mapping(mapping) => mappings.push(mapping),
+            device::Device::Qualified(name) => names.push(name),
+        }
+    }
+    let mut requests = gpus;
+    if !names.is_empty() {
+        requests.push(DeviceRequest {
+            driver: "cdi".to_owned(),
+            device_ids: names,
+            ..DeviceRequest::default()
+        });
+    }
+    (mappings, requests)
 }
 
 /// Without `-a`, all streams that there are.

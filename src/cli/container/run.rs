@@ -54,6 +54,7 @@ impl Verb for Run {
         let mut options = self.create.into_options(self.words)?;
         let manager = &mut options.cgroups.manager;
         *manager = manager.or(context.globals.cgroup_manager);
+        options.look_for_devices(&context.globals.cdi_spec_dir)?;
         options.stdin_once &= !self.detach;
         if is_meant(&options.image) {
             options

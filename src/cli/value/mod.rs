@@ -4,6 +4,7 @@
 //! option is named around it. Files are read here (`--env-file`, `--label-file`, `seccomp=FILE`); nothing else
 //! of the host is touched.
 
+pub mod device;
 pub mod environment;
 pub mod network;
 pub mod resources;

@@ -5,7 +5,7 @@ use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
-use crate::container::{cgroup, inherited, mount, root, spec, user_namespace};
+use crate::container::{cgroup, device, inherited, mount, root, spec, user_namespace};
 use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::store::tree;
@@ -40,7 +40,7 @@ pub fn bundle(
     });
     let layers = user_namespace::layers(engine, record, held)?;
     root::prepare_upper(engine, record, &layers)?;
-    let root = match mount::mounted(engine, &record.id) {
+    let mut root = match mount::mounted(engine, &record.id) {
         // Two overlays of one upper directory would not know of each other's changes.
         Some(path) => Root::Directory(path),
         None => {
@@ -61,9 +61,26 @@ pub fn bundle(
     {
         warnings.extend(inherited::soften(process)?);
     }
+    let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
     let seccomp = spec::seccomp(options, engine)?;
     // Last: whatever fails from here on, the monitor removes it.
-    let cgroup = cgroup::make(placement, &spec, options.limits, warnings)?;
+    let made = cgroup::make(
+        placement,
+        &spec,
+        engine.mapping.tier,
+        options.limits,
+        warnings,
+    )?;
+    match made.unfiltered {
+        // The filter decides which nodes can be opened, wherever they lie.
+        None => {
+            device::open_nodes(&mut spec);
+            if let Root::Overlay { devices, .. } = &mut root {
+                *devices = true;
+            }
+        }
+        Some(why) => warnings.extend(device::unenforced(options, &why)),
+    }
     Ok(Bundle {
         spec,
         root,
@@ -71,8 +88,9 @@ pub fn bundle(
         user_namespace,
         tier: engine.mapping.tier,
         seccomp,
-        cgroup,
         state: spec::state(record, directory, ContainerState::Creating),
+        cgroup: made.cgroup,
+        edits,
     })
 }
 

@@ -2,12 +2,16 @@
 //! those the configuration names.
 
 use super::resolve::{Kind, make};
-use crate::runtime::plan::Device;
+use crate::runtime::plan::{Device, Plan};
 use crate::sys::mount;
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, chownat, makedev, mknodat, openat, symlinkat};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, makedev, mknodat, openat, statat, symlinkat,
+};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// Name, major and minor number; all are character devices for everybody.
 const DEFAULT: [(&str, u32, u32); 6] = [
@@ -39,37 +43,37 @@ pub enum Nodes {
     Host,
 }
 
-/// Fills an empty `/dev` and returns its open `null`.
-pub fn make_all(directory: &OwnedFd, devices: &[Device], nodes: Nodes) -> Result<OwnedFd> {
+/// Makes the nodes, most of them in the empty `/dev`, and returns the open `/dev/null`.
+pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) -> Result<OwnedFd> {
     let nodev = mount::Attributes::MOUNT_ATTR_NODEV;
     if nodes == Nodes::Bound {
         mount::remove_attributes(directory.as_fd(), nodev).context("open `/dev`")?;
     }
-    let default = DEFAULT.map(|(name, major, minor)| Device {
-        path: Path::new("/dev").join(name),
-        mode: libc::S_IFCHR | 0o666,
-        major,
-        minor,
-        uid: 0,
-        gid: 0,
-    });
     // The mode of a node is what is asked for, not what the caller's mask leaves of it.
     let mask = rustix::process::umask(Mode::empty());
-    let made = default.iter().chain(devices).try_for_each(|device| {
-        let made = match nodes {
-            Nodes::Open => node(directory, device),
-            Nodes::Bound => node(directory, device).and_then(|()| bind_itself(directory, device)),
-            Nodes::Host => bind(directory, device),
-        };
-        made.with_context(|| format!("make the device `{}`", device.path.display()))
-    });
+    let made = defaults(plan)
+        .iter()
+        .chain(&plan.devices)
+        .try_for_each(|device| {
+            Place::find(root, directory, &device.path)
+                .and_then(|place| match nodes {
+                    Nodes::Open => place.make_node(device),
+                    Nodes::Bound => place.make_node(device).and_then(|()| place.bind_itself()),
+                    Nodes::Host => place.bind(root, device),
+                })
+                .with_context(|| format!("make the device `{}`", device.path.display()))
+        });
     rustix::process::umask(mask);
     made?;
     if nodes == Nodes::Bound {
         mount::add_attributes(directory.as_fd(), nodev, false).context("close `/dev`")?;
     }
     for (name, target) in LINKS {
-        symlinkat(target, directory, name).with_context(|| format!("link `/dev/{name}`"))?;
+        match symlinkat(target, directory, name) {
+            // It was asked for something else.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error).with_context(|| format!("link `/dev/{name}`")),
+        }
     }
     openat(
         directory,
@@ -80,60 +84,90 @@ pub fn make_all(directory: &OwnedFd, devices: &[Device], nodes: Nodes) -> Result
     .context("open `/dev/null`")
 }
 
-fn node(directory: &OwnedFd, device: &Device) -> Result<()> {
-    let name = inside_dev(device);
-    if let Some(parent) = name
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        make(directory.as_fd(), parent, Kind::Directory)?;
+/// The default devices that nothing else takes the place of.
+fn defaults(plan: &Plan) -> Vec<Device> {
+    let device = |(name, major, minor)| Device {
+        path: Path::new("/dev").join(name),
+        mode: libc::S_IFCHR | 0o666,
+        major,
+        minor,
+        uid: 0,
+        gid: 0,
+    };
+    let is_free = |device: &Device| {
+        let mut taken = plan.devices.iter().map(|other| &other.path);
+        let mut covered = plan.mounts.iter().map(|step| &step.target);
+        !taken.any(|path| *path == device.path) && !covered.any(|path| *path == device.path)
+    };
+    DEFAULT.map(device).into_iter().filter(is_free).collect()
+}
+
+/// Where a node comes to lie: a directory that is open, and a name in it.
+struct Place<'a> {
+    /// `/dev`.
+    dev: BorrowedFd<'a>,
+    /// Another directory, if it is not that.
+    other: Option<OwnedFd>,
+    name: OsString,
+}
+
+impl<'a> Place<'a> {
+    /// The directory is made where it is missing. Outside of `/dev` the image decides what lies there, and its links
+    /// lead nowhere but into the root; below `/dev` nothing but what was mounted there.
+    fn find(root: &OwnedFd, dev: &'a OwnedFd, path: &Path) -> Result<Self> {
+        let name = path
+            .file_name()
+            .with_context(|| format!("`{}` is no name of a file", path.display()))?
+            .to_owned();
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let other = match parent == Path::new("/dev") {
+            true => None,
+            false => Some(make(root.as_fd(), parent, Kind::Directory)?),
+        };
+        let dev = dev.as_fd();
+        Ok(Self { dev, other, name })
     }
-    let number = makedev(device.major, device.minor);
-    mknodat(
-        directory,
-        &name,
-        FileType::from_raw_mode(device.mode),
-        Mode::from(device.mode & 0o7777),
-        number,
-    )?;
-    if (device.uid, device.gid) != (0, 0) {
-        let (uid, gid) = (
-            rustix::fs::Uid::from_raw(device.uid),
-            rustix::fs::Gid::from_raw(device.gid),
-        );
-        chownat(
-            directory,
-            &name,
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
+
+    fn directory(&self) -> BorrowedFd<'_> {
+        self.other.as_ref().map_or(self.dev, AsFd::as_fd)
     }
-    Ok(())
-}
 
-/// Mounts a node on itself: the mount keeps what that of `/dev` allows now.
-fn bind_itself(directory: &OwnedFd, device: &Device) -> Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let node = openat(directory, inside_dev(device), flags, Mode::empty())?;
-    let copy = mount::clone_tree(node.as_fd(), false)?;
-    Ok(mount::attach(copy.as_fd(), node.as_fd())?)
-}
+    fn make_node(&self, device: &Device) -> Result<()> {
+        let kind = FileType::from_raw_mode(device.mode);
+        let mode = Mode::from(device.mode & 0o7777);
+        let number = makedev(device.major, device.minor);
+        match mknodat(self.directory(), &self.name, kind, mode, number) {
+            // Left there by an earlier run, or the image has the same.
+            Err(Errno::EXIST) if self.is(kind, number)? => {}
+            made => made?,
+        }
+        if (device.uid, device.gid) != (0, 0) {
+            let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(self.directory(), &self.name, Some(uid), Some(gid), flags)?;
+        }
+        Ok(())
+    }
 
-fn bind(directory: &OwnedFd, device: &Device) -> Result<()> {
-    let source = mount::open_source(&device.path)?;
-    let target = make(directory.as_fd(), &inside_dev(device), Kind::File)?;
-    let copy = mount::clone_tree(source.as_fd(), false)?;
-    Ok(mount::attach(copy.as_fd(), target.as_fd())?)
-}
+    fn is(&self, kind: FileType, number: u64) -> Result<bool> {
+        let found = statat(self.directory(), &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok((FileType::from_raw_mode(found.st_mode), found.st_rdev) == (kind, number))
+    }
 
-/// The path relative to `/dev`.
-fn inside_dev(device: &Device) -> PathBuf {
-    device
-        .path
-        .strip_prefix("/dev")
-        .unwrap_or(&device.path)
-        .components()
-        .skip_while(|part| *part == std::path::Component::RootDir)
-        .collect()
+    /// Mounts a node on itself, where it can be opened whatever the mount that it lies in says.
+    fn bind_itself(&self) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let node = openat(self.directory(), &self.name, flags, Mode::empty())?;
+        let copy = mount::clone_tree(node.as_fd(), false)?;
+        mount::remove_attributes(copy.as_fd(), mount::Attributes::MOUNT_ATTR_NODEV)?;
+        Ok(mount::attach(copy.as_fd(), node.as_fd())?)
+    }
+
+    /// Mounts that of the host.
+    fn bind(&self, root: &OwnedFd, device: &Device) -> Result<()> {
+        let source = mount::open_source(&device.path)?;
+        let target = make(root.as_fd(), &device.path, Kind::File)?;
+        let copy = mount::clone_tree(source.as_fd(), false)?;
+        Ok(mount::attach(copy.as_fd(), target.as_fd())?)
+    }
 }

@@ -2,6 +2,8 @@
 //! [`build`]; everything below the root is reached by descriptors, since the image decides what lies there.
 
 mod devices;
+mod edits;
+mod libraries;
 mod resolve;
 mod single_id;
 
@@ -91,9 +93,10 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         }
     }
     let null = match device_directory {
-        Some(directory) => Some(devices::make_all(&directory, &plan.devices, nodes)?),
+        Some(directory) => Some(devices::make_all(&root, &directory, plan, nodes)?),
         None => None,
     };
+    edits::apply(root.as_fd(), &plan.edits)?;
     Ok(Built {
         root,
         processes,
