@@ -7,6 +7,7 @@
 
 pub mod devices;
 pub mod events;
+pub mod outlook;
 pub mod placement;
 pub mod resources;
 pub mod stats;

@@ -207,9 +207,9 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
         },
         None => {
             if wish.parent.is_none()
-                && let Some(place) = delegated(wish, own.as_deref())?
+                && let Some(path) = delegated_path(own.as_deref())
             {
-                return Ok(Placement::Here(place));
+                return in_group(wish, &path, true).map(Placement::Here);
             }
             let mut reason = refused(own.as_deref()).message;
             // A parent that is a path is for cgroupfs.
@@ -228,7 +228,7 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
     }
 }
 
-fn refused(own: Option<&Path>) -> Error {
+pub(super) fn refused(own: Option<&Path>) -> Error {
     let message = match own {
         Some(own) => format!(
             "nothing may be made in the control group `{}`",
@@ -265,15 +265,24 @@ pub fn come_near(group: &Cgroup, own: Option<&Path>, user: Option<u32>) -> Resul
     manager.attach(scope, MONITOR, &[std::process::id()])
 }
 
-/// In our own group, or the one that it was split off from, if systemd has delegated that.
-fn delegated(wish: &Wish<'_>, own: Option<&Path>) -> Result<Option<Place>> {
-    let Some(own) = own else { return Ok(None) };
-    for path in own.ancestors().take(2) {
-        if is_delegated(path) && is_writable(path) {
-            return in_group(wish, path, true);
-        }
+/// Our own group, or the one that it was split off from, if systemd has delegated that.
+pub(super) fn delegated_path(own: Option<&Path>) -> Option<PathBuf> {
+    let mut near = own?.ancestors().take(2);
+    let found = near.find(|path| is_delegated(path) && is_writable(path));
+    found.map(Path::to_owned)
+}
+
+/// A group that may be written to.
+pub(super) fn given_path(user: Option<u32>, own: Option<&Path>) -> Option<PathBuf> {
+    if user.is_none() && is_writable(Path::new("/")) {
+        return Some(ROOTS.into());
     }
-    Ok(None)
+    let own = match own?.parent() {
+        // We were moved there ourselves.
+        Some(parent) if own?.ends_with(SUPERVISOR) => parent,
+        _ => own?,
+    };
+    is_writable(own).then(|| own.to_owned())
 }
 
 /// systemd marks what it will not touch any more.
@@ -290,29 +299,18 @@ fn is_writable(path: &Path) -> bool {
     may(&directory) && may(&directory.join("cgroup.procs"))
 }
 
-/// In the named group, or one that may be written to.
+/// In the named group, or one that is ours.
 fn own_or_given(wish: &Wish<'_>, own: Option<&Path>) -> Result<Option<Place>> {
     if let Some(parent) = wish.parent {
         let base = match (wish.user, own) {
             (Some(_), Some(own)) if !parent.starts_with('/') => own,
             _ => Path::new("/"),
         };
-        return in_group(wish, &below(base, parent)?, false);
+        return in_group(wish, &below(base, parent)?, false).map(Some);
     }
-    if let Some(place) = delegated(wish, own)? {
-        return Ok(Some(place));
-    }
-    if wish.user.is_none() && is_writable(Path::new("/")) {
-        return in_group(wish, Path::new(ROOTS), true);
-    }
-    let own = own.map(|own| match own.parent() {
-        // We were moved there ourselves.
-        Some(parent) if own.ends_with(SUPERVISOR) => parent,
-        _ => own,
-    });
-    match own {
-        Some(own) if is_writable(own) => in_group(wish, own, true),
-        _ => Ok(None),
+    match delegated_path(own).or_else(|| given_path(wish.user, own)) {
+        Some(path) => in_group(wish, &path, true).map(Some),
+        None => Ok(None),
     }
 }
 
@@ -332,7 +330,7 @@ fn below(base: &Path, parent: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Option<Place>> {
+fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Place> {
     let mut parent = Cgroup::open(Path::new("/"))?.context("there is no control group at all")?;
     for part in path.components() {
         if let Component::Normal(name) = part {
@@ -343,12 +341,12 @@ fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Option<Place>
         true => wish.id.to_owned(),
         false => format!("onggi-{}", wish.id),
     };
-    Ok(Some(Place {
+    Ok(Place {
         manager: Manager::Cgroupfs,
         parent,
         name,
         is_ours,
-    }))
+    })
 }
 
 /// In a scope of its own, in which we are from now on: beside the group that is to be made, because one with processes

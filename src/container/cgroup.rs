@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::record::{Record, State};
 use super::resources::Enforcement;
 use crate::cgroup::devices::{self, Enforcement as Filtering};
+use crate::cgroup::outlook::{self, Outlook};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Setting};
 use crate::cgroup::{self, Cgroup};
@@ -17,22 +18,36 @@ use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use std::os::fd::AsFd;
 use std::path::Path;
 
+/// What a container that does not say otherwise would get.
+pub fn outlook(engine: &Engine, manager: Option<Manager>) -> Result<Outlook> {
+    outlook::look(manager_of(manager)?, user(engine))
+}
+
+/// Who was named, in the settings at least.
+fn manager_of(wanted: Option<Manager>) -> Result<Option<Manager>> {
+    match wanted {
+        None => Ok(Manager::from_word(&Settings::load()?.cgroup_manager)),
+        wanted => Ok(wanted),
+    }
+}
+
+/// The caller's uid outside of any user namespace; `None` for root.
+fn user(engine: &Engine) -> Option<u32> {
+    (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid)
+}
+
 /// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
 pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     let wish = &record.options.cgroups;
     if wish.disabled {
         return Ok(Placement::Nowhere("it was disabled".to_owned()));
     }
-    let manager = match wish.manager {
-        None => Manager::from_word(&Settings::load()?.cgroup_manager),
-        manager => manager,
-    };
     placement::find(&Wish {
-        manager,
+        manager: manager_of(wish.manager)?,
         parent: wish.parent.as_deref(),
         id: &record.id,
         description: &format!("onggi container {} ({})", record.name, record.image_name),
-        user: (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid),
+        user: user(engine),
     })
 }
 
@@ -164,7 +179,6 @@ pub fn is_frozen(path: &Path) -> bool {
 /// Lets the calling process make others in that group: the way from where it is now may be closed to an ordinary
 /// user (cgroups(7), "Delegation Containment").
 pub fn come_near(engine: &Engine, group: &Cgroup) -> Result<()> {
-    let user = (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid);
     let own = cgroup::of_process(None)?;
-    placement::come_near(group, own.as_deref(), user)
+    placement::come_near(group, own.as_deref(), user(engine))
 }

@@ -47,3 +47,4 @@ pub mod unshare;
 pub mod update;
 pub mod usage;
 mod user_namespace;
+pub mod walls;

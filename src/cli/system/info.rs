@@ -4,30 +4,31 @@
 //! it. Nothing is guessed: what is not there yet is `false`.
 
 use super::version;
+use crate::cgroup::placement::Manager;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::{inspect, size};
 use crate::container::engine::Engine;
-use crate::container::list;
 use crate::container::record::Status;
+use crate::container::{cgroup, list, walls};
 use crate::id_mapping::{Mapping, Tier};
 use crate::image;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What Docker may have and this program has not yet.
-const NOT_YET: [&str; 10] = [
-    "MemoryLimit",
-    "SwapLimit",
-    "CpuCfsPeriod",
-    "CpuCfsQuota",
-    "CPUShares",
-    "CPUSet",
-    "PidsLimit",
-    "OomKillDisable",
-    "IPv4Forwarding",
-    "Debug",
+/// What Docker may have and this program has not.
+const NOT_YET: [&str; 3] = ["OomKillDisable", "IPv4Forwarding", "Debug"];
+
+/// Docker's names of limits, and the controllers they need.
+const LIMITS: [(&str, &str); 7] = [
+    ("MemoryLimit", "memory"),
+    ("SwapLimit", "memory"),
+    ("CpuCfsPeriod", "cpu"),
+    ("CpuCfsQuota", "cpu"),
+    ("CPUShares", "cpu"),
+    ("CPUSet", "cpuset"),
+    ("PidsLimit", "pids"),
 ];
 
 /// Options of `info`.
@@ -45,6 +46,7 @@ impl Verb for Info {
             &engine,
             &Host::look(|path| std::fs::read_to_string(path).ok()),
             &context.program,
+            context.globals.cgroup_manager,
         )?;
         match self.format.as_deref().map(str::trim) {
             None | Some("") => context.output.write(blocks(&facts).as_bytes())?,
@@ -129,7 +131,7 @@ fn tier(mapping: &Mapping) -> (&'static str, String) {
 }
 
 /// The keys of `/info`.
-fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
+fn facts(engine: &Engine, host: &Host, program: &str, manager: Option<Manager>) -> Result<Value> {
     let images = image::store::list(&engine.paths)?.len();
     let containers = list::list(engine)?;
     let running = containers
@@ -137,6 +139,7 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
         .filter(|container| container.status() == Status::Running)
         .count();
     let (word, sentence) = tier(&engine.mapping);
+    let outlook = cgroup::outlook(engine, manager)?;
     let mut security = vec![
         "name=seccomp,profile=builtin".to_owned(),
         "name=cgroupns".to_owned(),
@@ -157,7 +160,9 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
         "Driver": "overlay2",
         "DriverStatus": [["Id mapping", word], ["Ids", sentence]],
         "LoggingDriver": crate::settings::Settings::load()?.log_driver,
-        "CgroupDriver": "none",
+        "CgroupDriver": outlook.manager.map_or("none", Manager::word),
+        "CgroupControllers": outlook.controllers,
+        "Walls": walls::in_force(engine, &outlook)?,
         "CgroupVersion": host.cgroup_version,
         "KernelVersion": version::kernel(),
         "OperatingSystem": host.system,
@@ -187,6 +192,9 @@ fn facts(engine: &Engine, host: &Host, program: &str) -> Result<Value> {
             "Warnings": [],
         },
     });
+    for (key, controller) in LIMITS {
+        facts[key] = json!(outlook.controllers.iter().any(|known| known == controller));
+    }
     for key in NOT_YET {
         facts[key] = json!(false);
     }
@@ -228,6 +236,11 @@ fn blocks(facts: &Value) -> String {
         ("Cgroup Driver", "CgroupDriver"),
         ("Cgroup Version", "CgroupVersion"),
     ]);
+    text += " Walls:\n";
+    for wall in list("Walls") {
+        let word = |at: usize| wall[at].as_str().unwrap_or_default();
+        let _ = writeln!(text, "  {}: {}", word(0), word(1));
+    }
     text += " Swarm: inactive\n Runtimes: onggi\n";
     text += &rows(&[
         ("Default Runtime", "DefaultRuntime"),
@@ -298,7 +311,7 @@ mod tests {
             paths: Paths::new(directory.path(), directory.path()),
             mapping,
         };
-        let facts = facts(&engine, &host, "docker").unwrap();
+        let facts = facts(&engine, &host, "docker", None).unwrap();
         assert_eq!(
             facts["SecurityOptions"],
             json!([
