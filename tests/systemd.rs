@@ -78,6 +78,7 @@ fn scope(name: &str) -> Scope<'_> {
         name,
         description: "a test of onggi",
         slice: None,
+        patience: Some(Duration::from_secs(1)),
     }
 }
 

@@ -18,6 +18,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat, getxattr};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// Where those go who are in the way.
 const SUPERVISOR: &str = "supervisor";
@@ -67,6 +68,8 @@ pub struct Wish<'a> {
     pub description: &'a str,
     /// The caller's uid outside of any user namespace; `None` for root.
     pub user: Option<u32>,
+    /// How long its processes have when systemd is to stop it; `None`: for ever.
+    pub patience: Option<Duration>,
 }
 
 /// What was found.
@@ -358,6 +361,7 @@ fn in_scope(wish: &Wish<'_>) -> Result<Place> {
         name: &format!("onggi-{}.scope", wish.id),
         description: wish.description,
         slice: wish.parent,
+        patience: wish.patience,
     };
     let path = manager.start_scope(&scope, &[std::process::id()])?;
     let parent = Cgroup::open(&path)?.with_context(|| format!("`{}` is gone", scope.name))?;

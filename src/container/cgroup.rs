@@ -3,6 +3,7 @@
 //! The monitor makes it before each run and removes it after; `State::cgroup` says where, for those who come later.
 //! A container whose group could not be made runs where its monitor is, without limits.
 
+use super::control;
 use super::engine::Engine;
 use super::record::{Record, State};
 use super::resources::Enforcement;
@@ -48,6 +49,7 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
         id: &record.id,
         description: &format!("onggi container {} ({})", record.name, record.image_name),
         user: user(engine),
+        patience: control::patience(record.options.stop_timeout),
     })
 }
 

@@ -229,8 +229,13 @@ pub(super) fn give(engine: &Engine, id: &str, order: Order) -> Result<Option<Con
 
 /// When a program that was asked to end is killed, which has that many seconds; negative: never.
 pub(super) fn killed_at(begun: Instant, timeout: Option<i64>) -> Option<Instant> {
-    let timeout = u64::try_from(timeout.unwrap_or(STOP_TIMEOUT)).ok();
-    begun.checked_add(Duration::from_secs(timeout?))
+    begun.checked_add(patience(timeout)?)
+}
+
+/// How long a program has that was asked to end; `None`: for ever.
+pub(super) fn patience(timeout: Option<i64>) -> Option<Duration> {
+    let seconds = u64::try_from(timeout.unwrap_or(STOP_TIMEOUT)).ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// A program that has been asked to end. Many can be asked before the first is waited for.

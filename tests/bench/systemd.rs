@@ -39,6 +39,7 @@ mod peers;
 use measure::{Contender, race, rounds};
 use onggi::cgroup::systemd::{Manager, Scope};
 use std::process::Command;
+use std::time::Duration;
 use support::{ALPINE, Store, User};
 
 /// The factor to reach for a whole start.
@@ -81,6 +82,7 @@ fn in_scope() {
         name: &name,
         description: "a bench of onggi",
         slice: None,
+        patience: Some(Duration::from_secs(1)),
     };
     manager.start_scope(&scope, &[pid]).unwrap();
 }

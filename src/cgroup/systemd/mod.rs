@@ -53,6 +53,9 @@ pub struct Scope<'a> {
     pub description: &'a str,
     /// The slice it lies in; `None` for the manager's usual one (`system.slice`, or a user's `app.slice`).
     pub slice: Option<&'a str>,
+    /// How long its processes have from SIGTERM to SIGKILL when the scope is stopped, as when the machine goes down;
+    /// `None`: for ever.
+    pub patience: Option<Duration>,
 }
 
 impl Manager {
@@ -319,6 +322,12 @@ fn start_transient_unit(scope: &Scope<'_>, pids: &[u32]) -> Call<'static> {
         properties.property("Delegate", "b", |value| value.boolean(true));
         // Without this a scope that has failed keeps its name until somebody resets it.
         properties.property("CollectMode", "s", |value| value.text("inactive-or-failed"));
+        let patience = scope
+            .patience
+            .and_then(|patience| patience.as_micros().try_into().ok());
+        properties.property("TimeoutStopUSec", "t", |value| {
+            value.long(patience.unwrap_or(u64::MAX));
+        });
         // What a container may use is set in the groups below; systemd's own default is a limit nobody asked for.
         properties.property("TasksMax", "t", |value| value.long(u64::MAX));
     });

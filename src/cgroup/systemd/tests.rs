@@ -11,6 +11,7 @@ const SCOPE: Scope<'static> = Scope {
     name: "onggi-x.scope",
     description: "a\nb",
     slice: Some("a.slice"),
+    patience: None,
 };
 
 /// The other side.
