@@ -53,6 +53,9 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     })
 }
 
+/// Why the devices of an ordinary user's container are not filtered.
+const ONLY_ROOT: &str = "only root may load filters for devices";
+
 /// What there is for one run.
 #[derive(Debug)]
 pub struct Made {
@@ -83,9 +86,13 @@ pub fn make(
         Placement::Here(place) => place,
         Placement::Nowhere(reason) => {
             no_limits(&settings, reason, limits, warnings)?;
+            let why = match tier {
+                Tier::Root => format!("it has no control group: {reason}"),
+                _ => ONLY_ROOT.to_owned(),
+            };
             return Ok(Made {
                 cgroup: None,
-                unfiltered: Some(format!("it has no control group: {reason}")),
+                unfiltered: Some(why),
             });
         }
     };
@@ -116,7 +123,7 @@ fn filter_devices(
     tier: Tier,
 ) -> Result<Option<String>> {
     if tier != Tier::Root {
-        return Ok(Some("only root may load filters for devices".to_owned()));
+        return Ok(Some(ONLY_ROOT.to_owned()));
     }
     Ok(match devices::attach(cgroup.as_fd(), rules)? {
         Filtering::InForce => None,
