@@ -2,7 +2,7 @@
 
 use super::convert::io_weight_of_block_io;
 use super::{Controller, Setting};
-use crate::cgroup::{Cgroup, is_version_2};
+use crate::cgroup::{Cgroup, is_version_2, of_process};
 use crate::error::{Error, Kind};
 use crate::sys::namespace;
 use anyhow::Result;
@@ -28,12 +28,25 @@ pub fn missing(controller: Controller, directory: &Path, reason: &str) -> Error 
         controller.name(),
         directory.display()
     );
-    let hint = match () {
-        () if !is_version_2() => UNIFIED,
-        () if !namespace::is_initial_user() => DROP_IN,
-        () => ENABLE,
+    let own = of_process(None).unwrap_or_default();
+    let unit = own.as_deref().and_then(service_of);
+    let hint = match unit {
+        _ if !is_version_2() => UNIFIED.to_owned(),
+        _ if namespace::is_initial_user() => ENABLE.to_owned(),
+        Some(unit) => format!(
+            "let the unit have it: sudo systemctl edit {unit}, with the lines `[Service]` and `Delegate=yes`, and start \
+             it again (or go without the limit: --limits=best-effort)"
+        ),
+        None => DROP_IN.to_owned(),
     };
     Error::new(Kind::Denied, message).hint(hint)
+}
+
+/// The service of the system's manager that a group is that of, if it is one; all of a user's are in one of them.
+fn service_of(group: &Path) -> Option<&str> {
+    let mut names = group.iter().filter_map(|name| name.to_str());
+    let service = names.find(|name| name.ends_with(".service"))?;
+    (!service.starts_with("user@")).then_some(service)
 }
 
 /// Writes the limits of controllers that are enabled. What cannot be written ends it, or with `best_effort` is left
@@ -125,6 +138,22 @@ fn errno(error: &anyhow::Error) -> Option<Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_of_the_system_is_told_from_a_users() {
+        for (group, service) in [
+            ("/system.slice/web.service", Some("web.service")),
+            ("/system.slice/web.service/supervisor", Some("web.service")),
+            ("/user.slice/user-1000.slice/session-3.scope", None),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+                None,
+            ),
+            ("/", None),
+        ] {
+            assert_eq!(service_of(Path::new(group)), service, "{group}");
+        }
+    }
 
     #[test]
     fn weights_of_both_kinds() {
