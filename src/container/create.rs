@@ -148,7 +148,48 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
 }
 
 fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
-    Vec::from_iter(user_warning(engine, record, &record.program.user))
+    let user = user_warning(engine, record, &record.program.user);
+    user.into_iter()
+        .chain(network_warning(&record.options))
+        .collect()
+}
+
+/// Who shares the host's network reaches those who listen at abstract addresses (unix(7)), whatever the file systems.
+fn network_warning(options: &Options) -> Option<String> {
+    if options.network != Namespace::Host || options.privileged {
+        return None;
+    }
+    let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
+    let listeners = listening_abstract_names(&String::from_utf8_lossy(&sockets));
+    let first = listeners.first()?;
+    let others = match listeners.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!(
+        "the container shares the host's network and so reaches programs of the host by their abstract sockets: \
+         {first}{others} (CVE-2020-15257)"
+    ))
+}
+
+/// The names, each once, that proc_net_unix(5) shows with the flag of a listening socket.
+fn listening_abstract_names(sockets: &str) -> Vec<String> {
+    const LISTENS: &str = "00010000";
+    let mut names: Vec<String> = Vec::new();
+    for line in sockets.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let listens = words.nth(3) == Some(LISTENS);
+        if let Some(name) = words.nth(3).filter(|name| listens && name.starts_with('@')) {
+            let name: String = name
+                .chars()
+                .map(|c| if c.is_control() { '?' } else { c })
+                .collect();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }
 
 /// What is otherwise than asked for where a program cannot become somebody else.
@@ -327,6 +368,22 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_listens_at_an_abstract_address() {
+        let sockets = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 1 /run/file\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01 2 @listens\x1b\n\
+            0000000000000000: 00000002 00000000 00010000 0005 01 2 @listens\x1b\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 3 @connected\n\
+            0000000000000000: 00000002 00000000 00010000 0005 01 4 @/tmp/other\n\
+            0000000000000000: 00000003 00000000 00000000 0001 03 5\n";
+        assert_eq!(
+            listening_abstract_names(sockets),
+            ["@listens?", "@/tmp/other"]
+        );
+        assert!(listening_abstract_names("").is_empty());
+    }
 
     #[test]
     fn entrypoint_and_command_follow_docker() {

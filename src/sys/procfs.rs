@@ -66,7 +66,8 @@ impl Processes {
     }
 }
 
-fn is_proc(file: BorrowedFd<'_>) -> Result<bool> {
+/// Whether an open file lies in a proc file system.
+pub fn is_proc(file: BorrowedFd<'_>) -> Result<bool> {
     Ok(fstatfs(file).context("fstatfs")?.f_type as u64 == PROC_SUPER_MAGIC)
 }
 

@@ -17,7 +17,6 @@ mod df;
 mod diff;
 mod events;
 mod exec;
-mod exec_walls;
 mod exists;
 mod exit_code;
 mod export;

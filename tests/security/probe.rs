@@ -7,9 +7,8 @@
 )]
 
 use crate::support::store::copy_program;
-use crate::support::{ALPINE, Call, Outcome, Store};
+use crate::support::{ALPINE, Outcome, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Says what is to be done; unset outside of containers.
@@ -54,14 +53,6 @@ pub fn prepare(store: &Store, name: &str, options: &[&str], task: &str) {
     store.onggi(copy).run().code(0);
 }
 
-/// The command line that does a task in a container that [`prepare`] has made, or anything with the program in `/`.
-pub fn exec(store: &Store, options: &[&str], name: &str, task: &str) -> Call {
-    let variable = format!("{TASK}={task}");
-    let (exec, program) = (["exec", "-e", &variable], [name, "/probe"]);
-    let words = exec.iter().chain(options).chain(&program).chain(&ONLY);
-    store.onggi(words)
-}
-
 /// The shell's words for a task of the program at that path.
 pub fn words(path: &str, task: &str) -> String {
     format!("{TASK}='{task}' {path} {}", ONLY.join(" "))
@@ -85,7 +76,6 @@ fn inside() {
         "climb" => climb(word()),
         "connect" => say(connect(word())),
         "exchange" => exchange(Path::new(word()), Path::new(word())),
-        "watch" => watch(),
         other => panic!("no task {other:?}"),
     }
 }
@@ -197,54 +187,4 @@ fn connect(name: &str) -> String {
 /// Exchanges two names until it is killed (rename(2), `RENAME_EXCHANGE`).
 pub fn exchange(one: &Path, other: &Path) {
     while renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok() {}
-}
-
-/// Looks at every process that comes: what it holds open, where it is, what it runs, whether it can be traced. Says
-/// what is not the container's, until there is a file `/stop`.
-fn watch() {
-    std::fs::write("/ready", "").unwrap();
-    let mut seen = BTreeSet::new();
-    let own = std::process::id().to_string();
-    while !Path::new("/stop").exists() {
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let pid = entry.file_name().into_string().unwrap_or_default();
-            if pid.parse::<u32>().is_ok() && pid != own && pid != "1" {
-                look(&entry.path(), &pid, &mut seen);
-            }
-        }
-    }
-    for line in seen {
-        say(line);
-    }
-}
-
-fn look(process: &Path, pid: &str, seen: &mut BTreeSet<String>) {
-    seen.insert(format!("process {pid}"));
-    // A directory of the host's, wherever it is held, shows files that the container does not have.
-    let descriptors = std::fs::read_dir(process.join("fd"));
-    let held = descriptors.into_iter().flatten().flatten();
-    let places = held.map(|entry| entry.path());
-    let places = places.chain(["cwd", "root"].map(|name| process.join(name)));
-    for place in places {
-        if place.join("onggi-secret").exists() {
-            seen.insert("host directory".to_owned());
-        }
-    }
-    if let Ok(program) = std::fs::read_link(process.join("exe"))
-        && !program.starts_with("/bin")
-    {
-        seen.insert(format!("runs {}", program.display()));
-        if std::fs::File::options()
-            .write(true)
-            .open(process.join("exe"))
-            .is_ok()
-        {
-            seen.insert("writable program".to_owned());
-        }
-        // SAFETY: PTRACE_SEIZE takes no pointers.
-        let traced = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid.parse::<i32>().unwrap(), 0, 0) };
-        if traced == 0 {
-            seen.insert(format!("traced {}", program.display()));
-        }
-    }
 }

@@ -273,14 +273,21 @@ impl Store {
         );
     }
 
-    /// The processes, other than this one, whose arguments or mounts name this store.
+    /// The processes, other than this one, whose arguments name this store or whose file systems are made of it.
+    ///
+    /// A mount at a path of the store tells nothing: every process of the host sees one that is made there.
     pub fn processes(&self) -> Vec<u32> {
-        let needle = self.path().as_os_str().as_encoded_bytes();
+        let needle = self.path().to_str().unwrap();
+        let file = |pid: u32, name: &str| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let is_of_it = |line: &str| {
+            let point = line.split(' ').nth(4).unwrap_or_default();
+            line.contains(needle) && !point.starts_with(needle)
+        };
         let names_it = |pid: &u32| {
-            ["cmdline", "mountinfo"].iter().any(|file| {
-                let text = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-                text.windows(needle.len()).any(|window| window == needle)
-            })
+            file(*pid, "cmdline").contains(needle) || file(*pid, "mountinfo").lines().any(is_of_it)
         };
         let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -288,10 +295,20 @@ impl Store {
             .filter(names_it)
             .collect()
     }
+
+    /// Takes away what is still mounted in the store where the tests run.
+    fn unmount(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        for point in points.filter(|point| Path::new(point).starts_with(self.path())) {
+            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.unmount();
         for pid in self.processes() {
             if let Some(pid) = i32::try_from(pid)
                 .ok()

@@ -8,9 +8,10 @@ mod resolve;
 mod single_id;
 
 use super::plan::{MountStep, Plan, Root, Source};
+use crate::error::bad_input;
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Overlay};
-use crate::sys::procfs::Processes;
+use crate::sys::procfs::{Processes, is_proc};
 use anyhow::{Context, Result};
 use devices::Nodes;
 use rustix::io::Errno;
@@ -247,6 +248,16 @@ fn mount_one(root: &OwnedFd, step: &MountStep, source: Option<OwnedFd>) -> Resul
         (Source::Bind { .. }, None) => unreachable!("opened by open_source"),
     };
     let target = make(root.as_fd(), &step.target, kind)?;
+    if is_proc(target.as_fd())? {
+        // It would cover what is masked, or take what the runtime tells the kernel (CVE-2019-16884).
+        let message = format!(
+            "`{}` lies in the container's `/proc`",
+            step.target.display()
+        );
+        return Err(bad_input(message)
+            .hint("mount it elsewhere; if that path is outside of `/proc`, it is a link of the image's")
+            .into());
+    }
     mount::attach(mounted.as_fd(), target.as_fd())?;
     Ok(mounted)
 }
@@ -286,6 +297,15 @@ fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
     match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
+        Err(Errno::LOOP) => {
+            let message = format!(
+                "`{}` cannot be guarded: a symbolic link of the image's is on its way",
+                path.display()
+            );
+            Err(bad_input(message)
+                .hint("if the image is to be trusted: --security-opt systempaths=unconfined")
+                .into())
+        }
         Err(error) => Err(error).with_context(|| format!("open `{}`", path.display())),
     }
 }

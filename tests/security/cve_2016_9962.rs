@@ -1,9 +1,10 @@
 //! CVE-2016-9962: a program that is exec'd into a container is looked at by the container's processes before it has
 //! given up what the container does not have. They may have CAP_SYS_PTRACE, which takes them past every other wall.
 
-use crate::exec::until;
+use crate::support::life::until;
 use crate::support::store::copy_program;
-use crate::support::{ALPINE, Store, everyone_with_alpine};
+use crate::support::{ALPINE, Need, Store, User, everyone_in_memory, requires, store};
+use crate::unwalled;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -20,10 +21,12 @@ const SECRET: &str = "ONGGI_TEST_SECRET";
 
 /// Inside the container: catches every process as early as it can, and writes down what it is and has.
 #[test]
+#[ignore = "runs inside containers, started by the other tests"]
 fn attacker() {
-    if std::env::var_os(INSIDE).is_none() {
-        return;
-    }
+    assert!(
+        std::env::var_os(INSIDE).is_some(),
+        "it kills every process that it finds"
+    );
     let mut seen = BTreeSet::new();
     let own = std::process::id();
     let mut next = own + 1;
@@ -93,7 +96,7 @@ fn look_at(pid: u32) -> Vec<String> {
 
 #[test]
 fn nothing_is_gained_by_tracing_what_is_on_its_way() {
-    for store in everyone_with_alpine() {
+    for store in everyone_in_memory() {
         for options in [&[][..], &["--security-opt", "no-new-privileges"]] {
             let seen = attack(&store, options);
             let of = |key: &str| -> Vec<String> {
@@ -102,15 +105,10 @@ fn nothing_is_gained_by_tracing_what_is_on_its_way() {
             };
             // Once at least it was caught before it had executed the program.
             assert!(of("name ").iter().any(|name| name != "true"), "{seen}");
-            const OWN: u64 = 0xa804_25fb | 1 << 19;
-            for set in of("capabilities ") {
-                let set = u64::from_str_radix(&set, 16).unwrap();
-                assert_eq!(
-                    set & !OWN,
-                    0,
-                    "capabilities that the container does not have: {seen}"
-                );
-            }
+            assert!(
+                !is_mightier(&seen),
+                "capabilities that the container does not have: {seen}"
+            );
             assert_eq!(of("filter "), ["2"], "a process without its filter: {seen}");
             assert!(of("environment").is_empty(), "the caller's environment");
             let hosts = |file: &String| file != "/dev/null";
@@ -119,8 +117,48 @@ fn nothing_is_gained_by_tracing_what_is_on_its_way() {
     }
 }
 
+/// Whether a process has been seen with capabilities beside Docker's and CAP_SYS_PTRACE.
+fn is_mightier(seen: &str) -> bool {
+    const OWN: u64 = 0xa804_25fb | 1 << 19;
+    let sets = seen
+        .lines()
+        .filter_map(|line| line.strip_prefix("capabilities "));
+    let mut sets = sets.map(|set| u64::from_str_radix(set, 16).unwrap());
+    sets.any(|set| set & !OWN != 0)
+}
+
+/// A program that enters the namespaces as it is, with all that its caller has.
+#[test]
+fn without_the_wall() {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return;
+    }
+    let Some(store) = store(User::Root).filter(Store::alpine) else {
+        return;
+    };
+    start_attacker(&store, &[]);
+    let pid = store.field("web", "{{.State.Pid}}");
+    let mut enter = store.command("nsenter");
+    enter.args(["-t", &pid, "-p", "sleep", "1000"]);
+    // It is killed by who is inside.
+    let outcome = unwalled::run(enter);
+    outcome.expect(!outcome.succeeded(), "an end by the attacker");
+    let seen = seen(&store);
+    assert!(is_mightier(&seen), "{seen}");
+    assert!(seen.contains("filter 0\n"), "{seen}");
+}
+
 /// What an attacker has seen of many programs, which it has killed.
 fn attack(store: &Store, options: &[&str]) -> String {
+    start_attacker(store, options);
+    for _ in 0..60 {
+        let call = store.onggi(["exec", "web", "true"]);
+        call.env(SECRET, SECRET).run();
+    }
+    seen(store)
+}
+
+fn start_attacker(store: &Store, options: &[&str]) {
     let _ = store.onggi(["rm", "-f", "web"]).run();
     let program = store.file("attacker", "");
     copy_program(&std::env::current_exe().unwrap(), &program);
@@ -137,7 +175,8 @@ fn attack(store: &Store, options: &[&str]) -> String {
         ALPINE,
         "/attacker",
         "--exact",
-        "exec_walls::attacker",
+        "--ignored",
+        "cve_2016_9962::attacker",
         "--nocapture",
     ];
     store
@@ -153,10 +192,9 @@ fn attack(store: &Store, options: &[&str]) -> String {
         // Whoever is sent to look is killed.
         store.onggi(["cp", "web:/tmp/ready", "-"]).run().succeeded()
     });
-    for _ in 0..60 {
-        let call = store.onggi(["exec", "web", "true"]);
-        call.env(SECRET, SECRET).run();
-    }
+}
+
+fn seen(store: &Store) -> String {
     let copy = store.home().join("seen");
     let words = ["cp", &format!("web:{SEEN}"), copy.to_str().unwrap()];
     store.onggi(words).run().code(0);

@@ -1,0 +1,78 @@
+//! CVE-2021-30465: while the runtime makes the target of a mount, a directory on the way becomes a link to the host.
+//! Whoever shares the root file system can do that: here, a process of the host's in a mounted container.
+
+use crate::probe::exchange;
+use crate::situation::OwnMounts;
+use crate::support::{ALPINE, Need, Store, User, requires, store};
+use std::path::{Path, PathBuf};
+
+/// A stopped container that is mounted, whose `/a/real` is exchanged with a link to `target` of the host all the time.
+fn racing(store: &Store) -> (PathBuf, PathBuf) {
+    let target = store.home().join("target");
+    std::fs::create_dir(&target).unwrap();
+    let create = [
+        "create",
+        "--name",
+        "web",
+        "--tmpfs",
+        "/a/real/made/deep",
+        ALPINE,
+    ];
+    let script = "grep ' /a/real/made/deep tmpfs\\|made/deep ' /proc/self/mountinfo | wc -l";
+    let shell = ["sh", "-c", script];
+    store.onggi(create.iter().chain(&shell)).run().code(0);
+    let root = store.seen(Path::new(store.ok(["mount", "web"]).trim()));
+    std::fs::create_dir_all(root.join("a/real")).unwrap();
+    std::os::unix::fs::symlink(&target, root.join("a/link")).unwrap();
+    (root, target)
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).unwrap().next().is_none()
+}
+
+fn prepared() -> Option<(OwnMounts, Store)> {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return None;
+    }
+    let mut store = store(User::Root).filter(Store::alpine)?;
+    Some((OwnMounts::of(&mut store), store))
+}
+
+#[test]
+fn no_target_is_made_outside() {
+    let Some((_mounts, store)) = prepared() else {
+        return;
+    };
+    let (root, target) = racing(&store);
+    let (one, other) = (root.join("a/real"), root.join("a/link"));
+    let racer = std::thread::spawn(move || exchange(&one, &other));
+    let mut started = 0;
+    for _ in 0..40 {
+        // Either way lies inside, where the link leads to a path that the container has or has not.
+        let outcome = store.onggi(["start", "-a", "web"]).run();
+        started += u32::from(outcome.succeeded());
+        assert!(!outcome.succeeded() || outcome.stdout_text() == "1\n");
+    }
+    assert!(is_empty(&target), "something was made outside");
+    std::fs::rename(root.join("a"), root.join("b")).unwrap();
+    racer.join().unwrap();
+    assert!(started > 0, "the container never started");
+}
+
+/// A program that makes the same path by its name makes it outside sooner or later.
+#[test]
+fn without_the_wall() {
+    let Some((_mounts, store)) = prepared() else {
+        return;
+    };
+    let (root, target) = racing(&store);
+    let (one, other) = (root.join("a/real"), root.join("a/link"));
+    let racer = std::thread::spawn(move || exchange(&one, &other));
+    for number in 0..1000 {
+        let _ = std::fs::create_dir_all(root.join(format!("a/real/{number}/deep")));
+    }
+    std::fs::rename(root.join("a"), root.join("b")).unwrap();
+    racer.join().unwrap();
+    assert!(!is_empty(&target), "the exchange deceives nobody");
+}

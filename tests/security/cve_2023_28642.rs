@@ -1,0 +1,54 @@
+//! CVE-2023-28642: `/proc` of the image is a link and the user mounts something at its target, so that the label of the
+//! program is written to a file of that mount.
+
+use crate::situation::{Entry, hostile, run_hostile};
+use crate::support::everyone_in_memory;
+
+#[test]
+fn the_target_of_the_link_is_mounted_on() {
+    for store in everyone_in_memory() {
+        let entries = [
+            ("elsewhere", Entry::Directory),
+            ("proc", Entry::Link("/elsewhere")),
+        ];
+        if !hostile(&store, &entries) {
+            return;
+        }
+        for options in [
+            &[][..],
+            &["--security-opt", "systempaths=unconfined"],
+            &["--privileged"],
+        ] {
+            for target in ["/elsewhere", "/proc", "/elsewhere/self", "/proc/self/attr"] {
+                let tmpfs = ["--tmpfs", target];
+                run_hostile(&store, &[&tmpfs, options].concat(), "echo ran")
+                    .code(125)
+                    .stdout("")
+                    .stderr_has("lies in the container's `/proc`");
+            }
+        }
+    }
+}
+
+/// The mount alone is nothing that is refused, nor the link where nothing is to be guarded.
+#[test]
+fn without_the_wall() {
+    for store in everyone_in_memory() {
+        let entries = [
+            ("elsewhere", Entry::Directory),
+            ("proc", Entry::Link("/elsewhere")),
+        ];
+        if !hostile(&store, &entries) {
+            return;
+        }
+        let open = [
+            "--security-opt",
+            "systempaths=unconfined",
+            "--tmpfs",
+            "/srv",
+        ];
+        run_hostile(&store, &open, "stat -f -c %T /elsewhere /proc/self/ /srv")
+            .code(0)
+            .stdout("proc\nproc\ntmpfs\n");
+    }
+}
