@@ -25,6 +25,7 @@ mod fixture;
 mod health;
 mod inspect;
 mod kill;
+mod libseccomp;
 mod life_cycle;
 mod limits;
 mod logs;

@@ -11,7 +11,7 @@
 //! look at arguments; such calls then skip the filter altogether (seccomp_cache_prepare in kernel/seccomp.c).
 
 use super::assembler::{Assembler, Compare, Target};
-use super::policy::{Condition, Policy, Section, Test, Verdict, errno};
+use super::policy::{Condition, Policy, Rule, Section, Test, Verdict, errno};
 use super::syscall_table::{Table, X32_BIT};
 use seccompiler::BpfProgram;
 
@@ -161,17 +161,82 @@ fn write_search(assembler: &mut Assembler, leaves: &[Leaf]) -> Target {
 
 fn write_verdict(assembler: &mut Assembler, verdict: &Verdict, narrow: bool) -> Target {
     let otherwise = Target::Return(verdict.otherwise);
-    verdict.rules.iter().rev().fold(otherwise, |no, rule| {
-        let yes = Target::Return(rule.action);
-        let conditions = rule.conditions.iter().rev();
+    let alike = |one: &Rule, other: &Rule| {
+        one.action == other.action && choice(one).is_some() && choice(one) == choice(other)
+    };
+    let groups: Vec<&[Rule]> = verdict.rules.chunk_by(alike).collect();
+    groups.into_iter().rev().fold(otherwise, |no, group| {
+        let yes = Target::Return(group[0].action);
+        if group.len() > 1 {
+            return write_choices(assembler, group, narrow, yes, no);
+        }
+        let conditions = group[0].conditions.iter().rev();
         conditions.fold(yes, |yes, condition| {
             write_condition(assembler, condition, narrow, yes, no)
         })
     })
 }
 
-/// Compares an argument in two halves, since the accumulator holds 32 bits; where arguments are narrow the upper
-/// half is known to be zero.
+/// Of a rule that wants one value of one argument: the argument, and the upper half of the value.
+fn choice(rule: &Rule) -> Option<(u32, u32)> {
+    match rule.conditions[..] {
+        [
+            Condition {
+                argument,
+                test:
+                    Test::Bits {
+                        mask: u64::MAX,
+                        value,
+                    },
+                negated: false,
+            },
+        ] => Some((argument, (value >> 32) as u32)),
+        _ => None,
+    }
+}
+
+/// Rules of the same [`choice`] share what they load; neighbouring values are a range.
+fn write_choices(
+    assembler: &mut Assembler,
+    rules: &[Rule],
+    narrow: bool,
+    yes: Target,
+    no: Target,
+) -> Target {
+    let Some((argument, high)) = choice(&rules[0]) else {
+        return no;
+    };
+    let value = |rule: &Rule| match rule.conditions[0].test {
+        Test::Bits { value, .. } | Test::Above(value) | Test::AtLeast(value) => value as u32,
+    };
+    let mut values: Vec<u32> = rules.iter().map(value).collect();
+    values.sort_unstable();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for value in values {
+        match ranges.last_mut() {
+            Some((_, last)) if value - *last <= 1 => *last = value,
+            _ => ranges.push((value, value)),
+        }
+    }
+    let offset = ARGUMENTS + 8 * argument;
+    let search = ranges.into_iter().fold(no, |next, (first, last)| {
+        if first == last {
+            return assembler.branch(Compare::Equal, first, yes, next);
+        }
+        // What is above this range has been looked for already.
+        let inside = assembler.branch(Compare::Greater, last, no, yes);
+        assembler.branch(Compare::AtLeast, first, inside, next)
+    });
+    let search = assembler.load(offset, search);
+    if narrow {
+        return search;
+    }
+    let search = assembler.branch(Compare::Equal, high, search, no);
+    assembler.load(offset + 4, search)
+}
+
+/// Compares an argument in two halves, since the accumulator holds 32 bits. Where arguments are narrow the values are
+/// so, too: -1 in 64 bits is -1 in 32, as in libseccomp.
 fn write_condition(
     assembler: &mut Assembler,
     condition: &Condition,
@@ -191,10 +256,9 @@ fn write_condition(
         Test::Bits { mask, value } => {
             let ((high_mask, low_mask), (high_value, low_value)) = (halves(mask), halves(value));
             let lower = write_bits(assembler, low, low_mask, low_value, yes, no);
-            match (narrow, high_value) {
-                (true, 0) => lower,
-                (true, _) => no,
-                (false, _) => write_bits(assembler, high, high_mask, high_value, lower, no),
+            match narrow {
+                true => lower,
+                false => write_bits(assembler, high, high_mask, high_value, lower, no),
             }
         }
         Test::Above(value) | Test::AtLeast(value) => {
@@ -205,10 +269,8 @@ fn write_condition(
             };
             let lower = assembler.branch(compare, low_value, yes, no);
             let lower = assembler.load(low, lower);
-            match (narrow, high_value) {
-                (true, 0) => return lower,
-                (true, _) => return no,
-                (false, _) => {}
+            if narrow {
+                return lower;
             }
             let equal = assembler.branch(Compare::Equal, high_value, lower, no);
             let upper = assembler.branch(Compare::Greater, high_value, yes, equal);

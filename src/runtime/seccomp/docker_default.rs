@@ -1,4 +1,4 @@
-//! Docker's default policy: what moby/profiles `seccomp/default.json` (as of Docker 29, June 2026) says, as names
+//! Docker's default policy: what moby/profiles `seccomp/default.json` (as of autumn 2026) says, as names
 //! with the conditions on which they are allowed. The default is `EPERM`.
 //!
 //! The compiler of this program looks the names up, so that at run time only numbers are left: one byte per
@@ -11,7 +11,9 @@ use super::no_op::{self, Identity, same};
 use super::policy::{ALLOW, Condition, Policy, Rule, Section, Verdict, errno};
 use super::syscall_table::{ARM, Family, Table, X32};
 use crate::runtime::capabilities::{CapabilitySet, named};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction, LinuxSyscall};
+use oci_spec::runtime::{
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompOperator, LinuxSyscall,
+};
 use syscalls::{aarch64, arm, x86, x86_64};
 
 /// Allowed always; sorted, so that they can be found. Some are known to one architecture only.
@@ -65,7 +67,7 @@ enum Grant {
     Capability(CapabilitySet),
     /// A kernel that checks ptrace(2) before the filter is passed on (4.8), or the capability.
     Kernel(KernelVersion, CapabilitySet),
-    /// The address family: neither `AF_ALG` (CVE-2026-31431) nor `AF_VSOCK`.
+    /// The address family ([`FAMILIES`]).
     Socket,
     /// The personality: those that weaken nothing, and the question for the current one.
     Personality,
@@ -125,6 +127,14 @@ const GRANTS: &[(&str, Grant)] = &[
     ),
 ];
 
+/// Address families (linux/socket.h) are allowed up to `AF_ROSE`, and these: not those that the kernel has given up,
+/// nor `AF_ALG` (CVE-2026-31431) and `AF_VSOCK`, which reach where a container has no business.
+const FAMILIES: [u64; 25] = [
+    13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44,
+    45,
+];
+/// `AF_ROSE` plus 1.
+const FAMILIES_BELOW: u64 = 12;
 /// `CLONE_NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET` (sched.h).
 const NEW_NAMESPACES: u64 = 0x7e02_0000;
 /// Linux, Linux with 32-bit addresses, the same with `UNAME26`, and the question (personality(2)).
@@ -139,9 +149,18 @@ pub struct Circumstances {
     pub kernel: KernelVersion,
 }
 
+/// What becomes of calls that are granted on some condition.
+enum Decision {
+    /// The action, whatever the arguments are.
+    Always(u32),
+    /// Allowed if the first argument compares so with one of the values, which are masks for `SCMP_CMP_MASKED_EQ`.
+    If(Vec<(LinuxSeccompOperator, u64)>),
+}
+
 impl Grant {
-    /// What becomes of the calls; none is the default.
-    fn decide(self, circumstances: Circumstances) -> Option<Verdict> {
+    /// None is the default.
+    fn decide(self, circumstances: Circumstances) -> Option<Decision> {
+        use LinuxSeccompOperator::{ScmpCmpEq, ScmpCmpLt, ScmpCmpMaskedEq};
         let has_one_of =
             |set: CapabilitySet| !circumstances.capabilities.intersection(set).is_empty();
         let is_administrator = has_one_of(const { named("SYS_ADMIN") });
@@ -152,33 +171,35 @@ impl Grant {
             Self::Clone | Self::Clone3 => is_administrator,
             Self::Socket | Self::Personality => false,
         };
-        let verdict = match self {
-            _ if allowed => Verdict::always(ALLOW),
-            Self::Clone3 => Verdict::always(errno(libc::ENOSYS)),
-            Self::Clone => allow_if([Condition::bits(0, NEW_NAMESPACES, 0)]),
-            Self::Personality => {
-                allow_if(PERSONALITIES.map(|personality| Condition::equal(0, personality)))
+        let equal = |values: &[u64]| values.iter().map(|&value| (ScmpCmpEq, value)).collect();
+        Some(match self {
+            _ if allowed => Decision::Always(ALLOW),
+            Self::Clone3 => Decision::Always(errno(libc::ENOSYS)),
+            Self::Clone => Decision::If(vec![(ScmpCmpMaskedEq, NEW_NAMESPACES)]),
+            Self::Personality => Decision::If(equal(&PERSONALITIES)),
+            Self::Socket => {
+                let mut families: Vec<_> = equal(&FAMILIES);
+                families.push((ScmpCmpLt, FAMILIES_BELOW));
+                Decision::If(families)
             }
-            Self::Socket => allow_if([
-                Condition::at_least(0, libc::AF_ALG as u64).not(),
-                Condition::equal(0, libc::AF_ALG as u64 + 1),
-                Condition::above(0, libc::AF_VSOCK as u64),
-            ]),
             Self::Always | Self::Capability(_) | Self::Kernel(..) => return None,
-        };
-        Some(verdict)
+        })
     }
 }
 
-/// Allowed if one of the conditions holds.
-fn allow_if<const N: usize>(conditions: [Condition; N]) -> Verdict {
-    let rule = |condition| Rule {
-        conditions: vec![condition],
-        action: ALLOW,
-    };
-    Verdict {
-        rules: conditions.map(rule).into(),
-        otherwise: DEFAULT,
+impl Decision {
+    fn verdict(self) -> Verdict {
+        let rule = |(operator, value)| Rule {
+            conditions: vec![Condition::compare(0, operator, value, 0)],
+            action: ALLOW,
+        };
+        match self {
+            Self::Always(action) => Verdict::always(action),
+            Self::If(comparisons) => {
+                let rules: Vec<Rule> = comparisons.into_iter().map(rule).collect();
+                Verdict::from_rules(&rules, DEFAULT)
+            }
+        }
     }
 }
 
@@ -190,8 +211,8 @@ pub(super) fn policy(circumstances: Circumstances, identity: Identity, family: F
     let mut policy = Policy::new(DEFAULT);
     let mut granted: [Option<usize>; GRANTS.len() + 1] = [None; GRANTS.len() + 1];
     for (code, &(_, grant)) in GRANTS.iter().enumerate() {
-        let verdict = grant.decide(circumstances);
-        granted[code + 1] = verdict.map(|verdict| policy.intern(verdict));
+        let decision = grant.decide(circumstances);
+        granted[code + 1] = decision.map(|decision| policy.intern(decision.verdict()));
     }
     for table in family.tables() {
         let codes = codes(table);
@@ -381,16 +402,15 @@ const fn holds_word(text: &[u8], name: &[u8]) -> bool {
 pub(super) fn to_oci(circumstances: Circumstances, family: Family) -> LinuxSeccomp {
     let mut syscalls: Vec<LinuxSyscall> = Vec::new();
     for &(names, grant) in GRANTS {
-        let Some(verdict) = grant.decide(circumstances) else {
-            continue;
-        };
         let names: Vec<String> = names.split(' ').map(str::to_owned).collect();
-        if verdict.rules.is_empty() {
-            syscalls.push(entry(names, verdict.otherwise, None));
-        } else {
-            let rules = verdict.rules.into_iter();
-            syscalls
-                .extend(rules.map(|rule| entry(names.clone(), rule.action, Some(rule.conditions))));
+        match grant.decide(circumstances) {
+            None => {}
+            Some(Decision::Always(action)) => syscalls.push(entry(names, action, None)),
+            Some(Decision::If(comparisons)) => syscalls.extend(
+                comparisons
+                    .into_iter()
+                    .map(|comparison| entry(names.clone(), ALLOW, Some(comparison))),
+            ),
         }
     }
     let mut seccomp = LinuxSeccomp::default();
@@ -402,7 +422,11 @@ pub(super) fn to_oci(circumstances: Circumstances, family: Family) -> LinuxSecco
     seccomp
 }
 
-fn entry(names: Vec<String>, action: u32, conditions: Option<Vec<Condition>>) -> LinuxSyscall {
+fn entry(
+    names: Vec<String>,
+    action: u32,
+    comparison: Option<(LinuxSeccompOperator, u64)>,
+) -> LinuxSyscall {
     let mut call = LinuxSyscall::default();
     call.set_names(names);
     if action == ALLOW {
@@ -411,8 +435,13 @@ fn entry(names: Vec<String>, action: u32, conditions: Option<Vec<Condition>>) ->
         call.set_action(LinuxSeccompAction::ScmpActErrno);
         call.set_errno_ret(Some(action & libc::SECCOMP_RET_DATA));
     }
-    call.set_args(
-        conditions.map(|conditions| conditions.into_iter().map(Condition::to_oci).collect()),
-    );
+    let argument = |(operator, value)| {
+        let argument = LinuxSeccompArgBuilder::default()
+            .index(0usize)
+            .value(value)
+            .op(operator);
+        argument.build().expect("every field has a default")
+    };
+    call.set_args(comparison.map(|comparison| vec![argument(comparison)]));
     call
 }

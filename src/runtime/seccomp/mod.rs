@@ -15,6 +15,7 @@ mod agent;
 mod assembler;
 mod compiler;
 mod docker_default;
+mod gate;
 mod no_op;
 mod policy;
 mod profile;

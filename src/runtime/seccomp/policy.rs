@@ -3,17 +3,20 @@
 //! Two sources make a [`Policy`]: Docker's default (`docker_default`) and runtime-spec's `linux.seccomp`
 //! ([`Policy::from_oci`]). `compiler` turns it into a program.
 //!
-//! Several rules for one call, as libseccomp has them: the first rule without arguments decides alone; else the
-//! strictest rule whose arguments match; else the default.
+//! Several rules for one call, as runc and libseccomp have them: rules for the default action count for nothing; the
+//! first without arguments decides alone; else the first that matches in an order of libseccomp's own
+//! ([`Condition::rank`]); else the default. Where libseccomp is at odds with its documentation, or refuses, this is
+//! not followed: `tests/program/libseccomp.rs` lists these cases.
 
+use super::gate::Gate;
 use super::no_op::{self, Identity};
 use super::syscall_table::{Family, Table};
 use crate::error::bad_input;
 use anyhow::Result;
 use oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
-    LinuxSeccompOperator, LinuxSyscall,
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
 };
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 /// Lets the call through.
@@ -96,54 +99,46 @@ impl Condition {
             );
             return Err(bad_input(message).into());
         };
-        let value = argument.value();
-        Ok(match argument.op() {
-            LinuxSeccompOperator::ScmpCmpEq => Self::equal(index, value),
-            LinuxSeccompOperator::ScmpCmpNe => Self::equal(index, value).not(),
-            LinuxSeccompOperator::ScmpCmpGt => Self::above(index, value),
-            LinuxSeccompOperator::ScmpCmpGe => Self::at_least(index, value),
-            LinuxSeccompOperator::ScmpCmpLt => Self::at_least(index, value).not(),
-            LinuxSeccompOperator::ScmpCmpLe => Self::above(index, value).not(),
-            LinuxSeccompOperator::ScmpCmpMaskedEq => {
-                Self::bits(index, value, argument.value_two().unwrap_or(0))
-            }
-        })
+        Ok(Self::compare(
+            index,
+            argument.op(),
+            argument.value(),
+            argument.value_two().unwrap_or(0),
+        ))
     }
-}
 
-impl Condition {
-    /// As runtime-spec writes it.
-    pub(super) fn to_oci(self) -> LinuxSeccompArg {
-        use LinuxSeccompOperator as Operator;
-        let (operator, value, second) = match (self.test, self.negated) {
-            (
-                Test::Bits {
-                    mask: u64::MAX,
-                    value,
-                },
-                false,
-            ) => (Operator::ScmpCmpEq, value, None),
-            (
-                Test::Bits {
-                    mask: u64::MAX,
-                    value,
-                },
-                true,
-            ) => (Operator::ScmpCmpNe, value, None),
-            (Test::Bits { mask, value }, _) => (Operator::ScmpCmpMaskedEq, mask, Some(value)),
-            (Test::Above(value), false) => (Operator::ScmpCmpGt, value, None),
-            (Test::Above(value), true) => (Operator::ScmpCmpLe, value, None),
-            (Test::AtLeast(value), false) => (Operator::ScmpCmpGe, value, None),
-            (Test::AtLeast(value), true) => (Operator::ScmpCmpLt, value, None),
+    /// In runtime-spec's words: `value` is what is compared with, or the mask, and `second` then what is left by it.
+    pub(super) const fn compare(
+        argument: u32,
+        operator: LinuxSeccompOperator,
+        value: u64,
+        second: u64,
+    ) -> Self {
+        match operator {
+            LinuxSeccompOperator::ScmpCmpEq => Self::equal(argument, value),
+            LinuxSeccompOperator::ScmpCmpNe => Self::equal(argument, value).not(),
+            LinuxSeccompOperator::ScmpCmpGt => Self::above(argument, value),
+            LinuxSeccompOperator::ScmpCmpGe => Self::at_least(argument, value),
+            LinuxSeccompOperator::ScmpCmpLt => Self::at_least(argument, value).not(),
+            LinuxSeccompOperator::ScmpCmpLe => Self::above(argument, value).not(),
+            LinuxSeccompOperator::ScmpCmpMaskedEq => Self::bits(argument, value, second),
+        }
+    }
+
+    /// Whether it holds whatever the argument is.
+    const fn is_void(&self) -> bool {
+        matches!(self.test, Test::Bits { mask: 0, .. }) && !self.negated
+    }
+
+    /// Where libseccomp looks at it: the last arguments first; equalities, then upper bounds from the lowest, then
+    /// lower bounds from the highest. So an exception stands before the range it is an exception of.
+    fn rank(&self) -> (Reverse<u32>, u8, u64) {
+        let (class, value) = match (self.test, self.negated) {
+            (Test::Bits { value, .. }, _) => (0, !value),
+            (Test::Above(value) | Test::AtLeast(value), true) => (1, value),
+            (Test::Above(value) | Test::AtLeast(value), false) => (2, !value),
         };
-        let argument = LinuxSeccompArgBuilder::default()
-            .index(self.argument as usize)
-            .value(value)
-            .op(operator);
-        let argument = second
-            .into_iter()
-            .fold(argument, LinuxSeccompArgBuilder::value_two);
-        argument.build().expect("every field has a default")
+        (Reverse(self.argument), class, value)
     }
 }
 
@@ -171,18 +166,28 @@ impl Verdict {
     }
 
     /// From the rules that name one call, in the order of the policy.
-    fn from_rules(rules: &[Rule], default: u32) -> Self {
+    pub(super) fn from_rules(rules: &[Rule], default: u32) -> Self {
+        let others = rules.iter().filter(|rule| rule.action != default);
+        let mut rules: Vec<Rule> = others.cloned().collect();
         if let Some(rule) = rules.iter().find(|rule| rule.conditions.is_empty()) {
             return Self::always(rule.action);
         }
-        let mut rules = rules.to_vec();
-        // The kernel orders return values so, too: as signed numbers the strictest is the smallest.
-        rules.sort_by_key(|rule| (rule.action & libc::SECCOMP_RET_ACTION_FULL).cast_signed());
+        rules.sort_by_cached_key(|rule| {
+            let mut ranks: Vec<_> = rule.conditions.iter().map(Condition::rank).collect();
+            ranks.sort_unstable_by_key(|&(argument, ..)| Reverse(argument));
+            // As the kernel orders return values: as signed numbers the strictest is the smallest.
+            (ranks, strictness(rule.action))
+        });
         Self {
             rules,
             otherwise: default,
         }
     }
+}
+
+/// The smaller, the stricter: whether the call is made, and what becomes of the program.
+pub(super) const fn strictness(action: u32) -> i32 {
+    (action & libc::SECCOMP_RET_ACTION_FULL).cast_signed()
 }
 
 /// The verdicts of one table, by number.
@@ -255,6 +260,8 @@ impl Policy {
             }
         }
         let mut policy = Self::new(default);
+        let gates = Gate::ALL.map(|gate| gate.verdict(&rules, default));
+        let gates = gates.map(|verdict| verdict.map(|verdict| policy.intern(verdict)));
         let mut named: HashMap<&str, usize> = HashMap::with_capacity(rules.len());
         for (name, rules) in rules {
             let index = policy.intern(Verdict::from_rules(&rules, default));
@@ -275,7 +282,11 @@ impl Policy {
             let x32 = table == Table::X86_64 && listed(Arch::ScmpArchX32);
             let mut calls = Vec::with_capacity(512);
             table.for_each(|number, name| {
-                let base = named.get(name).copied();
+                let gate = match table {
+                    Table::X86 => Gate::ALL.iter().position(|gate| gate.name() == name),
+                    _ => None,
+                };
+                let base = gate.map_or_else(|| named.get(name).copied(), |gate| gates[gate]);
                 let index = match no_op::class(name) {
                     0 => base,
                     class => no_op::overlay(&mut policy, base, class, identity),
@@ -295,7 +306,7 @@ impl Policy {
 /// The alternatives of one entry of `syscalls`.
 fn lower(call: &LinuxSyscall) -> Result<Vec<Rule>> {
     let action = action(call.action(), call.errno_ret())?;
-    let conditions = call
+    let mut conditions = call
         .args()
         .iter()
         .flatten()
@@ -311,11 +322,12 @@ fn lower(call: &LinuxSyscall) -> Result<Vec<Rule>> {
         return Ok(conditions
             .into_iter()
             .map(|one| Rule {
-                conditions: vec![one],
+                conditions: if one.is_void() { vec![] } else { vec![one] },
                 action,
             })
             .collect());
     }
+    conditions.retain(|condition| !condition.is_void());
     Ok(vec![Rule { conditions, action }])
 }
 

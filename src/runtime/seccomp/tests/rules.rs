@@ -1,5 +1,5 @@
-//! Rules with arguments: against seccompiler on random ones, against plain evaluation on random tables, and
-//! where neither has an opinion against what libseccomp 2.5.4 does.
+//! Rules with arguments: against seccompiler on random ones, against plain evaluation on random tables; and what is
+//! made of several rules for one call, as `tests/program/libseccomp.rs` finds it on random ones.
 
 use super::policy::{Condition, Rule, Section, Test, Verdict};
 use super::syscall_table::Table;
@@ -66,22 +66,23 @@ fn to_seccompiler(condition: &Condition) -> SeccompCondition {
     .unwrap()
 }
 
-fn holds(condition: &Condition, arguments: &[u64; 6]) -> bool {
-    let argument = arguments[condition.argument as usize];
+/// `width`: the bits that an argument has.
+fn holds(condition: &Condition, arguments: &[u64; 6], width: u64) -> bool {
+    let argument = arguments[condition.argument as usize] & width;
     let holds = match condition.test {
-        Test::Bits { mask, value } => argument & mask == value,
-        Test::Above(value) => argument > value,
-        Test::AtLeast(value) => argument >= value,
+        Test::Bits { mask, value } => argument & mask == value & width,
+        Test::Above(value) => argument > value & width,
+        Test::AtLeast(value) => argument >= value & width,
     };
     holds != condition.negated
 }
 
 /// What a verdict means, in the plainest words.
-fn evaluate(verdict: &Verdict, arguments: &[u64; 6]) -> u32 {
-    let matching = verdict
-        .rules
-        .iter()
-        .find(|rule| rule.conditions.iter().all(|one| holds(one, arguments)));
+fn evaluate(verdict: &Verdict, arguments: &[u64; 6], width: u64) -> u32 {
+    let matching = verdict.rules.iter().find(|rule| {
+        let mut conditions = rule.conditions.iter();
+        conditions.all(|one| holds(one, arguments, width))
+    });
     matching.map_or(verdict.otherwise, |rule| rule.action)
 }
 
@@ -168,9 +169,9 @@ proptest! {
         policy.sections.push(Section { table: Table::X86, x32: false, calls });
         let program = compiler::compile(&policy);
         check(&program);
-        let expect = |calls: &BTreeMap<u32, Verdict>, number: u32, arguments: &[u64; 6], block: u32| {
+        let expect = |calls: &BTreeMap<u32, Verdict>, number: u32, arguments: &[u64; 6], block: u32, width: u64| {
             if let Some(verdict) = calls.get(&number) {
-                return evaluate(verdict, arguments);
+                return evaluate(verdict, arguments, width);
             }
             let before = calls.range(..number).next_back().map_or(0, |(before, _)| before + 1);
             let last = calls.last_key_value().is_none_or(|(&last, _)| last < number);
@@ -179,13 +180,14 @@ proptest! {
         };
         for (number, arguments) in samples {
             let call = Call { number, architecture: X86_64, arguments };
-            prop_assert_eq!(run(&program, &call), expect(&first, number, &arguments, 512), "{:x?}", call);
+            prop_assert_eq!(run(&program, &call), expect(&first, number, &arguments, 512, u64::MAX), "{:x?}", call);
             let marked = Call { number: number | syscall_table::X32_BIT, ..call };
             let verdict = if x32 { run(&program, &call) } else { KILLED };
             prop_assert_eq!(run(&program, &marked), verdict, "{:x?}", marked);
-            let arguments = arguments.map(|argument| argument & u64::from(u32::MAX));
+            let width = u64::from(u32::MAX);
+            let arguments = arguments.map(|argument| argument & width);
             let narrow = Call { number, architecture: X86, arguments };
-            prop_assert_eq!(run(&program, &narrow), expect(&second, number, &arguments, u32::MAX), "{:x?}", narrow);
+            prop_assert_eq!(run(&program, &narrow), expect(&second, number, &arguments, u32::MAX, width), "{:x?}", narrow);
         }
     }
 }
@@ -208,6 +210,11 @@ fn overlapping_rules_decide_as_in_libseccomp() {
     let allow_5 = r#"{"names":["socket"],"action":"SCMP_ACT_ALLOW","args":[{"index":0,"value":5,"op":"SCMP_CMP_EQ"}]}"#;
     let deny_5 = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":2,
         "args":[{"index":0,"value":5,"op":"SCMP_CMP_EQ"}]}"#;
+    let deny_below_10 = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":2,
+        "args":[{"index":0,"value":10,"op":"SCMP_CMP_LT"}]}"#;
+    let default_5 = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":1,
+        "args":[{"index":0,"value":5,"op":"SCMP_CMP_EQ"}]}"#;
+    let default = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO"}"#;
     let deny_second_1 = r#"{"names":["socket"],"action":"SCMP_ACT_ERRNO","errnoRet":2,
         "args":[{"index":1,"value":1,"op":"SCMP_CMP_EQ"}]}"#;
     let both = |one: &str, other: &str, first: u64, second: u64, verdict: u32| {
@@ -221,11 +228,20 @@ fn overlapping_rules_decide_as_in_libseccomp() {
     };
     // Without arguments a rule decides alone, wherever it stands.
     both(deny_5, allow, 5, 0, ALLOWED);
-    // Else the strictest of those that match.
+    // Else an exception before its range, whatever is stricter.
     both(deny_5, allow_below_10, 5, 0, denied(2));
     both(deny_5, allow_below_10, 4, 0, ALLOWED);
     both(deny_5, allow_below_10, 20, 0, denied(1));
+    both(deny_below_10, allow_5, 5, 0, ALLOWED);
+    both(deny_below_10, allow_5, 4, 0, denied(2));
+    // The stricter of two for the same values, which libseccomp refuses.
+    both(deny_5, allow_5, 5, 0, denied(2));
+    // A later argument before an earlier one.
     both(deny_second_1, allow_5, 5, 1, denied(2));
+    // A rule for the default action counts for nothing.
+    both(default_5, allow_below_10, 5, 0, ALLOWED);
+    both(default, allow_below_10, 5, 0, ALLOWED);
+    both(default, allow_below_10, 20, 0, denied(1));
     both(deny_second_1, allow_5, 5, 0, ALLOWED);
     both(deny_second_1, allow_5, 3, 1, denied(2));
     both(deny_second_1, allow_5, 3, 0, denied(1));
@@ -368,6 +384,52 @@ fn architectures_are_those_listed_and_the_own_one() {
         verdicts(r#""architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X32"],"#),
         [ALLOWED, KILLED, ALLOWED, KILLED]
     );
+}
+
+/// The verdicts of a policy for one call of i386, by its first argument.
+fn narrow(default: &str, rules: &str, number: u32, first: u64) -> u32 {
+    let json = format!(
+        r#"{{"defaultAction":"SCMP_ACT_{default}","architectures":["SCMP_ARCH_X86"],"syscalls":[{rules}]}}"#
+    );
+    let program = program_for(&policy(&json), Identity::Mapped, Family::X86);
+    check(&program);
+    run(&program, &Call::new(X86, number).with(0, first))
+}
+
+#[test]
+fn what_is_said_of_a_call_holds_behind_its_gate() {
+    const SOCKETCALL: u32 = 102;
+    const IPC: u32 = 117;
+    let deny = |name: &str, arguments: &str| {
+        format!(r#"{{"names":["{name}"],"action":"SCMP_ACT_ERRNO","errnoRet":9{arguments}}}"#)
+    };
+    let allow = |name: &str, arguments: &str| {
+        format!(r#"{{"names":["{name}"],"action":"SCMP_ACT_ALLOW"{arguments}}}"#)
+    };
+    let unix = r#","args":[{"index":0,"value":1,"op":"SCMP_CMP_EQ"}]"#;
+    for arguments in ["", unix] {
+        let rules = deny("socket", arguments);
+        assert_eq!(narrow("ALLOW", &rules, SOCKETCALL, 1), denied(9));
+        assert_eq!(narrow("ALLOW", &rules, SOCKETCALL, 2), ALLOWED);
+    }
+    // Allowing AF_UNIX does not allow every family.
+    assert_eq!(
+        narrow("ERRNO", &allow("socket", ""), SOCKETCALL, 1),
+        ALLOWED
+    );
+    assert_eq!(
+        narrow("ERRNO", &allow("socket", unix), SOCKETCALL, 1),
+        denied(1)
+    );
+    // What is said of the gate itself, and its other arguments.
+    let rules = format!("{},{}", allow("socketcall", ""), deny("socket", ""));
+    assert_eq!(narrow("ERRNO", &rules, SOCKETCALL, 1), ALLOWED);
+    let shmat = deny("shmat", "");
+    for (number, verdict) in [(21, denied(9)), (1 << 16 | 21, denied(9)), (22, ALLOWED)] {
+        assert_eq!(narrow("ALLOW", &shmat, IPC, number), verdict);
+    }
+    // Nothing is said of it.
+    assert_eq!(narrow("ALLOW", &deny("read", ""), IPC, 21), ALLOWED);
 }
 
 #[test]
