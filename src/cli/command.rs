@@ -336,6 +336,11 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Find everything inconsistent in the store, and mend it",
     ),
+    command::<system::setup::Setup>(
+        &["system setup"],
+        "apparmor",
+        "Print what an administrator may have to install, and how",
+    ),
     command::<system::hello::HelloPage>(
         &["hello-page"],
         "",

@@ -1,6 +1,7 @@
 //! What a container was asked to have of the host, as Docker's API shows it (`HostConfig`): all of its fields, those
 //! too that cannot be asked for, since programs read them.
 
+use super::confinement;
 use super::inspect::without_null;
 use super::options::{
     DeviceMapping, DeviceRequest, Log, Namespace, Options, Seccomp, UserNamespace,
@@ -172,7 +173,7 @@ fn device_request(request: &DeviceRequest) -> Value {
 }
 
 fn guarded(options: &Options) -> Value {
-    let (masked, read_only) = spec::guarded_paths(options).unzip();
+    let (masked, read_only) = confinement::guarded_paths(options).unzip();
     json!({
         "MaskedPaths": masked,
         "ReadonlyPaths": read_only,
@@ -209,6 +210,10 @@ fn security(options: &Options) -> Value {
     }
     if security.system_paths_unconfined {
         all.push("systempaths=unconfined".to_owned());
+    }
+    let paths = [("mask", &security.mask), ("unmask", &security.unmask)];
+    for (key, paths) in paths.iter().filter(|(_, paths)| !paths.is_empty()) {
+        all.push(format!("{key}={}", paths.join(":")));
     }
     let apparmor = security.apparmor.iter();
     all.extend(apparmor.map(|profile| format!("apparmor={profile}")));

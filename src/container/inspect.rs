@@ -1,6 +1,7 @@
 //! A container as Docker's API describes it (`GET /containers/{id}/json`), as far as there is something to say.
 //! Field names and types are Docker's, since programs read them.
 
+use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
 use super::health;
@@ -23,6 +24,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
     let (options, program) = (&record.options, &record.program);
     let directory = Directory::of(engine, &record.id);
     let words = program.words();
+    let contexts = confinement::contexts(record)?;
     let path = |name| directory.file(name).display().to_string();
     let mut description = json!({
         "Id": record.id,
@@ -39,9 +41,12 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "RestartCount": container.state.as_ref().map_or(0, |state| state.restart_count),
         "Driver": "overlay2",
         "Platform": "linux",
-        "MountLabel": "",
-        "ProcessLabel": "",
-        "AppArmorProfile": options.security.apparmor.clone().unwrap_or_default(),
+        "MountLabel": contexts.as_ref().map_or("", |contexts| &contexts.mount),
+        "ProcessLabel": contexts.as_ref().map_or("", |contexts| &contexts.process),
+        "AppArmorProfile": match &options.security.apparmor {
+            Some(profile) => profile.clone(),
+            None => confinement::apparmor_profile(options).unwrap_or_default(),
+        },
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
         "HostConfig": host_config(options),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod changes;
 pub mod check;
 pub mod commit;
+pub mod confinement;
 pub mod control;
 pub mod copy;
 pub mod create;

@@ -252,6 +252,10 @@ pub struct Security {
     pub seccomp: Seccomp,
     /// `systempaths=unconfined`: nothing masked, nothing made read-only.
     pub system_paths_unconfined: bool,
+    /// `mask=PATH:…`: more that reads as empty.
+    pub mask: Vec<String>,
+    /// `unmask=PATH:…`: patterns of what is neither hidden nor read-only after all, or `ALL`.
+    pub unmask: Vec<String>,
     /// `apparmor=PROFILE`.
     pub apparmor: Option<String>,
     /// `label=…` values, kept as given; they matter on SELinux hosts only.

@@ -102,6 +102,7 @@ pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<Owned
             upper: upper.as_fd(),
             work: work.as_fd(),
             user_xattrs: engine.mapping.tier != Tier::Root,
+            label: None,
             volatile: false,
         };
         overlay.mount()

@@ -1,6 +1,7 @@
 //! From a record to an OCI configuration (runtime-spec, config.md): Docker's defaults and what the options change.
 //! Makes nothing and touches nothing.
 
+use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
 use super::options::{Namespace, Options, Seccomp, Ulimit};
@@ -9,6 +10,7 @@ use super::user_namespace::nested;
 use crate::error::bad_input;
 use crate::id_mapping::{Range, Tier, outside};
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
+use crate::runtime::lsm;
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
 use oci_spec::runtime::{
@@ -22,43 +24,6 @@ pub(super) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 /// Where `--init` puts itself: in the fresh `/dev`, so that it leaves no trace in the image.
 pub const INIT_PATH: &str = "/dev/init";
 
-const MASKED: [&str; 11] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/firmware",
-];
-const MASKED_TOO: &str = "/sys/devices/virtual/powercap";
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-/// What a container sees nothing of, and what it may not write to; `None` where everything is open.
-pub fn guarded_paths(options: &Options) -> Option<(Vec<String>, Vec<String>)> {
-    if options.privileged || options.security.system_paths_unconfined {
-        return None;
-    }
-    let owned = |paths: &[&str]| {
-        paths
-            .iter()
-            .map(|path| (*path).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let masked = [owned(&MASKED), vec![MASKED_TOO.to_owned()]].concat();
-    Some((masked, owned(&READ_ONLY)))
-}
-
 /// The configuration of a container, without the devices of the host ([`super::device::add`]).
 pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     let options = &record.options;
@@ -70,7 +35,9 @@ pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
     }
     linux.set_resources(options.resources.to_oci()?);
     linux.set_sysctl(Some(options.sysctls.clone().into_iter().collect()));
-    let (masked, read_only) = guarded_paths(options).unzip();
+    let contexts = confinement::contexts(record)?;
+    linux.set_mount_label(contexts.map(|contexts| contexts.mount));
+    let (masked, read_only) = confinement::guarded_paths(options).unzip();
     linux.set_masked_paths(masked);
     linux.set_readonly_paths(read_only);
     let mut root = Root::default();
@@ -181,13 +148,9 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
         adjustment => Some(i32::try_from(adjustment)?),
     });
     process.set_no_new_privileges(Some(options.security.no_new_privileges));
-    process.set_apparmor_profile(
-        options
-            .security
-            .apparmor
-            .clone()
-            .filter(|profile| profile != "unconfined"),
-    );
+    process.set_apparmor_profile(confinement::apparmor_profile(options));
+    let contexts = confinement::contexts(record)?;
+    process.set_selinux_label(contexts.map(|contexts| contexts.process));
     Ok(process)
 }
 
@@ -294,6 +257,11 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
                 &["bind"]
             },
         ));
+    }
+    let nested = |label: &String| label == confinement::NESTED;
+    if options.security.label.iter().any(nested) && lsm::has_selinux() {
+        let place = "/sys/fs/selinux";
+        all.push(bind(Path::new(place), place, &["bind", "nosuid", "noexec"]));
     }
     if options.init {
         let program = super::spawn::own_path()?;

@@ -1,19 +1,20 @@
 //! Which walls stand around a container that is started without further options, as words for people: `info`.
 
+use super::confinement;
 use super::engine::Engine;
 use super::options::Options;
 use super::spec;
 use crate::cgroup::outlook::Outlook;
 use crate::id_mapping::Tier;
+use crate::runtime::lsm;
 use anyhow::Result;
-use std::path::Path;
 
 /// Name and state of each.
 pub fn in_force(engine: &Engine, outlook: &Outlook) -> Result<Vec<(&'static str, String)>> {
     let options = Options::default();
     let is_root = engine.mapping.tier == Tier::Root;
     let capabilities = spec::capabilities(&options, engine)?;
-    let (masked, read_only) = spec::guarded_paths(&options).unwrap_or_default();
+    let (masked, read_only) = confinement::guarded_paths(&options).unwrap_or_default();
     let user_namespace = match is_root {
         true => "none by default: root inside is root outside",
         false => "root inside is the user outside",
@@ -27,9 +28,14 @@ pub fn in_force(engine: &Engine, outlook: &Outlook) -> Result<Vec<(&'static str,
         Some(_) => outlook.controllers.join(" "),
         None => format!("none: {}", outlook.reason),
     };
-    let module = |path: &str, name: &str| match Path::new(path).exists() {
-        true => format!("{name} is on"),
-        false => format!("no {name} on this host"),
+    let apparmor = match (lsm::has_apparmor(), confinement::apparmor_profile(&options)) {
+        (true, Some(profile)) => format!("the profile {profile}"),
+        (true, None) => format!("no profile: none is called {}", lsm::DEFAULT_PROFILE),
+        (false, _) => "no AppArmor on this host".to_owned(),
+    };
+    let selinux = match lsm::has_selinux() {
+        true => "labels for those who ask: --security-opt label=…",
+        false => "no SELinux on this host",
     };
     Ok(vec![
         ("user namespace", user_namespace.to_owned()),
@@ -44,10 +50,7 @@ pub fn in_force(engine: &Engine, outlook: &Outlook) -> Result<Vec<(&'static str,
         ),
         ("devices", devices.to_owned()),
         ("limits", limits),
-        (
-            "apparmor",
-            module("/sys/kernel/security/apparmor", "AppArmor"),
-        ),
-        ("selinux", module("/sys/fs/selinux/enforce", "SELinux")),
+        ("apparmor", apparmor),
+        ("selinux", selinux.to_owned()),
     ])
 }

@@ -200,6 +200,10 @@ pub fn become_root() -> Result<()> {
     process::set_ids(0, 0).context("become root of the user namespace")
 }
 
+/// Installs the AppArmor profile with which ordinary users may make user namespaces by this program.
+pub const APPARMOR_SETUP: &str = "onggi system setup apparmor | sudo tee /etc/apparmor.d/onggi >/dev/null && \
+     sudo apparmor_parser -r /etc/apparmor.d/onggi";
+
 /// Says what stands in the way when clone3(2) or unshare(2) refuses a user namespace.
 pub fn refused(error: Errno) -> anyhow::Error {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -217,7 +221,7 @@ pub fn refused(error: Errno) -> anyhow::Error {
     } else if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
         (
             "AppArmor restricts user namespaces",
-            "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,` for this program".to_owned(),
+            format!("give this program the AppArmor profile it needs: {APPARMOR_SETUP}"),
         )
     } else if error == Errno::NOSPC || error == Errno::USERS {
         (

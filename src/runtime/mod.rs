@@ -2,6 +2,7 @@
 //! knows nothing of images, networks or Docker's options.
 
 pub mod capabilities;
+pub mod lsm;
 pub mod plan;
 pub mod process;
 pub mod rootfs;

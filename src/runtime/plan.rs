@@ -4,6 +4,7 @@
 //! refuses what it cannot do. Init ([`super::process::init`]) carries the plan out step by step.
 
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
+use super::lsm::{self, Labels};
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
@@ -173,8 +174,8 @@ pub struct ProcessPlan {
     pub oom_score_adjustment: Option<i32>,
     /// File mode creation mask.
     pub umask: u32,
-    /// AppArmor profile.
-    pub apparmor: Option<String>,
+    /// AppArmor profile and SELinux context.
+    pub labels: Labels,
 }
 
 /// Everything that init does.
@@ -190,6 +191,8 @@ pub struct Plan {
     pub user_namespace: bool,
     /// Root file system.
     pub root: Root,
+    /// SELinux context of its files.
+    pub mount_label: Option<String>,
     /// Mount it read-only at the end.
     pub read_only_root: bool,
     /// In order.
@@ -230,6 +233,7 @@ impl Plan {
             .linux()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `linux` section"))?;
+        lsm::require_selinux(linux.mount_label().as_deref())?;
         let wanted = linux.namespaces().as_deref().unwrap_or_default();
         let namespaces = namespaces(wanted)?;
         let user = user_namespace.or_else(|| user(linux, wanted));
@@ -272,6 +276,10 @@ impl Plan {
             cgroup,
             root,
             edits,
+            mount_label: linux
+                .mount_label()
+                .clone()
+                .filter(|label| !label.is_empty()),
             read_only_root: spec
                 .root()
                 .as_ref()
@@ -339,7 +347,7 @@ impl ProcessPlan {
             limits: process.rlimits().iter().flatten().map(limit).collect(),
             oom_score_adjustment: process.oom_score_adj(),
             umask: user.umask().unwrap_or(0o022),
-            apparmor: process.apparmor_profile().clone(),
+            labels: Labels::from_oci(process)?,
         })
     }
 }

@@ -49,6 +49,8 @@ pub struct Overlay<'a> {
     pub work: BorrowedFd<'a>,
     /// `user.overlay.*` instead of `trusted.overlay.*`; needed in a user namespace.
     pub user_xattrs: bool,
+    /// SELinux context of everything in it.
+    pub label: Option<&'a str>,
     /// Never sync `upper`: for what is thrown away at the end anyway.
     pub volatile: bool,
 }
@@ -70,6 +72,10 @@ impl Overlay<'_> {
                 // that only together with these layers.
                 fsconfig_set_string(context, "redirect_dir", "nofollow")
                     .context("overlay option redirect_dir")?;
+                if let Some(label) = self.label {
+                    fsconfig_set_string(context.as_fd(), "context", label)
+                        .context("overlay option context")?;
+                }
                 if self.volatile {
                     fsconfig_set_flag(context, "volatile").context("overlay option volatile")?;
                 }

@@ -7,5 +7,6 @@ pub mod events;
 pub mod hello;
 pub mod info;
 pub mod prune;
+pub mod setup;
 pub mod unshare;
 pub mod version;

@@ -119,16 +119,46 @@ pub fn security(values: &[String]) -> Result<Security> {
             ("apparmor", profile) if !profile.is_empty() => {
                 security.apparmor = Some(profile.to_owned())
             }
-            ("label", label) if !label.is_empty() => security.label.push(label.to_owned()),
+            ("label", label) if !label.is_empty() => security.label.push(selinux_option(label)?),
             ("systempaths", "unconfined") => security.system_paths_unconfined = true,
+            ("mask", paths) if !paths.is_empty() => security.mask.extend(mask_paths(paths)?),
+            ("unmask", paths) if !paths.is_empty() => {
+                security.unmask.extend(paths.split(':').map(str::to_owned))
+            }
             _ => {
                 let known = "no-new-privileges, seccomp=FILE|builtin|unconfined, apparmor=PROFILE, label=…, \
-                             systempaths=unconfined";
+                             systempaths=unconfined, mask=PATH:…, unmask=ALL|PATH:…";
                 return Err(invalid().hint(known).into());
             }
         }
     }
     Ok(security)
+}
+
+/// What `label=` may say (docker run, "Security configuration"; podman has `nested` and `filetype` too).
+fn selinux_option(text: &str) -> Result<String> {
+    const KEYS: [&str; 5] = ["user", "role", "type", "level", "filetype"];
+    let pair = text.split_once(':');
+    let known = |(key, value): (&str, &str)| KEYS.contains(&key) && !value.is_empty();
+    match ["disable", "nested"].contains(&text) || pair.is_some_and(known) {
+        true => Ok(text.to_owned()),
+        false => Err(bad_input(format!(
+            "bad label option {text:?}, valid options 'disable, nested' or 'user, role, level, type, filetype' \
+             followed by ':' and a value"
+        ))
+        .into()),
+    }
+}
+
+fn mask_paths(text: &str) -> Result<Vec<String>> {
+    let paths: Vec<String> = text.split(':').map(str::to_owned).collect();
+    match paths.iter().find(|path| !path.starts_with('/')) {
+        None => Ok(paths),
+        Some(path) => Err(bad_input(format!(
+            "--security-opt mask: {path:?} is not an absolute path"
+        ))
+        .into()),
+    }
 }
 
 /// A seccomp policy from a file; what it means is checked where it is compiled. The messages begin as Docker's.
@@ -195,14 +225,30 @@ mod tests {
             "seccomp=unconfined",
             "label:disable",
             "systempaths=unconfined",
+            "mask=/a:/b",
+            "unmask=ALL",
+            "label=type:x_t",
         ])
         .unwrap();
         assert!(found.no_new_privileges && found.system_paths_unconfined);
         assert!(matches!(found.seccomp, Seccomp::Unconfined));
-        assert_eq!(found.label, ["disable"]);
+        assert_eq!(found.label, ["disable", "type:x_t"]);
+        assert_eq!(
+            (found.mask, found.unmask),
+            (vec!["/a".into(), "/b".into()], vec!["ALL".into()])
+        );
         for (value, message) in [
             ("foo", "invalid --security-opt: \"foo\""),
             ("seccomp", "invalid --security-opt: \"seccomp\""),
+            (
+                "label=colour:red",
+                "bad label option \"colour:red\", valid options 'disable, nested' or 'user, role, level, type, \
+                 filetype' followed by ':' and a value",
+            ),
+            (
+                "mask=proc",
+                "--security-opt mask: \"proc\" is not an absolute path",
+            ),
             (
                 "seccomp=/nonexistent",
                 "opening seccomp profile (/nonexistent) failed: open `/nonexistent`: No such file or directory (os error 2)",

@@ -48,12 +48,7 @@ pub fn set_attributes(plan: &ProcessPlan, processes: &Processes) -> Result<()> {
             .write("self/oom_score_adj", &adjustment.to_string())
             .map_err(|error| adjustment_refused(adjustment, &error))?;
     }
-    if let Some(profile) = &plan.apparmor {
-        processes
-            .write("self/attr/apparmor/exec", &format!("exec {profile}"))
-            .with_context(|| format!("apply the AppArmor profile `{profile}`"))?;
-    }
-    Ok(())
+    plan.labels.apply(processes)
 }
 
 /// Who else there is when a process gives up its privileges.

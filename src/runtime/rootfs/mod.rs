@@ -44,7 +44,7 @@ pub struct Pieces {
 /// Opens everything. To be called before anything is mounted: a mount may cover the path that a later one comes from.
 pub fn open(plan: &Plan) -> Result<Pieces> {
     let sources = plan.mounts.iter().map(open_source).collect::<Result<_>>()?;
-    let (root, place) = make_root(&plan.root, plan.process.tier, None)?;
+    let (root, place) = make_root(plan, None)?;
     Ok(Pieces {
         root,
         place,
@@ -56,7 +56,7 @@ pub fn open(plan: &Plan) -> Result<Pieces> {
 /// its path. Namespaces of less privilege that are copied from here cannot take off what it is protected by
 /// (mount_namespaces(7), "Restrictions on mount namespaces").
 pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBuf> {
-    let (root, place) = make_root(&plan.root, plan.process.tier, Some(user_namespace))?;
+    let (root, place) = make_root(plan, Some(user_namespace))?;
     // Real root has made the device nodes of an image, which are those of the host's devices.
     mount::add_attributes(root.as_fd(), Attributes::MOUNT_ATTR_NODEV, false)
         .context("close the device nodes of the root file system")?;
@@ -80,7 +80,8 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
     let mut nodes = Nodes::Open;
     let mut processes = None;
     for (step, source) in plan.mounts.iter().zip(sources) {
-        let attached = mount_one(&root, step, source).with_context(|| describe(step))?;
+        let attached = mount_one(&root, step, source, plan.mount_label.as_deref())
+            .with_context(|| describe(step))?;
         if matches!(&step.source, Source::Filesystem { kind, .. } if kind == "proc") {
             // Where no new one can be mounted it is that of the host, which is as good.
             processes = Processes::at(attached).ok();
@@ -159,12 +160,9 @@ fn hardened() -> Attributes {
 
 /// The root file system, attached nowhere, and the directory to attach it on. Any directory serves, since only this
 /// namespace sees it and pivot_root(2) moves it.
-fn make_root(
-    root: &Root,
-    tier: Tier,
-    user_namespace: Option<BorrowedFd<'_>>,
-) -> Result<(OwnedFd, OwnedFd)> {
-    match root {
+fn make_root(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
+    let tier = plan.process.tier;
+    match &plan.root {
         Root::Directory(path) => {
             let place = mount::open_source(path)?;
             let mounted = mount::clone_tree(place.as_fd(), true)
@@ -199,6 +197,7 @@ fn make_root(
                 upper: upper.as_fd(),
                 work: work.as_fd(),
                 user_xattrs: tier != Tier::Root,
+                label: plan.mount_label.as_deref(),
                 volatile: *volatile,
             };
             let mounted = overlay.mount()?;
@@ -223,7 +222,12 @@ fn open_source(step: &MountStep) -> Result<Option<OwnedFd>> {
 }
 
 /// Makes one mount and returns the place inside it.
-fn mount_one(root: &OwnedFd, step: &MountStep, source: Option<OwnedFd>) -> Result<OwnedFd> {
+fn mount_one(
+    root: &OwnedFd,
+    step: &MountStep,
+    source: Option<OwnedFd>,
+    label: Option<&str>,
+) -> Result<OwnedFd> {
     let (mounted, kind) = match (&step.source, source) {
         (Source::Bind { recursive, .. }, Some(source)) => {
             let kind = if is_directory(&source)? {
@@ -236,9 +240,15 @@ fn mount_one(root: &OwnedFd, step: &MountStep, source: Option<OwnedFd>) -> Resul
             (mounted, kind)
         }
         (Source::Filesystem { kind, options }, _) => {
+            // The files of the kernel's own file systems have labels of their own.
+            let labelled = ["tmpfs", "devpts"].contains(&kind.as_str());
+            let label = label
+                .filter(|_| labelled)
+                .map(|label| ("context", Some(label)));
             let options: Vec<_> = options
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_deref()))
+                .chain(label)
                 .collect();
             (
                 new_filesystem(kind, &options, step.attributes)?,
