@@ -24,7 +24,7 @@ pub fn soften(process: &mut Process) -> Result<Vec<String>> {
                 ));
                 softer
             }
-            None => wanted.clone(),
+            None => *wanted,
         });
     }
     process.set_rlimits(Some(softened));
