@@ -148,7 +148,9 @@ pub fn enable_above(group: &Cgroup, controllers: &[&str]) -> Result<()> {
     let mut above: Vec<&Path> = group.path().ancestors().skip(1).collect();
     above.reverse();
     for path in above {
-        if let Some(group) = Cgroup::open(path)? {
+        if let Some(group) = Cgroup::open(path)?
+            && !has_processes(&group)?
+        {
             enable_in(&group, controllers)?;
         }
     }
