@@ -10,7 +10,7 @@ use super::resources::Enforcement;
 use crate::cgroup::devices::{self, Enforcement as Filtering};
 use crate::cgroup::outlook::{self, Outlook};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
-use crate::cgroup::resources::{self, Setting};
+use crate::cgroup::resources::{self, Controller, Setting};
 use crate::cgroup::{self, Cgroup};
 use crate::id_mapping::Tier;
 use crate::settings::Settings;
@@ -37,11 +37,17 @@ fn user(engine: &Engine) -> Option<u32> {
     (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid)
 }
 
+/// Why there is no group where none was wanted.
+const DISABLED: &str = "it was disabled";
+/// What systemd knows nothing of, and neither enables nor disables.
+const UNKNOWN_TO_SYSTEMD: [Controller; 3] =
+    [Controller::Hugetlb, Controller::Rdma, Controller::Misc];
+
 /// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
 pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     let wish = &record.options.cgroups;
     if wish.disabled {
-        return Ok(Placement::Nowhere("it was disabled".to_owned()));
+        return Ok(Placement::Nowhere(DISABLED.to_owned()));
     }
     placement::find(&Wish {
         manager: manager_of(wish.manager)?,
@@ -140,6 +146,10 @@ fn no_limits(
 ) -> Result<()> {
     if let Some(setting) = settings.first() {
         let error = resources::missing(setting.controller, Path::new(cgroup::ROOT), reason);
+        let error = match reason {
+            DISABLED => error.hint("leave out the limit, or --cgroups=disabled"),
+            _ => error,
+        };
         match limits {
             Enforcement::Strict => return Err(error.into()),
             Enforcement::BestEffort => warnings.push(error.message),
@@ -154,11 +164,14 @@ fn limit(
     settings: &[Setting],
     limits: Enforcement,
 ) -> Result<Vec<String>> {
-    let controllers: Vec<&str> = settings
-        .iter()
-        .map(|setting| setting.controller.name())
-        .collect();
-    place.enable(&controllers)?;
+    let controllers = settings.iter().map(|setting| setting.controller);
+    let names: Vec<&str> = controllers.clone().map(Controller::name).collect();
+    place.enable(&names)?;
+    let by_hand = controllers.filter(|controller| UNKNOWN_TO_SYSTEMD.contains(controller));
+    let by_hand: Vec<&str> = by_hand.map(Controller::name).collect();
+    if !by_hand.is_empty() {
+        placement::enable_above(cgroup, &by_hand)?;
+    }
     let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort)?;
     Ok(said.into_iter().map(|error| error.message).collect())
 }

@@ -7,7 +7,7 @@ use super::name;
 use super::naming;
 use super::options::{Namespace, Options, UserNamespace};
 use super::record::{Directory, Program, Record, VERSION, now};
-use super::resources::Host;
+use super::resources::{Host, Resources};
 use super::user_namespace;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
@@ -42,7 +42,9 @@ pub struct Created {
 pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
     super::remove::sweep(engine)?;
     let mut options = options.clone();
-    options.resources.validate(&Host::detect()?, false)?;
+    if options.resources != Resources::default() {
+        options.resources.validate(&Host::detect()?, false)?;
+    }
     let discarded = options.resources.discard();
     options.resources.complete();
     if !(-1000..=1000).contains(&options.oom_score_adj) {

@@ -309,6 +309,18 @@ fn a_limit_that_cannot_be_applied_is_an_error() {
 }
 
 #[test]
+fn without_a_group_there_is_no_limit() {
+    for store in everyone_with_alpine() {
+        let outcome = store
+            .shell(&["--cgroups=disabled", "--pids-limit", "5"], "true")
+            .run();
+        outcome.code(125).stdout("").stderr_has(
+            "the limits of the `pids` controller cannot be applied in `/sys/fs/cgroup`: it was disabled\ntry: leave out",
+        );
+    }
+}
+
+#[test]
 fn with_best_effort_it_is_a_warning() {
     if !host_has_no_version_2() {
         return;
