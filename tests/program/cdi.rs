@@ -262,3 +262,80 @@ fn links_of_a_description_stay_inside() {
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     }
 }
+
+/// What a program of this host needs beside glibc: where the libraries are.
+fn libraries_of(program: &str) -> Vec<String> {
+    let output = std::process::Command::new("ldd").arg(program).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let text = text.unwrap_or_default();
+    let paths = text
+        .lines()
+        .filter_map(|line| line.split("=> ").nth(1)?.split(' ').next());
+    let of_glibc = |path: &str| path.ends_with("/libc.so.6");
+    paths
+        .filter(|path| !of_glibc(path))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn libraries_of_a_description_are_found() {
+    let libraries = libraries_of("/bin/ls");
+    let loader = "/lib64/ld-linux-x86-64.so.2";
+    if libraries.is_empty() || !std::path::Path::new(loader).exists() {
+        return crate::support::skip("/bin/ls of this host needs no library but glibc");
+    }
+    for store in crate::support::everyone() {
+        // A root file system with the program, the loader and the library of C, and nothing else.
+        let tar = store.home().join("root.tar");
+        let libc = "/lib/x86_64-linux-gnu/libc.so.6";
+        let made = std::process::Command::new("tar")
+            .args([
+                "--create",
+                "--dereference",
+                "--absolute-names",
+                "--transform=s,^/,,",
+                "--file",
+            ])
+            .arg(&tar)
+            .args(["/bin/ls", loader, libc])
+            .status();
+        assert!(made.unwrap().success());
+        std::fs::set_permissions(&tar, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+        store
+            .onggi(["import", tar.to_str().unwrap(), "small"])
+            .run()
+            .code(0);
+        let run = |options: &[&str]| {
+            let words =
+                ["run", "--rm"]
+                    .iter()
+                    .chain(options)
+                    .chain(&["small", "/bin/ls", "/opt/driver"]);
+            store.onggi(words).run()
+        };
+        run(&[])
+            .code(127)
+            .stderr_has("cannot open shared object file");
+        // Under names that nobody asks for, where the loader does not look.
+        let mounts: Vec<String> = libraries
+            .iter()
+            .enumerate()
+            .map(|(number, path)| {
+                format!(r#"{{"hostPath": "{path}", "containerPath": "/opt/driver/{number}.so.real", "options": ["ro", "bind"]}}"#)
+            })
+            .collect();
+        let text = format!(
+            r#"{{"cdiVersion": "0.3.0", "kind": "example.com/driver", "devices": [{{"name": "x", "containerEdits": {{
+                "mounts": [{}], "hooks": [{{"hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook",
+                "args": ["nvidia-cdi-hook", "update-ldcache", "--folder", "/opt/driver"]}}]}}}}]}}"#,
+            mounts.join(", ")
+        );
+        let directory = described(&store, "driver", "driver.json", &text);
+        let option = directory.to_str().unwrap();
+        run(&["--cdi-spec-dir", option, "--device", "example.com/driver=x"])
+            .code(0)
+            .stdout_has("0.so.real\n");
+    }
+}

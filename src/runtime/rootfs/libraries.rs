@@ -1,14 +1,17 @@
 //! What ldconfig(8) would do for shared libraries that were mounted into a container: links by the names that programs
-//! ask for (`DT_SONAME`, elf(5)).
+//! ask for (`DT_SONAME`, elf(5)), and entries in the loader's cache ([`super::library_cache`]).
 //!
 //! The files are the host's or the image's: nothing in them is believed beyond their own length.
 
 use super::edits::link;
+use super::library_cache::{self, Library};
+use super::resolve::{Kind, make};
 use crate::sys::openat2::open_in_root;
 use anyhow::{Context, Result};
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -19,20 +22,62 @@ const LONGEST_NAME: usize = 255;
 /// More entries than a dynamic section has.
 const MOST_ENTRIES: u64 = 4096;
 
+/// A larger cache is none.
+const LARGEST_CACHE: u64 = 16 << 20;
+const CACHE: &str = "ld.so.cache";
+/// Where it is written before it takes its place.
+const NEW_CACHE: &str = "ld.so.cache~onggi";
+
+/// The loaders of glibc; those of other libraries know no cache.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+
 /// Makes the libraries in these directories known.
 pub fn announce(root: BorrowedFd<'_>, directories: &[PathBuf]) -> Result<()> {
+    let mut found = Vec::new();
     for directory in directories {
-        link_names(root, directory)
+        let names = link_names(root, directory)
             .with_context(|| format!("link the libraries in `{}`", directory.display()))?;
+        found.extend(names.iter().map(|name| {
+            let path = directory.join(name);
+            Library::new(name, path.as_os_str().as_bytes())
+        }));
     }
-    Ok(())
+    let has_loader =
+        |path: &&str| open_in_root(root, path.as_bytes(), OFlags::PATH, Mode::empty()).is_ok();
+    if found.is_empty() || !LOADERS.iter().any(|path| has_loader(path)) {
+        return Ok(());
+    }
+    add_to_cache(root, found).context("add libraries to `/etc/ld.so.cache`")
 }
 
-fn link_names(root: BorrowedFd<'_>, directory: &Path) -> Result<()> {
+/// Before all others, since the loader takes the first of a name.
+fn add_to_cache(root: BorrowedFd<'_>, mut libraries: Vec<Library>) -> Result<()> {
+    let directory = make(root, Path::new("/etc"), Kind::Directory)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(file) = openat(&directory, CACHE, flags, Mode::empty()) {
+        let mut old = Vec::new();
+        File::from(file).take(LARGEST_CACHE).read_to_end(&mut old)?;
+        let others = library_cache::read(&old).unwrap_or_default();
+        let known = libraries.clone();
+        libraries.extend(others.into_iter().filter(|one| !known.contains(one)));
+    }
+    match unlinkat(&directory, NEW_CACHE, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(&directory, NEW_CACHE, flags, Mode::from(0o644))?;
+    File::from(file).write_all(&library_cache::write(&libraries))?;
+    Ok(renameat(&directory, NEW_CACHE, &directory, CACHE)?)
+}
+
+/// Gives the libraries in a directory the names that programs ask for, and returns those.
+fn link_names(root: BorrowedFd<'_>, directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let opened = open_in_root(root, directory.as_os_str().as_bytes(), flags, Mode::empty());
     let opened = match opened {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(names),
         opened => opened?,
     };
     for entry in Dir::read_from(&opened)? {
@@ -43,7 +88,7 @@ fn link_names(root: BorrowedFd<'_>, directory: &Path) -> Result<()> {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::openat(&opened, entry.file_name(), flags, Mode::empty()) else {
+        let Ok(file) = openat(&opened, entry.file_name(), flags, Mode::empty()) else {
             continue;
         };
         let Some(wanted) = soname(&File::from(file)) else {
@@ -51,21 +96,17 @@ fn link_names(root: BorrowedFd<'_>, directory: &Path) -> Result<()> {
         };
         let target = Path::new(std::ffi::OsStr::from_bytes(name));
         let path = directory.join(&wanted);
-        let place = rustix::fs::statat(
-            &opened,
-            wanted.as_str(),
-            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
-        );
-        // A library that is there under its own name stays.
-        match place {
+        match statat(&opened, wanted.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => link(root, target, &path)?,
             Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
                 link(root, target, &path)?;
             }
+            // A library that is there under its own name stays.
             _ => {}
         }
+        names.push(wanted);
     }
-    Ok(())
+    Ok(names)
 }
 
 /// The name of a 64-bit little-endian library; `None` if it has none, or is none.
@@ -164,5 +205,24 @@ mod tests {
         let opened = crate::sys::mount::open_source(root.path()).unwrap();
         announce(opened.as_fd(), &["/lib".into(), "/nowhere".into()]).unwrap();
         assert_eq!(root.path().join("lib/libm.so.6").exists(), library.exists());
+        // Without glibc's loader there is no cache; with it, libraries that it has stay.
+        let cache = root.path().join("etc/ld.so.cache");
+        assert!(!cache.exists());
+        std::fs::create_dir_all(root.path().join("lib64")).unwrap();
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("lib64/ld-linux-x86-64.so.2"), "").unwrap();
+        let other = Library::new("libother.so.1", b"/usr/lib/libother.so.1");
+        std::fs::write(&cache, library_cache::write(std::slice::from_ref(&other))).unwrap();
+        for _ in 0..2 {
+            announce(opened.as_fd(), &["/lib".into()]).unwrap();
+            let mut all = vec![other.clone()];
+            if library.exists() {
+                all.push(Library::new("libm.so.6", b"/lib/libm.so.6"));
+            }
+            assert_eq!(
+                library_cache::read(&std::fs::read(&cache).unwrap()).unwrap(),
+                all
+            );
+        }
     }
 }

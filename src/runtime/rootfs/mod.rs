@@ -4,6 +4,7 @@
 mod devices;
 mod edits;
 mod libraries;
+mod library_cache;
 mod resolve;
 mod single_id;
 
