@@ -41,10 +41,43 @@ struct Series {
 
 /// Runs all contenders and prints medians, and for each peer by which factor the first one is ahead of it
 /// or behind. What does not run here is left out and named.
-pub fn race(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
+pub fn race(title: &str, rounds: usize, contenders: Vec<Contender>) {
+    let ours = contenders.first().map(|contender| contender.name.clone());
+    let mut series = run(title, rounds, contenders);
+    table(ours.as_deref(), &mut series);
+}
+
+/// Runs all contenders and prints by how much the first one takes longer than each: the median of the differences
+/// within a round.
+pub fn differences(title: &str, rounds: usize, contenders: Vec<Contender>) {
+    let series = run(title, rounds, contenders);
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2] * 1e3
+    };
+    println!(
+        "  {:44}{:>11}{:>11}{:>11}",
+        "", "wall ms", "less ms", "CPU less"
+    );
+    let all = &series[0];
+    for one in &series {
+        let less = |all: &[Duration], one: &[Duration]| {
+            let pairs = all.iter().zip(one);
+            median(
+                pairs
+                    .map(|(all, one)| all.as_secs_f64() - one.as_secs_f64())
+                    .collect(),
+            )
+        };
+        let wall = median(one.wall.iter().map(Duration::as_secs_f64).collect());
+        let (by_wall, by_cpu) = (less(&all.wall, &one.wall), less(&all.cpu, &one.cpu));
+        println!("  {:44}{wall:11.2}{by_wall:11.2}{by_cpu:11.2}", one.name);
+    }
+}
+
+fn run(title: &str, rounds: usize, mut contenders: Vec<Contender>) -> Vec<Series> {
     println!("\n{title}, {rounds} rounds, interleaved");
     nix::sys::prctl::set_child_subreaper(true).unwrap();
-    let ours = contenders.first().map(|contender| contender.name.clone());
     let mut able = Vec::new();
     for mut contender in contenders.drain(..) {
         match attempt(&mut (contender.command)()) {
@@ -73,7 +106,7 @@ pub fn race(title: &str, rounds: usize, mut contenders: Vec<Contender>) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     }
     reap(&BTreeSet::new(), Duration::from_secs(1));
-    table(ours.as_deref(), &mut series);
+    series
 }
 
 impl Series {

@@ -34,7 +34,6 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::stdio::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 /// The names of namespaces in `/proc/PID/ns`, but for the user namespace, which has an order of its own.
 const NAMESPACES: [(&str, u64); 6] = [
@@ -45,9 +44,6 @@ const NAMESPACES: [(&str, u64); 6] = [
     ("uts", flags::NEW_UTS),
     ("cgroup", flags::NEW_CGROUP),
 ];
-
-/// How long a process inside may take from one step to the next; a slow disk needs seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The process whose surroundings are joined: the first of a container.
 #[derive(Debug)]
@@ -145,7 +141,7 @@ pub fn start(
     .context("fork")?;
     drop(theirs);
     let agent = plan.seccomp.as_ref().and_then(Filter::agent);
-    let joined = protocol::await_joined(&ours, PATIENCE, agent);
+    let joined = protocol::await_joined(&ours, protocol::PATIENCE, agent);
     let _ = joiner.wait();
     let joined = joined?;
     match (joined.child, joined.failure) {

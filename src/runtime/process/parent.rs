@@ -32,7 +32,7 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     };
     drop(theirs);
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
-    match protocol::await_start(&ours, &child, agent) {
+    match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
         Ok(terminal) => Ok(Started { child, terminal }),
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a

@@ -25,7 +25,11 @@ use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a process may take from one step to the next where somebody else can hold it up: the container's other
+/// processes, or an agent. A slow disk needs seconds.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
@@ -86,16 +90,22 @@ pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
     );
 }
 
-/// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made. After an error
-/// the child is to be killed: it may wait for an agent that is not there.
+/// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made. Once an agent
+/// answers for its calls this takes no longer than `patience`. After an error the child is to be killed: it may wait
+/// for an agent that is not there.
 pub fn await_start(
     channel: &Channel,
     child: &Child,
     agent: Option<&Agent>,
+    patience: Duration,
 ) -> Result<Option<OwnedFd>> {
-    let mut terminal = None;
+    let (mut terminal, mut until) = (None, None);
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
+        if !channel.await_message(until)? {
+            let message = "the program could not start: its seccomp agent does not answer";
+            return Err(Error::new(Kind::CannotExecute, message).into());
+        }
         match channel
             .receive(&mut buffer, true)
             .context("listen to init")?
@@ -105,6 +115,7 @@ pub fn await_start(
                 ([TERMINAL, ..], _) => terminal = descriptor,
                 ([LISTENER, number @ ..], Some(agent)) => {
                     agent.hand_over(child, parse_number(number)?, channel)?;
+                    until = Some(Instant::now() + patience);
                 }
                 (message, _) => return Err(failure(&message[1..])),
             },
@@ -137,7 +148,7 @@ pub fn await_joined(
     patience: Duration,
     agent: Option<&Agent>,
 ) -> Result<Joined> {
-    let mut patience = Timespec::try_from(patience).ok();
+    let patience = Timespec::try_from(patience).ok();
     let mut joined = Joined::default();
     let mut listener = None;
     let mut buffer = vec![0; MESSAGE_MAX];
@@ -147,8 +158,7 @@ pub fn await_joined(
                 let _ = child.kill(libc::SIGKILL);
                 joined.failure = Some(error);
             }
-            // From here on it may wait for the agent as long as that likes.
-            (listener, patience) = (None, None);
+            listener = None;
         }
         let mut readable = [PollFd::new(channel, PollFlags::IN)];
         if let Some(child) = joined.child.as_ref().filter(|_| joined.failure.is_none())
@@ -226,6 +236,7 @@ fn failure(message: &[u8]) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn a_failure_keeps_its_kind_and_hint() {
@@ -236,14 +247,51 @@ mod tests {
         let error = anyhow::Error::from(Error::new(Kind::CommandNotFound, "no such").hint("look"))
             .context("start");
         send_failure(&theirs, &error);
-        let error = await_start(&ours, &child, None).unwrap_err();
+        let error = await_start(&ours, &child, None, PATIENCE).unwrap_err();
         assert_eq!(
             (error::kind(&error), error::hint(&error)),
             (Some(Kind::CommandNotFound), Some("look"))
         );
         assert_eq!(error.to_string(), "start: no such");
         drop(theirs);
-        assert!(await_start(&ours, &child, None).unwrap().is_none());
+        assert!(
+            await_start(&ours, &child, None, PATIENCE)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_not_waited_for() {
+        use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut policy = LinuxSeccomp::default();
+        policy.set_default_action(LinuxSeccompAction::ScmpActNotify);
+        policy.set_listener_path(Some(path));
+        let identity = crate::runtime::seccomp::Identity::Mapped;
+        let filter = crate::runtime::seccomp::compile(&policy, identity).unwrap();
+        let (ours, theirs) = Channel::pair().unwrap();
+        let child = crate::sys::process::clone3(0, || {
+            loop {
+                std::thread::park();
+            }
+        });
+        let child = child.unwrap();
+        // Any descriptor of the child's will do.
+        send_listener(&theirs, theirs.as_fd().as_raw_fd()).unwrap();
+        let result = await_start(&ours, &child, filter.agent(), Duration::from_millis(1));
+        child.kill(libc::SIGKILL).unwrap();
+        child.wait().unwrap();
+        let error = result.unwrap_err();
+        assert_eq!(error::kind(&error), Some(Kind::CannotExecute));
+        let mut told = String::new();
+        let (mut connection, _) = listener.accept().unwrap();
+        std::io::Read::read_to_string(&mut connection, &mut told).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["pid"], child.pid);
+        assert_eq!(told["fds"][0], "seccompFd");
     }
 
     #[test]
