@@ -292,9 +292,9 @@ impl CreateFlags {
 
     fn refuse_contradictions(&self) -> Result<(), Error> {
         if self.rm && self.restart != RestartPolicy::No {
-            return Err(
-                bad_input("conflicting options: cannot specify both --restart and --rm").into(),
-            );
+            return Err(bad_input(
+                "conflicting options: cannot specify both --restart and --rm",
+            ));
         }
         if let Some(host) = self
             .add_host
