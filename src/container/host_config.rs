@@ -4,10 +4,11 @@
 use super::confinement;
 use super::inspect::without_null;
 use super::options::{
-    DeviceMapping, DeviceRequest, Log, Namespace, Options, Seccomp, UserNamespace,
+    DeviceMapping, DeviceRequest, Log, Namespace, Nested, Options, Seccomp, UserNamespace,
 };
 use super::resources::DeviceRate;
 use super::spec;
+use crate::id_mapping::Range;
 use serde_json::{Map, Value, json};
 
 /// All of it.
@@ -18,7 +19,19 @@ pub(super) fn host_config(options: &Options) -> Value {
         _ => None,
     });
     let fields: Map<String, Value> = fields.flatten().collect();
-    without_null(fields.into(), &["Annotations", "Tmpfs", "Sysctls", "Init"])
+    without_null(
+        fields.into(),
+        &["Annotations", "Tmpfs", "Sysctls", "Init", "IDMappings"],
+    )
+}
+
+/// The ids of a user namespace as podman shows them.
+fn id_mappings(nested: &Nested) -> Value {
+    let lines = |ranges: &[Range]| -> Vec<String> {
+        let line = |range: &Range| format!("{}:{}:{}", range.inside, range.outside, range.size);
+        ranges.iter().map(line).collect()
+    };
+    json!({ "UidMap": lines(&nested.maps.uids), "GidMap": lines(&nested.maps.gids) })
 }
 
 fn general(options: &Options) -> Value {
@@ -64,6 +77,7 @@ fn general(options: &Options) -> Value {
         "SecurityOpt": security(options),
         "Tmpfs": some(&options.tmpfs, options.tmpfs.is_empty()),
         "UTSMode": host_only(options.uts),
+        "IDMappings": options.nested.as_ref().map(id_mappings),
         "UsernsMode": match (&options.userns, &options.nested) {
             (UserNamespace::Default, Some(_)) => "private".to_owned(),
             (mode, _) => mode.to_string(),

@@ -47,5 +47,5 @@ pub mod start;
 pub mod unshare;
 pub mod update;
 pub mod usage;
-mod user_namespace;
+pub mod user_namespace;
 pub mod walls;

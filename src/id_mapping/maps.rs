@@ -87,8 +87,9 @@ impl IdMaps {
 
     /// Writes the maps of the first process of a namespace, and gives that.
     fn write(&self, pid: i32) -> Result<OwnedFd> {
-        write_map(pid, "uid_map", &lines(&self.uids))?;
-        write_map(pid, "gid_map", &lines(&self.gids))?;
+        let ours = Self::of_process(std::process::id() as i32)?;
+        write_map(pid, "uid_map", &lines(&split(&self.uids, &ours.uids)))?;
+        write_map(pid, "gid_map", &lines(&split(&self.gids, &ours.gids)))?;
         let path = format!("/proc/{pid}/ns/user");
         let namespace = File::open(&path).with_context(|| format!("open `{path}`"))?;
         Ok(namespace.into())
@@ -106,6 +107,34 @@ impl IdMaps {
             gids: read("gid_map")?,
         })
     }
+}
+
+/// The same map in pieces of which each lies in one line of ours, as the kernel wants it (user_namespaces(7)).
+fn split(map: &[Range], ours: &[Range]) -> Vec<Range> {
+    let mut pieces = Vec::new();
+    for range in map {
+        let mut rest = *range;
+        while let Some(line) = ours
+            .iter()
+            .find(|line| line.inside <= rest.outside && u64::from(rest.outside) < line.inside_end())
+        {
+            let size =
+                (line.inside_end() - u64::from(rest.outside)).min(u64::from(rest.size)) as u32;
+            pieces.push(Range { size, ..rest });
+            if size == rest.size {
+                rest.size = 0;
+                break;
+            }
+            rest = Range {
+                inside: rest.inside + size,
+                outside: rest.outside + size,
+                size: rest.size - size,
+            };
+        }
+        // What we do not have is for the kernel to refuse.
+        pieces.extend(Some(rest).filter(|rest| rest.size > 0));
+    }
+    pieces
 }
 
 fn lines(ranges: &[Range]) -> String {
@@ -167,6 +196,22 @@ mod tests {
     fn without_root_the_first_one_acts() {
         let maps = maps(&[(5, 100, 10)]);
         assert_eq!((maps.owner(), maps.owner_outside()), ((5, 5), (100, 100)));
+    }
+
+    #[test]
+    fn a_range_lies_in_one_line_of_the_outer_map() {
+        let ours = maps(&[(0, 1000, 1), (1, 100_000, 10), (11, 500_000, 10)]).uids;
+        for (map, expected) in [
+            (&[(0, 0, 5)][..], &[(0, 0, 1), (1, 1, 4)][..]),
+            (
+                &[(0, 5, 10), (10, 0, 1)],
+                &[(0, 5, 6), (6, 11, 4), (10, 0, 1)],
+            ),
+            (&[(7, 20, 3)], &[(7, 20, 1), (8, 21, 2)]),
+            (&[(7, 30, 3)], &[(7, 30, 3)]),
+        ] {
+            assert_eq!(split(&maps(map).uids, &ours), maps(expected).uids);
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ fn the_rows_add_up_to_the_data_directory() {
             .onggi(["run", "--name", "ended", ALPINE, "sh", "-c", write])
             .run()
             .code(0);
+        // Where owners cannot be mapped, copies of the layers belong to the image.
+        let [option, value] = store.own_user_namespace();
+        run(&store, &["run", "--rm", option, value, ALPINE, "true"]);
         run(
             &store,
             &[

@@ -53,4 +53,6 @@ mod top;
 mod unshare;
 mod update;
 mod usage;
+mod userns;
+mod userns_files;
 mod wait;

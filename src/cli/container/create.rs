@@ -4,7 +4,7 @@ use super::image;
 use super::options::CreateFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::container::create;
+use crate::container::{create, user_namespace};
 use anyhow::Result;
 
 /// Options of `create`.
@@ -29,6 +29,8 @@ impl Verb for Create {
         for warning in &created.warnings {
             context.output.warn(warning);
         }
+        let mut tell = |line: &str| context.output.progress(line);
+        user_namespace::prepare_layers(&engine, &created.record, &mut tell)?;
         context.output.line(&created.record.id)?;
         Ok(0)
     }

@@ -24,8 +24,8 @@ use std::io::Read;
 const SIZE: u32 = 65536;
 /// The least that a container of a user's gets, who has few; podman's.
 const LEAST: u32 = 1024;
-/// Who owns what nobody owns is not counted among an image's users.
-const NOBODY: u32 = 65534;
+/// Ids from here on are nobody's in all distributions (Debian policy, 9.2.2), and do not count among an image's users.
+const RESERVED: u32 = 65000;
 /// Whose lines in `/etc/subuid` are for containers of root's; the first is podman's convention.
 const POOLS: [&str; 2] = ["containers", "root"];
 
@@ -124,7 +124,8 @@ fn given(engine: &Engine, entries: &[Entry], store: &[Range]) -> Result<Vec<Rang
         outside: 0,
         size: count(engine, store),
     };
-    let mut map = match entries.iter().any(|entry| entry.extends) {
+    // Where all entries are for the other kind, this one stays as it is.
+    let mut map = match entries.is_empty() || entries.iter().any(|entry| entry.extends) {
         true => vec![all],
         false => Vec::new(),
     };
@@ -352,7 +353,7 @@ fn needed(engine: &Engine, image: &Image) -> u32 {
         let text = read_of_image(&lower, path).unwrap_or_default();
         let ids = text.lines().filter_map(|line| {
             let id: u32 = line.split(':').nth(2)?.parse().ok()?;
-            (id < NOBODY).then_some(id + 1)
+            (id < RESERVED).then_some(id + 1)
         });
         ids.max().unwrap_or(0)
     };

@@ -22,6 +22,7 @@ mod ranges;
 use super::engine::Engine;
 use super::options::Options;
 use super::record::Record;
+use super::root;
 use crate::id_mapping::{self, IdMaps, Range, Tier};
 use crate::image::digest::Digest;
 use crate::image::shift::shift;
@@ -30,11 +31,12 @@ use crate::runtime::plan;
 use crate::store::atomic;
 use crate::store::staging::Staging;
 use crate::sys::mount;
+use crate::sys::process;
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -131,6 +133,55 @@ pub fn layers(
         trees,
         mapped: false,
     })
+}
+
+/// Makes the copies of layers that a container needs, before it is started, and tells of each. What fails is tried
+/// again by the start, which says why. The process must have one thread.
+pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    let maps = match nested(&record.options, engine) {
+        Some(nested) if engine.mapping.tier != Tier::Single => nested.into_owned().maps,
+        _ => return Ok(()),
+    };
+    let digest = digest(&maps)?;
+    let keys = overlay_order(&record.layers).into_iter();
+    let missing: Vec<&String> = keys
+        .filter(|key| !engine.paths.layer_copy(key, &digest).exists())
+        .collect();
+    let Some(first) = missing.first() else {
+        return Ok(());
+    };
+    let (lines, line) = std::io::pipe().context("pipe")?;
+    let mut line = Some(line);
+    let copier = process::clone3(0, || {
+        let mut line = line.take();
+        let mut copy = || -> Result<()> {
+            root::enter(engine)?;
+            if can_map(&engine.paths.layer_tree(first), maps.namespace()?.as_fd())? {
+                return Ok(());
+            }
+            for (number, key) in missing.iter().enumerate() {
+                if let Some(line) = &mut line {
+                    let (number, count) = (number + 1, missing.len());
+                    // To be heard is not what it is for.
+                    let _ = writeln!(
+                        line,
+                        "copying layer {} for the ids of this container, once ({number}/{count})",
+                        &key[..12]
+                    );
+                }
+                copied(engine, key, &maps)?;
+            }
+            Ok(())
+        };
+        u8::from(copy().is_err())
+    })
+    .context("fork")?;
+    drop(line.take());
+    for text in BufReader::new(lines).lines().map_while(std::io::Result::ok) {
+        tell(&text);
+    }
+    copier.wait().context("wait for a child")?;
+    Ok(())
 }
 
 /// Whether the kernel maps owners for us there: not in every file system, and only for who has mounted that.

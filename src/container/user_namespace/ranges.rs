@@ -104,7 +104,7 @@ pub(super) fn keep(own: u32, count: u32) -> Vec<Range> {
     }
 }
 
-/// One `--uidmap` or `--gidmap`, as in podman: `[+@ug]inside:outside[:size]`.
+/// One `--uidmap` or `--gidmap`, as in podman: `[+ug]inside:[@]outside[:size]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// The ids outside are those of the host, not those of the store.
@@ -125,17 +125,17 @@ impl std::str::FromStr for Entry {
     fn from_str(text: &str) -> Result<Self, Error> {
         let start = text.find(|c: char| c.is_ascii_digit()).unwrap_or(0);
         let (flags, numbers) = text.split_at(start);
-        if flags.contains(|flag| !"+@ug".contains(flag)) {
+        if flags.contains(|flag| !"+ug".contains(flag)) {
             return Err(bad_input(format!(
                 "ID setting is malformed expected [\"uint32:uint32:uint32\"]: [\"{text}\"]"
             )));
         }
         Ok(Self {
-            of_host: flags.contains('@'),
+            of_host: numbers.contains(":@"),
             extends: flags.contains('+'),
             users: flags.contains('u'),
             groups: flags.contains('g'),
-            range: range(numbers)?,
+            range: range(&numbers.replacen(":@", ":", 1))?,
         })
     }
 }
@@ -318,9 +318,18 @@ mod tests {
             assert_eq!(ranges(found), users);
             assert_eq!(ranges(found_groups), groups);
         }
-        for wrong in ["0", "x0:1:1", "a:1:1", "0:1:0", "+:1", "0:1:2:3", ""] {
+        for wrong in [
+            "0", "x0:1:1", "a:1:1", "0:1:0", "+:1", "0:1:2:3", "@0:1", "0:1:@2", "0:@@1", "",
+        ] {
             assert!(wrong.parse::<Entry>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_entry_may_name_ids_of_the_host() {
+        let entry: Entry = "+u5:@100010:2".parse().unwrap();
+        assert_eq!(entry.range, r(5, 100_010, 2));
+        assert!(entry.of_host && entry.extends && entry.users && !entry.groups);
     }
 
     #[test]

@@ -223,21 +223,25 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
         },
     };
     let denied = |error: Errno, what: &str| {
+        let who = format!("{}:{}", user.uid, user.gid);
         match error {
-        Errno::INVAL => anyhow::Error::from(
-            Error::new(Kind::Denied, format!("{what} {}:{} is not mapped in this user namespace", user.uid, user.gid))
-                .hint("give yourself subordinate ids: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
-        ),
-        error => anyhow::Error::from(error).context(format!("become {what} {}:{}", user.uid, user.gid)),
-    }
+            Errno::INVAL => {
+                let message =
+                    format!("user {who} {what} the container's user namespace does not have");
+                Error::new(Kind::Denied, message)
+                    .hint("--uidmap and --gidmap say which ids it has; an ordinary user has more with lines in /etc/subuid and /etc/subgid")
+                    .into()
+            }
+            error => anyhow::Error::from(error).context(format!("become user {who}")),
+        }
     };
     match process::set_groups(&user.groups) {
         // With a single id setgroups(2) is forbidden for good, and there is no group to give up.
         Err(Errno::PERM) if plan.tier == Tier::Single => {}
-        result => result.map_err(|error| denied(error, "the groups of user"))?,
+        result => result.map_err(|error| denied(error, "has a group that"))?,
     }
     if plan.tier != Tier::Single {
-        process::set_ids(user.uid, user.gid).map_err(|error| denied(error, "user"))?;
+        process::set_ids(user.uid, user.gid).map_err(|error| denied(error, "is one that"))?;
     }
     capabilities.apply()
 }
