@@ -293,7 +293,16 @@ impl Directory {
     /// Whether the record is one that a power cut has left without content: it was not durable, and nobody was told
     /// of the container.
     pub fn was_never_written(&self) -> bool {
-        let bytes = std::fs::read(self.path.join("container.json"));
+        self.is_blank("container.json")
+    }
+
+    /// Whether the state is such a one: the container was started, and nobody was promised that it would stay so.
+    pub fn state_was_never_written(&self) -> bool {
+        self.is_blank("state.json")
+    }
+
+    fn is_blank(&self, name: &str) -> bool {
+        let bytes = std::fs::read(self.path.join(name));
         bytes.is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
     }
 

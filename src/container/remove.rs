@@ -8,6 +8,7 @@ use super::record::{Directory, State};
 use super::{monitors, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
+use crate::store::atomic::Durability;
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging;
@@ -220,6 +221,11 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
         // Killed after the record was written, which is when it came to exist, or while it ran.
         Ok(Some(state)) if !record.options.auto_remove => {
             settle::settle(&directory, state)?;
+            settle::unmark(engine, id)
+        }
+        Err(_) if !record.options.auto_remove && directory.state_was_never_written() => {
+            directory.write_state(&directory.lost_state(), Durability::Durable)?;
+            settle::tidy(&directory)?;
             settle::unmark(engine, id)
         }
         Ok(None) | Err(_) if !record.options.auto_remove => settle::unmark(engine, id),

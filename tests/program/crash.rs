@@ -37,6 +37,27 @@ fn the_client_may_be_killed() {
     }
 }
 
+/// What was written without an fsync a power cut may leave as an empty file, and the socket may be there.
+#[test]
+fn the_state_may_be_empty_after_a_power_cut() {
+    for store in everyone_with_alpine() {
+        let run = store.onggi(["run", "-d", "--name", "cut", ALPINE, "sleep", "1000"]);
+        let id = run.run().code(0).stdout_text().trim().to_owned();
+        for pid in store.processes() {
+            send("KILL", pid);
+        }
+        wait_until_ended(&store);
+        let state = store.data().join("containers").join(id).join("state.json");
+        std::fs::write(&state, b"").unwrap();
+        store.onggi(["run", "--rm", ALPINE, "true"]).run().code(0);
+        store.onggi(["system", "check"]).run().code(0);
+        let shown = "{{.State.Status}} {{.State.ExitCode}}";
+        let inspect = store.onggi(["inspect", "-f", shown, "cut"]).run();
+        inspect.code(0).stdout("exited 255\n");
+        store.onggi(["rm", "cut"]).run().code(0);
+    }
+}
+
 #[test]
 fn everything_of_it_may_be_killed() {
     for store in everyone_with_alpine() {
