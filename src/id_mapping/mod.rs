@@ -12,6 +12,7 @@
 //! real root does. Policy (what a missing id means for a file) is for the rooms above.
 
 mod maps;
+pub mod sandbox;
 mod subordinate;
 
 pub use maps::{IdMaps, inside, outside};
@@ -91,12 +92,15 @@ impl Mapping {
         };
         let (mut uids, mut gids) = (vec![own(uid)], vec![own(gid)]);
         let tier = match subordinate::ranges(uid)? {
-            Some((user_ranges, group_ranges)) => {
+            // In a sandbox that is a user namespace of its own they may be nobody's.
+            Some((user_ranges, group_ranges))
+                if are_here("uid_map", &user_ranges)? && are_here("gid_map", &group_ranges)? =>
+            {
                 append(&mut uids, &user_ranges);
                 append(&mut gids, &group_ranges);
                 Tier::Subordinate
             }
-            None => Tier::Single,
+            _ => Tier::Single,
         };
         Ok(Self {
             tier,
@@ -228,6 +232,8 @@ pub fn refused(error: Errno) -> anyhow::Error {
             "the limit of nested or counted user namespaces is reached",
             "sudo sysctl user.max_user_namespaces=15000".to_owned(),
         )
+    } else if sandbox::is_filtered() {
+        (sandbox::CAUSE, sandbox::HINT.to_owned())
     } else {
         (
             "the kernel, or the sandbox this runs in, does not allow it",
@@ -240,6 +246,25 @@ pub fn refused(error: Errno) -> anyhow::Error {
     )
     .hint(hint)
     .into()
+}
+
+/// Whether the ids are mapped in the user namespace of this process, by `file` of its `/proc/self`.
+fn are_here(file: &str, ranges: &[(u32, u32)]) -> Result<bool> {
+    let path = format!("/proc/self/{file}");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
+    Ok(ranges.iter().all(|range| is_mapped(&text, *range)))
+}
+
+/// Whether one line of a map has all of `(first, count)` on its inner side.
+fn is_mapped(map: &str, (first, count): (u32, u32)) -> bool {
+    let (first, end) = (u64::from(first), u64::from(first) + u64::from(count));
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().flat_map(str::parse::<u64>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(inside), Some(_), Some(size)) => inside <= first && end <= inside + size,
+            _ => false,
+        }
+    })
 }
 
 fn has_admin_capability() -> Result<bool> {
@@ -300,4 +325,19 @@ fn finish(program: &str, child: std::process::Child) -> Result<()> {
     Err(Error::new(Kind::Denied, format!("`{program}` refused the id mapping: {said}"))
         .hint(format!("check that `{program}` is setuid root (or has file capabilities) and that /etc/subuid and /etc/subgid name you"))
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_a_sandbox_has_not_mapped() {
+        let host = "         0          0 4294967295\n";
+        assert!(is_mapped(host, (100_000, 65_536)));
+        for map in ["1000 1000 1\n", "0 1000 1\n1 100000 65536\n", ""] {
+            assert!(!is_mapped(map, (100_000, 65_536)), "{map}");
+        }
+        assert!(is_mapped("0 1000 1\n1 100000 65536\n", (1, 65_536)));
+    }
 }

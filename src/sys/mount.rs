@@ -2,6 +2,7 @@
 //! A mount is a descriptor until it is attached, and it is attached to a descriptor: no path is looked up twice.
 #![allow(unsafe_code)]
 
+use crate::error::{Error, Kind};
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -82,6 +83,7 @@ impl Overlay<'_> {
                 Ok(())
             },
         )
+        .map_err(|error| explain_upper(self.upper, error))
     }
 }
 
@@ -93,6 +95,20 @@ pub fn read_only_overlay(lower: &[OwnedFd], user_xattrs: bool) -> Result<OwnedFd
         // An index would claim the upper directory of a container that runs.
         fsconfig_set_string(context, "index", "off").context("overlay option index")
     })
+}
+
+/// An overlay cannot hold the changes of another one.
+fn explain_upper(upper: BorrowedFd<'_>, error: anyhow::Error) -> anyhow::Error {
+    const OVERLAYFS_SUPER_MAGIC: u32 = 0x794c_7630;
+    let is_overlay = |found: rustix::fs::StatFs| found.f_type as u32 == OVERLAYFS_SUPER_MAGIC;
+    if !rustix::fs::fstatfs(upper).is_ok_and(is_overlay) {
+        return error;
+    }
+    let message = "the store lies on an overlay file system, as the root of a container is one, and that cannot hold \
+                   the changes of containers";
+    Error::new(Kind::Unsupported, message)
+        .hint("put it on another file system, a volume or a tmpfs: --root DIRECTORY or ONGGI_ROOT=DIRECTORY")
+        .into()
 }
 
 fn overlay(

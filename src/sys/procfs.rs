@@ -35,6 +35,16 @@ impl Processes {
         Ok(Self(directory))
     }
 
+    /// Whether both show the same processes under the same numbers.
+    pub fn is_same(&self, other: &Self) -> Result<bool> {
+        let device = |root: &OwnedFd| {
+            fstat(root)
+                .context("fstat `/proc`")
+                .map(|found| found.st_dev)
+        };
+        Ok(device(&self.0)? == device(&other.0)?)
+    }
+
     /// Opens a file below it, `sys/kernel/hostname` for example.
     pub fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
         let say = || format!("open `/proc/{path}`");

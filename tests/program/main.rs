@@ -31,6 +31,7 @@ mod limits;
 mod logs;
 mod mount;
 mod namespaces;
+mod nested;
 mod pause;
 mod port;
 mod process;

@@ -276,7 +276,10 @@ impl Monitor {
         };
         self.watch_for_victims();
         self.state.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
-        let started = parent::start(bundle, &streams)?;
+        let mut started = parent::start(bundle, &streams)?;
+        for warning in started.warnings.drain(..) {
+            clients.tell_all(&Report::Warning(warning));
+        }
         drop(streams);
         self.state.program = Some(Identity::of(started.child.pid)?);
         self.state.started = now();

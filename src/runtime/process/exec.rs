@@ -148,6 +148,7 @@ pub fn start(
         (Some(child), None) => Ok(Started {
             child,
             terminal: joined.terminal,
+            warnings: Vec::new(),
         }),
         (child, failure) => {
             // It ends by itself; it must not be left as a zombie, which would keep the container from ending.

@@ -6,6 +6,7 @@ use super::parent::Streams;
 use super::program::{self, Company};
 use super::protocol;
 use crate::cgroup;
+use crate::id_mapping::sandbox;
 use crate::runtime::plan::{Plan, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
@@ -50,7 +51,12 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let mut built = rootfs::build(plan, pieces)?;
     // The container's own, where it is a new one, can be written to even where the host's cannot.
     let processes = match built.processes.take() {
-        Some(own) => own,
+        Some(own) => {
+            if plan.namespaces & flags::NEW_PID != 0 && own.is_same(&processes)? {
+                protocol::send_warning(channel, FOREIGN_PROCESSES)?;
+            }
+            own
+        }
         None => processes,
     };
     // Before /proc/sys is made read-only.
@@ -63,7 +69,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         .map(|size| open_terminal(&built, channel, size))
         .transpose()?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
-    mount::pivot_to_current_directory()?;
+    mount::pivot_to_current_directory().map_err(sandbox::explain)?;
     // The paths to cover are now the container's.
     rootfs::restrict(plan, &built)?;
     drop(built);
@@ -81,6 +87,11 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let home = program::confine(&plan.process, Company::Alone, channel)?;
     program::execute(&plan.process, Company::Alone, &home, channel)
 }
+
+/// mount(2) of a new process file system would show what the one that is there hides (user_namespaces(7)).
+const FOREIGN_PROCESSES: &str = "parts of /proc are hidden where onggi runs, and so the kernel mounts no new one: the container sees the processes \
+     around it, under the numbers that they have there; run what is around with --security-opt systempaths=unconfined \
+     (podman: unmask=ALL, Kubernetes: procMount Unmasked)";
 
 fn write_sysctls(plan: &Plan, processes: &Processes) -> Result<()> {
     let mut sysctls = plan.sysctls.iter();

@@ -18,6 +18,8 @@ pub struct Started {
     pub child: Child,
     /// The controlling side of its pseudo-terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+    /// What is otherwise than one would think.
+    pub warnings: Vec<String>,
 }
 
 /// Starts a bundle. Returns once its program has been executed, or the reason why not is known.
@@ -33,7 +35,11 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     drop(theirs);
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
     match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
-        Ok(terminal) => Ok(Started { child, terminal }),
+        Ok((terminal, warnings)) => Ok(Started {
+            child,
+            terminal,
+            warnings,
+        }),
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a
             // zombie.

@@ -4,6 +4,7 @@
 //! parent                                  init
 //!    │──────────── clone3 ────────────────▶│
 //!    │                                     │ builds the root file system
+//!    │◀──────── Warning{text} ─────────────│ only where something is otherwise than one would think
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
 //!    │                                     │ gives up privileges
 //!    │◀──────── Listener{number} ──────────│ only with a seccomp agent (`runtime::seccomp::Agent`)
@@ -35,6 +36,7 @@ const TERMINAL: u8 = b'T';
 const FAILED: u8 = b'F';
 const CHILD: u8 = b'C';
 const LISTENER: u8 = b'L';
+const WARNING: u8 = b'W';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -64,6 +66,13 @@ pub fn send_child(channel: &Channel, child: &Child) -> Result<()> {
         .context("hand over the process")
 }
 
+/// Init's side: tells whoever started it what is otherwise than one would think.
+pub fn send_warning(channel: &Channel, text: &str) -> Result<()> {
+    channel
+        .send(&[&[WARNING], text.as_bytes()], None, true)
+        .context("tell a warning")
+}
+
 /// Init's side: its filter comes next, and with it a listener at this number.
 pub fn send_listener(channel: &Channel, number: RawFd) -> Result<()> {
     channel
@@ -90,16 +99,16 @@ pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
     );
 }
 
-/// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made. Once an agent
-/// answers for its calls this takes no longer than `patience`. After an error the child is to be killed: it may wait
-/// for an agent that is not there.
+/// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made, and warnings. Once
+/// an agent answers for its calls this takes no longer than `patience`. After an error the child is to be killed: it may
+/// wait for an agent that is not there.
 pub fn await_start(
     channel: &Channel,
     child: &Child,
     agent: Option<&Agent>,
     patience: Duration,
-) -> Result<Option<OwnedFd>> {
-    let (mut terminal, mut until) = (None, None);
+) -> Result<(Option<OwnedFd>, Vec<String>)> {
+    let (mut terminal, mut warnings, mut until) = (None, Vec::new(), None);
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         if !channel.await_message(until)? {
@@ -110,9 +119,12 @@ pub fn await_start(
             .receive(&mut buffer, true)
             .context("listen to init")?
         {
-            Received::Closed | Received::Nothing => return Ok(terminal),
+            Received::Closed | Received::Nothing => return Ok((terminal, warnings)),
             Received::Message(length, descriptor) => match (&buffer[..length], agent) {
                 ([TERMINAL, ..], _) => terminal = descriptor,
+                ([WARNING, text @ ..], _) => {
+                    warnings.push(String::from_utf8_lossy(text).into_owned());
+                }
                 ([LISTENER, number @ ..], Some(agent)) => {
                     agent.hand_over(child, parse_number(number)?, channel)?;
                     until = Some(Instant::now() + patience);
@@ -257,6 +269,7 @@ mod tests {
         assert!(
             await_start(&ours, &child, None, PATIENCE)
                 .unwrap()
+                .0
                 .is_none()
         );
     }
