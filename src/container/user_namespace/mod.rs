@@ -117,7 +117,7 @@ pub fn layers(
         }
     };
     match (trees.first(), namespace) {
-        (Some(tree), Some(namespace)) if can_map(tree, namespace)? => {
+        (Some(tree), Some(namespace)) if can_map(engine, tree, namespace)? => {
             return Ok(Layers {
                 trees,
                 mapped: true,
@@ -156,7 +156,11 @@ pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&st
         let mut line = line.take();
         let mut copy = || -> Result<()> {
             root::enter(engine)?;
-            if can_map(&engine.paths.layer_tree(first), maps.namespace()?.as_fd())? {
+            if can_map(
+                engine,
+                &engine.paths.layer_tree(first),
+                maps.namespace()?.as_fd(),
+            )? {
                 return Ok(());
             }
             for (number, key) in missing.iter().enumerate() {
@@ -184,11 +188,22 @@ pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&st
     Ok(())
 }
 
-/// Whether the kernel maps owners for us there: not in every file system, and only for who has mounted that.
-fn can_map(tree: &Path, namespace: BorrowedFd<'_>) -> Result<bool> {
+/// Whether the kernel maps owners for us there: not in every file system, only for who has mounted that, and for
+/// overlayfs since Linux 5.19.
+fn can_map(engine: &Engine, tree: &Path, namespace: BorrowedFd<'_>) -> Result<bool> {
     let copy = mount::clone_tree(mount::open_source(tree)?.as_fd(), false);
     let copy = copy.with_context(|| format!("bind `{}`", tree.display()))?;
-    Ok(mount::map_ids(copy.as_fd(), namespace).is_ok())
+    if mount::map_ids(copy.as_fd(), namespace).is_err() {
+        return Ok(false);
+    }
+    mount::apart(|| {
+        mount::cover_mapped(tree, namespace)?;
+        // Any other directory serves as the second layer, without which there is no overlay to read from.
+        let layers = [tree, &engine.paths.containers()].map(mount::open_source);
+        let layers = layers.into_iter().collect::<Result<Vec<_>>>()?;
+        let user_xattrs = engine.mapping.tier != Tier::Root;
+        Ok(mount::read_only_overlay(&layers, user_xattrs).is_ok())
+    })
 }
 
 /// The copy of a layer, made if it is not there.
