@@ -92,6 +92,13 @@ pub struct Place {
     is_ours: bool,
 }
 
+impl Placement {
+    /// Whether it is a scope of systemd's, with nobody in it but the calling process and whom it puts there.
+    pub fn is_scope(&self) -> bool {
+        matches!(self, Self::Here(place) if place.manager == Manager::Systemd)
+    }
+}
+
 impl Place {
     /// Makes the group, empty and new, with all that counts what is used.
     pub fn make(&self) -> Result<Cgroup> {

@@ -18,6 +18,7 @@ use anyhow::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a container that does not say otherwise would get.
 pub fn outlook(engine: &Engine, manager: Option<Manager>) -> Result<Outlook> {
@@ -43,6 +44,9 @@ const DISABLED: &str = "it was disabled";
 const UNKNOWN_TO_SYSTEMD: [Controller; 3] =
     [Controller::Hugetlb, Controller::Rdma, Controller::Misc];
 
+/// What a monitor may need beyond the time of its program.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
 pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     let wish = &record.options.cgroups;
@@ -55,7 +59,8 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
         id: &record.id,
         description: &format!("onggi container {} ({})", record.name, record.image_name),
         user: user(engine),
-        patience: control::patience(record.options.stop_timeout),
+        // The monitor ends it in time; systemd would do it without a trace of how.
+        patience: control::patience(record.options.stop_timeout).map(|patience| patience + GRACE),
     })
 }
 

@@ -20,7 +20,7 @@ pub fn in_force(engine: &Engine, outlook: &Outlook) -> Result<Vec<(&'static str,
         false => "root inside is the user outside",
     };
     let devices = match (is_root, outlook.manager) {
-        (true, Some(_)) => "a filter in the cgroup, and no other node can be opened",
+        (true, Some(_)) => "a filter at the cgroup",
         _ => "no other node can be opened",
     };
     let limits = match outlook.manager {

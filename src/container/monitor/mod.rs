@@ -81,6 +81,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             placement: None,
             cgroup: None,
             out_of_memory: None,
+            signals: None,
+            is_going_down: false,
             log: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -128,6 +130,11 @@ struct Monitor {
     cgroup: Option<Cgroup>,
     /// Whom the out-of-memory killer ends there.
     out_of_memory: Option<OutOfMemory>,
+    /// What systemd tells the scope that it is alone in with its program.
+    signals: Option<SignalFd>,
+    /// systemd ends the scope, at the end of the machine mostly: what runs ends, and what is to run runs again at the
+    /// next boot.
+    is_going_down: bool,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
 }
@@ -159,7 +166,7 @@ impl Monitor {
             let policy = self.record.options.restart;
             let next = restarts.next(policy, code, self.state.stopped, begun.elapsed());
             let again = self.start_again || next.is_some();
-            if !again {
+            if !again || self.is_going_down {
                 return Report::Ended(code);
             }
             self.state.restarting = true;
@@ -174,6 +181,7 @@ impl Monitor {
                 return Report::Failed(error);
             }
             match std::mem::take(&mut self.start_again) {
+                _ if self.is_told_to_go() => return Report::Ended(code),
                 true => restarts = Restarts::default(),
                 false if self.state.stopped => return Report::Ended(code),
                 false => {}
@@ -241,8 +249,8 @@ impl Monitor {
 
     fn start_program(&mut self, clients: &mut Clients) -> Result<Program> {
         // Nothing but the end of the container ends the monitor: a signal to the whole process group or control
-        // group is for the client to pass on.
-        let _signals = SignalFd::block_all()?;
+        // group is for the client to pass on, unless that is a scope in which there is none.
+        let signals = SignalFd::block_all()?;
         if !self.record.options.auto_remove {
             settle::mark(&self.engine, &self.record.id)?;
         }
@@ -258,6 +266,7 @@ impl Monitor {
             None => cgroup::place(&self.engine, &self.record)?,
         };
         let placement = self.placement.insert(placement);
+        self.signals = Some(signals).filter(|_| placement.is_scope());
         let mut warnings = Vec::new();
         let bundle = prepare::bundle(
             &self.engine,

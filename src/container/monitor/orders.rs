@@ -12,7 +12,7 @@ use crate::container::{control, settle};
 use crate::error::{Error, Kind};
 use crate::sys::process::{Activity, Child, Identity};
 use anyhow::Result;
-use rustix::event::PollFd;
+use rustix::event::{PollFd, PollFlags};
 use std::time::Instant;
 
 impl Monitor {
@@ -43,6 +43,26 @@ impl Monitor {
         // It may have ended just now.
         let _ = program.kill(signal);
         self.announce("kill", &[("signal", &signal.to_string())]);
+    }
+
+    /// Whether systemd has told the scope to end; it tells all in it by SIGTERM at once (systemd.kill(5)).
+    pub(super) fn is_told_to_go(&mut self) -> bool {
+        let signals = self.signals.iter();
+        let mut arrived = signals.flat_map(|signals| std::iter::from_fn(|| signals.next()));
+        // All are taken, so that none wakes us again.
+        let is_told = arrived.by_ref().any(|signal| signal == libc::SIGTERM);
+        arrived.for_each(drop);
+        self.is_going_down |= is_told;
+        is_told
+    }
+
+    /// The program ends by its own signal if that is another one, and in its own time.
+    fn go_down(&mut self, program: &Child) {
+        let signal = settle::stop_signal(&self.record);
+        if signal != libc::SIGTERM {
+            self.kill(program, signal);
+        }
+        self.kill_at = control::killed_at(Instant::now(), self.record.options.stop_timeout);
     }
 
     /// What was asked for with `--health-on-failure`.
@@ -138,7 +158,7 @@ impl Supervisor for Monitor {
     }
 
     fn is_decided(&self) -> bool {
-        self.state.stopped || self.start_again
+        self.state.stopped || self.start_again || self.is_going_down
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -152,6 +172,8 @@ impl Supervisor for Monitor {
         }
         let out_of_memory = self.out_of_memory.iter();
         fds.extend(out_of_memory.map(OutOfMemory::readiness));
+        let signals = self.signals.iter();
+        fds.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
     }
 
     fn wake(&mut self, clients: &mut Clients, program: &Child) {
@@ -160,6 +182,9 @@ impl Supervisor for Monitor {
             self.kill(program, libc::SIGKILL);
         }
         self.note_victims();
+        if self.is_told_to_go() {
+            self.go_down(program);
+        }
         let finding = self
             .checks
             .as_mut()
