@@ -86,3 +86,18 @@ fn while_exec_is_on_its_way() {
             .stderr_has("`/dev/pts/ptmx` of the container is covered by something else");
     }
 }
+
+/// A program that reads such a file as if it were one does not come back.
+#[test]
+fn without_the_wall() {
+    for store in everyone_in_memory() {
+        for passwd in [Entry::Fifo, Entry::Link("/dev/zero")] {
+            if !hostile(&store, &[("etc/passwd", passwd)]) {
+                return;
+            }
+            let read = "timeout 1 cat /etc/passwd >/dev/null; echo $?";
+            run_hostile(&store, &[], read).code(0).stdout("143\n");
+            store.ok(["rmi", "hostile"]);
+        }
+    }
+}

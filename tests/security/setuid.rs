@@ -35,10 +35,9 @@ fn with_and_without() {
         );
         // A copy that root makes on a tmpfs, which is `nosuid` unless it is asked otherwise.
         for (option, effective) in [("/tmp:exec", "1000 1000"), ("/tmp:exec,suid", "1000 0")] {
-            let script =
-                format!("cp -p /probe /tmp; chmod 4755 /tmp/probe; touch /ready; exec sleep 1000");
+            let script = "cp -p /probe /tmp; chmod 4755 /tmp/probe; touch /ready; exec sleep 1000";
             let run = [
-                "run", "-d", "--name", "web", "--tmpfs", option, "hostile", "sh", "-c", &script,
+                "run", "-d", "--name", "web", "--tmpfs", option, "hostile", "sh", "-c", script,
             ];
             store.onggi(run).run().code(0);
             crate::support::life::until("it is copied", || {
