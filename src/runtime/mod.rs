@@ -3,8 +3,10 @@
 
 pub mod capabilities;
 pub mod lsm;
+pub mod namespaces;
 pub mod plan;
 pub mod process;
 pub mod rootfs;
+pub mod scheduling;
 pub mod seccomp;
 pub mod user;

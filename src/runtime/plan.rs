@@ -5,6 +5,8 @@
 
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::lsm::{self, Labels};
+use super::namespaces;
+use super::scheduling::{self, Scheduling};
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
@@ -174,6 +176,8 @@ pub struct ProcessPlan {
     pub oom_score_adjustment: Option<i32>,
     /// File mode creation mask.
     pub umask: u32,
+    /// Scheduler, I/O priority, personality.
+    pub scheduling: Scheduling,
     /// AppArmor profile and SELinux context.
     pub labels: Labels,
 }
@@ -183,6 +187,10 @@ pub struct ProcessPlan {
 pub struct Plan {
     /// Flags of [`crate::sys::process::flags`], of all that are new but the user namespace.
     pub namespaces: u64,
+    /// Namespaces that are there already, and where.
+    pub joined: Vec<(u64, PathBuf)>,
+    /// What the clocks of a new time namespace are ahead, as its `timens_offsets` takes it (time_namespaces(7)).
+    pub time_offsets: String,
     /// Where its first process is born; its cgroup namespace has that as root.
     pub cgroup: Option<Cgroup>,
     /// The user namespace, if it is not that of this process.
@@ -235,7 +243,8 @@ impl Plan {
             .ok_or_else(|| bad_input("the configuration has no `linux` section"))?;
         lsm::require_selinux(linux.mount_label().as_deref())?;
         let wanted = linux.namespaces().as_deref().unwrap_or_default();
-        let namespaces = namespaces(wanted)?;
+        let (namespaces, joined) = namespaces::of(wanted)?;
+        let owned = joined.iter().fold(namespaces, |all, (flag, _)| all | flag);
         let user = user_namespace.or_else(|| user(linux, wanted));
         let process = spec
             .process()
@@ -262,17 +271,22 @@ impl Plan {
             .sysctl()
             .iter()
             .flatten()
-            .map(|(key, value)| Ok((sysctl(key, namespaces)?, value.clone())));
-        let named = |value: &Option<String>, what| match (value, namespaces & flags::NEW_UTS) {
+            .map(|(key, value)| Ok((namespaces::sysctl(key, owned)?, value.clone())));
+        let named = |value: &Option<String>, what| match (value, owned & flags::NEW_UTS) {
             (Some(_), 0) => Err(bad_input(format!(
                 "a {what} needs a UTS namespace of its own"
             ))),
             _ => Ok(value.clone()),
         };
+        let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
+        let personality = linux.personality().as_ref().map(scheduling::personality);
+        process_plan.scheduling.personality = personality.transpose()?;
         let paths =
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
             namespaces,
+            joined,
+            time_offsets: namespaces::time_offsets(linux, namespaces)?,
             cgroup,
             root,
             edits,
@@ -297,7 +311,7 @@ impl Plan {
             hostname: named(spec.hostname(), "host name")?,
             domainname: named(spec.domainname(), "domain name")?,
             sysctls: sysctls.collect::<Result<_>>()?,
-            process: ProcessPlan::new(process, groups, seccomp, tier)?,
+            process: process_plan,
             user_namespace: tier != Tier::Root || user.is_some(),
             user,
         })
@@ -347,6 +361,7 @@ impl ProcessPlan {
             limits: process.rlimits().iter().flatten().map(limit).collect(),
             oom_score_adjustment: process.oom_score_adj(),
             umask: user.umask().unwrap_or(0o022),
+            scheduling: Scheduling::from_oci(process)?,
             labels: Labels::from_oci(process)?,
         })
     }
@@ -371,35 +386,6 @@ fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
             gids: ranges(linux.gid_mappings()),
         }),
     })
-}
-
-fn namespaces(wanted: &[LinuxNamespace]) -> Result<u64> {
-    let mut all = 0;
-    for namespace in wanted {
-        if namespace.typ() == LinuxNamespaceType::User {
-            continue;
-        }
-        if let Some(path) = namespace.path() {
-            return Err(unsupported(format!(
-                "joining the namespace `{}`",
-                path.display()
-            )));
-        }
-        all |= match namespace.typ() {
-            LinuxNamespaceType::Mount => flags::NEW_MOUNT,
-            LinuxNamespaceType::Cgroup => flags::NEW_CGROUP,
-            LinuxNamespaceType::Uts => flags::NEW_UTS,
-            LinuxNamespaceType::Ipc => flags::NEW_IPC,
-            LinuxNamespaceType::User => 0,
-            LinuxNamespaceType::Pid => flags::NEW_PID,
-            LinuxNamespaceType::Network => flags::NEW_NET,
-            LinuxNamespaceType::Time => return Err(unsupported("a time namespace".into())),
-        };
-    }
-    if all & flags::NEW_MOUNT == 0 {
-        return Err(bad_input("a container needs a mount namespace of its own").into());
-    }
-    Ok(all)
 }
 
 fn unsupported(what: String) -> anyhow::Error {
@@ -488,58 +474,6 @@ fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {
         gid: device.gid().unwrap_or(0),
         path,
     })
-}
-
-/// The file of a kernel parameter, if it belongs to a namespace that is the container's own (sysctl(8)); others
-/// would change the host.
-fn sysctl(key: &str, namespaces: u64) -> Result<String> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let (owner, name) = match key {
-        _ if IPC.contains(&key) || key.starts_with("fs.mqueue.") => (flags::NEW_IPC, "ipc"),
-        _ if key.starts_with("net.") => (flags::NEW_NET, "network"),
-        "kernel.hostname" | "kernel.domainname" => (flags::NEW_UTS, "uts"),
-        _ => {
-            return Err(bad_input(format!(
-                "sysctl '{key}' is not in a separate kernel namespace, it would change the host"
-            ))
-            .into());
-        }
-    };
-    if namespaces & owner == 0 {
-        return Err(bad_input(format!(
-            "sysctl '{key}' is not allowed in the host's {name} namespace"
-        ))
-        .into());
-    }
-    // Whichever separator comes first separates; the other one then stands for a dot in a name (sysctl(8)).
-    let path: String = match key.find(['.', '/']).map(|at| &key[at..=at]) {
-        Some("/") => key.to_owned(),
-        _ => key.chars().map(swap_separators).collect(),
-    };
-    if path.split('/').any(|part| ["", ".", ".."].contains(&part)) {
-        return Err(bad_input(format!(
-            "sysctl '{key}' is not a name of a kernel parameter"
-        ))
-        .into());
-    }
-    Ok(format!("sys/{path}"))
-}
-
-fn swap_separators(letter: char) -> char {
-    match letter {
-        '.' => '/',
-        '/' => '.',
-        other => other,
-    }
 }
 
 fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {

@@ -24,6 +24,8 @@ pub mod flags {
     pub const NEW_USER: u64 = libc::CLONE_NEWUSER as u64;
     /// Process ids.
     pub const NEW_PID: u64 = libc::CLONE_NEWPID as u64;
+    /// Clocks that count from a start (time_namespaces(7)).
+    pub const NEW_TIME: u64 = 0x80;
     /// Network.
     pub const NEW_NET: u64 = libc::CLONE_NEWNET as u64;
     /// Not a namespace: the child becomes a sibling, which our parent waits for.
@@ -361,7 +363,7 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
 /// the call and users whose quota of keys is used up go without.
 pub fn join_new_session_keyring() {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
-    // SAFETY: a null name asks for an anonymous keyring.
+    // SAFETY: a null name asks for an anonymous keyring: one with a name could be somebody else's already.
     unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
 }
 

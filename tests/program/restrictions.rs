@@ -158,3 +158,45 @@ fn paths_are_masked_and_read_only() {
         );
     }
 }
+
+#[test]
+fn paths_are_masked_and_unmasked_on_demand() {
+    for store in everyone_with_alpine() {
+        let mask = ["--security-opt", "mask=/etc/alpine-release:/etc/apk"];
+        let script = "wc -c </etc/alpine-release; ls -A /etc/apk | wc -l";
+        store.shell(&mask, script).run().code(0).stdout("0\n0\n");
+        let count = "grep -c ' /proc/' /proc/self/mountinfo";
+        let all = ["--security-opt", "unmask=ALL"];
+        store.shell(&all, count).run().stdout("0\n");
+        let one = ["--security-opt", "unmask=/proc/sys*"];
+        let script = "grep -c -e ' /proc/sys ' -e ' /proc/sysrq-trigger ' /proc/self/mountinfo; grep -c ' /proc/keys ' /proc/self/mountinfo";
+        store.shell(&one, script).run().stdout("0\n1\n");
+        let relative = ["--security-opt", "mask=etc"];
+        store
+            .shell(&relative, "true")
+            .run()
+            .code(125)
+            .stderr_has("is not an absolute path");
+    }
+}
+
+#[test]
+fn capabilities_that_no_kernel_has_are_named_as_docker_does() {
+    for store in everyone_with_alpine() {
+        for flag in ["--cap-add", "--cap-drop"] {
+            let outcome = store.shell(&[flag, "nope"], "true").run();
+            outcome.code(125).stderr_has("unknown capability: \"nope\"");
+        }
+        let all = status(
+            &store,
+            &["--cap-add", "all", "--cap-drop", "cap_chown"],
+            "CapEff",
+        );
+        let privileged = status(&store, &["--privileged"], "CapEff");
+        let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        assert_eq!(number(&all), number(&privileged) & !1);
+        for set in ["CapInh", "CapAmb"] {
+            assert_eq!(status(&store, &["--privileged"], set), "0000000000000000");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, mount, namespace, openat2, terminal};
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -35,6 +35,11 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let streams = streams.each_ref().map(AsFd::as_fd);
     let needed = [streams[0], streams[1], streams[2], channel.as_fd()];
     descriptor::close_all_but(&needed).context("close_range")?;
+    for (flag, path) in &plan.joined {
+        let say = || format!("join the namespace `{}`", path.display());
+        let found = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        namespace::join(found.with_context(say)?.as_fd(), *flag).with_context(say)?;
+    }
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
     }

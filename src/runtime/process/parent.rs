@@ -3,9 +3,12 @@
 use super::{init, nested, protocol};
 use crate::runtime::plan::{Bundle, Plan};
 use crate::runtime::seccomp::Filter;
+use crate::sys::namespace;
 use crate::sys::process::{self, Child, flags};
+use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Standard input, output and error of the program.
@@ -63,8 +66,65 @@ pub(super) fn clone_init(
         None => plan.namespaces,
     };
     let cgroup = plan.cgroup.as_ref().map(AsFd::as_fd);
-    process::clone3_into(namespaces | more, cgroup, || {
-        init::run(plan, channel, streams)
-    })
-    .context("create the container's namespaces")
+    let clone = || {
+        process::clone3_into(namespaces & !flags::NEW_TIME | more, cgroup, || {
+            init::run(plan, channel, streams)
+        })
+        .context("create the container's namespaces")
+    };
+    match namespaces & flags::NEW_TIME {
+        0 => clone(),
+        // A joiner, whose child is a sibling, has nothing else to do, and may not be allowed to return.
+        _ => in_time_namespace(&plan.time_offsets, more & flags::SIBLING == 0, clone),
+    }
+}
+
+/// Lets the children that `clone` makes live in a new time namespace: offsets can be set only before the first one is
+/// there, and only for children (time_namespaces(7)).
+fn in_time_namespace(
+    offsets: &str,
+    returns: bool,
+    clone: impl FnOnce() -> Result<Child>,
+) -> Result<Child> {
+    let own = File::open("/proc/self/ns/time").context("open `/proc/self/ns/time`")?;
+    namespace::unshare(flags::NEW_TIME).context("unshare the time namespace")?;
+    let set = match offsets {
+        "" => Ok(()),
+        offsets => {
+            Processes::open().and_then(|processes| processes.write("self/timens_offsets", offsets))
+        }
+    };
+    let child = set.and_then(|()| clone());
+    if returns {
+        namespace::join(own.as_fd(), flags::NEW_TIME)
+            .context("return to the own time namespace")?;
+    }
+    child
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::time::{ClockId, clock_gettime};
+
+    #[test]
+    fn clocks_of_a_time_namespace_are_ahead() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let ahead =
+            |since: i64| (1000..2000).contains(&(clock_gettime(ClockId::Boottime).tv_sec - since));
+        // In a process of its own, since it needs one thread.
+        let outer = process::clone3(0, || {
+            let now = clock_gettime(ClockId::Boottime).tv_sec;
+            let offsets = "boottime 1000 0\nmonotonic 1000 0\n";
+            let look = || Ok(process::clone3(0, || u8::from(!ahead(now)))?);
+            let inner = in_time_namespace(offsets, true, look);
+            let is_ahead = inner.is_ok_and(|child| child.wait().is_ok_and(|end| end.code() == 0));
+            let later = process::clone3(0, || u8::from(ahead(now)));
+            let is_back = later.is_ok_and(|child| child.wait().is_ok_and(|end| end.code() == 0));
+            u8::from(!is_ahead) + 2 * u8::from(!is_back)
+        });
+        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+    }
 }

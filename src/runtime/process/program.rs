@@ -117,6 +117,8 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
     };
     give_streams(plan, user.uid);
     rustix::process::umask(Mode::from(plan.umask));
+    // Both are refused by Docker's default filter, and the first takes CAP_SYS_NICE.
+    plan.scheduling.apply()?;
     // A new session keyring: the caller's keys are not the container's.
     process::join_new_session_keyring();
     plan.capabilities.limit()?;

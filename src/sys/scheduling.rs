@@ -1,0 +1,66 @@
+//! How the kernel shares processors and disks with the calling process, and what it looks like to it:
+//! sched_setattr(2), ioprio_set(2), personality(2).
+#![allow(unsafe_code)]
+
+use rustix::io::Errno;
+
+/// `struct sched_attr` up to its first published size (sched_setattr(2)); times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Attributes {
+    /// Of this structure, in bytes.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// For `SCHED_OTHER` and `SCHED_BATCH`.
+    pub nice: i32,
+    /// For `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: u32,
+    /// For `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// For `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// For `SCHED_DEADLINE`.
+    pub period: u64,
+}
+
+/// Sets policy and priority of the calling thread (sched_setattr(2)).
+pub fn set_attributes(attributes: &Attributes) -> Result<(), Errno> {
+    let sized = Attributes {
+        size: size_of::<Attributes>() as u32,
+        ..*attributes
+    };
+    // SAFETY: the structure is plain, tells its size, and outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const sized, 0) })
+}
+
+/// Sets the priority of the calling thread at disks: a class of 1 to 3 and, within it, 0 (first) to 7 (ioprio_set(2)).
+pub fn set_io_priority(class: u32, priority: u32) -> Result<(), Errno> {
+    const IOPRIO_WHO_PROCESS: u32 = 1;
+    const IOPRIO_CLASS_SHIFT: u32 = 13;
+    let value = class << IOPRIO_CLASS_SHIFT | priority;
+    // SAFETY: plain integers.
+    checked(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+}
+
+/// Sets the execution domain, as in `PER_LINUX32` (personality(2)).
+pub fn set_personality(persona: u32) -> Result<(), Errno> {
+    // SAFETY: plain integer.
+    match unsafe { libc::syscall(libc::SYS_personality, u64::from(persona)) } {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+fn checked(result: libc::c_long) -> Result<(), Errno> {
+    match result {
+        -1 => Err(last_error()),
+        _ => Ok(()),
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
