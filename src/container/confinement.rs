@@ -5,6 +5,7 @@ use super::options::Options;
 use super::record::Record;
 use crate::runtime::lsm::{self, Contexts};
 use anyhow::Result;
+use std::path::Path;
 
 const MASKED: [&str; 12] = [
     "/proc/acpi",
@@ -35,13 +36,22 @@ pub fn guarded_paths(options: &Options) -> Option<(Vec<String>, Vec<String>)> {
     if open && security.mask.is_empty() {
         return None;
     }
-    let guarded = |paths: &[&str]| -> Vec<String> {
-        let opened = |path: &&&str| security.unmask.iter().any(|pattern| matches(pattern, path));
-        let kept = paths.iter().filter(|path| !open && !opened(path));
-        kept.map(|path| (*path).to_owned()).collect()
+    let is_guarded = |path: &String| {
+        let opened = || security.unmask.iter().any(|pattern| matches(pattern, path));
+        !open && !opened()
     };
-    let masked = [guarded(&MASKED), security.mask.clone()].concat();
-    Some((masked, guarded(&READ_ONLY)))
+    let masked = MASKED.map(str::to_owned).into_iter().chain(throttling());
+    let masked = masked.filter(is_guarded).chain(security.mask.clone());
+    let read_only = READ_ONLY.map(str::to_owned).into_iter();
+    Some((masked.collect(), read_only.filter(is_guarded).collect()))
+}
+
+/// How often each processor was too hot, which tells what others compute; Docker masks it, too.
+fn throttling() -> impl Iterator<Item = String> {
+    let processors = (0..).map(|number| format!("/sys/devices/system/cpu/cpu{number}"));
+    let there = processors.take_while(|path| Path::new(path).exists());
+    let counters = there.map(|path| format!("{path}/thermal_throttle"));
+    counters.filter(|path| Path::new(path).exists())
 }
 
 /// `ALL`, or a pattern in which `*` stands for anything but a slash (podman run, "--security-opt").
@@ -98,11 +108,13 @@ mod tests {
         let count = |options: &Options| {
             guarded_paths(options).map(|(masked, read_only)| (masked.len(), read_only.len()))
         };
-        assert_eq!(count(&options), Some((12, 5)));
+        // Processors that tell how hot they were are the host's.
+        let more = throttling().count();
+        assert_eq!(count(&options), Some((12 + more, 5)));
         options.security.unmask = vec!["/proc/a*".into(), "/proc/sys".into(), "/sys".into()];
-        assert_eq!(count(&options), Some((10, 4)));
+        assert_eq!(count(&options), Some((10 + more, 4)));
         options.security.mask = vec!["/etc/secret".into()];
-        assert_eq!(count(&options), Some((11, 4)));
+        assert_eq!(count(&options), Some((11 + more, 4)));
         options.security.unmask = vec!["all".into()];
         assert_eq!(count(&options), Some((1, 0)));
         options.security.mask.clear();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 const STORE_VERSION: u32 = 1;
@@ -182,11 +182,15 @@ fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
 }
 
 fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
+    // From its first moment on: layers hold setuid programs that no other user may reach.
+    let mut private = std::fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(paths.data());
+    made.with_context(|| format!("create `{}`", paths.data().display()))?;
     for directory in paths.directories() {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("create `{}`", directory.display()))?;
     }
-    // Layers hold setuid programs that no other user may reach.
+    // It may have been there.
     std::fs::set_permissions(paths.data(), Permissions::from_mode(0o700))
         .with_context(|| format!("change the mode of `{}`", paths.data().display()))?;
     // Several first commands at once, of which one sweeps already.
