@@ -321,7 +321,12 @@ impl Directory {
     fn known(&self, state: Option<State>) -> Result<Option<State>> {
         match state {
             None if self.path.join("hosts").exists() && self.exists() => {
-                Err(damaged(&self.path.join("state.json"), "it is missing").into())
+                // It may just have been started for the first time.
+                let path = self.path.join("state.json");
+                match read(&path)? {
+                    None => Err(damaged(&path, "it is missing").into()),
+                    state => Ok(state),
+                }
             }
             state => Ok(state),
         }

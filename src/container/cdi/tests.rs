@@ -98,7 +98,7 @@ fn requests_for_gpus() {
     };
     let none = resolved(&gpus("", -1, &[]), &[&directory]).unwrap_err();
     assert!(
-        none.starts_with("could not select device driver \"\" with capabilities: [[gpu]]; ")
+        none.starts_with("could not select device driver \"\" with capabilities: [[gpu]]: no CDI ")
             && none.contains("nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
         "{none}"
     );

@@ -130,12 +130,14 @@ impl std::str::FromStr for Entry {
                 "ID setting is malformed expected [\"uint32:uint32:uint32\"]: [\"{text}\"]"
             )));
         }
+        let outside = numbers.split(':').nth(1).unwrap_or_default();
+        let of_host = outside.starts_with('@');
         Ok(Self {
-            of_host: numbers.contains(":@"),
+            of_host,
             extends: flags.contains('+'),
             users: flags.contains('u'),
             groups: flags.contains('g'),
-            range: range(&numbers.replacen(":@", ":", 1))?,
+            range: range(&numbers.replacen(":@", ":", usize::from(of_host)))?,
         })
     }
 }
