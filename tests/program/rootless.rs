@@ -83,7 +83,7 @@ fn where_namespaces_are_forbidden_the_sysctl_is_named() {
         let mut outer = Call::new(outer).spawn();
         wait_for_user_namespace(outer.id());
         for map in ["uid_map", "gid_map"] {
-            std::fs::write(format!("/proc/{}/{map}", outer.id()), "0 0 65536").unwrap();
+            std::fs::write(format!("/proc/{}/{map}", outer.id()), "0 0 4294967295").unwrap();
         }
         outer.stdin.take().unwrap().write_all(b"mapped\n").unwrap();
         let outcome = Outcome::of("run without namespaces", outer.wait_with_output().unwrap());
