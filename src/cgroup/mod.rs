@@ -20,9 +20,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, statfs, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -96,21 +98,8 @@ impl Cgroup {
 
     /// The text of one of its files; `None` when it has no such file, since the controller is not enabled for example.
     pub fn read(&self, file: &str) -> Result<Option<String>> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut text = String::new();
-        let read = match openat(&self.directory, file, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => Err(error.into()),
-            Ok(opened) => File::from(opened).read_to_string(&mut text),
-        };
-        match read {
-            // It was removed while it was open.
-            Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Ok(None),
-            read => {
-                read.with_context(|| format!("read `{}`", self.directory().join(file).display()))?;
-                Ok(Some(text))
-            }
-        }
+        read_in(&self.directory, file)
+            .with_context(|| format!("read `{}`", self.directory().join(file).display()))
     }
 
     /// Writes one of its files, in one write(2) as the kernel wants it. The context names file and value; the
@@ -138,10 +127,7 @@ impl Cgroup {
     /// A value of a file with lines of a key and a number.
     pub fn value(&self, file: &str, key: &str) -> Result<Option<u64>> {
         let text = self.read(file)?.unwrap_or_default();
-        let found = text
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-        Ok(found.and_then(|number| number.trim().parse().ok()))
+        Ok(stats::keyed(&text, key))
     }
 
     /// Moves a process here; 0 is the calling one.
@@ -176,23 +162,10 @@ impl Cgroup {
 
     /// Kills all processes in it and below, and waits until they are gone, but not for a parent that reaps them.
     pub fn kill(&self) -> Result<()> {
-        let file = openat(
-            &self.directory,
-            "cgroup.kill",
-            OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        match file {
-            Ok(file) => {
-                rustix::io::write(&file, b"1")
-                    .with_context(|| format!("write `1` to `{}`", self.directory().display()))?;
-            }
+        match self.write("cgroup.kill", "1") {
             // Before Linux 5.14.
-            Err(Errno::NOENT) => self.kill_each()?,
-            Err(error) => {
-                let place = self.directory().join("cgroup.kill");
-                return Err(error).with_context(|| format!("open `{}`", place.display()));
-            }
+            Err(error) if errno(&error) == Some(Errno::NOENT) => self.kill_each()?,
+            written => written?,
         }
         if !self.await_event("populated", 0, PATIENCE)? {
             bail!(
@@ -206,15 +179,22 @@ impl Cgroup {
     /// One by one, frozen meanwhile so that none makes others.
     fn kill_each(&self) -> Result<()> {
         self.write("cgroup.freeze", "1")?;
-        for child in self.children()? {
-            child.kill_each()?;
-        }
-        for pid in self.words("cgroup.procs")? {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                // It may have ended by itself.
-                let _ = kill_process(pid, Signal::KILL);
+        let kill = |group: &OwnedFd| {
+            let pids = match read_in(group, "cgroup.procs") {
+                // It is for threads only: the group that their processes are in tells these.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => None,
+                pids => pids.context("read `cgroup.procs`")?,
+            };
+            for pid in pids.unwrap_or_default().split_ascii_whitespace() {
+                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+                    // It may have ended by itself.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
             }
-        }
+            Ok(())
+        };
+        self.each_below(|_, _, group| kill(group))?;
+        kill(&self.directory)?;
         self.thaw()
     }
 
@@ -233,9 +213,8 @@ impl Cgroup {
                 Err(Errno::NODEV) => return Ok(true),
                 read => read.context("read `cgroup.events`")?,
             };
-            let text = String::from_utf8_lossy(&text[..length]).into_owned();
-            let mut lines = text.lines();
-            if lines.any(|line| line.split_once(' ') == Some((key, &wanted.to_string()))) {
+            let text = String::from_utf8_lossy(&text[..length]);
+            if stats::keyed(&text, key) == Some(wanted) {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -249,47 +228,111 @@ impl Cgroup {
         }
     }
 
-    /// The groups in it.
-    fn children(&self) -> Result<Vec<Self>> {
-        let context = || format!("read `{}`", self.directory().display());
-        let mut children = Vec::new();
-        for entry in Dir::read_from(&self.directory).with_context(context)? {
-            let entry = entry.with_context(context)?;
-            let name = entry.file_name().to_string_lossy();
-            if entry.file_type() != FileType::Directory || [".", ".."].contains(&&*name) {
+    /// Calls `leave` for each group in it and below with the group that it is in, its name there and itself; those in a
+    /// group come before that one.
+    ///
+    /// Whoever lives there may have made them, of any name, number and depth: few of them are open at a time, and
+    /// there is no path to them.
+    fn each_below(
+        &self,
+        mut leave: impl FnMut(&OwnedFd, &CStr, &OwnedFd) -> Result<()>,
+    ) -> Result<()> {
+        let context = || format!("read the groups in `{}`", self.directory().display());
+        let open =
+            |directory: &OwnedFd, name: &CStr| openat(directory, name, DIRECTORY, Mode::empty());
+        let mut here = open(&self.directory, c".").with_context(context)?;
+        // What is still to be looked at, in this group and each above it.
+        let mut levels = vec![names_in(&here).with_context(context)?];
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.last() {
+                match open(&here, name) {
+                    Err(Errno::NOENT) => _ = level.pop(),
+                    opened => {
+                        here = opened.with_context(context)?;
+                        levels.push(names_in(&here).with_context(context)?);
+                    }
+                }
                 continue;
             }
-            match openat(&self.directory, entry.file_name(), DIRECTORY, Mode::empty()) {
-                Err(Errno::NOENT) => {}
-                opened => children.push(Self {
-                    directory: opened.with_context(context)?,
-                    path: self.path.join(&*name),
-                }),
+            levels.pop();
+            if let Some(name) = levels.last_mut().and_then(Vec::pop) {
+                // It is where it was: the kernel moves no groups.
+                let above = open(&here, c"..").with_context(context)?;
+                leave(&above, &name, &here)?;
+                here = above;
             }
         }
-        Ok(children)
+        Ok(())
     }
 
     /// Removes it with the groups in it; its processes must be gone. One that is removed already is fine.
     pub fn remove(self) -> Result<()> {
-        for child in self.children()? {
-            child.remove()?;
-        }
-        let place = self.directory();
         let until = Instant::now() + PATIENCE;
-        loop {
-            match unlinkat(CWD, &place, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                // A process that has ended holds it until it is reaped.
-                Err(Errno::BUSY) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(error) => {
-                    return Err(error).with_context(|| format!("remove `{}`", place.display()));
-                }
-            }
+        self.each_below(|above, name, _| {
+            remove_in(above, name, until).with_context(|| {
+                let name = name.to_bytes().escape_ascii();
+                format!("remove `{name}` below `{}`", self.directory().display())
+            })
+        })?;
+        let context = || format!("remove `{}`", self.directory().display());
+        let name = self.path.file_name().with_context(context)?;
+        let name = CString::new(name.as_bytes()).with_context(context)?;
+        let above = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = openat(&self.directory, c"..", above, Mode::empty()).with_context(context)?;
+        remove_in(&above, &name, until).with_context(context)
+    }
+}
+
+/// The text of a file of a group; `None` when there is none.
+fn read_in(group: &OwnedFd, file: &str) -> std::io::Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut text = String::new();
+    let read = match openat(group, file, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+        Ok(opened) => File::from(opened).read_to_string(&mut text),
+    };
+    match read {
+        // It was removed while it was open.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => Ok(None),
+        read => read.map(|_| Some(text)),
+    }
+}
+
+/// The names of the groups in a group.
+fn names_in(group: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(group)? {
+        let entry = match entry {
+            // It was removed meanwhile.
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && ![c".", c".."].contains(&name) {
+            names.push(name.to_owned());
         }
     }
+    Ok(names)
+}
+
+/// Removes an empty group of another one, until that time when it has processes that are about to be reaped.
+fn remove_in(above: &OwnedFd, name: &CStr, until: Instant) -> Result<(), Errno> {
+    loop {
+        match unlinkat(above, name, AtFlags::REMOVEDIR) {
+            // A process that has ended holds it until it is reaped.
+            Err(Errno::BUSY) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::NOENT) => return Ok(()),
+            removed => return removed,
+        }
+    }
+}
+
+/// What the kernel has said at the root of an error of [`Cgroup::write`].
+fn errno(error: &anyhow::Error) -> Option<Errno> {
+    Errno::from_io_error(error.root_cause().downcast_ref()?)
 }
 
 impl AsFd for Cgroup {
@@ -359,5 +402,38 @@ mod tests {
                 Path::new("/sys/fs/cgroup/a/b")
             );
         }
+    }
+
+    /// The calls are those for any directories; what the kernel does with groups is tried in the virtual machine.
+    #[test]
+    fn groups_of_any_name_and_depth_are_removed_with_the_one_they_are_in() {
+        let place = tempfile::tempdir().unwrap();
+        let top = place.path().join("top");
+        std::fs::create_dir(&top).unwrap();
+        std::fs::create_dir(place.path().join("other")).unwrap();
+        let group = Cgroup {
+            directory: openat(CWD, &top, DIRECTORY, Mode::empty()).unwrap(),
+            path: "/top".into(),
+        };
+        // No path is as long as that tree is deep.
+        let mut here = group.directory.try_clone().unwrap();
+        let long = CString::new([b"\xff".as_slice(), &[b'x'; 200]].concat()).unwrap();
+        for _ in 0..50 {
+            for name in [&long, c"a", c"b"] {
+                mkdirat(&here, name, Mode::from(0o755)).unwrap();
+            }
+            here = openat(&here, &*long, DIRECTORY, Mode::empty()).unwrap();
+        }
+        let mut left = 0;
+        let counted = group.each_below(|_, _, _| {
+            left += 1;
+            Ok(())
+        });
+        counted.unwrap();
+        assert_eq!(left, 150);
+        let again = group.try_clone().unwrap();
+        group.remove().unwrap();
+        assert!(!top.exists() && place.path().join("other").exists());
+        again.remove().unwrap();
     }
 }

@@ -11,7 +11,7 @@
 //! rule). In one that was given to us they are moved to the group `supervisor` in it, ourselves among them.
 
 use super::systemd::{self, Scope};
-use super::{Cgroup, directory_of, is_version_2, of_process};
+use super::{Cgroup, directory_of, errno, is_version_2, of_process};
 use crate::error::{Error, Kind, bad_input, kind};
 use anyhow::{Context, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat, getxattr};
@@ -176,10 +176,6 @@ fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn errno(error: &anyhow::Error) -> Option<Errno> {
-    Errno::from_io_error(error.downcast_ref()?)
 }
 
 /// Moves all processes of a group to one in it. Those that are made meanwhile are found by the next look.

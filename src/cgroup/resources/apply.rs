@@ -2,7 +2,7 @@
 
 use super::convert::io_weight_of_block_io;
 use super::{Controller, Setting};
-use crate::cgroup::{Cgroup, is_version_2, of_process};
+use crate::cgroup::{Cgroup, errno, is_version_2, of_process};
 use crate::error::{Error, Kind};
 use crate::sys::namespace;
 use anyhow::Result;
@@ -129,10 +129,6 @@ fn refused(error: &anyhow::Error) -> Error {
         Some(Errno::NODEV) => failure.hint("the kernel limits whole disks, not partitions"),
         _ => failure,
     }
-}
-
-fn errno(error: &anyhow::Error) -> Option<Errno> {
-    Errno::from_io_error(error.root_cause().downcast_ref()?)
 }
 
 #[cfg(test)]
