@@ -99,6 +99,16 @@ impl Placement {
     }
 }
 
+impl Placement {
+    /// Where the group will be, below the mount of the hierarchy.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Here(place) => Some(place.parent.path().join(&place.name)),
+            Self::Nowhere(_) => None,
+        }
+    }
+}
+
 impl Place {
     /// Makes the group, empty and new, with all that counts what is used.
     pub fn make(&self) -> Result<Cgroup> {

@@ -287,10 +287,8 @@ impl<'a> Stopping<'a> {
     pub fn finish(mut self, remark: &mut dyn FnMut(&str)) -> Result<()> {
         let Some(mut contact) = self.contact.take() else {
             return match self.again {
-                true => {
-                    super::start::start(self.engine, &self.container.record.id, None, &mut |_| {})
-                        .map(drop)
-                }
+                true => super::start::start(self.engine, &self.container.record.id, None, remark)
+                    .map(drop),
                 false => Ok(()),
             };
         };

@@ -32,7 +32,7 @@ use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
 use crate::sys::descriptor;
-use crate::sys::process::{self, Identity};
+use crate::sys::process::{self, Child, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result, bail};
@@ -159,10 +159,7 @@ impl Monitor {
                     self.state.exit_code
                 }
             };
-            // It may have been changed by `update` or `rename`.
-            if let Ok(Some(record)) = self.directory.record() {
-                self.record = record;
-            }
+            self.refresh();
             let policy = self.record.options.restart;
             let next = restarts.next(policy, code, self.state.stopped, begun.elapsed());
             let again = self.start_again || next.is_some();
@@ -181,16 +178,24 @@ impl Monitor {
                 return Report::Failed(error);
             }
             match std::mem::take(&mut self.start_again) {
-                _ if self.is_told_to_go() => return Report::Ended(code),
+                _ if self.is_going_down => return Report::Ended(code),
                 true => restarts = Restarts::default(),
                 false if self.state.stopped => return Report::Ended(code),
                 false => {}
             }
+            self.refresh();
             let again = State::beginning(self.state.monitor.clone(), restarts.count);
             self.state = State {
                 restarting: true,
                 ..again.after(&self.state)
             };
+        }
+    }
+
+    /// The record may have been changed by `update` or `rename`.
+    fn refresh(&mut self) {
+        if let Ok(Some(record)) = self.directory.record() {
+            self.record = record;
         }
     }
 
@@ -217,7 +222,7 @@ impl Monitor {
         self.note_victims();
         self.out_of_memory = None;
         if let Some(cgroup) = self.cgroup.take() {
-            // What is left is ended and swept by whoever comes next.
+            // What is left is ended by the next start or the removal.
             let _ = cgroup::end(cgroup);
         }
         if shared_processes {
@@ -254,6 +259,14 @@ impl Monitor {
         if !self.record.options.auto_remove {
             settle::mark(&self.engine, &self.record.id)?;
         }
+        let placement = match self.placement.take() {
+            Some(placement) => placement,
+            None => cgroup::place(&self.engine, &self.record)?,
+        };
+        let placement = self.placement.insert(placement);
+        self.signals = Some(signals).filter(|_| placement.is_scope());
+        // Before there is a group, so that whoever comes after a killed monitor finds it.
+        self.state.cgroup = placement.path();
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
         files::write(&self.engine, &self.record, &self.directory)?;
@@ -261,12 +274,6 @@ impl Monitor {
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         user_namespace::give_streams(options, &self.engine, &streams)?;
-        let placement = match self.placement.take() {
-            Some(placement) => placement,
-            None => cgroup::place(&self.engine, &self.record)?,
-        };
-        let placement = self.placement.insert(placement);
-        self.signals = Some(signals).filter(|_| placement.is_scope());
         let mut warnings = Vec::new();
         let bundle = prepare::bundle(
             &self.engine,
@@ -284,13 +291,22 @@ impl Monitor {
             None => None,
         };
         self.watch_for_victims();
-        self.state.cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
         let mut started = parent::start(bundle, &streams)?;
         for warning in started.warnings.drain(..) {
             clients.tell_all(&Report::Warning(warning));
         }
         drop(streams);
-        self.state.program = Some(Identity::of(started.child.pid)?);
+        if let Err(error) = self.note_start(&started.child) {
+            // Nobody would know of it.
+            let _ = started.child.kill(libc::SIGKILL);
+            let _ = started.child.wait();
+            return Err(error);
+        }
+        Program::new(started, pipes, self.record.options.stdin_once)
+    }
+
+    fn note_start(&mut self, program: &Child) -> Result<()> {
+        self.state.program = Some(Identity::of(program.pid)?);
         self.state.started = now();
         self.state.finished.clear();
         (self.state.exit_code, self.state.restarting) = (0, false);
@@ -303,7 +319,7 @@ impl Monitor {
         };
         self.directory.write_state(&self.state, durability)?;
         self.wish_is_kept |= durability == Durability::Durable;
-        Program::new(started, pipes, self.record.options.stdin_once)
+        Ok(())
     }
 
     /// Writes down how it ended, or removes what was to go; then everybody is told.

@@ -26,6 +26,11 @@ impl Monitor {
         }
     }
 
+    /// Whether its processes can be told from others.
+    fn can_go_on(&self) -> bool {
+        self.cgroup.is_some() || self.record.options.pid != Namespace::Host
+    }
+
     /// The end of a pause.
     fn go_on(&self, program: &Child) -> Result<()> {
         match &self.cgroup {
@@ -46,7 +51,7 @@ impl Monitor {
     }
 
     /// Whether systemd has told the scope to end; it tells all in it by SIGTERM at once (systemd.kill(5)).
-    pub(super) fn is_told_to_go(&mut self) -> bool {
+    fn is_told_to_go(&mut self) -> bool {
         let signals = self.signals.iter();
         let mut arrived = signals.flat_map(|signals| std::iter::from_fn(|| signals.next()));
         // All are taken, so that none wakes us again.
@@ -61,6 +66,10 @@ impl Monitor {
         let signal = settle::stop_signal(&self.record);
         if signal != libc::SIGTERM {
             self.kill(program, signal);
+        }
+        if self.is_paused() && self.can_go_on() {
+            // It is killed in time if that fails.
+            let _ = self.go_on(program);
         }
         self.kill_at = control::killed_at(Instant::now(), self.record.options.stop_timeout);
     }
@@ -112,8 +121,7 @@ impl Supervisor for Monitor {
                 self.kill(program, signal);
                 // A process that is stopped acts on no signal but SIGKILL.
                 let must_go_on = is_meant_to_end && paused && signal != libc::SIGKILL;
-                let can_go_on = self.cgroup.is_some() || self.record.options.pid != Namespace::Host;
-                match must_go_on && can_go_on {
+                match must_go_on && self.can_go_on() {
                     true => self.go_on(program),
                     false => Ok(()),
                 }
@@ -122,13 +130,9 @@ impl Supervisor for Monitor {
                 conflict(format!("container {id} is already paused"))
             }
             Order::Unpause if !paused => conflict(format!("container {id} is not paused")),
-            Order::Pause | Order::Hold | Order::Unpause
-                if self.cgroup.is_none() && self.record.options.pid == Namespace::Host =>
-            {
-                conflict(format!(
-                    "container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
-                ))
-            }
+            Order::Pause | Order::Hold | Order::Unpause if !self.can_go_on() => conflict(format!(
+                "container {id} shares the host's processes, and without a cgroup its own cannot be told apart"
+            )),
             Order::Pause | Order::Hold => {
                 match &self.cgroup {
                     Some(cgroup) => cgroup.freeze()?,
@@ -176,13 +180,15 @@ impl Supervisor for Monitor {
         fds.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
     }
 
-    fn wake(&mut self, clients: &mut Clients, program: &Child) {
+    fn wake(&mut self, clients: &mut Clients, program: Option<&Child>) {
+        let is_told_to_go = self.is_told_to_go();
+        let Some(program) = program else { return };
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.kill_at = None;
             self.kill(program, libc::SIGKILL);
         }
         self.note_victims();
-        if self.is_told_to_go() {
+        if is_told_to_go {
             self.go_down(program);
         }
         let finding = self

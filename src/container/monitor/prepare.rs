@@ -63,7 +63,7 @@ pub fn bundle(
     }
     let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
     let seccomp = spec::seccomp(options, engine)?;
-    // Last: whatever fails from here on, the monitor removes it.
+    // Last: nothing fails from here on.
     let made = cgroup::make(
         placement,
         &spec,

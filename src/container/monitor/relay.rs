@@ -32,14 +32,15 @@ pub trait Supervisor {
     fn output(&mut self, stream: Stream, bytes: &[u8]);
     /// Whether there is nothing to wait for any more before it is decided what comes next.
     fn is_decided(&self) -> bool;
-    /// When it is to be woken while the program runs; `None`: never.
+    /// When it is to be woken; `None`: never.
     fn deadline(&self) -> Option<Instant> {
         None
     }
-    /// Adds what else is to be waited for while the program runs.
+    /// Adds what else is to be waited for.
     fn watch<'a>(&'a self, _: &mut Vec<PollFd<'a>>) {}
-    /// That time has come, or something has happened to what is waited for.
-    fn wake(&mut self, _: &mut Clients, _: &Child) {}
+    /// That time has come, or something has happened to what is waited for; there is no program while it waits to be
+    /// started again.
+    fn wake(&mut self, _: &mut Clients, _: Option<&Child>) {}
 }
 
 /// Our ends of the program's streams.
@@ -162,10 +163,10 @@ impl Relay {
             let Woken {
                 has_ended,
                 supervisor_called,
-            } = self.wait(Some((program, supervisor)), None)?;
+            } = self.wait(Some(program), supervisor, None)?;
             self.take_requests(Some(program), supervisor);
             if supervisor_called && !has_ended {
-                supervisor.wake(&mut self.clients, &program.child);
+                supervisor.wake(&mut self.clients, Some(&program.child));
             }
             self.pass_output(program, has_ended, supervisor);
             if has_ended {
@@ -187,7 +188,9 @@ impl Relay {
     /// Serves the clients while there is no program: until that time, or until a client has decided otherwise.
     pub fn rest(&mut self, until: Instant, supervisor: &mut dyn Supervisor) -> Result<()> {
         while Instant::now() < until && !supervisor.is_decided() {
-            self.wait(None, Some(until))?;
+            if self.wait(None, supervisor, Some(until))?.supervisor_called {
+                supervisor.wake(&mut self.clients, None);
+            }
             self.take_requests(None, supervisor);
             self.clients.input_taken();
             self.clients.flush();
@@ -198,11 +201,11 @@ impl Relay {
     /// Sleeps until something can be done.
     fn wait(
         &mut self,
-        running: Option<(&Program, &dyn Supervisor)>,
+        program: Option<&Program>,
+        supervisor: &dyn Supervisor,
         until: Option<Instant>,
     ) -> Result<Woken> {
         let mut fds = Vec::with_capacity(8);
-        let program = running.map(|(program, _)| program);
         if let Some(program) = program {
             fds.push(PollFd::new(&program.child.pidfd, PollFlags::IN));
             let bound_to = program.bound_to.iter();
@@ -222,10 +225,8 @@ impl Relay {
         }
         self.clients.watch(&mut fds);
         let others = fds.len();
-        let deadline = running.and_then(|(_, supervisor)| {
-            supervisor.watch(&mut fds);
-            supervisor.deadline()
-        });
+        supervisor.watch(&mut fds);
+        let deadline = supervisor.deadline();
         let until = until.into_iter().chain(deadline).min();
         let quiet = Instant::now() + QUIET;
         let mut ready = poll(

@@ -20,7 +20,9 @@ impl Monitor {
             None | Some(Ok(0)) => {}
             Some(Ok(_)) => {
                 self.announce("oom", &[]);
-                self.state.oom_killed = true;
+                if std::mem::replace(&mut self.state.oom_killed, true) {
+                    return;
+                }
                 // On a full disk the end writes it down, in the place of the old file.
                 let _ = self
                     .directory
