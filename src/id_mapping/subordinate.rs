@@ -28,6 +28,25 @@ pub fn ranges_of(name: &str) -> Result<(Ranges, Ranges)> {
     Ok((of("/etc/subuid")?, of("/etc/subgid")?))
 }
 
+/// The first id above all ranges of anybody, where one can begin that nobody has: never below the one that useradd(8)
+/// begins with.
+pub fn first_free() -> u64 {
+    let files = ["/etc/subuid", "/etc/subgid"].map(|path| read(path).unwrap_or_default());
+    files
+        .iter()
+        .map(|text| end_of(text))
+        .fold(100_000, u64::max)
+}
+
+/// The end of the last range of all.
+fn end_of(text: &str) -> u64 {
+    let ends = text.lines().filter_map(|line| {
+        let mut numbers = line.split(':').skip(1).map(str::parse::<u64>);
+        numbers.next()?.ok()?.checked_add(numbers.next()?.ok()?)
+    });
+    ends.max().unwrap_or(0)
+}
+
 fn read(path: &str) -> Result<String> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
@@ -93,5 +112,6 @@ mod tests {
         );
         assert_eq!(user_id("ann:x:1000:1000::/:", "ann"), Some(1000));
         assert_eq!(parse(text, Some("bob"), None), [(1, 1)]);
+        assert_eq!((end_of(text), end_of("odd\n")), (300_010, 0));
     }
 }

@@ -218,10 +218,10 @@ fn check(engine: &Engine, map: &[Range], store: &[Range], kind: &str) -> Result<
 
 /// The lines that give the caller more ids.
 fn subordinate_lines(engine: &Engine) -> String {
-    let user = engine.mapping.uid;
+    let (user, free) = (engine.mapping.uid, id_mapping::first_free());
     format!(
         "more are to be had by a line in /etc/subuid and one in /etc/subgid: \
-         echo {user}:100000:65536 | sudo tee -a /etc/subuid /etc/subgid"
+         echo {user}:{free}:65536 | sudo tee -a /etc/subuid /etc/subgid"
     )
 }
 

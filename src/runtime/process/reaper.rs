@@ -17,7 +17,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 
 fn run(words: &[OsString]) -> Option<u8> {
     let signals = SignalFd::block_all().ok()?;
-    let program = process::clone3(0, || execute(words)).ok()?;
+    let program = process::clone3(0, || execute(words));
+    let program = program
+        .map_err(|error| tell(&format!("start the program: {error}")))
+        .ok()?;
     let pid = Pid::from_raw(program.pid)?;
     // A process group of its own in the foreground, so that the keys of a terminal reach the program.
     let _ = setpgid(Some(pid), Some(pid));
@@ -80,11 +83,15 @@ fn execute(words: &[OsString]) -> u8 {
         }
     }
     let why = std::io::Error::from(failure);
-    let message = format!("onggi: --init: {}: {why}\n", String::from_utf8_lossy(name));
-    // The program's own stream: there is nobody else to tell by now.
-    let _ = rustix::io::write(rustix::stdio::stderr(), message.as_bytes());
+    tell(&format!("{}: {why}", String::from_utf8_lossy(name)));
     match failure {
         Errno::NOENT => 127,
         _ => 126,
     }
+}
+
+/// On the program's own stream: there is nobody else to tell by now.
+fn tell(message: &str) {
+    let line = format!("onggi: --init: {message}\n");
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
