@@ -178,7 +178,11 @@ impl Mapping {
             .context("read from a pipe")?;
         if writer.wait().context("wait for the id maps")?.code() != 0 {
             let (message, hint) = said.split_once('\n').unwrap_or((&said, ""));
-            return Err(Error::new(Kind::Denied, message).hint(hint).into());
+            let error = Error::new(Kind::Denied, message);
+            return Err(match hint {
+                "" => error.into(),
+                hint => error.hint(hint).into(),
+            });
         }
         become_root()
     }
@@ -188,7 +192,8 @@ impl Mapping {
         if self.tier == Tier::Single {
             // Without this the kernel lets nobody but root write a gid map.
             write_map(pid, "setgroups", "deny")?;
-            write_map(pid, "uid_map", &format!("0 {} 1", self.uid))?;
+            write_map(pid, "uid_map", &format!("0 {} 1", self.uid))
+                .map_err(|error| self.refused_map(error))?;
             return write_map(pid, "gid_map", &format!("0 {} 1", self.gid));
         }
         // Both at once: starting these two is the slowest part of a rootless start.
@@ -196,6 +201,22 @@ impl Mapping {
         let groups = helper("newgidmap", pid, &self.gids)?;
         finish("newuidmap", users)?;
         finish("newgidmap", groups)
+    }
+}
+
+impl Mapping {
+    /// Says what stands in the way of a map with a single id.
+    fn refused_map(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.uid {
+            // Since Linux 5.12.
+            0 => Error::new(
+                Kind::Denied,
+                format!("{error:#}: root without CAP_SETFCAP cannot be root of a user namespace"),
+            )
+            .hint("run what is around with --cap-add SETFCAP, or as another user than root")
+            .into(),
+            _ => error,
+        }
     }
 }
 
