@@ -272,7 +272,7 @@ impl Resources {
             );
             return Err(Error::new(Kind::Conflict, message));
         }
-        if new.memory > self.memory_swap && new.memory_swap == 0 {
+        if new.memory != 0 && new.memory > self.memory_swap && new.memory_swap == 0 {
             let message = "Memory limit should be smaller than already set memoryswap limit, update the \
                            memoryswap at the same time";
             return Err(Error::new(Kind::Conflict, message));
@@ -295,6 +295,18 @@ impl Resources {
         take(&mut self.device_write_iops, &new.device_write_iops);
         self.unified.extend(new.unified.clone());
         Ok(())
+    }
+
+    /// Those that an update names, each with what is written together with it.
+    pub fn named(&self, update: &Self) -> Self {
+        let mut named = update.clone();
+        if named.memory != 0 || named.memory_swap != 0 {
+            (named.memory, named.memory_swap) = (self.memory, self.memory_swap);
+        }
+        if named.cpu_period != 0 || named.cpu_quota != 0 {
+            (named.cpu_period, named.cpu_quota) = (self.cpu_period, self.cpu_quota);
+        }
+        named
     }
 
     /// As the `resources` of an OCI configuration; `None` when nothing was asked for.
@@ -411,4 +423,92 @@ fn is_within((first, last): (u32, u32), available: &[(u32, u32)]) -> bool {
             .iter()
             .any(|(first, last)| (*first..=*last).contains(&number))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The resources that the fields of Docker's API name.
+    fn resources(fields: serde_json::Value) -> Resources {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    #[test]
+    fn an_update_takes_what_it_names_and_goes_against_nothing() {
+        use serde_json::json;
+        let smaller = "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the \
+                       same time";
+        for (old, new, expected) in [
+            (
+                json!({"memory": 9, "memory_swap": -1}),
+                json!({"cpu_shares": 5}),
+                Ok(json!({"memory": 9, "memory_swap": -1, "cpu_shares": 5})),
+            ),
+            (
+                json!({"memory": 9, "memory_swap": -1}),
+                json!({}),
+                Ok(json!({"memory": 9, "memory_swap": -1})),
+            ),
+            (
+                json!({"memory": 9, "memory_swap": 18}),
+                json!({"memory": 18}),
+                Ok(json!({"memory": 18, "memory_swap": 18})),
+            ),
+            (
+                json!({"memory": 9, "memory_swap": 18}),
+                json!({"memory": 19}),
+                Err(smaller),
+            ),
+            (
+                json!({"memory": 9, "memory_swap": -1}),
+                json!({"memory": 8}),
+                Err(smaller),
+            ),
+            (
+                json!({"memory": 9, "memory_swap": -1}),
+                json!({"memory": 8, "memory_swap": -1}),
+                Ok(json!({"memory": 8, "memory_swap": -1})),
+            ),
+        ] {
+            let mut updated = resources(old.clone());
+            let said = updated.update(&resources(new.clone()));
+            let said = said.map(|()| updated).map_err(|error| error.message);
+            assert_eq!(
+                said,
+                expected.map(resources).map_err(str::to_owned),
+                "{old} {new}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_written_together_is_named_together() {
+        use serde_json::json;
+        let all = resources(json!({
+            "memory": 9, "memory_swap": 18, "cpu_period": 5000, "cpu_quota": 3000, "pids_limit": 7, "cpu_shares": 3,
+        }));
+        for (update, named) in [
+            (json!({}), json!({})),
+            (json!({"pids_limit": 7}), json!({"pids_limit": 7})),
+            (
+                json!({"memory_swap": 18}),
+                json!({"memory": 9, "memory_swap": 18}),
+            ),
+            (
+                json!({"memory": 9}),
+                json!({"memory": 9, "memory_swap": 18}),
+            ),
+            (
+                json!({"cpu_quota": 3000}),
+                json!({"cpu_period": 5000, "cpu_quota": 3000}),
+            ),
+        ] {
+            assert_eq!(
+                all.named(&resources(update.clone())),
+                resources(named),
+                "{update}"
+            );
+        }
+    }
 }

@@ -1,12 +1,13 @@
 //! Changing how much of the host a container may take, and what is done when its program ends. The record changes, and
-//! the cgroup of a container that runs; where one of both cannot be, the other stays as it was.
+//! the cgroup of a container that is up, where all that was named is written, whatever the record had before: an update
+//! between two runs has changed the record only. Where one of both cannot be, the other stays as it was.
 
+use super::cgroup;
 use super::engine::Engine;
 use super::naming::current;
 use super::options::RestartPolicy;
 use super::record::{Directory, Record};
 use super::resources::{Enforcement, Host, Resources};
-use super::{cgroup, spec};
 use crate::cgroup::resources::{self, Setting};
 use crate::cgroup::{Cgroup, ROOT, placement};
 use crate::error::{Error, Kind};
@@ -33,9 +34,12 @@ pub fn update(engine: &Engine, id: &str, change: &Change) -> Result<Vec<String>>
     let old = current(&directory, id)?;
     let refused = || format!("Cannot update container {id}");
     let new = changed(&old, change).with_context(refused)?;
-    let written = settings(&old, engine)?;
-    let mut wanted = settings(&new, engine).with_context(refused)?;
-    wanted.retain(|setting| !written.contains(setting));
+    let named = new.options.resources.named(&change.resources).to_oci();
+    let wanted = named.and_then(|named| match named {
+        Some(named) => resources::settings(&named),
+        None => Ok(Vec::new()),
+    });
+    let wanted = wanted.with_context(refused)?;
     let limited = limit(&directory, &new, &wanted).with_context(refused)?;
     if let Err(error) = directory.write_record(&new, Durability::Durable) {
         limited.undo();
@@ -59,16 +63,6 @@ fn changed(old: &Record, change: &Change) -> Result<Record, Error> {
     }
     options.limits = change.limits.unwrap_or(options.limits);
     Ok(new)
-}
-
-/// What the limits of a container come to in its cgroup.
-fn settings(record: &Record, engine: &Engine) -> Result<Vec<Setting>> {
-    let spec = spec::build(record, engine)?;
-    let limits = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
-    limits.map_or_else(|| Ok(Vec::new()), resources::settings)
 }
 
 /// What was done to a cgroup.
@@ -130,20 +124,12 @@ fn limit(directory: &Directory, record: &Record, wanted: &[Setting]) -> Result<L
     Ok(limited)
 }
 
-/// What the files hold that are about to be written. Those with a line for each device are left out: what they were is
-/// not what would be written.
+/// What the files hold that are about to be written, as it is written again.
 fn before(group: &Cgroup, wanted: &[Setting]) -> Result<Vec<Setting>> {
     let mut before = Vec::new();
     for setting in wanted {
-        if let Some(value) = group.read(&setting.file)?
-            && value.lines().count() <= 1
-            && !value.contains(':')
-        {
-            // An empty write(2) would write nothing.
-            let value = match value.trim_end() {
-                "" => "\n".to_owned(),
-                value => value.to_owned(),
-            };
+        let held = group.read(&setting.file)?;
+        if let Some(value) = held.and_then(|held| undoing(setting, &held)) {
             before.push(Setting {
                 value,
                 ..setting.clone()
@@ -151,4 +137,88 @@ fn before(group: &Cgroup, wanted: &[Setting]) -> Result<Vec<Setting>> {
         }
     }
     Ok(before)
+}
+
+/// What is written to undo a setting of a file that held that. Where a file has a line for each device, a setting
+/// changes one of them; only of some files it is known how such a line is taken away again.
+fn undoing(setting: &Setting, held: &str) -> Option<String> {
+    let key = match setting.value.split_once(' ') {
+        Some((device, _)) if device.contains(':') => device,
+        _ => "default",
+    };
+    let mut lines = held.lines();
+    let line = lines.find(|line| line.split(' ').next() == Some(key));
+    match (line, setting.file.as_str()) {
+        (Some(line), _) => Some(line.to_owned()),
+        (None, "io.max") => Some(format!("{key} rbps=max wbps=max riops=max wiops=max")),
+        (None, "io.weight" | "io.bfq.weight") if key != "default" => Some(format!("{key} default")),
+        // An empty write(2) would write nothing.
+        (None, _) if held.trim_end().is_empty() => Some("\n".to_owned()),
+        (None, _) if held.lines().count() == 1 => Some(held.trim_end().to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::resources::Controller;
+
+    #[test]
+    fn each_setting_is_undone_by_what_was() {
+        for (file, value, held, expected) in [
+            ("memory.max", "5", "max\n", Some("max")),
+            ("cpu.max", "5 100", "max 100000\n", Some("max 100000")),
+            ("cpuset.cpus", "0", "\n", Some("\n")),
+            ("cpuset.cpus", "0", "", Some("\n")),
+            (
+                "io.max",
+                "8:0 rbps=5",
+                "",
+                Some("8:0 rbps=max wbps=max riops=max wiops=max"),
+            ),
+            (
+                "io.max",
+                "8:0 rbps=5",
+                "8:16 rbps=1 wbps=max riops=max wiops=max\n8:0 rbps=2 wbps=max riops=max wiops=max\n",
+                Some("8:0 rbps=2 wbps=max riops=max wiops=max"),
+            ),
+            (
+                "io.weight",
+                "5",
+                "default 100\n8:0 50\n",
+                Some("default 100"),
+            ),
+            (
+                "io.bfq.weight",
+                "8:0 5",
+                "default 100\n8:0 50\n",
+                Some("8:0 50"),
+            ),
+            (
+                "io.bfq.weight",
+                "8:16 5",
+                "default 100\n",
+                Some("8:16 default"),
+            ),
+            ("io.bfq.weight", "5", "100\n", Some("100")),
+            (
+                "rdma.max",
+                "mlx4_0 hca_object=1",
+                "mlx4_0 a=1\nmlx5_0 a=1\n",
+                None,
+            ),
+        ] {
+            let setting = Setting {
+                controller: Controller::of_file(file).unwrap(),
+                file: file.to_owned(),
+                value: value.to_owned(),
+            };
+            assert_eq!(
+                undoing(&setting, held).as_deref(),
+                expected,
+                "{file} {value} {held:?}"
+            );
+        }
+    }
 }

@@ -261,6 +261,36 @@ fn one_that_does_not_run_is_updated() {
             .stdout("one\n")
             .stderr_has("No such container: missing");
         assert_eq!(store.field("one", "{{.HostConfig.NanoCpus}}"), "500000000");
+        // Swap without limit is no reason to refuse what has nothing to do with it.
+        store.ok(["update", "-m", "64m", "--memory-swap", "-1", "one"]);
+        store.ok(["update", "--pids-limit", "9", "one"]);
+        assert_eq!(memory(), "67108864 -1 9");
+    }
+}
+
+#[test]
+fn what_an_update_does_not_name_may_be_gone() {
+    for store in everyone_with_alpine() {
+        store.ok(["create", "--name", "one", "-m", "64m", ALPINE, "true"]);
+        let id = store.field("one", "{{.Id}}");
+        let path = store
+            .data()
+            .join("containers")
+            .join(id)
+            .join("container.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        // A device cannot be taken away from the host for this.
+        let (none, gone) = (
+            r#""device_read_bps":[]"#,
+            r#""device_read_bps":[{"path":"/dev/onggi-gone","rate":5}]"#,
+        );
+        assert!(text.contains(none), "{text}");
+        std::fs::write(&path, text.replace(none, gone)).unwrap();
+        store.ok(["update", "--restart", "always", "one"]);
+        store.ok(["update", "--pids-limit", "9", "one"]);
+        let fields = "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.PidsLimit}}";
+        assert_eq!(store.field("one", fields), "always 9");
+        store.refused(["start", "one"], "/dev/onggi-gone");
     }
 }
 

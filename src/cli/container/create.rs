@@ -19,9 +19,7 @@ pub struct Create {
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let (platform, pull) = (self.create.platform.clone(), self.create.pull);
-        let mut options = self.create.into_options(self.words)?;
-        let manager = &mut options.cgroups.manager;
-        *manager = manager.or(context.globals.cgroup_manager);
+        let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;
         let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;

@@ -6,8 +6,8 @@
 use super::health::HealthFlags;
 use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
-use crate::cli::unsupported;
 use crate::cli::value::{self, Pull, Stream, device, environment, network, security};
+use crate::cli::{Globals, unsupported};
 use crate::container::options::{
     Cgroups, DeviceMapping, DeviceRequest, ExtraHost, Log, Namespace, Options, RestartPolicy,
     Ulimit, UserNamespace,
@@ -201,8 +201,8 @@ pub struct CreateFlags {
 }
 
 impl CreateFlags {
-    /// The plain values; files are read and contradictions refused here.
-    pub fn into_options(self, mut words: Vec<String>) -> Result<Options> {
+    /// The plain values; files are read and contradictions refused here. Some flags may stand before the command too.
+    pub fn into_options(self, mut words: Vec<String>, globals: &Globals) -> Result<Options> {
         self.refuse_contradictions()?;
         let command = words.split_off(1);
         let (network, ipc, uts) = (
@@ -252,7 +252,7 @@ impl CreateFlags {
             cgroupns: own_or_host("cgroupns", self.cgroupns)?,
             cgroups: Cgroups {
                 disabled: !self.cgroups,
-                manager: self.cgroup_manager,
+                manager: self.cgroup_manager.or(globals.cgroup_manager),
                 parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
             },
             userns: self.userns,

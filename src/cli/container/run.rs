@@ -51,9 +51,7 @@ impl Verb for Run {
             check_terminal(attach)?;
         }
         let (platform, pull) = (flags.platform.clone(), flags.pull);
-        let mut options = self.create.into_options(self.words)?;
-        let manager = &mut options.cgroups.manager;
-        *manager = manager.or(context.globals.cgroup_manager);
+        let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         options.stdin_once &= !self.detach;
         if is_meant(&options.image) {
