@@ -53,6 +53,16 @@ pub fn list(engine: &Engine) -> Result<Vec<Container>> {
     Ok(containers)
 }
 
+/// The records of all containers, for whom it will not do to leave one out: one that is damaged is an error.
+pub(super) fn records(engine: &Engine) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for id in ids(engine)? {
+        let record = known(engine, &id, Directory::of(engine, &id).record());
+        records.extend(record.with_context(|| format!("read the record of container {id}"))?);
+    }
+    Ok(records)
+}
+
 /// So many threads read at most: more wait for the directory they share.
 const MOST_THREADS: usize = 4;
 /// For fewer containers than this a thread of their own costs more than it saves.

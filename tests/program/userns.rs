@@ -240,6 +240,17 @@ fn auto_gives_nobody_what_another_has() {
             ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0),
             "{ranges:?}"
         );
+        // One that runs keeps its ids, whatever has become of its record.
+        let words = ["inspect", "-f", "{{.Id}}", "four"];
+        let id = store.onggi(words).run().stdout_text();
+        let place = store.data().join("containers").join(id.trim());
+        std::fs::write(place.join("container.json"), "{").unwrap();
+        let unknown = detached(store, "five", &["--userns", "auto"]);
+        unknown
+            .code(125)
+            .stderr_has(&format!("read the record of container {}: ", id.trim()))
+            .stderr_has("is damaged")
+            .stderr_has("try: `onggi system check`");
     }
 }
 

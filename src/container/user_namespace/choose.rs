@@ -15,7 +15,7 @@ use crate::image::layer::XattrPrefix;
 use crate::image::layer::lower::{Found, Lower};
 use crate::image::store::Image;
 use crate::store::lock::Lock;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags};
 use std::fs::File;
 use std::io::Read;
@@ -281,8 +281,10 @@ fn needs_subordinate_ids(engine: &Engine, mode: &str) -> anyhow::Error {
 fn auto(engine: &Engine, size: u32, uids: &[Range], gids: &[Range]) -> Result<IdMaps> {
     let (users, groups) = pool(engine)?;
     let (mut used_uids, mut used_gids) = (uids.to_vec(), gids.to_vec());
-    for container in list::list(engine)? {
-        if let Some(nested) = super::nested(&container.record.options, engine) {
+    // One that is damaged may still run, with ids that nobody knows.
+    let records = list::records(engine).context("find ids that no container has")?;
+    for record in records {
+        if let Some(nested) = super::nested(&record.options, engine) {
             used_uids.extend(&nested.maps.uids);
             used_gids.extend(&nested.maps.gids);
         }
