@@ -181,6 +181,16 @@ impl Paths {
         self.layer(key).join(format!("mapped-{mapping}"))
     }
 
+    /// Whether that is the name of such a copy.
+    pub fn is_layer_copy(name: &str) -> bool {
+        name.starts_with("mapped-")
+    }
+
+    /// Whether it is that of one of an earlier version, `keep-UID-GID`.
+    pub fn is_old_layer_copy(name: &str) -> bool {
+        name.starts_with("keep-")
+    }
+
     /// Taken by whoever gives a container ids that no other has.
     pub fn id_ranges(&self) -> PathBuf {
         self.data.join("id-ranges")

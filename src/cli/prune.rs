@@ -5,7 +5,7 @@ use super::filter::Filters;
 use super::output::size;
 use super::value::time::time;
 use crate::container::engine::Engine;
-use crate::container::{event, list, prune};
+use crate::container::{event, list, prune, user_namespace};
 use crate::error::{Error, Kind};
 use crate::image::filter::{Filter, PRUNE};
 use crate::image::remove::Removed;
@@ -31,8 +31,8 @@ pub fn check(filters: &Filters) -> Result<Option<Timestamp>> {
     Ok(until.collect::<Result<Vec<_>, _>>()?.into_iter().min())
 }
 
-/// Removes the containers that do not run, and tells which; the answer is the bytes that came free, and whether all
-/// went that should.
+/// Removes the containers that do not run, and the copies of layers that none needs, and tells which containers went;
+/// the answer is the bytes that came free, and whether all went that should.
 pub fn containers(
     context: &mut Context,
     engine: &Engine,
@@ -59,7 +59,8 @@ pub fn containers(
         .failures
         .iter()
         .for_each(|error| context.output.error(error));
-    Ok((pruned.reclaimed, pruned.failures.is_empty()))
+    let of_copies = user_namespace::sweep_copies(engine);
+    Ok((pruned.reclaimed + of_copies, pruned.failures.is_empty()))
 }
 
 /// Removes images, the dangling ones or all that no container needs, and tells which; the answer is the bytes that

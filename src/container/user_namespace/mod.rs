@@ -8,8 +8,9 @@
 //!
 //! Layers are stored with the ids of the image, and are shown to the container as its own: through mounts that map
 //! owners where the kernel does that (mount_setattr(2)), else by a copy of each layer with its owners moved, made once
-//! per layer and mapping and kept beside the layer. What the container writes is stored with the ids that the store
-//! calls its own, so that both are the same to whoever looks from outside. With a single id there is nobody else to be,
+//! per layer and mapping and kept beside the layer, until containers are pruned and none has that mapping. What the
+//! container writes is stored with the ids that the store calls its own, so that both are the same to whoever looks from
+//! outside. With a single id there is nobody else to be,
 //! and no copy.
 //!
 //! Invariant: a container's ids never change after it was made.
@@ -22,20 +23,23 @@ mod ranges;
 use super::engine::Engine;
 use super::options::Options;
 use super::record::Record;
-use super::root;
+use super::{list, root, size};
 use crate::id_mapping::{self, IdMaps, Range, Tier};
 use crate::image::digest::Digest;
 use crate::image::shift::shift;
 use crate::image::store::overlay_order;
+use crate::paths::Paths;
 use crate::runtime::plan;
-use crate::store::atomic;
-use crate::store::staging::Staging;
+use crate::store::lock::Lock;
+use crate::store::staging::{Staging, Trash};
+use crate::store::{atomic, damage};
 use crate::sys::mount;
 use crate::sys::process;
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -85,6 +89,12 @@ pub fn prepare(engine: &Engine, options: &Options) -> Result<Option<plan::UserNa
     Ok(Some(plan::UserNamespace::Held(namespace, owner)))
 }
 
+/// Which owners a container's layers are to have, where they are not those of the image.
+fn maps_of_layers(engine: &Engine, options: &Options) -> Option<IdMaps> {
+    let nested = nested(options, engine).filter(|_| engine.mapping.tier != Tier::Single);
+    Some(nested?.into_owned().maps)
+}
+
 /// The trees of a container's layers.
 #[derive(Debug)]
 pub struct Layers {
@@ -107,14 +117,11 @@ pub fn layers(
         .iter()
         .map(|key| engine.paths.layer_tree(key))
         .collect();
-    let maps = match nested(&record.options, engine) {
-        Some(nested) if engine.mapping.tier != Tier::Single => nested.into_owned().maps,
-        _ => {
-            return Ok(Layers {
-                trees,
-                mapped: false,
-            });
-        }
+    let Some(maps) = maps_of_layers(engine, &record.options) else {
+        return Ok(Layers {
+            trees,
+            mapped: false,
+        });
     };
     match (trees.first(), namespace) {
         (Some(tree), Some(namespace)) if can_map(engine, tree, namespace)? => {
@@ -138,9 +145,8 @@ pub fn layers(
 /// Makes the copies of layers that a container needs, before it is started, and tells of each. What fails is tried
 /// again by the start, which says why. The process must have one thread.
 pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
-    let maps = match nested(&record.options, engine) {
-        Some(nested) if engine.mapping.tier != Tier::Single => nested.into_owned().maps,
-        _ => return Ok(()),
+    let Some(maps) = maps_of_layers(engine, &record.options) else {
+        return Ok(());
     };
     let digest = digest(&maps)?;
     let keys = overlay_order(&record.layers).into_iter();
@@ -235,6 +241,69 @@ fn copied(engine: &Engine, key: &str, maps: &IdMaps) -> Result<PathBuf> {
         result => result.with_context(|| format!("rename to `{}`", place.display()))?,
     }
     Ok(place)
+}
+
+/// Removes the copies of layers that no container needs any more, and tells the bytes of their files. What cannot be
+/// removed is noted.
+pub fn sweep_copies(engine: &Engine) -> u64 {
+    let mut freed = 0;
+    if let Err(error) = discard_copies(engine, &mut freed) {
+        damage::note("copies of layers for the ids of containers stay", &error);
+    }
+    freed
+}
+
+fn discard_copies(engine: &Engine, freed: &mut u64) -> Result<()> {
+    // Dropped last: the files go when others may go on.
+    let mut trash = Trash::new(engine.paths.staging());
+    // Whoever makes a container shares it until there is a record, and makes copies only then.
+    let _lock = Lock::exclusive(&engine.paths.lock())?;
+    let mut needed = BTreeSet::new();
+    let mut are_old_needed = false;
+    for record in list::records(engine)? {
+        let options = &record.options;
+        // One of an earlier version may still run from copies of that version.
+        are_old_needed |=
+            options.nested.is_none() && matches!(options.userns, UserNamespace::KeepId { .. });
+        if let Some(nested) = nested(options, engine) {
+            needed.insert(digest(&nested.maps)?);
+        }
+    }
+    for layer in names(&engine.paths.layers())? {
+        let kept: Vec<PathBuf> = needed
+            .iter()
+            .map(|digest| engine.paths.layer_copy(&layer, digest))
+            .collect();
+        let directory = engine.paths.layer(&layer);
+        for name in names(&directory)? {
+            let copy = directory.join(&name);
+            let is_unneeded = (Paths::is_layer_copy(&name) && !kept.contains(&copy))
+                || (Paths::is_old_layer_copy(&name) && !are_old_needed);
+            if is_unneeded {
+                *freed += size::sum(&copy).unwrap_or_default();
+                trash.discard(&copy)?;
+                atomic::sync_directory(&directory)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names in a directory; none where there is no directory.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let context = || format!("read `{}`", directory.display());
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.with_context(context)?,
+    };
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok(entry.with_context(context)?.file_name().into_string().ok())
+    };
+    entries
+        .filter_map(|entry| name(entry).transpose())
+        .collect()
 }
 
 /// Short and the same for the same ids.
