@@ -79,6 +79,8 @@ pub enum Placement {
     Here(Place),
     /// Nowhere, and why.
     Nowhere(String),
+    /// None is wanted.
+    Disabled,
 }
 
 /// A group in which another one can be made.

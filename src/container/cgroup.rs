@@ -12,6 +12,7 @@ use crate::cgroup::outlook::{self, Outlook};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Controller, Setting};
 use crate::cgroup::{self, Cgroup};
+use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -19,6 +20,14 @@ use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
+
+/// What systemd knows nothing of, and neither enables nor disables.
+const UNKNOWN_TO_SYSTEMD: [Controller; 3] =
+    [Controller::Hugetlb, Controller::Rdma, Controller::Misc];
+/// What a monitor may need beyond the time of its program.
+const GRACE: Duration = Duration::from_secs(5);
+/// Why the devices of an ordinary user's container are not filtered.
+const ONLY_ROOT: &str = "only root may load filters for devices";
 
 /// What a container that does not say otherwise would get.
 pub fn outlook(engine: &Engine, manager: Option<Manager>) -> Result<Outlook> {
@@ -38,20 +47,11 @@ fn user(engine: &Engine) -> Option<u32> {
     (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid)
 }
 
-/// Why there is no group where none was wanted.
-const DISABLED: &str = "it was disabled";
-/// What systemd knows nothing of, and neither enables nor disables.
-const UNKNOWN_TO_SYSTEMD: [Controller; 3] =
-    [Controller::Hugetlb, Controller::Rdma, Controller::Misc];
-
-/// What a monitor may need beyond the time of its program.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
 pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
     let wish = &record.options.cgroups;
     if wish.disabled {
-        return Ok(Placement::Nowhere(DISABLED.to_owned()));
+        return Ok(Placement::Disabled);
     }
     placement::find(&Wish {
         manager: manager_of(wish.manager)?,
@@ -63,9 +63,6 @@ pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
         patience: control::patience(record.options.stop_timeout).map(|patience| patience + GRACE),
     })
 }
-
-/// Why the devices of an ordinary user's container are not filtered.
-const ONLY_ROOT: &str = "only root may load filters for devices";
 
 /// What there is for one run.
 #[derive(Debug)]
@@ -93,19 +90,25 @@ pub fn make(
         Some(resources) => resources::settings(resources)?,
         None => Vec::new(),
     };
-    let place = match placement {
-        Placement::Here(place) => place,
-        Placement::Nowhere(reason) => {
-            no_limits(&settings, reason, limits, warnings)?;
-            let why = match tier {
-                Tier::Root => format!("it has no control group: {reason}"),
-                _ => ONLY_ROOT.to_owned(),
-            };
-            return Ok(Made {
-                cgroup: None,
-                unfiltered: Some(why),
-            });
-        }
+    let (place, reason, hint) = match placement {
+        Placement::Here(place) => (Some(place), "", None),
+        Placement::Nowhere(reason) => (None, reason.as_str(), None),
+        Placement::Disabled => (
+            None,
+            "it was disabled",
+            Some("leave out the limit, or --cgroups=disabled"),
+        ),
+    };
+    let Some(place) = place else {
+        no_limits(&settings, reason, hint, limits, warnings)?;
+        let why = match tier {
+            Tier::Root => format!("it has no control group: {reason}"),
+            _ => ONLY_ROOT.to_owned(),
+        };
+        return Ok(Made {
+            cgroup: None,
+            unfiltered: Some(why),
+        });
     };
     let cgroup = place.make()?;
     let rules = resources.and_then(|resources| resources.devices().as_deref());
@@ -142,22 +145,25 @@ fn filter_devices(
     })
 }
 
-/// Without a group there is no limit: that is said of the first one only.
+/// Without a group there is no limit: that is said once of each controller.
 fn no_limits(
     settings: &[Setting],
     reason: &str,
+    hint: Option<&'static str>,
     limits: Enforcement,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    if let Some(setting) = settings.first() {
-        let error = resources::missing(setting.controller, Path::new(cgroup::ROOT), reason);
-        let error = match reason {
-            DISABLED => error.hint("leave out the limit, or --cgroups=disabled"),
-            _ => error,
-        };
-        match limits {
-            Enforcement::Strict => return Err(error.into()),
-            Enforcement::BestEffort => warnings.push(error.message),
+    let mut told = Vec::new();
+    for controller in settings.iter().map(|setting| setting.controller) {
+        if told.contains(&controller) {
+            continue;
+        }
+        told.push(controller);
+        let error = resources::missing(controller, Path::new(cgroup::ROOT), reason);
+        match (limits, hint) {
+            (Enforcement::BestEffort, _) => warnings.push(error.message),
+            (Enforcement::Strict, Some(hint)) => return Err(error.hint(hint).into()),
+            (Enforcement::Strict, None) => return Err(error.into()),
         }
     }
     Ok(())
@@ -189,6 +195,24 @@ pub fn of(state: &State) -> Result<Option<Cgroup>> {
     }
 }
 
+/// The same for a program that is to run beside the container's own; one that cannot be found from here is an error:
+/// outside of it neither limits nor the filter for devices would hold.
+pub fn to_join(state: &State) -> Result<Option<Cgroup>> {
+    let found = of(state)?;
+    match &state.cgroup {
+        Some(path) if found.is_none() && state.monitor.is_of_this_boot() => {
+            let message = format!(
+                "the container's control group `{}` cannot be found here",
+                cgroup::directory_of(path).display()
+            );
+            Err(Error::new(Kind::Denied, message)
+                .hint("it is that of the cgroup namespace in which the container was started")
+                .into())
+        }
+        _ => Ok(found),
+    }
+}
+
 /// Ends everybody in it and removes it.
 pub fn end(cgroup: Cgroup) -> Result<()> {
     if cgroup.is_populated()? {
@@ -208,4 +232,47 @@ pub fn is_frozen(path: &Path) -> bool {
 pub fn come_near(engine: &Engine, group: &Cgroup) -> Result<()> {
     let own = cgroup::of_process(None)?;
     placement::come_near(group, own.as_deref(), user(engine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::Identity;
+
+    #[test]
+    fn each_controller_is_told_once_and_strictly_none_is_missed() {
+        let setting = |controller, file: &str| Setting {
+            controller,
+            file: file.to_owned(),
+            value: "1".to_owned(),
+        };
+        let settings = [
+            setting(Controller::Memory, "memory.max"),
+            setting(Controller::Memory, "memory.low"),
+            setting(Controller::Pids, "pids.max"),
+        ];
+        let mut warnings = Vec::new();
+        let best_effort = Enforcement::BestEffort;
+        no_limits(&settings, "why", None, best_effort, &mut warnings).unwrap();
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("`memory`") && warnings[1].contains("`pids`"));
+        let strict = Enforcement::Strict;
+        let error = no_limits(&settings, "why", Some("do that"), strict, &mut warnings);
+        let error = error.unwrap_err();
+        assert_eq!(crate::error::hint(&error), Some("do that"));
+        no_limits(&[], "why", None, strict, &mut warnings).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_found_here_is_not_passed_over() {
+        let monitor = Identity::of(std::process::id().cast_signed()).unwrap();
+        let mut state = State::beginning(monitor, 0);
+        assert!(to_join(&state).unwrap().is_none());
+        state.cgroup = Some("/onggi-not-there.scope/container".into());
+        let error = to_join(&state).unwrap_err().to_string();
+        assert!(
+            error.contains("/sys/fs/cgroup/onggi-not-there.scope/container"),
+            "{error}"
+        );
+    }
 }

@@ -299,7 +299,7 @@ pub(super) fn start(
     let (streams, pipes) = prepare::pipes(input, options.tty || options.detach)?;
     user_namespace::give_streams(&record.options, engine, &streams)?;
     let cgroup = match &container.state {
-        Some(state) => cgroup::of(state)?,
+        Some(state) => cgroup::to_join(state)?,
         None => None,
     };
     if let Some(cgroup) = &cgroup {

@@ -1,5 +1,6 @@
 //! Taking containers away: on request, when a `--rm` container ends, and what killed processes have left.
 
+use super::cgroup;
 use super::control;
 use super::engine::Engine;
 use super::list::{self, holder};
@@ -140,10 +141,12 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     let _record_lock = directory.lock_record().ok();
     // A damaged one is as good as none: it goes, and its names are looked for.
     let record = directory.record().unwrap_or_default();
-    if let Ok(Some(state)) = directory.state()
-        && state.is_unsettled()
-    {
-        settle::end_program(&state)?;
+    if let Ok(Some(state)) = directory.state() {
+        if state.is_unsettled() {
+            settle::end_program(&state)?;
+        }
+        // One that stayed at the end of its run would be nobody's without the record.
+        cgroup::of(&state)?.map_or(Ok(()), cgroup::end)?;
     }
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");

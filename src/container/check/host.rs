@@ -9,7 +9,7 @@ use crate::container::record::Directory;
 use crate::image::check::{Finding, Repair};
 use crate::store::lock::Lock;
 use crate::sys::process::{self, Identity};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
@@ -109,9 +109,15 @@ impl Host {
                 .with_context(|| format!("unmount `{}`", finding.path.display()));
         }
         if finding.kind == "leaked-cgroup" {
-            let leaked = leaked_cgroups(engine)?.into_iter();
-            let mut of_it = leaked.filter(|(id, _)| *id == finding.object);
-            return of_it.try_for_each(|(_, group)| cgroup::end(group));
+            let id = &finding.object;
+            let directory = Directory::of(engine, id);
+            if !directory.path().exists() {
+                return Ok(());
+            }
+            let Some(_lock) = Lock::try_directory(directory.path())? else {
+                bail!("another command is changing container {id}");
+            };
+            return leaked_cgroup(&directory)?.map_or(Ok(()), cgroup::end);
         }
         if !self.look_at(engine)?.contains(finding) {
             return Ok(());
@@ -137,17 +143,21 @@ fn leaked_cgroups(engine: &Engine) -> Result<Vec<(String, Cgroup)>> {
     let mut leaked = Vec::new();
     for id in ids(engine)? {
         let directory = Directory::of(engine, &id);
-        let Ok(Some(state)) = directory.state() else {
-            continue;
-        };
-        if !state.has_processes()
-            && let Some(group) = cgroup::of(&state)?
+        if let Some(group) = leaked_cgroup(&directory)?
             && !Lock::is_held(directory.path())
         {
             leaked.push((id, group));
         }
     }
     Ok(leaked)
+}
+
+/// That of a container that does not run.
+fn leaked_cgroup(directory: &Directory) -> Result<Option<Cgroup>> {
+    match directory.state() {
+        Ok(Some(state)) if !state.has_processes() => cgroup::of(&state),
+        _ => Ok(None),
+    }
 }
 
 /// Whether processes of that container are nothing unusual: it runs, or somebody is at work on it. One that runs
