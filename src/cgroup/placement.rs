@@ -106,7 +106,7 @@ impl Placement {
     pub fn path(&self) -> Option<PathBuf> {
         match self {
             Self::Here(place) => Some(place.parent.path().join(&place.name)),
-            Self::Nowhere(_) => None,
+            Self::Nowhere(_) | Self::Disabled => None,
         }
     }
 }
