@@ -128,12 +128,15 @@ fn limit(directory: &Directory, record: &Record, wanted: &[Setting]) -> Result<L
 fn before(group: &Cgroup, wanted: &[Setting]) -> Result<Vec<Setting>> {
     let mut before = Vec::new();
     for setting in wanted {
-        let held = group.read(&setting.file)?;
-        if let Some(value) = held.and_then(|held| undoing(setting, &held)) {
-            before.push(Setting {
-                value,
-                ..setting.clone()
-            });
+        let mut setting = setting.clone();
+        let mut held = group.read(&setting.file)?;
+        if held.is_none() && setting.file == "io.bfq.weight" {
+            // Then [`resources::apply`] writes this one.
+            setting.file = "io.weight".to_owned();
+            held = group.read(&setting.file)?;
+        }
+        if let Some(value) = held.and_then(|held| undoing(&setting, &held)) {
+            before.push(Setting { value, ..setting });
         }
     }
     Ok(before)
