@@ -197,19 +197,30 @@ pub fn of(state: &State) -> Result<Option<Cgroup>> {
 
 /// The same for a program that is to run beside the container's own; one that cannot be found from here is an error:
 /// outside of it neither limits nor the filter for devices would hold.
-pub fn to_join(state: &State) -> Result<Option<Cgroup>> {
-    let found = of(state)?;
-    match &state.cgroup {
-        Some(path) if found.is_none() && state.monitor.is_of_this_boot() => {
-            let message = format!(
-                "the container's control group `{}` cannot be found here",
-                cgroup::directory_of(path).display()
-            );
-            Err(Error::new(Kind::Denied, message)
-                .hint("it is that of the cgroup namespace in which the container was started")
-                .into())
-        }
-        _ => Ok(found),
+pub fn to_join(engine: &Engine, state: &State) -> Result<Option<Cgroup>> {
+    let Some(path) = &state.cgroup else {
+        return Ok(None);
+    };
+    let Some(group) = of(state)? else {
+        let message = format!(
+            "the container's control group `{}` cannot be found here",
+            cgroup::directory_of(path).display()
+        );
+        return Err(Error::new(Kind::Denied, message)
+            .hint("it is that of the cgroup namespace in which the container was started")
+            .into());
+    };
+    let own = cgroup::of_process(None)?;
+    placement::come_near(&group, own.as_deref(), user(engine))?;
+    // A privileged container may have made groups of its own and be in one of them: then the whole one takes nobody.
+    let program = state
+        .program
+        .as_ref()
+        .map(|program| program.pid.cast_unsigned());
+    let inside = program.map(|program| cgroup::of_process(Some(program)));
+    match inside.transpose()?.flatten() {
+        Some(inside) if inside.starts_with(path) && inside != *path => Cgroup::open(&inside),
+        _ => Ok(Some(group)),
     }
 }
 
@@ -225,54 +236,4 @@ pub fn end(cgroup: Cgroup) -> Result<()> {
 pub fn is_frozen(path: &Path) -> bool {
     Cgroup::open(path)
         .is_ok_and(|group| group.is_some_and(|group| group.is_frozen().is_ok_and(|frozen| frozen)))
-}
-
-/// Lets the calling process make others in that group: the way from where it is now may be closed to an ordinary
-/// user (cgroups(7), "Delegation Containment").
-pub fn come_near(engine: &Engine, group: &Cgroup) -> Result<()> {
-    let own = cgroup::of_process(None)?;
-    placement::come_near(group, own.as_deref(), user(engine))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::process::Identity;
-
-    #[test]
-    fn each_controller_is_told_once_and_strictly_none_is_missed() {
-        let setting = |controller, file: &str| Setting {
-            controller,
-            file: file.to_owned(),
-            value: "1".to_owned(),
-        };
-        let settings = [
-            setting(Controller::Memory, "memory.max"),
-            setting(Controller::Memory, "memory.low"),
-            setting(Controller::Pids, "pids.max"),
-        ];
-        let mut warnings = Vec::new();
-        let best_effort = Enforcement::BestEffort;
-        no_limits(&settings, "why", None, best_effort, &mut warnings).unwrap();
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("`memory`") && warnings[1].contains("`pids`"));
-        let strict = Enforcement::Strict;
-        let error = no_limits(&settings, "why", Some("do that"), strict, &mut warnings);
-        let error = error.unwrap_err();
-        assert_eq!(crate::error::hint(&error), Some("do that"));
-        no_limits(&[], "why", None, strict, &mut warnings).unwrap();
-    }
-
-    #[test]
-    fn a_group_that_cannot_be_found_here_is_not_passed_over() {
-        let monitor = Identity::of(std::process::id().cast_signed()).unwrap();
-        let mut state = State::beginning(monitor, 0);
-        assert!(to_join(&state).unwrap().is_none());
-        state.cgroup = Some("/onggi-not-there.scope/container".into());
-        let error = to_join(&state).unwrap_err().to_string();
-        assert!(
-            error.contains("/sys/fs/cgroup/onggi-not-there.scope/container"),
-            "{error}"
-        );
-    }
 }

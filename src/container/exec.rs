@@ -299,12 +299,9 @@ pub(super) fn start(
     let (streams, pipes) = prepare::pipes(input, options.tty || options.detach)?;
     user_namespace::give_streams(&record.options, engine, &streams)?;
     let cgroup = match &container.state {
-        Some(state) => cgroup::to_join(state)?,
+        Some(state) => cgroup::to_join(engine, state)?,
         None => None,
     };
-    if let Some(cgroup) = &cgroup {
-        cgroup::come_near(engine, cgroup)?;
-    }
     let started = runtime::start(&target, nested, cgroup.as_ref(), &plan, &streams)?;
     Ok((started, pipes, target))
 }
