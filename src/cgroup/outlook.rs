@@ -4,6 +4,10 @@ use super::placement::{Manager, delegated_path, given_path, refused};
 use super::{Cgroup, is_version_2, of_process, systemd};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long systemd may take for an answer, while somebody only wants to know.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What would be found.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ pub fn look(wanted: Option<Manager>, user: Option<u32>) -> Result<Outlook> {
     }
     let own = of_process(None)?;
     let own = own.as_deref();
-    let systemds = || match systemd::Manager::connect(user) {
+    let systemds = || match systemd::Manager::connect_within(user, PATIENCE) {
         Ok(Some(_)) => Ok(()),
         Ok(None) => Err(systemd::Manager::absent(user).message),
         Err(error) => Err(format!("{error:#}")),
@@ -46,12 +50,14 @@ pub fn look(wanted: Option<Manager>, user: Option<u32>) -> Result<Outlook> {
             Some(path) => (Manager::Cgroupfs, path, String::new()),
             None => return Ok(nothing(refused(own).message)),
         },
-        None => match (delegated_path(own), systemds()) {
-            (Some(path), _) => (Manager::Cgroupfs, path, String::new()),
-            (None, Ok(())) => (Manager::Systemd, delegated_to(user), String::new()),
-            (None, Err(reason)) => match given() {
-                Some(path) => (Manager::Cgroupfs, path, reason),
-                None => return Ok(nothing(format!("{}, and {reason}", refused(own).message))),
+        None => match delegated_path(own) {
+            Some(path) => (Manager::Cgroupfs, path, String::new()),
+            None => match systemds() {
+                Ok(()) => (Manager::Systemd, delegated_to(user), String::new()),
+                Err(reason) => match given_path(user, own) {
+                    Some(path) => (Manager::Cgroupfs, path, reason),
+                    None => return Ok(nothing(format!("{}, and {reason}", refused(own).message))),
+                },
             },
         },
     };

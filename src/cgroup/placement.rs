@@ -7,6 +7,9 @@
 //! | systemd, over D-Bus | root; a user with a manager of the own | `onggi-ID.scope/container` |
 //! | a group that we may write to | root without systemd; a user to whom one was given | `/onggi/ID`, `…/onggi-ID` |
 //!
+//! Whoever names a parent has it there: the first row is passed over then, and with one that is a path the second, since
+//! systemd knows slices only.
+//!
 //! Where a group has processes it cannot give controllers to the groups in it (cgroups(7), "no internal processes"
 //! rule). In one that was given to us they are moved to the group `supervisor` in it, ourselves among them.
 
@@ -24,6 +27,8 @@ use std::time::Duration;
 const SUPERVISOR: &str = "supervisor";
 /// Where the monitor of a container is, in the scope of both.
 const MONITOR: &str = "monitor";
+/// Where the container is in it.
+const CONTAINER: &str = "container";
 /// The group of root's containers where there is no systemd.
 const ROOTS: &str = "/onggi";
 /// What is enabled even if nothing is limited, because it counts.
@@ -269,11 +274,7 @@ pub fn come_near(group: &Cgroup, own: Option<&Path>, user: Option<u32>) -> Resul
     if is_writable(shared.unwrap_or(Path::new("/"))) {
         return Ok(());
     }
-    let parent = group.path().parent().and_then(Path::file_name);
-    let scope = parent
-        .and_then(|name| name.to_str())
-        .filter(|name| name.ends_with(".scope"));
-    let Some(scope) = scope else {
+    let Some((unit, subgroup)) = entrance(group.path()) else {
         let message = format!(
             "the way to the control group `{}` is closed",
             group.directory().display()
@@ -282,14 +283,33 @@ pub fn come_near(group: &Cgroup, own: Option<&Path>, user: Option<u32>) -> Resul
     };
     let manager = systemd::Manager::connect(user)?;
     let mut manager = manager.ok_or_else(|| systemd::Manager::absent(user))?;
-    manager.attach(scope, MONITOR, &[std::process::id()])
+    manager.attach(unit, subgroup, &[std::process::id()])
+}
+
+/// The unit of systemd's that a container's group is in, and the group of that unit where its monitor is.
+fn entrance(group: &Path) -> Option<(&str, &'static str)> {
+    let unit = group.parent()?.file_name()?.to_str()?;
+    match unit.rsplit_once('.')?.1 {
+        "scope" if group.ends_with(CONTAINER) => Some((unit, MONITOR)),
+        "scope" | "service" => Some((unit, SUPERVISOR)),
+        _ => None,
+    }
 }
 
 /// Our own group, or the one that it was split off from, if systemd has delegated that.
 pub(super) fn delegated_path(own: Option<&Path>) -> Option<PathBuf> {
-    let mut near = own?.ancestors().take(2);
+    let mut near = near(own?);
     let found = near.find(|path| is_delegated(path) && is_writable(path));
     found.map(Path::to_owned)
+}
+
+/// A group, and the one above it unless that is none of the same unit: a user's manager has one that is delegated too,
+/// and the groups in it are not for the units there to make.
+fn near(own: &Path) -> impl Iterator<Item = &Path> {
+    let is_unit = own.extension().is_some_and(|kind| {
+        ["service", "scope", "slice", "socket", "mount", "swap"].contains(&&*kind.to_string_lossy())
+    });
+    own.ancestors().take(if is_unit { 1 } else { 2 })
 }
 
 /// A group that may be written to.
@@ -386,7 +406,7 @@ fn in_scope(wish: &Wish<'_>) -> Result<Place> {
     Ok(Place {
         manager: Manager::Systemd,
         parent,
-        name: "container".to_owned(),
+        name: CONTAINER.to_owned(),
         is_ours: true,
     })
 }
@@ -405,6 +425,43 @@ mod tests {
         ] {
             let found = below(Path::new("/base"), parent).ok();
             assert_eq!(found.as_deref(), path.map(Path::new), "{parent}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_not_taken_for_a_part_of_the_one_above() {
+        for (own, count) in [
+            ("/user.slice/user@1000.service/run-x.service", 1),
+            ("/user.slice/user@1000.service/init.scope", 1),
+            ("/user.slice/user@1000.service/app.slice", 1),
+            ("/system.slice/web.service/supervisor", 2),
+            ("/system.slice/web.service/main", 2),
+            ("/", 1),
+        ] {
+            assert_eq!(near(Path::new(own)).count(), count, "{own}");
+        }
+    }
+
+    #[test]
+    fn the_monitors_place_is_known_by_the_unit() {
+        for (group, found) in [
+            (
+                "/a.slice/onggi-1.scope/container",
+                Some(("onggi-1.scope", MONITOR)),
+            ),
+            (
+                "/a.slice/run-1.scope/onggi-1",
+                Some(("run-1.scope", SUPERVISOR)),
+            ),
+            (
+                "/a.slice/web.service/onggi-1",
+                Some(("web.service", SUPERVISOR)),
+            ),
+            ("/a.slice/onggi-1", None),
+            ("/onggi/1", None),
+            ("/", None),
+        ] {
+            assert_eq!(entrance(Path::new(group)), found, "{group}");
         }
     }
 }

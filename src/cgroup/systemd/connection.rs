@@ -18,7 +18,7 @@ use rustix::net::{
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long the other side may take for an answer.
+/// How long the other side may take for an answer where something depends on it.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The most bytes of a message that is kept. Answers have hundreds; signals of others may have many.
 const KEPT: usize = 64 * 1024;
@@ -40,6 +40,8 @@ pub struct Connection {
     socket: OwnedFd,
     /// The socket's name, for messages.
     name: String,
+    /// How long the other side may take for an answer.
+    patience: Duration,
     /// What has come and is not read yet.
     received: Vec<u8>,
     /// That of the last call.
@@ -49,23 +51,30 @@ pub struct Connection {
 impl Connection {
     /// Connects and authenticates as `uid`, which is the kernel's opinion of us outside of user namespaces;
     /// `None` when nobody listens there for us.
-    pub fn open(address: &Address, uid: u32) -> Result<Option<Self>> {
+    pub fn open(address: &Address, uid: u32, patience: Duration) -> Result<Option<Self>> {
         let name = match &address.name {
             Name::Path(path) => path.display().to_string(),
             Name::Abstract(name) => format!("@{}", name.escape_ascii()),
         };
-        let socket = reach(&address.name).with_context(|| format!("connect to `{name}`"))?;
+        let socket =
+            reach(&address.name, patience).with_context(|| format!("connect to `{name}`"))?;
         let Some(socket) = socket else {
             return Ok(None);
         };
-        Self::authenticate(socket, name, uid).map(Some)
+        Self::authenticate(socket, name, uid, patience).map(Some)
     }
 
     /// The same with a socket that is connected already.
-    pub(super) fn authenticate(socket: OwnedFd, name: String, uid: u32) -> Result<Self> {
+    pub(super) fn authenticate(
+        socket: OwnedFd,
+        name: String,
+        uid: u32,
+        patience: Duration,
+    ) -> Result<Self> {
         let mut connection = Self {
             socket,
             name,
+            patience,
             received: Vec::new(),
             serial: 0,
         };
@@ -78,7 +87,7 @@ impl Connection {
             .collect::<String>();
         let hello = format!("\0AUTH EXTERNAL {digits}\r\nBEGIN\r\n");
         connection.send(hello.as_bytes())?;
-        let until = Instant::now() + PATIENCE;
+        let until = connection.deadline();
         let line = loop {
             if let Some(end) = connection
                 .received
@@ -130,7 +139,7 @@ impl Connection {
 
     /// Waits for the answer to the call with that serial; whatever comes before is dropped.
     pub fn answer(&mut self, serial: u32) -> Result<Result<Message, Refusal>> {
-        let until = Instant::now() + PATIENCE;
+        let until = self.deadline();
         loop {
             let message = self.receive(until)?.ok_or_else(|| self.silent())?;
             if message.reply_serial != serial {
@@ -222,12 +231,17 @@ impl Connection {
         }
     }
 
-    /// The other side has taken longer than [`PATIENCE`].
+    /// When what is asked for now should have been answered.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    /// The other side has taken longer than that.
     pub fn silent(&self) -> anyhow::Error {
         let message = format!(
             "`{}` has not answered within {} s",
             self.name,
-            PATIENCE.as_secs()
+            self.patience.as_secs()
         );
         Error::new(Failure::Denied, message).into()
     }
@@ -248,7 +262,7 @@ impl Connection {
 }
 
 /// A connected socket; `None` when nobody is there.
-fn reach(name: &Name) -> Result<Option<OwnedFd>> {
+fn reach(name: &Name, patience: Duration) -> Result<Option<OwnedFd>> {
     let address = match name {
         Name::Path(path) => SocketAddrUnix::new(path.as_path()),
         Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
@@ -260,7 +274,7 @@ fn reach(name: &Name) -> Result<Option<OwnedFd>> {
         None,
     )?;
     // It holds for connect(2) too, which waits where too many others do.
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(PATIENCE))?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(patience))?;
     loop {
         match connect(&socket, &address) {
             Ok(()) => break,

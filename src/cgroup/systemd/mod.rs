@@ -19,12 +19,11 @@ mod slice;
 mod tests;
 mod wire;
 
-pub use slice::slice_path;
-
 use crate::error::{Error, Kind as Failure, bad_input};
 use anyhow::{Context, Result, ensure};
 use connection::{Connection, PATIENCE, Refusal};
 use message::{Call, Kind, Message};
+use slice::check_slice;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wire::Writer;
@@ -63,6 +62,11 @@ impl Manager {
     ///
     /// `Ok(None)`: there is no systemd here, or it does not listen; [`Self::absent`] says so in words.
     pub fn connect(user: Option<u32>) -> Result<Option<Self>> {
+        Self::connect_within(user, PATIENCE)
+    }
+
+    /// The same for who has less time: an answer may take that long.
+    pub fn connect_within(user: Option<u32>, patience: Duration) -> Result<Option<Self>> {
         if !Path::new(address::BOOTED).is_dir() {
             return Ok(None);
         }
@@ -70,11 +74,12 @@ impl Manager {
         let identity = user.unwrap_or_else(|| rustix::process::geteuid().as_raw());
         let mut failure = None;
         for address in address::candidates(user) {
-            let found =
-                Connection::open(&address, identity).and_then(|connection| match connection {
+            let found = Connection::open(&address, identity, patience).and_then(|connection| {
+                match connection {
                     Some(connection) if address.bus => through_bus(connection),
                     connection => Ok(connection),
-                });
+                }
+            });
             match found {
                 Ok(Some(connection)) => return Ok(Some(Self { connection, user })),
                 Ok(None) => {}
@@ -109,26 +114,6 @@ impl Manager {
         }
     }
 
-    /// The version that systemd tells, as `257.13-1~deb13u1`.
-    pub fn version(&mut self) -> Result<String> {
-        let mut body = Writer::default();
-        body.text(MANAGER);
-        body.text("Version");
-        let call = Call {
-            destination: SYSTEMD,
-            path: MANAGER_PATH,
-            interface: "org.freedesktop.DBus.Properties",
-            member: "Get",
-            signature: "ss",
-            body,
-        };
-        let reply = self
-            .connection
-            .call(call)?
-            .map_err(|refusal| self.refused(refusal))?;
-        Ok(reply.body("v")?.text_variant()?.to_owned())
-    }
-
     /// Starts a transient scope around processes, of which there is at least one, and waits until they are in it.
     ///
     /// Its control group is delegated: whoever this manager is for may make others in it, but should move the
@@ -140,7 +125,7 @@ impl Manager {
             scope.name.ends_with(".scope") && slice::is_unit_name(scope.name),
             bad_input(format!("`{}` is no name of a scope", scope.name))
         );
-        scope.slice.map(slice_path).transpose()?;
+        scope.slice.map(check_slice).transpose()?;
         let first = *pids.first().context("a scope needs a process")?;
         let reply = loop {
             match self
@@ -193,7 +178,7 @@ impl Manager {
 
     /// Waits for the end of a job that was told to us by `sender`, and gives its result.
     fn await_job(&mut self, job: &str, sender: &str) -> Result<String> {
-        let until = Instant::now() + PATIENCE;
+        let until = self.connection.deadline();
         loop {
             let received = self.connection.receive(until)?;
             let message = received.ok_or_else(|| self.connection.silent())?;

@@ -137,16 +137,6 @@ impl<'a> Reader<'a> {
         self.terminated(length.into())
     }
 
-    /// A variant that holds one text.
-    pub fn text_variant(&mut self) -> Result<&'a str> {
-        let kind = self.signature()?;
-        ensure!(
-            matches!(kind, "s" | "o"),
-            "a value of the type `{kind}` where text belongs"
-        );
-        self.text()
-    }
-
     fn terminated(&mut self, length: usize) -> Result<&'a str> {
         let bytes = self.take(length)?;
         ensure!(
@@ -207,7 +197,6 @@ mod tests {
             assert!(Reader::new(bytes).text().is_err(), "{what}");
         }
         assert!(Reader::new(b"\xfffoo\0").signature().is_err());
-        assert!(Reader::new(b"\x01u\0\0\x01\0\0\0").text_variant().is_err());
         assert!(Reader::new(b"\x05").align(8).is_ok());
         let mut reader = Reader::new(b"\x05");
         reader.byte().unwrap();
