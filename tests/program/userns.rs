@@ -323,11 +323,12 @@ fn what_cannot_be_is_refused() {
         "--userns and --uidmap/--gidmap/--subuidname/--subgidname are mutually exclusive\n";
     for store in everyone_with_alpine() {
         let uid = store.account.uid;
+        let free = onggi::id_mapping::first_free();
         let needs = |mode: &str| {
             format!(
                 "--userns {mode} needs subordinate ids: /etc/subuid and /etc/subgid give none to uid {uid}\n\
                  try: more are to be had by a line in /etc/subuid and one in /etc/subgid: \
-                 echo {uid}:100000:65536 | sudo tee -a /etc/subuid /etc/subgid\n"
+                 echo {uid}:{free}:65536 | sudo tee -a /etc/subuid /etc/subgid\n"
             )
         };
         let mut cases: Vec<(&[&str], String)> = vec![

@@ -30,6 +30,8 @@ pub struct Started {
 /// `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
 pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     let mut plan = Plan::new(bundle)?;
+    // Whoever is root inside another container may have all power there and make no device node all the same.
+    plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
     let child = match plan.user.take() {
         None => clone_init(&plan, 0, &theirs, streams)?,
