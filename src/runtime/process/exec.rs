@@ -151,7 +151,7 @@ pub fn start(
             warnings: Vec::new(),
         }),
         (child, failure) => {
-            // It ends by itself; it must not be left as a zombie, which would keep the container from ending.
+            // It was killed; it must not be left as a zombie, which would keep the container from ending.
             let _ = child.map(|child| child.wait());
             Err(failure.unwrap_or_else(|| anyhow::anyhow!("joining the container was cut short")))
         }

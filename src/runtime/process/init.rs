@@ -88,6 +88,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     // Before a path of the container's is followed again: this is the host's.
     drop(processes);
+    // Processes that it shares a pid namespace with may have its ids soon.
+    process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     program::set_limits(&plan.process)?;
     let home = program::confine(&plan.process, Company::Alone, channel)?;
     program::execute(&plan.process, Company::Alone, &home, channel)

@@ -24,7 +24,6 @@ use crate::runtime::seccomp::Agent;
 use crate::sys::process::Child;
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -154,32 +153,30 @@ pub fn await_child(channel: &Channel) -> Result<Child> {
 }
 
 /// The parent's side of joining: waits until both senders are done. The process may have failed or not come to be.
-/// Those of the container see it, and may have stopped it: it is killed when it is silent for longer than `patience`.
+/// Those of the container see it, and may have stopped it: it is killed when it has not started within `patience`.
 pub fn await_joined(
     channel: &Channel,
     patience: Duration,
     agent: Option<&Agent>,
 ) -> Result<Joined> {
-    let patience = Timespec::try_from(patience).ok();
     let mut joined = Joined::default();
     let mut listener = None;
+    let mut until = None;
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         if let (Some(child), Some(number), Some(agent)) = (&joined.child, listener, agent) {
-            if let Err(error) = agent.hand_over(child, number, channel) {
-                let _ = child.kill(libc::SIGKILL);
-                joined.failure = Some(error);
-            }
-            listener = None;
+            joined.failure = agent.hand_over(child, number, channel).err();
+            (listener, until) = (None, Some(Instant::now() + patience));
         }
-        let mut readable = [PollFd::new(channel, PollFlags::IN)];
-        if let Some(child) = joined.child.as_ref().filter(|_| joined.failure.is_none())
-            && poll(&mut readable, patience.as_ref()) == Ok(0)
-        {
-            // With it its end of the channel goes.
+        if let (Some(child), Some(_)) = (&joined.child, &joined.failure) {
+            // Not waited for, nor for the end of its messages: somebody inside may hold its end of the channel.
             let _ = child.kill(libc::SIGKILL);
+            return Ok(joined);
+        }
+        if !channel.await_message(until)? {
             let message = "the program was held up inside the container before it could start";
             joined.failure = Some(Error::new(Kind::CannotExecute, message).into());
+            continue;
         }
         match channel
             .receive(&mut buffer, true)
@@ -190,13 +187,15 @@ pub fn await_joined(
                 ([CHILD, pid @ ..], Some(pidfd)) if joined.child.is_none() => {
                     let pid = parse_number(pid)?;
                     joined.child = Some(Child { pid, pidfd });
+                    until = Some(Instant::now() + patience);
                 }
                 ([TERMINAL, ..], descriptor) if joined.child.is_none() => {
                     joined.terminal = descriptor
                 }
-                ([LISTENER, number @ ..], _) if agent.is_some() => {
-                    listener = Some(parse_number(number)?)
-                }
+                ([LISTENER, number @ ..], _) if agent.is_some() => match parse_number(number) {
+                    Ok(number) => listener = Some(number),
+                    Err(error) => joined.failure = Some(error),
+                },
                 ([FAILED, text @ ..], _) => joined.failure = Some(failure(text)),
                 _ => {}
             },
