@@ -136,9 +136,10 @@ impl Place {
     /// tells.
     pub fn enable(&self, controllers: &[&str]) -> Result<()> {
         let path = self.parent.path();
-        let mut groups: Vec<&Path> = match self.manager {
-            Manager::Systemd => vec![path],
-            Manager::Cgroupfs => path.ancestors().collect(),
+        // Above what systemd has given away, it is systemd who decides.
+        let mut groups: Vec<&Path> = match is_delegated(path) {
+            true => vec![path],
+            false => path.ancestors().collect(),
         };
         groups.reverse();
         for group in groups {
