@@ -4,6 +4,7 @@
 //! difference is taken round by round, so that whatever else the machine does hits both. Capabilities cannot be left
 //! out of a start: they are two system calls.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+#![allow(clippy::print_stderr, reason = "a bench says what it leaves out")]
 
 #[path = "measure.rs"]
 mod measure;

@@ -44,7 +44,7 @@ pub fn announce(root: BorrowedFd<'_>, directories: &[PathBuf]) -> Result<()> {
     }
     let has_loader =
         |path: &&str| open_in_root(root, path.as_bytes(), OFlags::PATH, Mode::empty()).is_ok();
-    if found.is_empty() || !LOADERS.iter().any(|path| has_loader(path)) {
+    if found.is_empty() || !LOADERS.iter().any(has_loader) {
         return Ok(());
     }
     add_to_cache(root, found).context("add libraries to `/etc/ld.so.cache`")
