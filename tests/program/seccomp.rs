@@ -4,7 +4,10 @@
 use crate::support::host::requires;
 use crate::support::{ALPINE, Call, Need, Store, everyone, everyone_with_alpine, skip};
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -297,19 +300,35 @@ fn an_agent_that_goes_away() {
 #[test]
 fn an_agent_that_is_not_there() {
     for store in everyone_with_alpine() {
-        let rules = json!([rule(&["execve", "exit_group"], "NOTIFY")]);
         let nobody = store.home().join("nobody.sock");
-        let listener =
-            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": nobody});
-        let option = policy(&store, listener);
-        let call = || -> Call { store.onggi(["run", "--name", "web", &option, ALPINE, "true"]) };
-        call().run().code(125).stderr_has("nobody.sock");
-        store.ok(["rm", "web"]);
-        assert!(store.processes().is_empty());
-        // A socket at which nobody listens any more.
-        drop(std::os::unix::net::UnixListener::bind(&nobody).unwrap());
-        call().run().code(125).stderr_has("nobody.sock");
-        store.ok(["rm", "web"]);
+        // The first holds the program itself up; with the second it would run until it is killed.
+        let calls: [&[&str]; 2] = [&["execve", "exit_group"], &["mkdir", "mkdirat"]];
+        for calls in calls {
+            let rules = json!([rule(calls, "NOTIFY")]);
+            let listener = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": nobody});
+            let option = policy(&store, listener);
+            let refused = || {
+                let script = ["sh", "-c", "echo ran > /trace"];
+                let run = ["run", "--name", "web", &option, ALPINE];
+                let call: Call = store.onggi(run.iter().chain(&script));
+                call.run().code(125).stderr_has("nobody.sock");
+                assert_eq!(store.ok(["diff", "web"]), "", "the program ran");
+                store.ok(["rm", "web"]);
+                assert!(store.processes().is_empty(), "{:?}", store.processes());
+            };
+            refused();
+            // A socket at which nobody listens any more.
+            drop(UnixListener::bind(&nobody).unwrap());
+            refused();
+            std::fs::remove_file(&nobody).unwrap();
+            // One that takes no more connections for now, so that the hand-over lasts until its patience ends.
+            let busy = UnixListener::bind(&nobody).unwrap();
+            std::fs::set_permissions(&nobody, Permissions::from_mode(0o777)).unwrap();
+            rustix::net::listen(&busy, 0).unwrap();
+            let _first = UnixStream::connect(&nobody).unwrap();
+            refused();
+            std::fs::remove_file(&nobody).unwrap();
+        }
         let option = option_without_listener(&store);
         store
             .shell(&[&option], "true")

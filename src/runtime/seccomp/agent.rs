@@ -6,13 +6,13 @@
 //! init                                parent                               agent
 //!  │── the listener's number ──────────▶│                                    │
 //!  │ loads the filter                   │ pidfd_getfd, until it is there     │
-//!  │ spins: no call may be made         │                                    │
-//!  │◀── shared flag: taken ─────────────│                                    │
-//!  │ goes on: any call may wait for     │── ContainerProcessState + it ─────▶│
+//!  │ spins: no call may be made         │── ContainerProcessState + it ─────▶│
+//!  │◀── shared flag: handed over ───────│                                    │
+//!  │ goes on: any call may wait for     │                                    │
 //!  │ the agent, execve(2) as well ◀─────┼────────────── answers ─────────────│
 //! ```
 //!
-//! Init cannot hand the listener over itself, nor ask whether it has been taken: each would be a call after the
+//! Init cannot hand the listener over itself, nor ask whether that has been done: each would be a call after the
 //! filter is loaded, for which the policy may want the agent's answer. So it says beforehand which number the
 //! listener will have, and waits in memory that it shares with its parent; else execve(2) could close the listener
 //! before anybody has it, and the calls would fail with `ENOSYS`.
@@ -41,7 +41,7 @@ pub struct Agent {
     metadata: Option<String>,
     /// Of the container, without the pid.
     pub(super) state: State,
-    taken: SharedFlag,
+    handed_over: SharedFlag,
 }
 
 impl Agent {
@@ -50,33 +50,32 @@ impl Agent {
             path: path.to_owned(),
             metadata,
             state: State::default(),
-            taken: SharedFlag::new().context("mmap")?,
+            handed_over: SharedFlag::new().context("mmap")?,
         })
     }
 
-    /// In the process that has loaded the filter: waits until its parent has the listener. Makes no system call.
-    pub(super) fn await_taken(&self) {
-        self.taken.spin();
+    /// In the process that has loaded the filter: waits until the agent has the listener. Makes no system call.
+    pub(super) fn await_hand_over(&self) {
+        self.handed_over.spin();
     }
 
     /// Takes the listener at `number` out of `child`, which is about to load its filter, gives it to the agent, and
     /// lets the child go on. If the filter could not be loaded nothing is done: `channel` has the reason.
     ///
-    /// Errors: the listener cannot be taken, nobody listens. The child may then wait for ever, and is to be killed.
+    /// Errors: the listener cannot be taken, nobody listens. The child then waits for ever, and is to be killed.
     pub fn hand_over(&self, child: &Child, number: RawFd, channel: &Channel) -> Result<()> {
         let Some(listener) = self.take(child, number, channel)? else {
             return Ok(());
         };
-        self.introduce(child.pid, listener.as_fd())
+        self.introduce(child.pid, listener.as_fd())?;
+        self.handed_over.set();
+        Ok(())
     }
 
     fn take(&self, child: &Child, number: RawFd, channel: &Channel) -> Result<Option<OwnedFd>> {
         loop {
             match pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty()) {
-                Ok(listener) => {
-                    self.taken.set();
-                    return Ok(Some(listener));
-                }
+                Ok(listener) => return Ok(Some(listener)),
                 // Not yet: the kernel puts it there when the filter stands.
                 Err(Errno::BADF) => {}
                 Err(Errno::SRCH) => return Ok(None),

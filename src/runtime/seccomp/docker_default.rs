@@ -129,6 +129,10 @@ const GRANTS: &[(&str, Grant)] = &[
 
 /// Address families (linux/socket.h) are allowed up to `AF_ROSE`, and these: not those that the kernel has given up,
 /// nor `AF_ALG` (CVE-2026-31431) and `AF_VSOCK`, which reach where a container has no business.
+///
+/// This does not hold for 32-bit programs on x86: socketcall(2), which is always allowed, has the family behind a
+/// pointer. To refuse its `SYS_SOCKET` would take the network from them: glibc for kernels before 4.3 (its default)
+/// and Go know no other way to a socket there, and do not try socket(2) when they get `ENOSYS`.
 const FAMILIES: [u64; 25] = [
     13, 14, 15, 16, 17, 18, 21, 22, 24, 26, 27, 28, 29, 30, 31, 32, 33, 35, 36, 39, 41, 42, 43, 44,
     45,

@@ -106,13 +106,13 @@ impl Filter {
     }
 
     /// Adds the filter to the calling thread, for good. It needs `CAP_SYS_ADMIN` in its user namespace or
-    /// `no_new_privs`; allocates nothing. Where there is an agent, waits until the parent has taken the listener.
+    /// `no_new_privs`; allocates nothing. Where there is an agent, waits until it has the listener.
     ///
     /// Every later call must be in the policy: this is the last step but execve(2).
     pub fn load(&self) -> Result<()> {
         self.add()?;
         if let Some(agent) = &self.agent {
-            agent.await_taken();
+            agent.await_hand_over();
         }
         Ok(())
     }
