@@ -241,5 +241,5 @@ pub fn settle(store: &Store, case: &Case, traced: &Traced) {
         let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
-    assert_eq!(store.processes(), [0u32; 0]);
+    store.assert_no_process_is_left();
 }

@@ -382,7 +382,7 @@ fn a_program_without_its_monitor_is_ended() {
             crate::kill(parent.unwrap().parse().unwrap());
             store.onggi(["system", "check", "--repair"]).run().code(0);
             assert_clean(&store);
-            assert_eq!(store.processes(), [0u32; 0]);
+            store.assert_no_process_is_left();
             store.onggi(["rm", "-f", "left"]).run().code(0);
             assert_clean(&store);
         }

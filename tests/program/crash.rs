@@ -33,7 +33,7 @@ fn the_client_may_be_killed() {
             .stdout("left\n");
         store.onggi(["rm", "-f", "left"]).run().code(0);
         store.onggi(["ps", "-aq"]).run().code(0).stdout("");
-        assert_eq!(store.processes(), [0u32; 0]);
+        store.assert_no_process_is_left();
     }
 }
 

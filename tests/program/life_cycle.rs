@@ -191,7 +191,7 @@ fn removed_at_the_end_without_a_trace() {
             .run()
             .code(127);
         store.assert_unchanged(&before);
-        assert_eq!(store.processes(), [0u32; 0]);
+        store.assert_no_process_is_left();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(store.path().to_str().unwrap()));
     }

@@ -118,7 +118,7 @@ fn within_unshare_it_is_only_looked_at() {
                 .stderr_has("ordinary user")
                 .stderr_has("onggi unshare");
         }
-        assert_eq!(store.processes(), [0u32; 0]);
+        store.assert_no_process_is_left();
         // The mount went with its namespace; only the empty directory is left.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(store.path().to_str().unwrap()));

@@ -222,7 +222,7 @@ fn what_cannot_be_started_is_not_tried_again() {
         assert_eq!(field(&store, COUNT), "0");
         assert_eq!(field(&store, "{{.State.ExitCode}}"), "127");
         assert!(!field(&store, "{{.State.Error}}").is_empty());
-        assert_eq!(store.processes(), [0u32; 0]);
+        store.assert_no_process_is_left();
         remove(&store);
     }
 }

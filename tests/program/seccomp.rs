@@ -314,7 +314,7 @@ fn an_agent_that_is_not_there() {
                 call.run().code(125).stderr_has("nobody.sock");
                 assert_eq!(store.ok(["diff", "web"]), "", "the program ran");
                 store.ok(["rm", "web"]);
-                assert!(store.processes().is_empty(), "{:?}", store.processes());
+                store.assert_no_process_is_left();
             };
             refused();
             // A socket at which nobody listens any more.

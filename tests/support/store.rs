@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 /// The reference under which [`Store::alpine`] imports.
 pub const ALPINE: &str = "alpine:3.20";
@@ -294,6 +295,17 @@ impl Store {
         pids.filter(|pid| *pid != std::process::id() && Some(*pid) != self.namespace)
             .filter(names_it)
             .collect()
+    }
+
+    /// A monitor tells everybody of the end before its own, which on a busy machine takes a while.
+    #[track_caller]
+    pub fn assert_no_process_is_left(&self) {
+        let start = Instant::now();
+        while !self.processes().is_empty() {
+            let has_time = start.elapsed() < Duration::from_secs(10);
+            assert!(has_time, "{:?} are left", self.processes());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Takes away what is still mounted in the store where the tests run.
