@@ -13,7 +13,7 @@ use super::engine::Engine;
 use super::record::{Directory, Record, State};
 use super::user_namespace::{self, Layers};
 use crate::error::{Error, Kind};
-use crate::id_mapping::{self, IdMaps, Tier};
+use crate::id_mapping::{self, IdMaps, Mapping, NOBODY, Tier, outside_or_nobody};
 use crate::image::layer::changes::Overlay as Changed;
 use crate::image::layer::pack::{Owner, open_directory};
 use crate::image::layer::{XattrPrefix, entries};
@@ -228,7 +228,8 @@ pub fn with_changes<T>(
 /// How the owners of files on the disk are called in the container, and the reverse; by default the same.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
-    maps: Option<IdMaps>,
+    /// And the ids that the store has.
+    maps: Option<(IdMaps, Mapping)>,
 }
 
 impl Owners {
@@ -236,26 +237,26 @@ impl Owners {
     pub fn of(engine: &Engine, record: &Record) -> Self {
         let nested = user_namespace::nested(&record.options, engine);
         Self {
-            maps: nested.map(|nested| nested.into_owned().maps),
+            maps: nested.map(|nested| (nested.into_owned().maps, engine.mapping.clone())),
         }
     }
 
     /// From the disk, as the store's user namespace sees it, to the container.
     pub fn inside(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
-        self.maps.as_ref().map_or((uid, gid), |maps| {
+        self.maps.as_ref().map_or((uid, gid), |(maps, _)| {
             (
-                id_mapping::inside(&maps.uids, uid).unwrap_or(uid),
-                id_mapping::inside(&maps.gids, gid).unwrap_or(gid),
+                id_mapping::inside(&maps.uids, uid).unwrap_or(NOBODY),
+                id_mapping::inside(&maps.gids, gid).unwrap_or(NOBODY),
             )
         })
     }
 
     /// From the container to the disk.
     pub fn stored(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
-        self.maps.as_ref().map_or((uid, gid), |maps| {
+        self.maps.as_ref().map_or((uid, gid), |(maps, store)| {
             (
-                id_mapping::outside(&maps.uids, uid).unwrap_or(uid),
-                id_mapping::outside(&maps.gids, gid).unwrap_or(gid),
+                outside_or_nobody(&maps.uids, uid, |id| store.contains_uid(id)),
+                outside_or_nobody(&maps.gids, gid, |id| store.contains_gid(id)),
             )
         })
     }

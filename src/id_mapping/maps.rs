@@ -47,6 +47,22 @@ pub fn outside(map: &[Range], inside: u32) -> Option<u32> {
     Some(range.outside + (inside - range.inside))
 }
 
+/// What the kernel shows where an id has no name (`/proc/sys/kernel/overflowuid`, by default).
+pub const NOBODY: u32 = 65534;
+
+/// What an id inside is called outside; one that the map has no place for becomes an id that is nobody's inside, since
+/// its own number may be that of somebody else there, such as root. `exists` tells the ids that there are outside; where
+/// all of them are somebody's, the number stays.
+pub fn outside_or_nobody(map: &[Range], id: u32, exists: impl Fn(u32) -> bool) -> u32 {
+    let ends = map
+        .iter()
+        .filter_map(|range| u32::try_from(range.outside_end()).ok());
+    let is_free = |id: &u32| *id != u32::MAX && exists(*id) && inside(map, *id).is_none();
+    outside(map, id)
+        .or_else(|| [NOBODY].into_iter().chain(ends).chain([0]).find(is_free))
+        .unwrap_or(id)
+}
+
 impl IdMaps {
     /// Who does things in the namespace before there is somebody else: root, or whoever the maps name first where root
     /// is not among them. Ids inside.
@@ -190,6 +206,24 @@ mod tests {
             }
         }
         assert_eq!((maps.owner(), maps.owner_outside()), ((0, 0), (100, 100)));
+    }
+
+    #[test]
+    fn who_has_no_place_is_nobody_inside() {
+        let auto = maps(&[(0, 1025, 1024)]).uids;
+        let wide = maps(&[(0, 60_000, 6000)]).uids;
+        let rest = maps(&[(0, 1, 1024)]).uids;
+        let all = maps(&[(5, 0, 10)]).uids;
+        for (map, count, id, expected) in [
+            (&auto, u32::MAX, 3, 1028),
+            (&auto, u32::MAX, 1025, NOBODY),
+            (&auto, 10_000, 1025, 2049),
+            (&wide, u32::MAX, 60_000, 66_000),
+            (&rest, 1025, 1024, 0),
+            (&all, 10, 3, 3),
+        ] {
+            assert_eq!(outside_or_nobody(map, id, |id| id < count), expected);
+        }
     }
 
     #[test]

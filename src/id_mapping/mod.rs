@@ -15,7 +15,7 @@ mod maps;
 pub mod sandbox;
 mod subordinate;
 
-pub use maps::{IdMaps, inside, outside};
+pub use maps::{IdMaps, NOBODY, inside, outside, outside_or_nobody};
 pub use subordinate::{Ranges, first_free, ranges_of};
 
 use crate::error::{Error, Kind};

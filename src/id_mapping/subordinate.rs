@@ -72,12 +72,17 @@ fn user_id(passwd: &str, name: &str) -> Option<u32> {
 fn parse(text: &str, name: Option<&str>, uid: Option<u32>) -> Ranges {
     let uid = uid.map(|uid| uid.to_string());
     let ours = |owner: &str| Some(owner) == uid.as_deref() || Some(owner) == name;
+    // Together with the caller's own id they have to be counted in 32 bits, of which the last number is no id. What is
+    // beyond that is cut off.
+    let mut left = u32::MAX - 1;
     text.lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
             let owner = fields.next()?;
             let (first, size) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-            (ours(owner) && size > 0).then_some((first, size))
+            let size = left.min(if ours(owner) { size } else { 0 });
+            left -= size;
+            (size > 0).then_some((first, size))
         })
         .collect()
 }
@@ -112,6 +117,8 @@ mod tests {
         );
         assert_eq!(user_id("ann:x:1000:1000::/:", "ann"), Some(1000));
         assert_eq!(parse(text, Some("bob"), None), [(1, 1)]);
+        let many = "bob:7:4294967295\nann:0:4294967290\nann:5:10\nann:20:10\n";
+        assert_eq!(parse(many, Some("ann"), None), [(0, 4_294_967_290), (5, 4)]);
         assert_eq!((end_of(text), end_of("odd\n")), (300_010, 0));
     }
 }

@@ -83,6 +83,8 @@ fn maps_of(outer: Option<BorrowedFd<'_>>, namespace: BorrowedFd<'_>) -> Result<I
     let mut say = Some(say);
     let reader = process::clone3(0, || {
         let read = || -> Result<IdMaps> {
+            // Whoever is root there must not look into our memory. Id maps can be read all the same.
+            process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
             if let Some(outer) = outer {
                 join(outer, flags::NEW_USER).context("join the user namespace of the store")?;
             }
@@ -112,7 +114,7 @@ fn maps_from_here(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
     let (mut tell, mut end) = (Some(tell), Some(end));
     let inside = process::clone3(0, || {
         drop(end.take());
-        if join(namespace, flags::NEW_USER).is_err() {
+        if process::set_dumpable(false).is_err() || join(namespace, flags::NEW_USER).is_err() {
             return 1;
         }
         drop(tell.take());

@@ -220,13 +220,12 @@ fn copied(engine: &Engine, key: &str, maps: &IdMaps) -> Result<PathBuf> {
     }
     let staging = Staging::new(&engine.paths.staging())?;
     let copy = staging.path().join("tree");
-    // An id that the map has no place for belongs to nobody in the container either.
-    let moved = |map: &[Range], id| id_mapping::outside(map, id).unwrap_or(id);
+    let mapping = &engine.mapping;
     shift(
         &engine.paths.layer_tree(key),
         &copy,
-        &|uid| moved(&maps.uids, uid),
-        &|gid| moved(&maps.gids, gid),
+        &|uid| id_mapping::outside_or_nobody(&maps.uids, uid, |id| mapping.contains_uid(id)),
+        &|gid| id_mapping::outside_or_nobody(&maps.gids, gid, |id| mapping.contains_gid(id)),
     )
     .with_context(|| format!("copy the layer {key} for the ids of the container"))?;
     // What a power cut leaves under that name would be taken for the layer.
