@@ -119,32 +119,21 @@ impl Mapping {
 
     /// Whether the calling process is root of a user namespace with these ids.
     pub fn is_here(&self) -> Result<bool> {
-        let is = |file: &str, ranges: &[Range]| -> Result<bool> {
-            let path = format!("/proc/self/{file}");
-            let text = std::fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
-            let lines = text
-                .lines()
-                .map(|line| line.split_whitespace().flat_map(str::parse));
-            let found: Vec<Vec<u32>> = lines.map(Iterator::collect).collect();
-            let wanted = ranges
-                .iter()
-                .map(|range| vec![range.inside, range.outside, range.size]);
-            Ok(found == wanted.collect::<Vec<_>>())
-        };
-        Ok(self.tier != Tier::Root
-            && has_admin_capability()?
-            && is("uid_map", &self.uids)?
-            && is("gid_map", &self.gids)?)
+        if self.tier == Tier::Root || !has_admin_capability()? {
+            return Ok(false);
+        }
+        let here = IdMaps::of_process(std::process::id() as i32)?;
+        Ok(here.uids == self.uids && here.gids == self.gids)
     }
 
     /// Whether an id inside stands for an id outside.
     pub fn contains_uid(&self, inside: u32) -> bool {
-        self.tier == Tier::Root || contains(&self.uids, inside)
+        self.tier == Tier::Root || outside(&self.uids, inside).is_some()
     }
 
     /// Whether a group id inside stands for one outside.
     pub fn contains_gid(&self, inside: u32) -> bool {
-        self.tier == Tier::Root || contains(&self.gids, inside)
+        self.tier == Tier::Root || outside(&self.gids, inside).is_some()
     }
 
     /// Moves the calling process, which must have one thread, into a new user namespace as its root.
@@ -202,9 +191,7 @@ impl Mapping {
         finish("newuidmap", users)?;
         finish("newgidmap", groups)
     }
-}
 
-impl Mapping {
     /// Says what stands in the way of a map with a single id.
     fn refused_map(&self, error: anyhow::Error) -> anyhow::Error {
         match self.uid {
@@ -310,12 +297,6 @@ fn append(ranges: &mut Vec<Range>, subordinate: &[(u32, u32)]) {
         });
         inside += size;
     }
-}
-
-fn contains(ranges: &[Range], inside: u32) -> bool {
-    ranges
-        .iter()
-        .any(|range| inside >= range.inside && inside - range.inside < range.size)
 }
 
 fn helper(program: &str, pid: i32, ranges: &[Range]) -> Result<std::process::Child> {

@@ -65,23 +65,27 @@ pub fn time_offsets(linux: &Linux, namespaces: u64) -> Result<String, Error> {
     Ok(lines.concat())
 }
 
+/// Kernel parameters that belong to an IPC namespace (ipc_namespaces(7)), beside those of `fs.mqueue`.
+pub const IPC_PARAMETERS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
 /// The file of a kernel parameter, if it belongs to a namespace that is the container's own (sysctl(8)); others
 /// would change the host.
 pub fn sysctl(key: &str, namespaces: u64) -> Result<String> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     let path = path(key);
     let parameter = path.replace('/', ".");
     let (owner, name) = match parameter.as_str() {
-        other if IPC.contains(&other) || other.starts_with("fs.mqueue.") => (flags::NEW_IPC, "ipc"),
+        other if IPC_PARAMETERS.contains(&other) || other.starts_with("fs.mqueue.") => {
+            (flags::NEW_IPC, "ipc")
+        }
         other if other.starts_with("net.") => (flags::NEW_NET, "network"),
         "kernel.hostname" | "kernel.domainname" => (flags::NEW_UTS, "uts"),
         _ => {

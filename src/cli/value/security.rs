@@ -3,6 +3,7 @@
 use super::integer;
 use crate::container::options::{Seccomp, Security, Ulimit};
 use crate::error::bad_input;
+use crate::runtime::namespaces::IPC_PARAMETERS;
 use anyhow::Result;
 use std::path::Path;
 use std::str::FromStr;
@@ -24,18 +25,6 @@ const LIMITS: [&str; 15] = [
     "rttime",
     "sigpending",
     "stack",
-];
-
-/// Kernel parameters that belong to an IPC namespace (ipc_namespaces(7)).
-const IPC_PARAMETERS: [&str; 8] = [
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-    "kernel.shm_rmid_forced",
 ];
 
 /// `CAP_NET_ADMIN` for `net_admin`, `NET_ADMIN` or `CAP_NET_ADMIN`; `ALL` stays.
