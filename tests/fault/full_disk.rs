@@ -2,13 +2,11 @@
 
 use crate::cases::{self, Case, Traced};
 use crate::check::assert_clean;
-use crate::support::{ALPINE, Need, Store, User, everyone_in_memory, requires};
+use crate::support::{ALPINE, Need, OwnMounts, Store, User, everyone_in_memory, requires};
 use crate::tracer::{Fault, trace};
 use rustix::fs::FallocateFlags;
 use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 /// At how many calls of a command the disk is full, at most.
 const POINTS: (usize, usize) = (10, 3);
@@ -69,26 +67,19 @@ fn no_call_finds_room_from_some_point_on() {
 /// A small disk in place of the data root, in a mount namespace of its own: no other process sees it, and it goes with
 /// the process that holds it.
 struct Disk {
-    holder: Child,
+    _mounts: OwnMounts,
     data: PathBuf,
 }
 
 impl Disk {
     /// With what the store has already.
     fn below(store: &mut Store) -> Self {
-        let script = "set -e; umask 077; cp -a \"$1\" \"$2\"; mount -t tmpfs -o size=40m,mode=700 tmpfs \"$1\"; \
-                      chown --reference=\"$2\" \"$1\"; cp -a \"$2/.\" \"$1\"; echo ready; exec sleep 10000";
-        let mut holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", script, "sh"])
-            .args([store.data(), store.path().join("copy")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = [0; 6];
-        holder.stdout.take().unwrap().read_exact(&mut line).unwrap();
-        store.set_namespace(Some(holder.id()));
+        let script = "umask 077; cp -a \"$1\" \"$2\"; mount -t tmpfs -o size=40m,mode=700 tmpfs \"$1\"; \
+                      chown --reference=\"$2\" \"$1\"; cp -a \"$2/.\" \"$1\"";
+        let copied = [store.data(), store.path().join("copy")];
+        let _mounts = OwnMounts::prepared(store, script, &copied);
         let data = store.seen(&store.data());
-        Self { holder, data }
+        Self { _mounts, data }
     }
 
     /// Leaves `room` bytes to others.
@@ -101,13 +92,6 @@ impl Disk {
 
     fn empty(&self) {
         std::fs::remove_file(self.data.join("filler")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
 

@@ -51,21 +51,22 @@ fn root() -> Option<Store> {
 }
 
 const NO_FILTER: [&str; 2] = ["--security-opt", "seccomp=unconfined"];
+/// What Kubernetes' restricted profile asks for, beside the default filter.
+const RESTRICTED: [&str; 6] = [
+    "--user",
+    "1000",
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+];
 const NO_MASKS: [&str; 2] = ["--security-opt", "systempaths=unconfined"];
 
 #[test]
 fn dockers_default_filter_forbids_it_and_is_named() {
     let Some(store) = root() else { return };
     // Kubernetes' restricted profile is the second one.
-    let restricted = [
-        "--user",
-        "1000",
-        "--cap-drop",
-        "ALL",
-        "--security-opt",
-        "no-new-privileges",
-    ];
-    for options in [&[][..], &restricted] {
+    for options in [&[][..], &RESTRICTED] {
         let outcome = outer(&store, options, "export HOME=/memory;");
         outcome.expect(!outcome.succeeded(), "a refusal");
         outcome
@@ -77,21 +78,13 @@ fn dockers_default_filter_forbids_it_and_is_named() {
     }
     // The same by the command that starts containers.
     let script = "export HOME=/memory; /onggi --root /memory/d --runroot /memory/r run --rm x; echo $?; false &&";
-    outer(&store, &restricted, script).stdout_has("125\n");
+    outer(&store, &RESTRICTED, script).stdout_has("125\n");
 }
 
 #[test]
 fn with_a_filter_that_allows_it_and_masks_proc_is_bound() {
     let Some(store) = root() else { return };
-    let ordinary = [
-        "--user",
-        "1000",
-        "--cap-drop",
-        "ALL",
-        "--security-opt",
-        "no-new-privileges",
-    ];
-    for user in [&[][..], &ordinary] {
+    for user in [&[][..], &RESTRICTED] {
         let outcome = outer(&store, &[user, &NO_FILTER].concat(), "export HOME=/memory;");
         outcome.code(0).stdout("0\n/bin/busybox\nsh\nsys\n");
         outcome.stderr_has("parts of /proc are hidden where onggi runs");

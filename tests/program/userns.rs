@@ -1,8 +1,9 @@
 //! --userns and the flags beside it: which ids a container gets, and that its root is nobody outside
 //! (user_namespaces(7), podman-run(1)).
 
-use crate::support::{ALPINE, Need, Outcome, Store, User, everyone_with_alpine, requires, store};
-use std::process::{Child, Command, Stdio};
+use crate::support::{
+    ALPINE, Need, Outcome, OwnMounts, Store, User, everyone_with_alpine, requires, store,
+};
 
 /// A line of an id map: first id inside, first id outside, how many.
 type Map = Vec<[u32; 3]>;
@@ -41,39 +42,13 @@ pub fn as_user(user: User) -> Option<Store> {
 }
 
 /// A mount namespace in which `/etc/subuid` and `/etc/subgid` say this.
-struct Pool(Child);
-
-impl Pool {
-    fn of(store: &mut Store, lines: &str) -> Option<Self> {
-        if !requires(&[Need::Root, Need::Program("nsenter")]) {
-            return None;
-        }
-        let file = store.file("subordinate", lines);
-        let script = "set -e; mount --bind \"$1\" /etc/subuid; mount --bind \"$1\" /etc/subgid; echo; exec sleep 10000";
-        let mut holder = Command::new("unshare")
-            .args(["-m", "sh", "-c", script, "sh"])
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        use std::io::Read;
-        let mut ready = [0];
-        holder
-            .stdout
-            .take()
-            .unwrap()
-            .read_exact(&mut ready)
-            .unwrap();
-        store.set_namespace(Some(holder.id()));
-        Some(Self(holder))
+fn pool(store: &mut Store, lines: &str) -> Option<OwnMounts> {
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return None;
     }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let file = store.file("subordinate", lines);
+    let script = "mount --bind \"$1\" /etc/subuid; mount --bind \"$1\" /etc/subgid";
+    Some(OwnMounts::prepared(store, script, &[file]))
 }
 
 #[test]
@@ -176,7 +151,7 @@ fn auto_gives_nobody_what_another_has() {
         let (first, size) = match store.user {
             User::Root => {
                 let lines = "other:1:9\ncontainers:300000:100000\ncontainers:500000:200000\n";
-                let Some(pool) = Pool::of(store, lines) else {
+                let Some(pool) = pool(store, lines) else {
                     continue;
                 };
                 pools.push(pool);
@@ -428,7 +403,7 @@ fn without_a_line_for_containers_the_lines_are_named() {
     let Some(mut store) = as_user(User::Root) else {
         return;
     };
-    let Some(_pool) = Pool::of(&mut store, "somebody:100000:65536\n") else {
+    let Some(_pool) = pool(&mut store, "somebody:100000:65536\n") else {
         return;
     };
     let outcome = store.shell(&["--userns", "auto"], "true").run();

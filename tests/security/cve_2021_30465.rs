@@ -2,7 +2,7 @@
 //! Whoever shares the root file system can do that: here, a process of the host's in a mounted container.
 
 use crate::probe::exchange;
-use crate::situation::OwnMounts;
+use crate::support::OwnMounts;
 use crate::support::{ALPINE, Need, Store, User, requires, store};
 use std::path::{Path, PathBuf};
 

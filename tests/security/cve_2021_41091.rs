@@ -1,7 +1,8 @@
 //! CVE-2021-41091: other users of the host reach the files of images and containers, setuid programs among them,
 //! through the data directory.
 
-use crate::situation::{Entry, OwnMounts, hostile};
+use crate::situation::{Entry, hostile};
+use crate::support::OwnMounts;
 use crate::support::{Need, Store, User, requires, skip, store};
 use crate::unwalled;
 use std::os::unix::fs::PermissionsExt;

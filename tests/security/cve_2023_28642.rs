@@ -4,14 +4,15 @@
 use crate::situation::{Entry, hostile, run_hostile};
 use crate::support::everyone_in_memory;
 
+const LINK: [(&str, Entry<'_>); 2] = [
+    ("elsewhere", Entry::Directory),
+    ("proc", Entry::Link("/elsewhere")),
+];
+
 #[test]
 fn the_target_of_the_link_is_mounted_on() {
     for store in everyone_in_memory() {
-        let entries = [
-            ("elsewhere", Entry::Directory),
-            ("proc", Entry::Link("/elsewhere")),
-        ];
-        if !hostile(&store, &entries) {
+        if !hostile(&store, &LINK) {
             return;
         }
         for options in [
@@ -34,11 +35,7 @@ fn the_target_of_the_link_is_mounted_on() {
 #[test]
 fn without_the_wall() {
     for store in everyone_in_memory() {
-        let entries = [
-            ("elsewhere", Entry::Directory),
-            ("proc", Entry::Link("/elsewhere")),
-        ];
-        if !hostile(&store, &entries) {
+        if !hostile(&store, &LINK) {
             return;
         }
         let open = [

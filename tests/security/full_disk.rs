@@ -1,7 +1,7 @@
 //! A container that fills the disk on which everything lies: what it is and does is told as ever, others go on, it can
 //! be ended and removed, and then there is room again.
 
-use crate::situation::OwnMounts;
+use crate::support::OwnMounts;
 use crate::support::{ALPINE, Need, Store, User, everyone, requires};
 use crate::unwalled;
 use std::process::Command;

@@ -3,7 +3,6 @@
 use crate::support::{ALPINE, Outcome, Store, image as real_image};
 use flate2::read::GzDecoder;
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
 use tar::EntryType;
 
 /// Something in an image.
@@ -118,37 +117,4 @@ pub fn mount_points_of(store: &Store, options: &[&str]) -> Vec<String> {
     let run = ["run", "--rm"].iter().chain(options);
     let words = run.chain(&[ALPINE, "cat", "/proc/self/mountinfo"]);
     mount_points(&store.onggi(words).run().code(0).stdout_text())
-}
-
-/// A mount namespace for all commands on a store: what they mount is seen by nobody else, and goes with it.
-pub struct OwnMounts(Child);
-
-impl OwnMounts {
-    /// Makes one; needs root.
-    pub fn of(store: &mut Store) -> Self {
-        let mut holder = Command::new("unshare");
-        holder.args(["-m", "sh", "-c", "echo; exec sleep 100000"]);
-        let mut holder = holder.stdout(Stdio::piped()).spawn().unwrap();
-        let mut ready = [0];
-        holder
-            .stdout
-            .take()
-            .unwrap()
-            .read_exact(&mut ready)
-            .unwrap();
-        store.set_namespace(Some(holder.id()));
-        Self(holder)
-    }
-
-    /// The process that holds it.
-    pub fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for OwnMounts {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
