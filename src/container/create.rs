@@ -79,6 +79,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
             image.config.config.healthcheck.as_ref(),
         ),
         shell: image.config.config.shell.clone(),
+        mounts: Vec::new(),
         options,
     };
     health::validate(&record)?;

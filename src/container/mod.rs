@@ -30,6 +30,7 @@ pub mod log;
 pub mod monitor;
 pub mod monitors;
 pub mod mount;
+pub mod mount_point;
 pub mod name;
 pub mod naming;
 pub mod options;

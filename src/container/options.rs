@@ -1,6 +1,7 @@
 //! What a caller asks of a container, as plain values: the waist between the command line (or an API) and
 //! everything below. Field names follow Docker's API; nothing here knows flags or files.
 
+use super::mount_point::request::Request;
 use super::resources::{Enforcement, Resources};
 pub use super::user_namespace::{Nested, UserNamespace};
 use crate::cgroup::placement::Manager;
@@ -58,6 +59,14 @@ pub struct Options {
     pub read_only: bool,
     /// Target → mount options, as in `--tmpfs /run:size=1m`.
     pub tmpfs: BTreeMap<String, String>,
+    /// Binds, volumes, memory and files of images, in order.
+    pub mounts: Vec<Request>,
+    /// Containers whose mounts it gets too, `ID[:ro|:rw]`.
+    pub volumes_from: Vec<String>,
+    /// Who keeps the volumes that it names; empty: `local`.
+    pub volume_driver: String,
+    /// Of its root file system, as in `size=10G`.
+    pub storage_options: BTreeMap<String, String>,
     /// Bytes of `/dev/shm`; `None`: 64 MiB.
     pub shm_size: Option<u64>,
     /// Put our own small init before the program.

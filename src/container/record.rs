@@ -14,6 +14,7 @@
 
 use super::cgroup;
 use super::engine::Engine;
+use super::mount_point::MountPoint;
 use super::options::Options;
 use crate::image::config::Healthcheck;
 use crate::image::digest::Digest;
@@ -57,6 +58,9 @@ pub struct Record {
     pub program: Program,
     /// Labels of the image and of the options.
     pub labels: BTreeMap<String, String>,
+    /// Its mounts, after the image and other containers had their say.
+    #[serde(default)]
+    pub mounts: Vec<MountPoint>,
     /// How to see whether it does its work, after the image had its say.
     #[serde(default)]
     pub healthcheck: Option<Healthcheck>,

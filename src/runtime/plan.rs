@@ -16,6 +16,7 @@ use crate::sys::process::flags;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process, Spec, State};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -74,6 +75,17 @@ pub struct Bundle {
     pub seccomp: Option<Filter>,
     /// What is made or changed in the root file system once everything is mounted.
     pub edits: Vec<FileEdit>,
+    /// Sources of mounts that are open already, by destination; they win over the ones in `spec`.
+    pub sources: BTreeMap<PathBuf, Held>,
+}
+
+/// The source of a mount that is open already.
+#[derive(Debug)]
+pub enum Held {
+    /// A file or directory in the mount namespace of this process, to be bound.
+    Place(OwnedFd),
+    /// A mount that is attached nowhere yet.
+    Mount(OwnedFd),
 }
 
 /// A change of the container's own files, which devices may need beside their nodes and mounts.
@@ -236,6 +248,7 @@ impl Plan {
             state,
             seccomp,
             edits,
+            sources: _,
         } = bundle;
         let linux = spec
             .linux()

@@ -11,6 +11,7 @@ use crate::runtime::process::parent::Streams;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -91,6 +92,7 @@ pub fn bundle(
         state: spec::state(record, directory, ContainerState::Creating),
         cgroup: made.cgroup,
         edits,
+        sources: BTreeMap::new(),
     })
 }
 
