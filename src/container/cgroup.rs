@@ -95,8 +95,8 @@ pub fn make(
         Placement::Nowhere(reason) => (None, reason.as_str(), None),
         Placement::Disabled => (
             None,
-            "it was disabled",
-            Some("leave out the limit, or --cgroups=disabled"),
+            "--cgroups=disabled contradicts them",
+            Some("leave out one of the two, the limit or --cgroups=disabled"),
         ),
     };
     let Some(place) = place else {

@@ -123,9 +123,10 @@ impl Host {
 
 impl Resources {
     /// What Docker does to it when a container is made: there is as much swap as memory, and no limit yet that could be
-    /// taken away.
+    /// taken away, which is what an empty value of a file stands for.
     pub fn complete(&mut self) {
         self.pids_limit = self.pids_limit.filter(|limit| *limit > 0);
+        self.unified.retain(|_, value| !value.is_empty());
         if self.memory > 0 && self.memory_swap == 0 {
             self.memory_swap = self.memory.saturating_mul(2);
         }
@@ -199,6 +200,10 @@ impl Resources {
     fn validate_processors(&self, host: &Host) -> Result<(), Error> {
         let (period, quota, nano) = (self.cpu_period, self.cpu_quota, self.nano_cpus);
         let count = host.processors;
+        let shares = format!(
+            "--cpu-shares {}: shares: invalid argument: a weight is 2 to 262144, and 0 none",
+            self.cpu_shares
+        );
         let range = format!(
             "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
         );
@@ -215,7 +220,7 @@ impl Resources {
                 nano < 0 || nano > (count as i64).saturating_mul(1_000_000_000),
                 &range,
             ),
-            (self.cpu_shares < 0, "shares: invalid argument"),
+            (self.cpu_shares < 0, &shares),
             (
                 period != 0 && !(1000..=1_000_000).contains(&period),
                 "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
@@ -294,12 +299,15 @@ impl Resources {
         take(&mut self.device_read_iops, &new.device_read_iops);
         take(&mut self.device_write_iops, &new.device_write_iops);
         self.unified.extend(new.unified.clone());
+        self.unified.retain(|_, value| !value.is_empty());
         Ok(())
     }
 
-    /// Those that an update names, each with what is written together with it.
+    /// Those that an update names, each with what is written together with it. Of a file that is not asked for any
+    /// more nobody knows what was there before: it stays as it is until the next run.
     pub fn named(&self, update: &Self) -> Self {
         let mut named = update.clone();
+        named.unified.retain(|_, value| !value.is_empty());
         if named.memory != 0 || named.memory_swap != 0 {
             (named.memory, named.memory_swap) = (self.memory, self.memory_swap);
         }
@@ -470,6 +478,11 @@ mod tests {
                 json!({"memory": 8, "memory_swap": -1}),
                 Ok(json!({"memory": 8, "memory_swap": -1})),
             ),
+            (
+                json!({"unified": {"memory.hihg": "1", "memory.low": "2"}}),
+                json!({"unified": {"memory.hihg": "", "memory.min": "3"}}),
+                Ok(json!({"unified": {"memory.low": "2", "memory.min": "3"}})),
+            ),
         ] {
             let mut updated = resources(old.clone());
             let said = updated.update(&resources(new.clone()));
@@ -502,6 +515,10 @@ mod tests {
             (
                 json!({"cpu_quota": 3000}),
                 json!({"cpu_period": 5000, "cpu_quota": 3000}),
+            ),
+            (
+                json!({"unified": {"memory.hihg": "", "memory.min": "3"}}),
+                json!({"unified": {"memory.min": "3"}}),
             ),
         ] {
             assert_eq!(

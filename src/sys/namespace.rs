@@ -36,6 +36,13 @@ pub fn parent(user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Whether a descriptor is that of a user namespace (ioctl_nsfs(2)).
+pub fn is_user(descriptor: BorrowedFd<'_>) -> bool {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the request takes no argument, and what is no namespace does not know it.
+    unsafe { libc::ioctl(descriptor.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWUSER }
+}
+
 /// Whether the calling process is in the first user namespace of the machine, whose root is real: all ids are mapped to
 /// themselves there.
 pub fn is_initial_user() -> bool {

@@ -67,7 +67,10 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["--cpu-quota", "999"],
         "CPU cfs quota can not be less than 1ms (i.e. 1000)",
     ),
-    (&["--cpu-shares", "-1"], "shares: invalid argument"),
+    (
+        &["--cpu-shares", "-1"],
+        "--cpu-shares -1: shares: invalid argument",
+    ),
     (
         &["--cpuset-cpus", "0,8000"],
         "Requested CPUs are not available - requested 0,8000, available: 0",
@@ -261,6 +264,12 @@ fn one_that_does_not_run_is_updated() {
             .stdout("one\n")
             .stderr_has("No such container: missing");
         assert_eq!(store.field("one", "{{.HostConfig.NanoCpus}}"), "500000000");
+        // What the kernel will not take is not there for ever.
+        store.ok(["create", "--name", "wrong", ALPINE, "true"]);
+        store.ok(["update", "--cgroup-conf", "memory.hihg=1", "wrong"]);
+        store.onggi(["start", "-a", "wrong"]).run().code(1);
+        store.ok(["update", "--cgroup-conf", "memory.hihg=", "wrong"]);
+        store.ok(["start", "-a", "wrong"]);
         // Swap without limit is no reason to refuse what has nothing to do with it.
         store.ok(["update", "-m", "64m", "--memory-swap", "-1", "one"]);
         store.ok(["update", "--pids-limit", "9", "one"]);
@@ -345,7 +354,8 @@ fn without_a_group_there_is_no_limit() {
             .shell(&["--cgroups=disabled", "--pids-limit", "5"], "true")
             .run();
         outcome.code(125).stdout("").stderr_has(
-            "the limits of the `pids` controller cannot be applied in `/sys/fs/cgroup`: it was disabled\ntry: leave out",
+            "the limits of the `pids` controller cannot be applied in `/sys/fs/cgroup`: --cgroups=disabled contradicts \
+             them\ntry: leave out one of the two, the limit or --cgroups=disabled\n",
         );
     }
 }

@@ -338,16 +338,28 @@ fn what_cannot_be_is_refused() {
                 &["--userns", "ns:/nope"],
                 "open `/nope`: No such file or directory".into(),
             ),
+            (
+                &["--userns", "ns:/etc/passwd"],
+                "`/etc/passwd` is not the file of a user namespace\ntry: that of a process is /proc/PID/ns/user\n"
+                    .into(),
+            ),
+            (
+                &["--userns", "ns:/proc/self/ns/net"],
+                "`/proc/self/ns/net` is not the file of a user namespace\n".into(),
+            ),
         ];
         match store.user {
             User::Root => {
-                let no_group = |ids| {
-                    format!(
-                        "user {ids} has a group that the container's user namespace does not have\n"
-                    )
-                };
+                let lacks = "that the container's user namespace does not have: it has the";
+                let try_map = |kind| format!("\ntry: map more of them: --{kind}map 0:100000:65536");
                 cases.extend([
-                    (&["--uidmap", "0:100000:9"][..], no_group("0:0")),
+                    (
+                        &["--uidmap", "0:100000:9"][..],
+                        format!(
+                            "user 0:0 is in the group 10 {lacks} gids 0 to 8{}",
+                            try_map("gid")
+                        ),
+                    ),
                     (
                         &[
                             "--uidmap",
@@ -357,7 +369,10 @@ fn what_cannot_be_is_refused() {
                             "--user",
                             "guest",
                         ],
-                        no_group("405:100"),
+                        format!(
+                            "user 405:100 has the uid 405 {lacks} uids 0 to 8{}",
+                            try_map("uid")
+                        ),
                     ),
                     (
                         &["--userns", "keep-id"],

@@ -13,7 +13,7 @@ pub struct ResourceFlags {
     /// Weight on one block device (/dev/NAME:weight)
     #[arg(long, value_parser = resources::device_weight)]
     blkio_weight_device: Vec<DeviceWeight>,
-    /// Write a value to a file of the cgroup (memory.high=100000000)
+    /// Write a value to a file of the cgroup (memory.high=100000000); FILE= takes that back
     #[arg(long, value_name = "map", value_parser = resources::unified)]
     cgroup_conf: Vec<(String, String)>,
     /// Length of a period of processor time in microseconds

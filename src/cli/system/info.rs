@@ -5,17 +5,18 @@
 
 use super::version;
 use crate::cgroup::placement::Manager;
-use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::{inspect, size};
+use crate::cli::{Context, Globals};
 use crate::container::engine::Engine;
 use crate::container::record::Status;
-use crate::container::{cgroup, list, walls};
+use crate::container::{cdi, cgroup, list, walls};
 use crate::id_mapping::{Mapping, Tier};
 use crate::image;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::PathBuf;
 
 /// What Docker may have and this program has not.
 const NOT_YET: [&str; 3] = ["OomKillDisable", "IPv4Forwarding", "Debug"];
@@ -46,7 +47,7 @@ impl Verb for Info {
             &engine,
             &Host::look(|path| std::fs::read_to_string(path).ok()),
             &context.program,
-            context.globals.cgroup_manager,
+            &context.globals,
         )?;
         match self.format.as_deref().map(str::trim) {
             None | Some("") => context.output.write(blocks(&facts).as_bytes())?,
@@ -131,7 +132,7 @@ fn tier(mapping: &Mapping) -> (&'static str, String) {
 }
 
 /// The keys of `/info`.
-fn facts(engine: &Engine, host: &Host, program: &str, manager: Option<Manager>) -> Result<Value> {
+fn facts(engine: &Engine, host: &Host, program: &str, globals: &Globals) -> Result<Value> {
     let images = image::store::list(&engine.paths)?.len();
     let containers = list::list(engine)?;
     let running = containers
@@ -139,7 +140,11 @@ fn facts(engine: &Engine, host: &Host, program: &str, manager: Option<Manager>) 
         .filter(|container| container.status() == Status::Running)
         .count();
     let (word, sentence) = tier(&engine.mapping);
-    let outlook = cgroup::outlook(engine, manager)?;
+    let outlook = cgroup::outlook(engine, globals.cgroup_manager)?;
+    let devices = match &globals.cdi_spec_dir[..] {
+        [] => cdi::DIRECTORIES.map(PathBuf::from).to_vec(),
+        given => given.to_vec(),
+    };
     let mut security = vec![
         "name=seccomp,profile=builtin".to_owned(),
         "name=cgroupns".to_owned(),
@@ -176,6 +181,7 @@ fn facts(engine: &Engine, host: &Host, program: &str, manager: Option<Manager>) 
         "ServerVersion": version::of(program),
         "Runtimes": {"onggi": {"path": "onggi"}},
         "DefaultRuntime": "onggi",
+        "CDISpecDirs": devices,
         "Swarm": {"LocalNodeState": "inactive"},
         "LiveRestoreEnabled": false,
         "Isolation": "",
@@ -240,6 +246,10 @@ fn blocks(facts: &Value) -> String {
     for wall in list("Walls") {
         let word = |at: usize| wall[at].as_str().unwrap_or_default();
         let _ = writeln!(text, "  {}: {}", word(0), word(1));
+    }
+    text += " CDI spec directories:\n";
+    for directory in list("CDISpecDirs") {
+        let _ = writeln!(text, "  {}", directory.as_str().unwrap_or_default());
     }
     text += " Swarm: inactive\n Runtimes: onggi\n";
     text += &rows(&[
@@ -311,7 +321,7 @@ mod tests {
             paths: Paths::new(directory.path(), directory.path()),
             mapping,
         };
-        let facts = facts(&engine, &host, "docker", None).unwrap();
+        let facts = facts(&engine, &host, "docker", &Globals::default()).unwrap();
         assert_eq!(
             facts["SecurityOptions"],
             json!([
@@ -325,6 +335,7 @@ mod tests {
         for line in [
             "  Id mapping: single",
             "  seccomp\n   Profile: builtin",
+            " CDI spec directories:\n  /etc/cdi\n  /var/run/cdi\n",
             " CPUs: ",
             " Total Memory: 1000KiB",
         ] {

@@ -22,7 +22,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Where descriptions lie; later directories win.
-const DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
+pub const DIRECTORIES: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
 
 /// Whether `text` is `vendor.com/class=name`.
 pub fn is_qualified(text: &str) -> bool {

@@ -15,10 +15,10 @@ use crate::container::options::Options;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::IdMaps;
 use crate::runtime::process::exec::Target;
-use crate::sys::namespace::{join, lineage};
+use crate::sys::namespace::{self, join, lineage};
 use crate::sys::process::{self, flags};
 use anyhow::{Context, Result};
-use std::fs::File;
+use rustix::fs::{Mode, OFlags};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -73,8 +73,17 @@ impl Chain {
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {
-    let file = File::open(path).with_context(|| format!("open `{}`", path.display()))?;
-    Ok(file.into())
+    // Not waiting for somebody at the other end of what is no namespace at all.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .with_context(|| format!("open `{}`", path.display()))?;
+    if !namespace::is_user(file.as_fd()) {
+        let message = format!("`{}` is not the file of a user namespace", path.display());
+        return Err(bad_input(message)
+            .hint("that of a process is /proc/PID/ns/user")
+            .into());
+    }
+    Ok(file)
 }
 
 /// The id maps of a namespace, as `outer` sees them, which is below our own; else as we do.

@@ -7,3 +7,4 @@ pub mod parent;
 mod program;
 mod protocol;
 pub mod reaper;
+mod unmapped;

@@ -2,7 +2,7 @@
 //! for every later one ([`super::exec`]): streams, identity, privileges, execve(2). The process is in the
 //! container's namespaces and root by now; each step stands where it does for the reason given beside it.
 
-use super::protocol;
+use super::{protocol, unmapped};
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
@@ -224,26 +224,19 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
             ..plan.capabilities
         },
     };
-    let denied = |error: Errno, what: &str| {
-        let who = format!("{}:{}", user.uid, user.gid);
-        match error {
-            Errno::INVAL => {
-                let message =
-                    format!("user {who} {what} the container's user namespace does not have");
-                Error::new(Kind::Denied, message)
-                    .hint("--uidmap and --gidmap say which ids it has; an ordinary user has more with lines in /etc/subuid and /etc/subgid")
-                    .into()
-            }
-            error => anyhow::Error::from(error).context(format!("become user {who}")),
+    let denied = |error: Errno| match error {
+        Errno::INVAL => unmapped::error(user, plan.tier).into(),
+        error => {
+            anyhow::Error::from(error).context(format!("become user {}:{}", user.uid, user.gid))
         }
     };
     match process::set_groups(&user.groups) {
         // With a single id setgroups(2) is forbidden for good, and there is no group to give up.
         Err(Errno::PERM) if plan.tier == Tier::Single => {}
-        result => result.map_err(|error| denied(error, "has a group that"))?,
+        result => result.map_err(denied)?,
     }
     if plan.tier != Tier::Single {
-        process::set_ids(user.uid, user.gid).map_err(|error| denied(error, "is one that"))?;
+        process::set_ids(user.uid, user.gid).map_err(denied)?;
     }
     capabilities.apply()
 }
