@@ -76,7 +76,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
     mount::pivot_to_current_directory().map_err(sandbox::explain)?;
     // The paths to cover are now the container's.
-    rootfs::restrict(plan, &built)?;
+    rootfs::restrict(plan, &mut built)?;
     drop(built);
     if plan.namespaces & flags::NEW_NET != 0 {
         namespace::bring_loopback_up().context("bring the loopback interface up")?;

@@ -43,8 +43,8 @@ pub enum Nodes {
     Host,
 }
 
-/// Makes the nodes, most of them in the empty `/dev`, and returns the open `/dev/null`.
-pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) -> Result<OwnedFd> {
+/// Makes the nodes, most of them in the empty `/dev`.
+pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) -> Result<()> {
     let nodev = mount::Attributes::MOUNT_ATTR_NODEV;
     if nodes == Nodes::Bound {
         mount::remove_attributes(directory.as_fd(), nodev).context("open `/dev`")?;
@@ -75,13 +75,7 @@ pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) 
             Err(error) => return Err(error).with_context(|| format!("link `/dev/{name}`")),
         }
     }
-    openat(
-        directory,
-        "null",
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .context("open `/dev/null`")
+    Ok(())
 }
 
 /// The default devices that nothing else takes the place of.

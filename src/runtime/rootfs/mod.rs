@@ -13,7 +13,7 @@ use crate::error::bad_input;
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Overlay};
 use crate::sys::procfs::{Processes, is_proc};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use devices::Nodes;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,8 +28,8 @@ pub struct Built {
     pub root: OwnedFd,
     /// Its new process file system, if it has one.
     pub processes: Option<Processes>,
-    /// An open `/dev/null` of the container, to cover masked files with.
-    null: Option<OwnedFd>,
+    /// To cover masked files with, where there are any.
+    null: Option<Cover>,
 }
 
 /// What of the host a root file system is made of, held before the process becomes somebody who may not reach it.
@@ -40,16 +40,47 @@ pub struct Pieces {
     place: OwnedFd,
     /// Of each mount that is bound.
     sources: Vec<Option<OwnedFd>>,
+    /// To cover masked files with, where there are any.
+    null: Option<OwnedFd>,
+}
+
+/// What hides a file or a directory. One mount serves all: a copy is cheaper than another one, but can be made only of
+/// one that is attached (before Linux 6.15).
+#[derive(Debug)]
+struct Cover {
+    mount: OwnedFd,
+    is_attached: bool,
+}
+
+impl Cover {
+    fn new(mount: OwnedFd) -> Self {
+        Self {
+            mount,
+            is_attached: false,
+        }
+    }
+
+    fn put_on(&mut self, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.is_attached {
+            let copy = mount::clone_tree(self.mount.as_fd(), false)?;
+            return mount::attach(copy.as_fd(), target);
+        }
+        mount::attach(self.mount.as_fd(), target)?;
+        self.is_attached = true;
+        Ok(())
+    }
 }
 
 /// Opens everything. To be called before anything is mounted: a mount may cover the path that a later one comes from.
 pub fn open(plan: &Plan) -> Result<Pieces> {
     let sources = plan.mounts.iter().map(open_source).collect::<Result<_>>()?;
+    let null = (!plan.masked.is_empty()).then(null).transpose()?;
     let (root, place) = make_root(plan, None)?;
     Ok(Pieces {
         root,
         place,
         sources,
+        null,
     })
 }
 
@@ -75,6 +106,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         root,
         place,
         sources,
+        null,
     } = pieces;
     attach(&root, &place)?;
     let mut device_directory = None;
@@ -87,7 +119,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             // Where no new one can be mounted it is that of the host, which is as good.
             processes = Processes::at(attached).ok();
         } else if step.target == Path::new("/dev") {
-            device_directory = Some(attached);
+            device_directory = is_fresh(&step.source).then_some(attached);
             if plan.user_namespace {
                 nodes = Nodes::Host;
             } else if step.attributes.contains(Attributes::MOUNT_ATTR_NODEV) {
@@ -95,43 +127,35 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             }
         }
     }
-    let null = match device_directory {
-        Some(directory) => Some(devices::make_all(&root, &directory, plan, nodes)?),
-        None => None,
-    };
+    if let Some(directory) = device_directory {
+        devices::make_all(&root, &directory, plan, nodes)?;
+    }
     edits::apply(root.as_fd(), &plan.edits)?;
     Ok(Built {
         root,
         processes,
-        null,
+        null: null.map(Cover::new),
     })
 }
 
 /// Covers what the container may not see or change. Runs after the root has changed, so that the paths are the
 /// container's own.
-pub fn restrict(plan: &Plan, built: &Built) -> Result<()> {
-    let mut empty: Option<OwnedFd> = None;
+pub fn restrict(plan: &Plan, built: &mut Built) -> Result<()> {
+    let mut empty = None;
     for path in &plan.masked {
         let Some(target) = open_existing(path)? else {
             continue;
         };
         let say = || format!("mask `{}`", path.display());
-        let cover = match (is_directory(&target)?, &built.null, &empty) {
-            (false, Some(null), _) => mount::clone_tree(null.as_fd(), false).with_context(say)?,
-            (false, None, _) => continue,
-            (true, _, Some(empty)) => mount::clone_tree(empty.as_fd(), false).with_context(say)?,
-            (true, _, None) => {
-                let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
-                let attributes = Attributes::MOUNT_ATTR_RDONLY | hardened();
-                mount::new_filesystem("tmpfs", &options, attributes).with_context(say)?
-            }
+        let cover = match (is_directory(&target)?, &mut built.null) {
+            (false, Some(null)) => null,
+            (false, None) => unreachable!("there are masked paths"),
+            (true, _) => match &mut empty {
+                Some(empty) => empty,
+                None => empty.insert(Cover::new(empty_directory().with_context(say)?)),
+            },
         };
-        mount::attach(cover.as_fd(), target.as_fd()).with_context(say)?;
-        if empty.is_none() && is_directory(&target)? {
-            // One file system serves all: a copy of its mount is cheaper than another one. It can be copied only
-            // once it is attached (before Linux 6.15).
-            empty = Some(cover);
-        }
+        cover.put_on(target.as_fd()).with_context(say)?;
     }
     for path in &plan.read_only {
         let Some(target) = open_existing(path)? else {
@@ -153,6 +177,36 @@ pub fn restrict(plan: &Plan, built: &Built) -> Result<()> {
             .context("make `/` read-only")?;
     }
     Ok(())
+}
+
+/// The null device of the host, since the container may have none, or something else in its place (CVE-2025-31133).
+/// Its mode and owner are not the container's to change.
+fn null() -> Result<OwnedFd> {
+    use rustix::fs::{FileType, fstat, major, minor};
+    const NULL: (u32, u32) = (1, 3);
+    let path = Path::new("/dev/null");
+    let file = mount::open_source(path)?;
+    let found = fstat(&file).context("stat `/dev/null`")?;
+    let is_device = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice;
+    if !is_device || (major(found.st_rdev), minor(found.st_rdev)) != NULL {
+        bail!("`/dev/null` is not the null device, which files are masked with");
+    }
+    let mounted = mount::clone_tree(file.as_fd(), false).context("bind `/dev/null`")?;
+    let attributes = (Attributes::MOUNT_ATTR_RDONLY | hardened()) - Attributes::MOUNT_ATTR_NODEV;
+    mount::add_attributes(mounted.as_fd(), attributes, false).context("bind `/dev/null`")?;
+    Ok(mounted)
+}
+
+fn empty_directory() -> Result<OwnedFd, Errno> {
+    let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
+    let attributes = Attributes::MOUNT_ATTR_RDONLY | hardened();
+    mount::new_filesystem("tmpfs", &options, attributes)
+}
+
+/// Whether what is mounted is the container's alone. Whatever else lies at `/dev`, a directory of the host for example,
+/// has the nodes that it has.
+fn is_fresh(source: &Source) -> bool {
+    matches!(source, Source::Filesystem { kind, .. } if ["tmpfs", "ramfs"].contains(&kind.as_str()))
 }
 
 fn hardened() -> Attributes {
@@ -334,3 +388,6 @@ fn describe(step: &MountStep) -> String {
         Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{}`", step.target.display()),
     }
 }
+
+#[cfg(test)]
+mod tests;
