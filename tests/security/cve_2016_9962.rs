@@ -38,10 +38,6 @@ fn attacker() {
         };
         next = pid + 1;
         let lines = look_at(pid);
-        let process = Pid::from_raw(pid as i32);
-        let _ = kill(process, Signal::SIGKILL);
-        // Until its tracer has seen its end, its parent does not.
-        let _ = waitpid(process, None);
         for line in lines {
             if seen.insert(line.clone()) {
                 let mut log = std::fs::File::options();
@@ -49,6 +45,11 @@ fn attacker() {
                 writeln!(log, "{line}").unwrap();
             }
         }
+        // Last: whoever waits for its end may look at once.
+        let process = Pid::from_raw(pid as i32);
+        let _ = kill(process, Signal::SIGKILL);
+        // Until its tracer has seen its end, its parent does not.
+        let _ = waitpid(process, None);
     }
 }
 
