@@ -156,6 +156,12 @@ impl Child {
         Ok(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), look)?.is_some())
     }
 
+    /// Kills and reaps it: nobody is to know of it. It may have ended by itself.
+    pub fn end(&self) {
+        let _ = self.kill(libc::SIGKILL);
+        let _ = self.wait();
+    }
+
     /// Sends a signal (pidfd_send_signal(2)).
     pub fn kill(&self, signal: i32) -> Result<(), Errno> {
         send_signal(self.pidfd.as_fd(), signal)

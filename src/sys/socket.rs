@@ -104,6 +104,13 @@ impl Channel {
         }
     }
 
+    /// Whether nobody holds the other end any more.
+    pub fn is_closed(&self) -> Result<bool, Errno> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut fds, Some(&Timespec::default()))?;
+        Ok(fds[0].revents().contains(PollFlags::HUP))
+    }
+
     /// Takes the next message into `buffer`; waits for it unless `wait` is false.
     pub fn receive(&self, buffer: &mut [u8], wait: bool) -> Result<Received, Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

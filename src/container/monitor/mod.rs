@@ -298,8 +298,7 @@ impl Monitor {
         drop(streams);
         if let Err(error) = self.note_start(&started.child) {
             // Nobody would know of it.
-            let _ = started.child.kill(libc::SIGKILL);
-            let _ = started.child.wait();
+            started.child.end();
             return Err(error);
         }
         Program::new(started, pipes, self.record.options.stdin_once)

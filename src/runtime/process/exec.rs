@@ -28,12 +28,11 @@ use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Identity, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, namespace, terminal};
+use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::stdio::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// The names of namespaces in `/proc/PID/ns`, but for the user namespace, which has an order of its own.
 const NAMESPACES: [(&str, u64); 6] = [
@@ -203,7 +202,11 @@ fn join(
     }
     let terminal = plan
         .terminal
-        .map(|size| open_terminal(channel, size))
+        .map(|size| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let points = openat(CWD, "/dev/pts", flags, Mode::empty());
+            program::open_terminal(points.context("open `/dev/pts`")?.as_fd(), size, channel)
+        })
         .transpose()?;
     const CHANNEL: i32 = 3;
     let [input, output, error] = match &terminal {
@@ -255,19 +258,6 @@ fn become_program(
         None => program::confine(plan, Company::Container, channel)?,
     };
     program::execute(plan, Company::Container, &home, channel)
-}
-
-/// Makes a terminal of the container's own devpts and hands its other side over.
-fn open_terminal(channel: &Channel, size: (u16, u16)) -> Result<OwnedFd> {
-    let path = Path::new("/dev/pts");
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let points = openat(CWD, path, flags, Mode::empty()).context("open `/dev/pts`")?;
-    let (controller, terminal) = terminal::open_pair(points.as_fd())?;
-    if size != (0, 0) {
-        terminal::set_size(controller.as_fd(), size)?;
-    }
-    protocol::send_terminal(channel, controller.as_fd())?;
-    Ok(terminal)
 }
 
 #[cfg(test)]

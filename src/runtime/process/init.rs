@@ -12,11 +12,11 @@ use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, mount, namespace, openat2, terminal};
+use crate::sys::{descriptor, mount, namespace, openat2};
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -71,7 +71,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let terminal = plan
         .process
         .terminal
-        .map(|size| open_terminal(&built, channel, size))
+        .map(|size| open_terminal(&built, size, channel))
         .transpose()?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
     mount::pivot_to_current_directory().map_err(sandbox::explain)?;
@@ -117,22 +117,14 @@ fn set_names(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Makes a terminal of the container's own devpts, shows it as `/dev/console` and hands its other side over.
-fn open_terminal(
-    built: &rootfs::Built,
-    channel: &Channel,
-    size: (u16, u16),
-) -> Result<std::os::fd::OwnedFd> {
+/// Makes a terminal and shows it as `/dev/console`.
+fn open_terminal(built: &rootfs::Built, size: (u16, u16), channel: &Channel) -> Result<OwnedFd> {
     let root = built.root.as_fd();
     let points = rootfs::make(root, Path::new("/dev/pts"), rootfs::Kind::Directory)?;
-    let (controller, terminal) = terminal::open_pair(points.as_fd())?;
-    if size != (0, 0) {
-        terminal::set_size(controller.as_fd(), size)?;
-    }
+    let terminal = program::open_terminal(points.as_fd(), size, channel)?;
     let console = rootfs::make(root, Path::new("/dev/console"), rootfs::Kind::File)?;
     let copy = mount::clone_tree(terminal.as_fd(), false).context("bind the terminal")?;
     mount::attach(copy.as_fd(), console.as_fd()).context("bind the terminal on `/dev/console`")?;
-    protocol::send_terminal(channel, controller.as_fd())?;
     Ok(terminal)
 }
 

@@ -17,16 +17,17 @@ use crate::runtime::rootfs;
 use crate::sys::process::{self, Child, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{mount, namespace};
+use crate::sys::{descriptor, mount, namespace};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Makes the first process of a container in that user namespace; it talks through `channel`.
+/// Makes the first process of a container in that user namespace; it talks to the caller, whose end of the channel is
+/// the first one, through the second.
 pub fn clone_init(
     plan: &mut Plan,
     user: UserNamespace,
-    channel: &Channel,
+    [listener, channel]: [&Channel; 2],
     streams: &Streams,
 ) -> Result<Child> {
     let (namespace, owner) = hold(user)?;
@@ -34,7 +35,10 @@ pub fn clone_init(
     plan.user = Some(UserNamespace::Held(copy, owner));
     let (ours, theirs) = Channel::pair()?;
     let joiner = process::clone3(0, || {
-        let made = join(plan, &namespace, channel, streams)
+        // With a copy here, nobody would notice that the caller is gone.
+        let left = descriptor::close(&[listener.as_fd(), ours.as_fd()]).context("close");
+        let made = left
+            .and_then(|()| join(plan, &namespace, channel, streams))
             .and_then(|child| protocol::send_child(&theirs, &child));
         let Err(error) = made else {
             return 0;

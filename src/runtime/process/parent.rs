@@ -35,7 +35,7 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     let (ours, theirs) = Channel::pair()?;
     let child = match plan.user.take() {
         None => clone_init(&plan, 0, &theirs, streams)?,
-        Some(user) => nested::clone_init(&mut plan, user, &theirs, streams)?,
+        Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };
     drop(theirs);
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
@@ -48,8 +48,7 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a
             // zombie.
-            let _ = child.kill(libc::SIGKILL);
-            let _ = child.wait();
+            child.end();
             Err(error)
         }
     }
@@ -97,17 +96,50 @@ fn in_time_namespace(
         }
     };
     let child = set.and_then(|()| clone());
-    if returns {
-        namespace::join(own.as_fd(), flags::NEW_TIME)
-            .context("return to the own time namespace")?;
+    if !returns {
+        return child;
     }
-    child
+    let returned = namespace::join(own.as_fd(), flags::NEW_TIME);
+    match (child, returned.context("return to the own time namespace")) {
+        (Ok(child), Err(error)) => {
+            child.end();
+            Err(error)
+        }
+        (child, _) => child,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::capability;
+    use rustix::io::Errno;
     use rustix::time::{ClockId, clock_gettime};
+
+    #[test]
+    fn a_child_is_not_left_where_there_is_no_way_back() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let outer = process::clone3(0, || {
+            let mut child = None;
+            let stranded = in_time_namespace("", true, || {
+                let made = process::clone3(0, || {
+                    loop {
+                        std::thread::park();
+                    }
+                })?;
+                let pidfd = made.pidfd.try_clone()?;
+                child = Some(Child { pidfd, ..made });
+                // setns(2) takes CAP_SYS_ADMIN.
+                capability::set(capability::Sets::default())?;
+                Ok(made)
+            });
+            let is_gone = child.is_some_and(|child| child.wait() == Err(Errno::CHILD));
+            u8::from(stranded.is_ok()) + 2 * u8::from(!is_gone)
+        });
+        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+    }
 
     #[test]
     fn clocks_of_a_time_namespace_are_ahead() {

@@ -12,12 +12,12 @@ use crate::sys::process::Words;
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, process, signal, terminal};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{FileType, Mode, Uid, fchown, fstat};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Puts the streams at 0, 1 and 2 and lets execve(2) close everything else: no descriptor of the host's leaks into
@@ -39,6 +39,20 @@ pub fn connect_streams(
     }
     .context("set the standard streams")?;
     descriptor::close_on_exec_from(3).context("close_range")
+}
+
+/// Makes a terminal of the container's own devpts, which is mounted at `points`, and hands its other side over.
+pub fn open_terminal(
+    points: BorrowedFd<'_>,
+    size: (u16, u16),
+    channel: &Channel,
+) -> Result<OwnedFd> {
+    let (controller, terminal) = terminal::open_pair(points)?;
+    if size != (0, 0) {
+        terminal::set_size(controller.as_fd(), size)?;
+    }
+    protocol::send_terminal(channel, controller.as_fd())?;
+    Ok(terminal)
 }
 
 /// What is set by writing to `/proc/self`, and stays across fork(2).
@@ -141,7 +155,7 @@ pub fn execute(
 ) -> Result<std::convert::Infallible> {
     // Neither a change of the user id nor a fork leaves it standing: without its monitor nobody would keep the
     // container's output and exit status.
-    die_with_parent()?;
+    die_with_parent(channel)?;
     if !company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
@@ -201,17 +215,23 @@ fn load_filter(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
         return Ok(());
     };
     if filter.agent().is_some() {
-        // What follows waits for the parent, and must not do so for ever; if it is gone, the message says so.
-        die_with_parent()?;
+        // What follows waits for the parent, and must not do so for ever.
+        die_with_parent(channel)?;
         let number = descriptor::next_number().context("reserve a descriptor")?;
         protocol::send_listener(channel, number)?;
     }
     filter.load().context("load the seccomp filter")
 }
 
-fn die_with_parent() -> Result<()> {
+/// Who ends closes its files before the signal goes to its children: a parent that was gone before the signal was asked
+/// for has closed its end of the channel, which nobody else holds.
+fn die_with_parent(channel: &Channel) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("prctl PR_SET_PDEATHSIG")
+        .context("prctl PR_SET_PDEATHSIG")?;
+    match channel.is_closed().context("poll")? {
+        true => bail!("the parent has ended"),
+        false => Ok(()),
+    }
 }
 
 fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
@@ -346,5 +366,22 @@ fn interpreter_of(path: &str) -> Option<String> {
     match text.strip_prefix("#!") {
         Some(line) => line.split_whitespace().next().map(str::to_owned),
         None => Some("the dynamic loader".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_parent_there_is_no_program() {
+        // In a process of its own, since the signal is for good.
+        let child = process::clone3(0, || {
+            let (ours, theirs) = Channel::pair().unwrap();
+            let with = die_with_parent(&theirs);
+            drop(ours);
+            u8::from(with.is_err() || die_with_parent(&theirs).is_ok())
+        });
+        assert_eq!(child.unwrap().wait().unwrap().code(), 0);
     }
 }

@@ -54,15 +54,14 @@ pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> 
         .context("hand over the pseudo-terminal")
 }
 
-/// The joiner's side: hands over the process it has made.
+/// The joiner's side: hands over the process it has made; one that nobody would know of is killed.
 pub fn send_child(channel: &Channel, child: &Child) -> Result<()> {
-    channel
-        .send(
-            &[&[CHILD], &child.pid.to_le_bytes()],
-            Some(child.pidfd.as_fd()),
-            true,
-        )
-        .context("hand over the process")
+    let number = child.pid.to_le_bytes();
+    let sent = channel.send(&[&[CHILD], &number], Some(child.pidfd.as_fd()), true);
+    sent.context("hand over the process").inspect_err(|_| {
+        // Its parent, which is the joiner's, is the one to reap it.
+        let _ = child.kill(libc::SIGKILL);
+    })
 }
 
 /// Init's side: tells whoever started it what is otherwise than one would think.
@@ -304,6 +303,23 @@ mod tests {
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         assert_eq!(told["pid"], child.pid);
         assert_eq!(told["fds"][0], "seccompFd");
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_handed_over_is_killed() {
+        use crate::sys::process::clone3;
+        // In a process of its own, so that no other test's has a copy of the closed end.
+        let outer = clone3(0, || {
+            let idle = || loop {
+                std::thread::park();
+            };
+            let child = clone3(0, idle).unwrap();
+            let (ours, theirs) = Channel::pair().unwrap();
+            drop(ours);
+            let sent = send_child(&theirs, &child);
+            u8::from(sent.is_ok() || child.wait().unwrap().code() != 137)
+        });
+        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
     }
 
     #[test]
