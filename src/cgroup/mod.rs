@@ -8,7 +8,9 @@
 pub mod devices;
 pub mod events;
 pub mod outlook;
+pub mod parents;
 pub mod placement;
+mod remedy;
 pub mod resources;
 pub mod stats;
 pub mod systemd;
@@ -83,17 +85,23 @@ impl Cgroup {
 
     /// The group of this name in it, made unless it is there.
     pub fn child(&self, name: &str) -> Result<Self> {
+        self.find_or_make(name).map(|(group, _)| group)
+    }
+
+    /// Likewise, and whether it was made.
+    fn find_or_make(&self, name: &str) -> Result<(Self, bool)> {
         let path = self.path.join(name);
         let place = directory_of(&path);
-        match mkdirat(&self.directory, name, Mode::from(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let is_new = match mkdirat(&self.directory, name, Mode::from(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => {
                 return Err(error).with_context(|| format!("create `{}`", place.display()));
             }
-        }
+        };
         let directory = openat(&self.directory, name, DIRECTORY, Mode::empty())
             .with_context(|| format!("open `{}`", place.display()))?;
-        Ok(Self { directory, path })
+        Ok((Self { directory, path }, is_new))
     }
 
     /// The text of one of its files; `None` when it has no such file, since the controller is not enabled for example.

@@ -1,7 +1,8 @@
 //! What a container that was started now would get: for people who want to know before. Nothing is made.
 
 use super::placement::{Manager, delegated_path, given_path, refused};
-use super::{Cgroup, is_version_2, of_process, systemd};
+use super::remedy::Absence;
+use super::{Cgroup, of_process, systemd};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,10 +29,8 @@ pub fn look(wanted: Option<Manager>, user: Option<u32>) -> Result<Outlook> {
         reason,
         controllers: Vec::new(),
     };
-    if !is_version_2() {
-        return Ok(nothing(
-            "this host has control groups of version 1".to_owned(),
-        ));
+    if let Some(absence) = Absence::look() {
+        return Ok(nothing(absence.reason()));
     }
     let own = of_process(None)?;
     let own = own.as_deref();

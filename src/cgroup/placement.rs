@@ -13,8 +13,10 @@
 //! Where a group has processes it cannot give controllers to the groups in it (cgroups(7), "no internal processes"
 //! rule). In one that was given to us they are moved to the group `supervisor` in it, ourselves among them.
 
+use super::parents;
+use super::remedy::Absence;
 use super::systemd::{self, Scope};
-use super::{Cgroup, directory_of, errno, is_version_2, of_process};
+use super::{Cgroup, directory_of, errno, of_process};
 use crate::error::{Error, Kind, bad_input, kind};
 use anyhow::{Context, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat, getxattr};
@@ -29,10 +31,12 @@ const SUPERVISOR: &str = "supervisor";
 const MONITOR: &str = "monitor";
 /// Where the container is in it.
 const CONTAINER: &str = "container";
-/// The group of root's containers where there is no systemd.
-const ROOTS: &str = "/onggi";
 /// What is enabled even if nothing is limited, because it counts.
 const COUNTING: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// What to try where we may not make groups.
+const OTHERWISE: &str = "leave out --cgroup-manager cgroupfs, so that systemd is asked where there is one, or go without a \
+     group: --cgroups=disabled";
 
 /// Who makes control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,8 +127,15 @@ impl Place {
             left.kill()?;
             left.remove()?;
         }
-        self.enable(&COUNTING)?;
-        self.parent.child(&self.name)
+        if self.manager == Manager::Systemd {
+            self.enable(&COUNTING)?;
+            return self.parent.child(&self.name);
+        }
+        parents::persist(|| {
+            let parent = parents::make(self.parent.path())?;
+            self.enable(&COUNTING)?;
+            parent.child(&self.name)
+        })
     }
 
     /// Where it is made.
@@ -219,17 +230,18 @@ fn evacuate(group: &Cgroup) -> Result<()> {
 
 /// Looks for the place, and makes it as far as it is ours.
 pub fn find(wish: &Wish<'_>) -> Result<Placement> {
-    if !is_version_2() {
-        return Ok(Placement::Nowhere(
-            "this host has control groups of version 1".to_owned(),
-        ));
+    if let Some(absence) = Absence::look() {
+        return match wish.manager {
+            None => Ok(Placement::Nowhere(absence.reason())),
+            Some(manager) => Err(no_group_by(manager, absence).into()),
+        };
     }
     let own = of_process(None)?;
     match wish.manager {
         Some(Manager::Systemd) => in_scope(wish).map(Placement::Here),
         Some(Manager::Cgroupfs) => match own_or_given(wish, own.as_deref())? {
             Some(place) => Ok(Placement::Here(place)),
-            None => Err(refused(own.as_deref()).into()),
+            None => Err(refused(own.as_deref()).hint(OTHERWISE).into()),
         },
         None => {
             if wish.parent.is_none()
@@ -252,6 +264,17 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
             Ok(Placement::Nowhere(reason))
         }
     }
+}
+
+fn no_group_by(manager: Manager, absence: Absence) -> Error {
+    let message = format!(
+        "{} cannot make a control group: {}",
+        manager.word(),
+        absence.reason()
+    );
+    Error::new(Kind::Denied, message).hint(
+        "leave out --cgroup-manager (or the setting `cgroup-manager`), or go without a group: --limits=best-effort",
+    )
 }
 
 pub(super) fn refused(own: Option<&Path>) -> Error {
@@ -316,7 +339,7 @@ fn near(own: &Path) -> impl Iterator<Item = &Path> {
 /// A group that may be written to.
 pub(super) fn given_path(user: Option<u32>, own: Option<&Path>) -> Option<PathBuf> {
     if user.is_none() && is_writable(Path::new("/")) {
-        return Some(ROOTS.into());
+        return Some(parents::ROOTS.into());
     }
     let own = match own?.parent() {
         // We were moved there ourselves.
@@ -372,13 +395,8 @@ fn below(base: &Path, parent: &str) -> Result<PathBuf> {
 }
 
 fn in_group(wish: &Wish<'_>, path: &Path, is_ours: bool) -> Result<Place> {
-    let mut parent = Cgroup::open(Path::new("/"))?.context("there is no control group at all")?;
-    for part in path.components() {
-        if let Component::Normal(name) = part {
-            parent = parent.child(&name.to_string_lossy())?;
-        }
-    }
-    let name = match path == Path::new(ROOTS) {
+    let parent = parents::persist(|| parents::make(path))?;
+    let name = match path == Path::new(parents::ROOTS) {
         true => wish.id.to_owned(),
         false => format!("onggi-{}", wish.id),
     };

@@ -9,10 +9,11 @@ use super::record::{Record, State};
 use super::resources::Enforcement;
 use crate::cgroup::devices::{self, Enforcement as Filtering};
 use crate::cgroup::outlook::{self, Outlook};
+use crate::cgroup::parents;
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Controller, Setting};
-use crate::cgroup::{self, Cgroup};
-use crate::error::{Error, Kind};
+use crate::cgroup::{self, Cgroup, ROOT};
+use crate::error::{self, Error, Kind};
 use crate::id_mapping::Tier;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -43,25 +44,45 @@ fn manager_of(wanted: Option<Manager>) -> Result<Option<Manager>> {
 }
 
 /// The caller's uid outside of any user namespace; `None` for root.
-fn user(engine: &Engine) -> Option<u32> {
+pub(super) fn user(engine: &Engine) -> Option<u32> {
     (engine.mapping.tier != Tier::Root).then_some(engine.mapping.uid)
 }
 
-/// Looks for the place of a container's group; with systemd the calling process is in a scope from then on.
-pub fn place(engine: &Engine, record: &Record) -> Result<Placement> {
+/// Looks for the place of a container's group; with systemd the calling process is in a scope from then on. `warnings`
+/// gets what is to be said of a parent that is nowhere, and with best effort of a manager that cannot make groups.
+pub fn place(engine: &Engine, record: &Record, warnings: &mut Vec<String>) -> Result<Placement> {
     let wish = &record.options.cgroups;
     if wish.disabled {
         return Ok(Placement::Disabled);
     }
-    placement::find(&Wish {
-        manager: manager_of(wish.manager)?,
+    let manager = manager_of(wish.manager)?;
+    let found = placement::find(&Wish {
+        manager,
         parent: wish.parent.as_deref(),
         id: &record.id,
         description: &format!("onggi container {} ({})", record.name, record.image_name),
         user: user(engine),
         // The monitor ends it in time; systemd would do it without a trace of how.
         patience: control::patience(record.options.stop_timeout).map(|patience| patience + GRACE),
-    })
+    });
+    let best_effort = record.options.limits == Enforcement::BestEffort;
+    let placement = match found {
+        Err(error)
+            if best_effort
+                && (manager.is_some() || wish.parent.is_some())
+                && error::kind(&error) != Some(Kind::BadInput) =>
+        {
+            let reason = format!("{error:#}");
+            warnings.push(format!("the container has no control group: {reason}"));
+            return Ok(Placement::Nowhere(reason));
+        }
+        found => found?,
+    };
+    // Scripts that are made for other hosts name one, and lose nothing that a limit would not tell of.
+    if let (Placement::Nowhere(reason), Some(parent)) = (&placement, &wish.parent) {
+        warnings.push(format!("--cgroup-parent {parent} has no effect: {reason}"));
+    }
+    Ok(placement)
 }
 
 /// What there is for one run.
@@ -78,7 +99,7 @@ pub struct Made {
 pub fn make(
     placement: &Placement,
     spec: &Spec,
-    tier: Tier,
+    engine: &Engine,
     limits: Enforcement,
     warnings: &mut Vec<String>,
 ) -> Result<Made> {
@@ -100,8 +121,10 @@ pub fn make(
         ),
     };
     let Some(place) = place else {
-        no_limits(&settings, reason, hint, limits, warnings)?;
-        let why = match tier {
+        let missing =
+            |controller| resources::missing(controller, Path::new(ROOT), reason, user(engine));
+        no_limits(&settings, missing, hint, limits, warnings)?;
+        let why = match engine.mapping.tier {
             Tier::Root => format!("it has no control group: {reason}"),
             _ => ONLY_ROOT.to_owned(),
         };
@@ -112,9 +135,9 @@ pub fn make(
     };
     let cgroup = place.make()?;
     let rules = resources.and_then(|resources| resources.devices().as_deref());
-    let limited = limit(place, &cgroup, &settings, limits).and_then(|said| {
+    let limited = limit(place, &cgroup, &settings, limits, user(engine)).and_then(|said| {
         warnings.extend(said);
-        filter_devices(&cgroup, rules.unwrap_or_default(), tier)
+        filter_devices(&cgroup, rules.unwrap_or_default(), engine.mapping.tier)
     });
     match limited {
         Ok(unfiltered) => Ok(Made {
@@ -148,7 +171,7 @@ fn filter_devices(
 /// Without a group there is no limit: that is said once of each controller.
 fn no_limits(
     settings: &[Setting],
-    reason: &str,
+    missing: impl Fn(Controller) -> Error,
     hint: Option<&'static str>,
     limits: Enforcement,
     warnings: &mut Vec<String>,
@@ -159,7 +182,7 @@ fn no_limits(
             continue;
         }
         told.push(controller);
-        let error = resources::missing(controller, Path::new(cgroup::ROOT), reason);
+        let error = missing(controller);
         match (limits, hint) {
             (Enforcement::BestEffort, _) => warnings.push(error.message),
             (Enforcement::Strict, Some(hint)) => return Err(error.hint(hint).into()),
@@ -174,6 +197,7 @@ fn limit(
     cgroup: &Cgroup,
     settings: &[Setting],
     limits: Enforcement,
+    user: Option<u32>,
 ) -> Result<Vec<String>> {
     let controllers = settings.iter().map(|setting| setting.controller);
     let names: Vec<&str> = controllers.clone().map(Controller::name).collect();
@@ -183,7 +207,7 @@ fn limit(
     if !by_hand.is_empty() {
         placement::enable_above(cgroup, &by_hand)?;
     }
-    let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort)?;
+    let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort, user)?;
     Ok(said.into_iter().map(|error| error.message).collect())
 }
 
@@ -224,12 +248,15 @@ pub fn to_join(engine: &Engine, state: &State) -> Result<Option<Cgroup>> {
     }
 }
 
-/// Ends everybody in it and removes it.
+/// Ends everybody in it and removes it, with the groups above that were made for it and that nobody needs any more.
 pub fn end(cgroup: Cgroup) -> Result<()> {
     if cgroup.is_populated()? {
         cgroup.kill()?;
     }
-    cgroup.remove()
+    let path = cgroup.path().to_owned();
+    cgroup.remove()?;
+    parents::prune(&path);
+    Ok(())
 }
 
 /// Whether the processes of a group are frozen, of which only the path is known.

@@ -40,7 +40,8 @@ pub fn update(engine: &Engine, id: &str, change: &Change) -> Result<Vec<String>>
         None => Ok(Vec::new()),
     });
     let wanted = wanted.with_context(refused)?;
-    let limited = limit(&directory, &new, &wanted).with_context(refused)?;
+    let user = cgroup::user(engine);
+    let limited = limit(&directory, &new, &wanted, user).with_context(refused)?;
     if let Err(error) = directory.write_record(&new, Durability::Durable) {
         limited.undo();
         return Err(error).with_context(refused);
@@ -86,7 +87,12 @@ impl Limited {
 }
 
 /// Changes the cgroup of a container that runs.
-fn limit(directory: &Directory, record: &Record, wanted: &[Setting]) -> Result<Limited> {
+fn limit(
+    directory: &Directory,
+    record: &Record,
+    wanted: &[Setting],
+    user: Option<u32>,
+) -> Result<Limited> {
     let state = directory.state()?.filter(|state| state.status().is_up());
     let (Some(first), Some(state)) = (wanted.first(), state) else {
         return Ok(Limited::default());
@@ -94,7 +100,7 @@ fn limit(directory: &Directory, record: &Record, wanted: &[Setting]) -> Result<L
     let best_effort = record.options.limits == Enforcement::BestEffort;
     let Some(group) = cgroup::of(&state)? else {
         let reason = "the container runs without a control group of its own";
-        let error = resources::missing(first.controller, Path::new(ROOT), reason);
+        let error = resources::missing(first.controller, Path::new(ROOT), reason, user);
         if !best_effort {
             return Err(error.into());
         }
@@ -114,7 +120,7 @@ fn limit(directory: &Directory, record: &Record, wanted: &[Setting]) -> Result<L
         warnings: Vec::new(),
     };
     let group = limited.cgroup.as_ref().context("there is no group")?;
-    match resources::apply(group, wanted, best_effort) {
+    match resources::apply(group, wanted, best_effort, user) {
         Ok(said) => limited.warnings = said.into_iter().map(|error| error.message).collect(),
         Err(error) => {
             limited.undo();

@@ -348,6 +348,37 @@ fn a_limit_that_cannot_be_applied_is_an_error() {
 }
 
 #[test]
+fn a_manager_that_was_asked_for_is_needed_and_a_parent_is_not() {
+    if !host_has_no_version_2() {
+        return;
+    }
+    for store in everyone_with_alpine() {
+        for manager in ["systemd", "cgroupfs"] {
+            let manager = format!("--cgroup-manager={manager}");
+            let cannot = "cannot make a control group: this host has control groups of version 1";
+            let refused = store.shell(&[&manager], "true").run();
+            refused
+                .code(125)
+                .stdout("")
+                .stderr_has(&format!("{cannot}\ntry: leave out --cgroup-manager"));
+            let softened = store
+                .shell(&[&manager, "--limits=best-effort"], "true")
+                .run();
+            softened.code(0).stderr_has(&format!(
+                "warning: the container has no control group: {}",
+                &manager[17..]
+            ));
+        }
+        let parent = store
+            .shell(&["--cgroup-parent=ci.slice"], "echo started")
+            .run();
+        parent.code(0).stdout("started\n").stderr(
+            "onggi: warning: --cgroup-parent ci.slice has no effect: this host has control groups of version 1\n",
+        );
+    }
+}
+
+#[test]
 fn without_a_group_there_is_no_limit() {
     for store in everyone_with_alpine() {
         let outcome = store

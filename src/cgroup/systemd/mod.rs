@@ -67,7 +67,7 @@ impl Manager {
 
     /// The same for who has less time: an answer may take that long.
     pub fn connect_within(user: Option<u32>, patience: Duration) -> Result<Option<Self>> {
-        if !Path::new(address::BOOTED).is_dir() {
+        if !is_booted() {
             return Ok(None);
         }
         // Without a uid to be known by, we are whom our own user namespace says.
@@ -92,7 +92,7 @@ impl Manager {
     /// Why [`Self::connect`] has found nobody, and what to do about it.
     pub fn absent(user: Option<u32>) -> Error {
         match user {
-            _ if !Path::new(address::BOOTED).is_dir() => {
+            _ if !is_booted() => {
                 let message = format!(
                     "there is no systemd here: `{}` does not exist",
                     address::BOOTED
@@ -108,9 +108,7 @@ impl Manager {
                 Failure::NotFound,
                 format!("no systemd runs for the user {uid}"),
             )
-            .hint(format!(
-                "`sudo loginctl enable-linger {uid}` starts it now and at every boot"
-            )),
+            .hint(linger(uid)),
         }
     }
 
@@ -233,6 +231,16 @@ impl Manager {
         }
         .into()
     }
+}
+
+/// Whether systemd is the first process here (sd_booted(3)).
+pub fn is_booted() -> bool {
+    Path::new(address::BOOTED).is_dir()
+}
+
+/// What gives a user a manager, for people.
+pub fn linger(uid: u32) -> String {
+    format!("`sudo loginctl enable-linger {uid}` starts it now and at every boot")
 }
 
 impl Refusal {

@@ -35,10 +35,10 @@ pub struct CreateFlags {
     /// Take a capability away
     #[arg(long, value_parser = security::capability)]
     cap_drop: Vec<String>,
-    /// Who makes the cgroup: "systemd" or "cgroupfs"
+    /// Who makes the cgroup: "systemd" or "cgroupfs"; where that cannot be it is an error
     #[arg(long, value_parser = value::cgroup_manager)]
     cgroup_manager: Option<Manager>,
-    /// Make the cgroup in this one: a slice for systemd, else a path
+    /// Make the cgroup in this one: a slice for systemd, else a path; no effect where there are no cgroups
     #[arg(long)]
     cgroup_parent: Option<String>,
     /// Whether to make a cgroup: "enabled" or "disabled"

@@ -259,9 +259,10 @@ impl Monitor {
         if !self.record.options.auto_remove {
             settle::mark(&self.engine, &self.record.id)?;
         }
+        let mut warnings = Vec::new();
         let placement = match self.placement.take() {
             Some(placement) => placement,
-            None => cgroup::place(&self.engine, &self.record)?,
+            None => cgroup::place(&self.engine, &self.record, &mut warnings)?,
         };
         let placement = self.placement.insert(placement);
         self.signals = Some(signals).filter(|_| placement.is_scope());
@@ -274,7 +275,6 @@ impl Monitor {
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         user_namespace::give_streams(options, &self.engine, &streams)?;
-        let mut warnings = Vec::new();
         let bundle = prepare::bundle(
             &self.engine,
             &self.record,

@@ -65,13 +65,7 @@ pub fn bundle(
     let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
     let seccomp = spec::seccomp(options, engine)?;
     // Last: nothing fails from here on.
-    let made = cgroup::make(
-        placement,
-        &spec,
-        engine.mapping.tier,
-        options.limits,
-        warnings,
-    )?;
+    let made = cgroup::make(placement, &spec, engine, options.limits, warnings)?;
     match made.unfiltered {
         // The filter decides which nodes can be opened, wherever they lie.
         None => {
