@@ -197,15 +197,32 @@ fn listening_abstract_names(sockets: &str) -> Vec<String> {
 
 /// What is otherwise than asked for where a program cannot become somebody else.
 pub fn user_warning(engine: &Engine, record: &Record, user: &str) -> Option<String> {
-    let user = user.split(':').next().unwrap_or_default();
-    let other = !["", "0", "root"].contains(&user);
-    let nested = user_namespace::nested(&record.options, engine);
-    if engine.mapping.tier == Tier::Single && other && nested.is_none() {
-        return Some(format!(
-            "the program runs as root of the container and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
-        ));
+    if engine.mapping.tier != Tier::Single {
+        return None;
     }
-    None
+    let user = match user.split(':').next() {
+        None | Some("") => "root",
+        Some(user) => user,
+    };
+    let nested = user_namespace::nested(&record.options, engine);
+    let only = nested.map_or(0, |nested| nested.maps.owner().0);
+    is_another(user, only).then(|| {
+        let only = match only {
+            0 => "root of the container".to_owned(),
+            only => format!("the user {only}"),
+        };
+        format!(
+            "the program runs as {only} and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
+        )
+    })
+}
+
+/// Whether a user is known to be another one than the only one there is. Which number a name has is the image's to say.
+fn is_another(user: &str, only: u32) -> bool {
+    match user {
+        "root" => only != 0,
+        user => user.parse().map_or(only == 0, |uid: u32| uid != only),
+    }
 }
 
 /// Takes the name that was asked for, or makes one up that nobody has.
@@ -371,6 +388,22 @@ fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_cannot_be_is_told_from_the_only_one() {
+        for (user, only, expected) in [
+            ("root", 0, false),
+            ("0", 0, false),
+            ("1000", 0, true),
+            ("app", 0, true),
+            ("1000", 2000, true),
+            ("2000", 2000, false),
+            ("root", 2000, true),
+            ("app", 2000, false),
+        ] {
+            assert_eq!(is_another(user, only), expected, "{user:?} {only}");
+        }
+    }
 
     #[test]
     fn who_listens_at_an_abstract_address() {

@@ -51,6 +51,30 @@ fn each_action() {
     }
 }
 
+/// The code looks like a fault of the program, and there is nothing else to see.
+#[test]
+fn that_nothing_can_end_is_said() {
+    for store in everyone_with_alpine() {
+        // The C library of this image tries `exit` too, again and again.
+        for (names, action, code) in [
+            (&["exit_group"][..], "ERRNO", 0),
+            (&["exit_group"], "KILL_PROCESS", 159),
+            (&["exit", "exit_group"], "TRAP", 159),
+        ] {
+            let option = option(&store, json!([rule(names, action)]));
+            let outcome = store.shell(&[&option], "exec true").run();
+            outcome.code(code).stderr_has(
+                "warning: the seccomp policy does not allow `exit_group`: a program cannot end by itself",
+            );
+        }
+        let only = rule(&["exit"], "ERRNO");
+        let outcome = store
+            .shell(&[&option(&store, json!([only]))], "exec true")
+            .run();
+        outcome.code(0).stderr("");
+    }
+}
+
 /// A namespace of one kind only is denied, by a test of single bits of clone's and unshare's flags.
 #[test]
 fn masked_flags() {

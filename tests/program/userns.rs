@@ -137,6 +137,12 @@ fn the_ids_are_those_that_are_asked_for() {
             assert_eq!(uid_map(&store, options), [[expected, 0, 1]], "{options:?}");
             assert_eq!(run(&store, options, "id -u"), format!("{expected}\n"));
         }
+        let other = store
+            .shell(&["--userns", "keep-id", "--user", "12345"], "id -u")
+            .run();
+        other.code(0).stdout(&format!("{uid}\n")).stderr_has(&format!(
+            "warning: the program runs as the user {uid} and not as `12345`: this host gives you a single id"
+        ));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::container::resources::Enforcement;
 use crate::container::{cgroup, device, inherited, mount, root, spec, user_namespace};
 use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
+use crate::runtime::seccomp::Filter;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
@@ -64,6 +65,8 @@ pub fn bundle(
     }
     let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
     let seccomp = spec::seccomp(options, engine)?;
+    let warning = seccomp.as_ref().and_then(Filter::warning);
+    warnings.extend(warning.map(str::to_owned));
     // Last: nothing fails from here on.
     let made = cgroup::make(placement, &spec, engine, options.limits, warnings)?;
     match made.unfiltered {

@@ -31,6 +31,7 @@ use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -239,8 +240,22 @@ fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
         protocol::send_failure(channel, &error);
         125
     })
-    .context("clone into the container")?;
+    .map_err(not_cloned)?;
     protocol::send_child(channel, &child)
+}
+
+/// The joiner is one of the container's processes by now.
+fn not_cloned(error: Errno) -> anyhow::Error {
+    let what = "clone into the container";
+    match error {
+        Errno::AGAIN => Error::new(Kind::Denied, format!("{what}: {error}"))
+            .hint(
+                "it has as many processes as --pids-limit allows, and exec needs room for two: `onggi update --pids-limit \
+                 NUMBER CONTAINER` raises that",
+            )
+            .into(),
+        _ => anyhow::Error::from(error).context(what),
+    }
 }
 
 /// In the process inside the container, which has its streams, and the channel at 3. `home` is there if the joiner has

@@ -65,6 +65,7 @@ pub struct Filter {
     program: BpfProgram,
     flags: libc::c_ulong,
     agent: Option<Agent>,
+    forbids_exit: bool,
 }
 
 impl Filter {
@@ -83,7 +84,16 @@ impl Filter {
             program,
             flags,
             agent: None,
+            forbids_exit: policy.forbids_exit(),
         })
+    }
+
+    /// What is to be said where a program cannot end by itself, which would look like a fault of its own.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.forbids_exit.then_some(
+            "the seccomp policy does not allow `exit_group`: a program cannot end by itself, and is killed by a signal \
+             (exit code 139 or 159) or stays",
+        )
     }
 
     /// Whose calls they are, which only an agent wants to know.
@@ -149,6 +159,7 @@ pub fn default_filter(circumstances: Circumstances, identity: Identity) -> Filte
         program: compiler::compile(&policy),
         flags: DEFAULT_FLAGS,
         agent: None,
+        forbids_exit: false,
     }
 }
 

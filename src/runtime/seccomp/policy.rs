@@ -231,6 +231,19 @@ impl Policy {
         })
     }
 
+    /// Whether a program cannot end by itself: `exit_group` (_exit(2)) fails, or is the end by a signal.
+    pub(super) fn forbids_exit(&self) -> bool {
+        let own = self.sections.first().map_or(&[][..], |own| &own.calls);
+        let number = libc::SYS_exit_group as u32;
+        let found = own.iter().find(|(call, _)| *call == number);
+        let verdict = &self.verdicts[found.map_or(0, |(_, index)| *index)];
+        verdict.rules.is_empty()
+            && !matches!(
+                verdict.otherwise & libc::SECCOMP_RET_ACTION_FULL,
+                libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_USER_NOTIF
+            )
+    }
+
     /// The index of `verdict`.
     pub(super) fn intern(&mut self, verdict: Verdict) -> usize {
         self.verdicts
