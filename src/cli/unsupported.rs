@@ -61,16 +61,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
     (CREATE, "ip= ip6= mac-address=", LOOPBACK),
     (
         CREATE,
-        "volume/v= mount= volumes-from= volume-driver=",
-        VOLUMES,
-    ),
-    (
-        CREATE,
-        "storage-opt=",
-        Fate::NotYet("the size of a container cannot be limited"),
-    ),
-    (
-        CREATE,
         "use-api-socket",
         Fate::NotYet("there is no API socket"),
     ),

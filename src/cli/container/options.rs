@@ -6,8 +6,11 @@
 use super::health::HealthFlags;
 use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
-use crate::cli::value::{self, Pull, Stream, device, environment, network, security};
+use crate::cli::value::{
+    self, Pull, Stream, device, environment, mount, mount_point, network, security, tmpfs, volume,
+};
 use crate::cli::{Globals, unsupported};
+use crate::container::mount_point::request::Request;
 use crate::container::options::{
     Cgroups, DeviceMapping, DeviceRequest, ExtraHost, Log, Namespace, Options, RestartPolicy,
     Ulimit, UserNamespace,
@@ -118,6 +121,9 @@ pub struct CreateFlags {
     /// No effect: it exists in cgroup version 1 only
     #[arg(long, value_name = "int", value_parser = value::integer, hide = true)]
     memory_swappiness: Option<i64>,
+    /// Mount a path of the host, a volume, memory or an image (type=bind,source=...,target=...)
+    #[arg(long, value_name = "mount", value_parser = mount::mount)]
+    mount: Vec<Request>,
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
@@ -165,6 +171,9 @@ pub struct CreateFlags {
     /// Seconds from that signal to SIGKILL
     #[arg(long, value_name = "int", value_parser = value::integer)]
     stop_timeout: Option<i64>,
+    /// Limit what the container can write (size=10g)
+    #[arg(long, value_parser = mount_point::storage_option)]
+    storage_opt: Vec<(String, String)>,
     /// Take the group ids of this name in /etc/subgid
     #[arg(long)]
     subgidname: Option<String>,
@@ -175,7 +184,7 @@ pub struct CreateFlags {
     #[arg(long, value_name = "map", value_parser = security::kernel_parameter)]
     sysctl: Vec<(String, String)>,
     /// Mount a file system in memory (/target:options)
-    #[arg(long, value_parser = value::tmpfs)]
+    #[arg(long, value_parser = tmpfs::tmpfs)]
     tmpfs: Vec<(String, String)>,
     /// Give the program a terminal
     #[arg(short, long)]
@@ -195,6 +204,20 @@ pub struct CreateFlags {
     /// UTS namespace: a new one, or "host"
     #[arg(long)]
     uts: Option<String>,
+    /// Mount a path of the host or a volume ([source:]target[:options])
+    #[arg(short, long)]
+    volume: Vec<String>,
+    /// Who keeps the volumes: "local"
+    #[arg(
+        long,
+        value_name = "string",
+        default_value = "",
+        hide_default_value = true
+    )]
+    volume_driver: String,
+    /// Mount what these containers have mounted (container[:ro|rw])
+    #[arg(long, value_parser = volume::volumes_from)]
+    volumes_from: Vec<String>,
     /// Directory to start in
     #[arg(short, long)]
     workdir: Option<String>,
@@ -218,6 +241,8 @@ impl CreateFlags {
         labels.extend(self.label);
         let (healthcheck, health_on_failure) = self.health.into_options()?;
         let (devices, device_requests) = devices(self.device, self.gpus);
+        let memory = self.tmpfs.iter().map(|(target, _)| target.as_str());
+        let mounts = mount_point::all(&self.volume, self.mount, memory, &self.volume_driver)?;
         Ok(Options {
             image: words.remove(0),
             command,
@@ -241,10 +266,10 @@ impl CreateFlags {
             annotations: self.annotation.into_iter().collect(),
             read_only: self.read_only,
             tmpfs: self.tmpfs.into_iter().collect(),
-            mounts: Vec::new(),
-            volumes_from: Vec::new(),
-            volume_driver: String::new(),
-            storage_options: Default::default(),
+            mounts,
+            volumes_from: self.volumes_from,
+            volume_driver: self.volume_driver,
+            storage_options: self.storage_opt.into_iter().collect(),
             shm_size: self.shm_size.filter(|bytes| *bytes > 0),
             init: self.init,
             stop_signal: self.stop_signal,

@@ -1,5 +1,6 @@
 //! Devices: `--device`, `--device-cgroup-rule`, `--gpus`. Nothing of the host is looked at.
 
+use super::comma_separated::fields;
 use crate::container::cdi;
 use crate::container::options::{DeviceMapping, DeviceRequest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,36 +139,6 @@ fn gpu_count(text: &str) -> Result<i64, String> {
         let why = error.rsplit(": ").next().unwrap_or_default();
         format!("invalid count ({text}): value must be either \"all\" or an integer: {why}")
     })
-}
-
-/// The fields of one line of comma-separated values (RFC 4180): within quotes a comma is none.
-fn fields(text: &str) -> Result<Vec<String>, String> {
-    let mut all = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let last = all.len() - 1;
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                all[last].push('"');
-            }
-            '"' if quoted => {
-                quoted = false;
-                if !matches!(letters.peek(), None | Some(',')) {
-                    return Err(format!("extraneous or missing \" in quoted field: {text}"));
-                }
-            }
-            '"' if all[last].is_empty() => quoted = true,
-            '"' => return Err(format!("bare \" in non-quoted field: {text}")),
-            ',' if !quoted => all.push(String::new()),
-            other => all[last].push(other),
-        }
-    }
-    match quoted {
-        true => Err(format!("extraneous or missing \" in quoted field: {text}")),
-        false => Ok(all),
-    }
 }
 
 #[cfg(test)]
