@@ -5,16 +5,17 @@
 
 use super::control;
 use super::engine::Engine;
-use super::record::{Record, State};
+use super::record::{Directory, Record, State};
 use super::resources::Enforcement;
 use crate::cgroup::devices::{self, Enforcement as Filtering};
 use crate::cgroup::outlook::{self, Outlook};
 use crate::cgroup::parents;
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Controller, Setting};
+use crate::cgroup::systemd::session;
 use crate::cgroup::{self, Cgroup, ROOT};
 use crate::error::{self, Error, Kind};
-use crate::id_mapping::Tier;
+use crate::id_mapping::{self, Tier};
 use crate::settings::Settings;
 use anyhow::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
@@ -209,6 +210,19 @@ fn limit(
     }
     let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort, user)?;
     Ok(said.into_iter().map(|error| error.message).collect())
+}
+
+/// What is to be said to who leaves a container running that will not stay.
+pub fn logout_warning(engine: &Engine, id: &str) -> Option<String> {
+    let uid = user(engine)?;
+    let state = Directory::of(engine, id).state().ok().flatten()?;
+    let group = state.cgroup.as_ref().filter(|_| state.status().is_up())?;
+    let name = id_mapping::name_of(uid)?;
+    session::ends_group(group, uid, &name).then(|| {
+        format!(
+            "the container ends with the last session of {name}: `sudo loginctl enable-linger {name}` lets it stay"
+        )
+    })
 }
 
 /// That of a container that runs, or is left of one that ran; `None` when it has none.

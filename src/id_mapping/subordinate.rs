@@ -54,6 +54,11 @@ fn read(path: &str) -> Result<String> {
     }
 }
 
+/// The user with that number in `/etc/passwd`, if it is there and can be read.
+pub fn name_of(uid: u32) -> Option<String> {
+    user_name(&read("/etc/passwd").ok()?, uid)
+}
+
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

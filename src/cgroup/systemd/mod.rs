@@ -14,6 +14,7 @@
 mod address;
 mod connection;
 mod message;
+pub mod session;
 mod slice;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::cli::system::hello;
 use crate::cli::value::{self, DetachKeys, Stream};
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
-use crate::container::{create, start, user_namespace};
+use crate::container::{cgroup, create, start, user_namespace};
 use crate::error::{Error, bad_input};
 use crate::image::hello::is_meant;
 use anyhow::Result;
@@ -72,6 +72,9 @@ impl Verb for Run {
             let mut warn = |text: &str| context.output.warn(text);
             let (record, lock) = (&created.record, created.lock);
             let started = start::start_locked(&engine, record, lock, None, &mut warn);
+            if let Some(warning) = cgroup::logout_warning(&engine, &record.id) {
+                context.output.warn(&warning);
+            }
             let printed = context.output.line(&created.record.id);
             return started.and_then(|outcome| printed.map(|()| outcome.code()));
         };

@@ -7,7 +7,7 @@ use crate::cli::value::{self, DetachKeys};
 use crate::container::engine::Engine;
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
-use crate::container::{list, start};
+use crate::container::{cgroup, list, start};
 use crate::error::bad_input;
 use anyhow::Result;
 
@@ -62,8 +62,13 @@ fn start_all(context: &mut Context, engine: &Engine, names: &[String]) -> Result
     let mut failed = Vec::new();
     for name in names {
         let mut warn = |text: &str| context.output.warn(text);
-        let started = list::find(engine, name)
-            .and_then(|found| start::start(engine, &found.record.id, None, &mut warn));
+        let started = list::find(engine, name).and_then(|found| {
+            start::start(engine, &found.record.id, None, &mut warn)?;
+            Ok(cgroup::logout_warning(engine, &found.record.id))
+        });
+        if let Ok(Some(warning)) = &started {
+            context.output.warn(warning);
+        }
         match started {
             Ok(_) => context.output.line(name)?,
             Err(error) => {
