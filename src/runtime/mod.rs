@@ -3,6 +3,7 @@
 
 pub mod capabilities;
 pub mod lsm;
+pub mod mount_options;
 pub mod namespaces;
 pub mod plan;
 pub mod process;

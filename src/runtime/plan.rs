@@ -5,13 +5,13 @@
 
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::lsm::{self, Labels};
+use super::mount_options::{self, MountOptions, Spread};
 use super::namespaces;
 use super::scheduling::{self, Scheduling};
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{IdMaps, Range, Tier};
-use crate::sys::mount::Attributes;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
@@ -119,8 +119,8 @@ pub struct MountStep {
     pub target: PathBuf,
     /// What.
     pub source: Source,
-    /// `ro`, `nosuid`, ….
-    pub attributes: Attributes,
+    /// How.
+    pub options: MountOptions,
 }
 
 /// What is mounted.
@@ -130,15 +130,11 @@ pub enum Source {
     Filesystem {
         /// Its type.
         kind: String,
-        /// Its own options.
-        options: Vec<(String, Option<String>)>,
     },
     /// A file or directory of the host.
     Bind {
         /// Path on the host.
         path: PathBuf,
-        /// With the mounts below it.
-        recursive: bool,
     },
 }
 
@@ -215,8 +211,14 @@ pub struct Plan {
     pub mount_label: Option<String>,
     /// Mount it read-only at the end.
     pub read_only_root: bool,
+    /// What becomes of later mounts below it.
+    pub root_propagation: Option<Spread>,
     /// In order.
     pub mounts: Vec<MountStep>,
+    /// Sources that are open, by destination.
+    pub sources: BTreeMap<PathBuf, Held>,
+    /// What the parent has made of them for each of the mounts, attached nowhere yet.
+    pub trees: Vec<Option<OwnedFd>>,
     /// Device nodes.
     pub devices: Vec<Device>,
     /// Changes of its files.
@@ -248,7 +250,7 @@ impl Plan {
             state,
             seccomp,
             edits,
-            sources: _,
+            sources,
         } = bundle;
         let linux = spec
             .linux()
@@ -312,7 +314,15 @@ impl Plan {
                 .as_ref()
                 .and_then(|root| root.readonly())
                 .unwrap_or(false),
+            root_propagation: linux
+                .rootfs_propagation()
+                .as_deref()
+                .filter(|word| !word.is_empty())
+                .map(mount_options::root_propagation)
+                .transpose()?,
             mounts,
+            sources,
+            trees: Vec::new(),
             devices: linux
                 .devices()
                 .iter()
@@ -406,43 +416,10 @@ fn unsupported(what: String) -> anyhow::Error {
 }
 
 fn mount_step(mount: &Mount) -> Result<MountStep> {
-    let mut attributes = Attributes::empty();
-    let mut options = Vec::new();
-    let mut bind = None;
-    for option in mount.options().iter().flatten() {
-        match option.as_str() {
-            "bind" => bind = Some(false),
-            "rbind" => bind = Some(true),
-            "rw" | "defaults" | "suid" | "dev" | "exec" | "private" | "rprivate" | "relatime" => {}
-            "ro" => attributes |= Attributes::MOUNT_ATTR_RDONLY,
-            "nosuid" => attributes |= Attributes::MOUNT_ATTR_NOSUID,
-            "nodev" => attributes |= Attributes::MOUNT_ATTR_NODEV,
-            "noexec" => attributes |= Attributes::MOUNT_ATTR_NOEXEC,
-            "noatime" => attributes |= Attributes::MOUNT_ATTR_NOATIME,
-            "nodiratime" => attributes |= Attributes::MOUNT_ATTR_NODIRATIME,
-            "strictatime" => attributes |= Attributes::MOUNT_ATTR_STRICTATIME,
-            other => options.push(match other.split_once('=') {
-                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                None => (other.to_owned(), None),
-            }),
-        }
-    }
+    let options = MountOptions::of(mount)?;
     let target = mount.destination().clone();
-    let kind = mount.typ().as_deref().unwrap_or("none");
-    let source = match (bind.or((kind == "bind").then_some(false)), mount.source()) {
-        (Some(recursive), Some(path)) => match options.first() {
-            None => Source::Bind {
-                path: path.clone(),
-                recursive,
-            },
-            Some((option, _)) => {
-                return Err(bad_input(format!(
-                    "the bind mount at `{}` has an unknown option `{option}`",
-                    target.display()
-                ))
-                .into());
-            }
-        },
+    let source = match (options.bind, mount.source()) {
+        (Some(_), Some(path)) => Source::Bind { path: path.clone() },
         (Some(_), None) => {
             return Err(bad_input(format!(
                 "the bind mount at `{}` has no source",
@@ -451,14 +428,13 @@ fn mount_step(mount: &Mount) -> Result<MountStep> {
             .into());
         }
         (None, _) => Source::Filesystem {
-            kind: kind.to_owned(),
-            options,
+            kind: mount.typ().as_deref().unwrap_or("none").to_owned(),
         },
     };
     Ok(MountStep {
         target,
         source,
-        attributes,
+        options,
     })
 }
 

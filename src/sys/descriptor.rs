@@ -4,9 +4,11 @@
 //! Nothing here asks who owns a number: each function says when it may be called.
 #![allow(unsafe_code)]
 
+use super::process::{limit, set_limit};
 use anyhow::{Context, Result};
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 /// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
 /// closed, whoever owned it: call it when nothing but execve(2) follows.
@@ -38,6 +40,28 @@ pub fn next_number() -> Result<RawFd, Errno> {
         // SAFETY: it was opened right here, and nobody else knows of it.
         number => Ok(unsafe { OwnedFd::from_raw_fd(number) }.as_raw_fd()),
     }
+}
+
+/// The soft limit of descriptors that this process had before [`raise_limit`].
+static LIMIT_BEFORE: OnceLock<u64> = OnceLock::new();
+
+/// Lets this process have as many descriptors as it may ask for: a mount is one (getrlimit(2)).
+pub fn raise_limit() -> Result<(), Errno> {
+    let (soft, hard) = limit(libc::RLIMIT_NOFILE)?;
+    if soft < hard {
+        set_limit(libc::RLIMIT_NOFILE, hard, hard)?;
+        LIMIT_BEFORE.get_or_init(|| soft);
+    }
+    Ok(())
+}
+
+/// Takes that back: programs that use select(2) fail with more descriptors than they expect.
+pub fn restore_limit() -> Result<(), Errno> {
+    let Some(before) = LIMIT_BEFORE.get() else {
+        return Ok(());
+    };
+    let (_, hard) = limit(libc::RLIMIT_NOFILE)?;
+    set_limit(libc::RLIMIT_NOFILE, hard.min(*before), hard)
 }
 
 /// Marks every descriptor from `first` on to be closed by execve(2) (close_range(2)), so that none leaks into what

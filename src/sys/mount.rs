@@ -227,6 +227,86 @@ struct MountAttr {
     userns_fd: u64,
 }
 
+/// Attributes that a mount gets, and those that it loses first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// It gets these.
+    pub set: Attributes,
+    /// It loses these. To change the way access times are kept, all ways of it are among them.
+    pub clear: Attributes,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self {
+            set: Attributes::empty(),
+            clear: Attributes::empty(),
+        }
+    }
+}
+
+impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// This, and then the other.
+    pub fn then(self, other: Self) -> Self {
+        Self {
+            set: (self.set - other.clear) | other.set,
+            clear: self.clear | other.clear,
+        }
+    }
+}
+
+/// Which later mounts below a mount are seen elsewhere (mount_namespaces(7), "Shared subtrees").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// None, in either direction.
+    Private,
+    /// Those of all mounts of its group.
+    Shared,
+    /// Those of the group that it comes from are seen here; none of here is there.
+    Slave,
+    /// None, and nobody may bind it.
+    Unbindable,
+}
+
+/// Changes a mount, and those below it when `recursive`, in one step (mount_setattr(2)); owners of files are shown as the
+/// user namespace has them (see [`map_ids`]). `EPERM` where attributes are cleared or access times are changed that the
+/// mount namespace of more privilege has fixed.
+pub fn change(
+    mount: BorrowedFd<'_>,
+    change: Change,
+    propagation: Option<Propagation>,
+    user_namespace: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let idmap = user_namespace.map_or(0, |_| libc::MOUNT_ATTR_IDMAP);
+    let propagation = propagation.map_or(0, |propagation| match propagation {
+        Propagation::Private => libc::MS_PRIVATE,
+        Propagation::Shared => libc::MS_SHARED,
+        Propagation::Slave => libc::MS_SLAVE,
+        Propagation::Unbindable => libc::MS_UNBINDABLE,
+    });
+    let attr = MountAttr {
+        attr_set: u64::from(change.set.bits()) | idmap,
+        attr_clr: change.clear.bits().into(),
+        propagation,
+        userns_fd: user_namespace.map_or(0, |namespace| namespace.as_raw_fd() as u64),
+    };
+    set_attributes(mount, c"", &attr, recursive)
+}
+
+/// Lets a private mount take part in what the other mount, which shows at least the same files, takes part in
+/// (move_mount(2), `MOVE_MOUNT_SET_GROUP`, Linux 5.15).
+pub fn join_group_of(mount: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<(), Errno> {
+    const SET_GROUP: MoveMountFlags = MoveMountFlags::from_bits_retain(0x100);
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(other, "", mount, "", empty | SET_GROUP)
+}
+
 /// Adds attributes to a mount, and to those below it when `recursive` (mount_setattr(2)).
 pub fn add_attributes(
     mount: BorrowedFd<'_>,

@@ -59,6 +59,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         else {
             bail!("a monitor is started by the program itself only");
         };
+        // Of a container with many mounts each is one.
+        descriptor::raise_limit().context("raise the limit of open files")?;
         let engine = Engine::reopen(Paths::new(data, run))?;
         let id = id.into_string().unwrap_or_default();
         let directory = Directory::of(&engine, &id);

@@ -33,7 +33,8 @@ pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
 fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::convert::Infallible> {
     // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
     let streams = streams.each_ref().map(AsFd::as_fd);
-    let needed = [streams[0], streams[1], streams[2], channel.as_fd()];
+    let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
+    needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
     descriptor::close_all_but(&needed).context("close_range")?;
     for (flag, path) in &plan.joined {
         let say = || format!("join the namespace `{}`", path.display());

@@ -26,11 +26,10 @@ use std::os::fd::{AsFd, OwnedFd};
 /// the first one, through the second.
 pub fn clone_init(
     plan: &mut Plan,
-    user: UserNamespace,
+    (namespace, owner): (OwnedFd, (u32, u32)),
     [listener, channel]: [&Channel; 2],
     streams: &Streams,
 ) -> Result<Child> {
-    let (namespace, owner) = hold(user)?;
     let copy = namespace.try_clone().context("duplicate a descriptor")?;
     plan.user = Some(UserNamespace::Held(copy, owner));
     let (ours, theirs) = Channel::pair()?;
@@ -53,7 +52,8 @@ pub fn clone_init(
     made
 }
 
-fn hold(user: UserNamespace) -> Result<(OwnedFd, (u32, u32))> {
+/// Makes it where it is new, and says who in it makes the container's root file system.
+pub(super) fn hold(user: UserNamespace) -> Result<(OwnedFd, (u32, u32))> {
     match user {
         UserNamespace::Held(namespace, owner) => Ok((namespace, owner)),
         UserNamespace::New(maps) => Ok((maps.namespace()?, maps.owner())),

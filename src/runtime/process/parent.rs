@@ -2,6 +2,7 @@
 
 use super::{init, nested, protocol};
 use crate::runtime::plan::{Bundle, Plan};
+use crate::runtime::rootfs;
 use crate::runtime::seccomp::Filter;
 use crate::sys::namespace;
 use crate::sys::process::{self, Child, flags};
@@ -33,7 +34,12 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
     // Whoever is root inside another container may have all power there and make no device node all the same.
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
-    let child = match plan.user.take() {
+    let user = plan.user.take().map(nested::hold).transpose()?;
+    rootfs::trees::make(
+        &mut plan,
+        user.as_ref().map(|(namespace, _)| namespace.as_fd()),
+    )?;
+    let child = match user {
         None => clone_init(&plan, 0, &theirs, streams)?,
         Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };

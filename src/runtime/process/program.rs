@@ -103,6 +103,7 @@ pub fn raise_limits(plan: &ProcessPlan) -> Result<()> {
 
 /// Sets the limits of the program; those of its maker end here.
 pub fn set_limits(plan: &ProcessPlan) -> Result<()> {
+    descriptor::restore_limit().context("restore the limit of open files")?;
     for (resource, soft, hard) in &plan.limits {
         process::set_limit(*resource, *soft, *hard)
             .map_err(|error| limit_refused(*resource, error))?;

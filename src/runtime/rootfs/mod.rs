@@ -7,6 +7,7 @@ mod libraries;
 mod library_cache;
 mod resolve;
 mod single_id;
+pub mod trees;
 
 use super::plan::{MountStep, Plan, Root, Source};
 use crate::error::bad_input;
@@ -38,8 +39,6 @@ pub struct Pieces {
     root: OwnedFd,
     /// Where the root is attached.
     place: OwnedFd,
-    /// Of each mount that is bound.
-    sources: Vec<Option<OwnedFd>>,
     /// To cover masked files with, where there are any.
     null: Option<OwnedFd>,
 }
@@ -73,15 +72,9 @@ impl Cover {
 
 /// Opens everything. To be called before anything is mounted: a mount may cover the path that a later one comes from.
 pub fn open(plan: &Plan) -> Result<Pieces> {
-    let sources = plan.mounts.iter().map(open_source).collect::<Result<_>>()?;
     let null = (!plan.masked.is_empty()).then(null).transpose()?;
     let (root, place) = make_root(plan, None)?;
-    Ok(Pieces {
-        root,
-        place,
-        sources,
-        null,
-    })
+    Ok(Pieces { root, place, null })
 }
 
 /// Makes the root file system and attaches it in the mount namespace of this process, which nobody else is in; gives
@@ -102,18 +95,13 @@ pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBu
 
 /// Mounts the root file system and everything in it.
 pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
-    let Pieces {
-        root,
-        place,
-        sources,
-        null,
-    } = pieces;
+    let Pieces { root, place, null } = pieces;
     attach(&root, &place)?;
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
     let mut processes = None;
-    for (step, source) in plan.mounts.iter().zip(sources) {
-        let attached = mount_one(&root, step, source, plan.mount_label.as_deref())
+    for (step, tree) in plan.mounts.iter().zip(&plan.trees) {
+        let attached = mount_one(&root, step, tree.as_ref(), plan.mount_label.as_deref())
             .with_context(|| describe(step))?;
         if matches!(&step.source, Source::Filesystem { kind, .. } if kind == "proc") {
             // Where no new one can be mounted it is that of the host, which is as good.
@@ -122,7 +110,11 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             device_directory = is_fresh(&step.source).then_some(attached);
             if plan.user_namespace {
                 nodes = Nodes::Host;
-            } else if step.attributes.contains(Attributes::MOUNT_ATTR_NODEV) {
+            } else if step
+                .options
+                .attributes()
+                .contains(Attributes::MOUNT_ATTR_NODEV)
+            {
                 nodes = Nodes::Bound;
             }
         }
@@ -269,48 +261,41 @@ fn attach(root: &OwnedFd, place: &OwnedFd) -> Result<()> {
     mount::attach(root.as_fd(), place.as_fd()).context("attach the root file system")
 }
 
-fn open_source(step: &MountStep) -> Result<Option<OwnedFd>> {
-    match &step.source {
-        Source::Bind { path, .. } => mount::open_source(path).map(Some),
-        Source::Filesystem { .. } => Ok(None),
-    }
-}
-
 /// Makes one mount and returns the place inside it.
 fn mount_one(
     root: &OwnedFd,
     step: &MountStep,
-    source: Option<OwnedFd>,
+    tree: Option<&OwnedFd>,
     label: Option<&str>,
 ) -> Result<OwnedFd> {
-    let (mounted, kind) = match (&step.source, source) {
-        (Source::Bind { recursive, .. }, Some(source)) => {
-            let kind = if is_directory(&source)? {
+    let (mounted, kind) = match (&step.source, tree) {
+        (_, Some(tree)) => {
+            let kind = if is_directory(tree)? {
                 Kind::Directory
             } else {
                 Kind::File
             };
-            let mounted = mount::clone_tree(source.as_fd(), *recursive)?;
-            mount::add_attributes(mounted.as_fd(), step.attributes, *recursive)?;
-            (mounted, kind)
+            (tree.try_clone().context("duplicate a descriptor")?, kind)
         }
-        (Source::Filesystem { kind, options }, _) => {
+        (Source::Filesystem { kind }, None) => {
             // The files of the kernel's own file systems have labels of their own.
             let labelled = ["tmpfs", "devpts"].contains(&kind.as_str());
             let label = label
                 .filter(|_| labelled)
                 .map(|label| ("context", Some(label)));
-            let options: Vec<_> = options
+            let options: Vec<_> = step
+                .options
+                .filesystem
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_deref()))
                 .chain(label)
                 .collect();
             (
-                new_filesystem(kind, &options, step.attributes)?,
+                new_filesystem(kind, &options, step.options.attributes())?,
                 Kind::Directory,
             )
         }
-        (Source::Bind { .. }, None) => unreachable!("opened by open_source"),
+        (Source::Bind { .. }, None) => bail!("the parent has not opened it"),
     };
     let target = make(root.as_fd(), &step.target, kind)?;
     if is_proc(target.as_fd())? {

@@ -20,7 +20,7 @@ fn plan(root: &Path, mounts: Vec<Mount>) -> Plan {
         .status(ContainerState::Creating)
         .bundle(root)
         .build();
-    Plan::new(Bundle {
+    let mut plan = Plan::new(Bundle {
         spec,
         root: Root::Directory(root.to_owned()),
         groups: Vec::new(),
@@ -32,7 +32,9 @@ fn plan(root: &Path, mounts: Vec<Mount>) -> Plan {
         sources: Default::default(),
         edits: Vec::new(),
     })
-    .unwrap()
+    .unwrap();
+    trees::make(&mut plan, None).unwrap();
+    plan
 }
 
 /// Makes it and looks at it from inside; whether that could be done.

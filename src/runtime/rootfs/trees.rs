@@ -1,0 +1,280 @@
+//! What is bound into a container, as mounts that are attached nowhere yet. The parent makes them before there is an
+//! init, where sources are paths of the host and privileges are those of whoever started the container; init, which
+//! lives in other mount and user namespaces, has only to attach them (open_tree(2), mount_setattr(2)).
+
+use crate::error::{Error, Kind, bad_input};
+use crate::id_mapping::{IdMaps, Tier};
+use crate::runtime::mount_options::{Ids, MountOptions, Spread};
+use crate::runtime::plan::{Held, MountStep, Plan, Source};
+use crate::sys::mount::{self, Attributes, Change, Propagation};
+use anyhow::{Context, Result, ensure};
+use procfs::process::{MountInfo, MountOptFields};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Makes those of all mounts of the plan; `user_namespace` is that of the container, if it has one of its own. The
+/// process must have one thread.
+pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<()> {
+    let mut maker = Maker {
+        user_namespace,
+        tier: plan.process.tier,
+        mapped: Vec::new(),
+    };
+    let mut trees = Vec::with_capacity(plan.mounts.len());
+    // From the last to the first: of several mounts at one place it is the last that an open source is for.
+    for step in plan.mounts.iter().rev() {
+        let held = plan.sources.remove(&step.target);
+        let tree = maker.tree(step, held);
+        trees.push(tree.with_context(|| super::describe(step))?);
+    }
+    trees.reverse();
+    plan.trees = trees;
+    let unused = plan.sources.keys().next();
+    ensure!(unused.is_none(), "{unused:?} is open, and not mounted");
+    Ok(())
+}
+
+struct Maker<'a> {
+    user_namespace: Option<BorrowedFd<'a>>,
+    tier: Tier,
+    /// User namespaces that were made for the maps of mounts.
+    mapped: Vec<(IdMaps, OwnedFd)>,
+}
+
+impl Maker<'_> {
+    /// `None` for a file system that init makes.
+    fn tree(&mut self, step: &MountStep, held: Option<Held>) -> Result<Option<OwnedFd>> {
+        let options = &step.options;
+        let place = match (held, &step.source) {
+            (Some(Held::Mount(mount)), _) => {
+                self.configure(&mount, options, None)?;
+                return Ok(Some(mount));
+            }
+            (Some(Held::Place(place)), _) => place,
+            (None, Source::Bind { path }) => mount::open_source(path)?,
+            (None, Source::Filesystem { .. }) => return Ok(None),
+        };
+        if let Some(spread) = options.propagation {
+            self.require_group(&step.source, &place, spread.propagation)?;
+        }
+        let recursive = options.bind.unwrap_or(true);
+        let tree = mount::clone_tree(place.as_fd(), recursive)
+            .map_err(|error| explain_locked(error, recursive))?;
+        self.configure(&tree, options, Some(&place))?;
+        Ok(Some(tree))
+    }
+
+    /// Gives a mount that is attached nowhere its attributes; `place` is what it shows, unless it is nowhere else.
+    fn configure(
+        &mut self,
+        tree: &OwnedFd,
+        options: &MountOptions,
+        place: Option<&OwnedFd>,
+    ) -> Result<()> {
+        let namespace = options
+            .ids
+            .as_ref()
+            .map(|ids| self.namespace(ids))
+            .transpose()?;
+        let (tree, namespace) = (tree.as_fd(), namespace.as_ref().map(AsFd::as_fd));
+        let maps_all = options.ids.as_ref().is_some_and(|ids| ids.recursive);
+        let spread = options.propagation.unwrap_or(Spread {
+            propagation: Propagation::Private,
+            recursive: true,
+        });
+        if options.bind == Some(false) {
+            let both = options.all.then(options.own);
+            return change(tree, both, Some(spread.propagation), namespace, false);
+        }
+        let place = place.filter(|_| !spread.recursive);
+        let of_all = match place {
+            Some(_) => Propagation::Private,
+            None => spread.propagation,
+        };
+        let of_below = namespace.filter(|_| maps_all);
+        change(tree, options.all, Some(of_all), of_below, true)?;
+        let of_own = namespace.filter(|_| !maps_all);
+        if !options.own.is_empty() || of_own.is_some() {
+            change(tree, options.own, None, of_own, false)?;
+        }
+        match place {
+            Some(place) => spread_alone(tree, place.as_fd(), spread.propagation),
+            None => Ok(()),
+        }
+    }
+
+    /// The user namespace that says what becomes of owners.
+    fn namespace(&mut self, ids: &Ids) -> Result<OwnedFd> {
+        let Some(maps) = &ids.maps else {
+            return match self.user_namespace {
+                Some(namespace) => namespace
+                    .try_clone_to_owned()
+                    .context("duplicate a descriptor"),
+                None if self.tier == Tier::Root => {
+                    let message =
+                        "ids are to be mapped, and neither the mount nor the container says how";
+                    Err(bad_input(message)
+                        .hint("give the container a user namespace, with --userns auto for example, or the mount a mapping")
+                        .into())
+                }
+                None => Ok(File::open("/proc/self/ns/user")
+                    .context("open `/proc/self/ns/user`")?
+                    .into()),
+            };
+        };
+        let namespace = match self.mapped.iter().position(|(known, _)| known == maps) {
+            Some(at) => &self.mapped[at].1,
+            None => {
+                let made = maps.namespace().context("map the ids of a mount")?;
+                self.mapped.push((maps.clone(), made));
+                &self.mapped[self.mapped.len() - 1].1
+            }
+        };
+        namespace.try_clone().context("duplicate a descriptor")
+    }
+
+    /// Whether mounts reach the container from that place, or the place from there, is said by the mount that it lies in
+    /// (proc_pid_mountinfo(5), "optional fields").
+    fn require_group(&self, source: &Source, place: &OwnedFd, wanted: Propagation) -> Result<()> {
+        let is_shared = match wanted {
+            Propagation::Shared => true,
+            Propagation::Slave => false,
+            Propagation::Private | Propagation::Unbindable => return Ok(()),
+        };
+        let Source::Bind { path } = source else {
+            return Ok(());
+        };
+        if is_shared && self.user_namespace.is_some() {
+            let message = format!(
+                "`{}` cannot be shared with a container in a user namespace of its own: what it mounts would be the host's",
+                path.display()
+            );
+            return Err(bad_input(message)
+                .hint("with rslave mounts of the host appear in the container")
+                .into());
+        }
+        let mount = mount_of(place)?;
+        let has_group = mount.opt_fields.iter().any(|field| match field {
+            MountOptFields::Shared(_) => true,
+            MountOptFields::Master(_) => !is_shared,
+            _ => false,
+        });
+        if has_group {
+            return Ok(());
+        }
+        // Docker's words.
+        let error = bad_input(format!(
+            "path {} is mounted on {} but it is not a shared{} mount",
+            path.display(),
+            mount.mount_point.display(),
+            if is_shared { "" } else { " or slave" },
+        ));
+        let is_slave = |field: &MountOptFields| matches!(field, MountOptFields::Master(_));
+        Err(match mount.opt_fields.iter().any(is_slave) {
+            true if self.tier != Tier::Root => error.hint(
+                "what an ordinary user's container mounts never appears on the host; with rslave the host's mounts appear inside",
+            ),
+            _ => error.hint(format!(
+                "mount --make-shared {}",
+                mount.mount_point.display()
+            )),
+        }
+        .into())
+    }
+}
+
+/// Only that mount, and none of those below it, takes part in what its source takes part in.
+fn spread_alone(
+    tree: BorrowedFd<'_>,
+    place: BorrowedFd<'_>,
+    propagation: Propagation,
+) -> Result<()> {
+    match propagation {
+        Propagation::Private => Ok(()),
+        Propagation::Unbindable => change(tree, Change::default(), Some(propagation), None, false),
+        Propagation::Shared | Propagation::Slave => {
+            let alone = mount::clone_tree(place, false)
+                .map_err(|error| explain_locked(error, false))
+                .context("copy the mount without those below it")?;
+            change(
+                alone.as_fd(),
+                Change::default(),
+                Some(propagation),
+                None,
+                false,
+            )?;
+            mount::join_group_of(tree, alone.as_fd())
+                .context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15")
+        }
+    }
+}
+
+/// Changes a mount as far as it may be changed: what a mount namespace of more privilege has fixed stays
+/// (mount_namespaces(7), "Restrictions on mount namespaces").
+fn change(
+    mount: BorrowedFd<'_>,
+    change: Change,
+    propagation: Option<Propagation>,
+    user_namespace: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> Result<()> {
+    let apply = |change| mount::change(mount, change, propagation, user_namespace, recursive);
+    let done = match apply(change) {
+        Err(Errno::PERM) if !change.clear.is_empty() => apply(Change {
+            set: change.set - Attributes::MOUNT_ATTR__ATIME,
+            clear: Attributes::empty(),
+        }),
+        done => done,
+    };
+    match (done, user_namespace) {
+        (Ok(()), _) => Ok(()),
+        (Err(error), None) => Err(error).context("mount_setattr"),
+        (Err(error), Some(_)) => Err(explain_ids(error)),
+    }
+}
+
+fn explain_ids(error: Errno) -> anyhow::Error {
+    let (kind, why) = match error {
+        Errno::PERM => (
+            Kind::Denied,
+            "the kernel lets only root of the host map the ids of the host's files, once each",
+        ),
+        Errno::INVAL => (
+            Kind::Unsupported,
+            "its file system, or this kernel, does not map ids",
+        ),
+        _ => return anyhow::Error::from(error).context("map the ids of its files"),
+    };
+    Error::new(kind, format!("map the ids of its files: {error}: {why}"))
+        .hint("go without idmap; --userns keep-id makes the caller's files those of the container's user")
+        .into()
+}
+
+fn explain_locked(error: Errno, recursive: bool) -> anyhow::Error {
+    match (error, recursive) {
+        (Errno::INVAL, false) => Error::new(
+            Kind::Denied,
+            "the kernel does not show an ordinary user what lies below other mounts, of which there are some in it",
+        )
+        .hint("bind it with the mounts below it")
+        .into(),
+        (Errno::INVAL, true) => {
+            anyhow::Error::from(error).context("open_tree, as of an unbindable mount")
+        }
+        _ => anyhow::Error::from(error).context("open_tree"),
+    }
+}
+
+/// The mount that an open file lies in.
+fn mount_of(file: &OwnedFd) -> Result<MountInfo> {
+    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).context("statx")?;
+    let id = i32::try_from(found.stx_mnt_id)?;
+    procfs::process::Process::myself()
+        .and_then(|process| process.mountinfo())
+        .context("read `/proc/self/mountinfo`")?
+        .into_iter()
+        .find(|mount| mount.mnt_id == id)
+        .context("its mount is not in `/proc/self/mountinfo`")
+}
