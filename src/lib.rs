@@ -12,7 +12,7 @@
 //! | 1 | [`sys`] [`paths`] [`settings`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
 //! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
 //! | 3 | [`cgroup`] | cgroups(7) of version 2, systemd's scopes | who lives in a group |
-//! | 4 | [`runtime`] [`image`] | a bundle becomes a process; archives become layers. Blind to each other | Docker's options, names |
+//! | 4 | [`runtime`] [`image`] [`volume`] | a bundle becomes a process; archives become layers; data that stays. Blind to each other | Docker's options, names |
 //! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
 //! | 9 | [`cli`] | the command line, tables, templates | system calls, formats on disk |
 //!
@@ -70,3 +70,4 @@ pub mod runtime;
 pub mod settings;
 pub mod store;
 pub mod sys;
+pub mod volume;

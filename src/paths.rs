@@ -30,6 +30,12 @@
 //! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
 //! | `id-ranges` | taken by whoever makes a container with ids that no other has | flock |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
+//! | `volumes/NAME/` | one volume | flock of the directory: shared by who makes a container that names it, until the record of that is written; exclusively by who fills or removes it |
+//! | `volumes/NAME/volume.json` | the record, written before the directory gets its name | never changes |
+//! | `volumes/NAME/_data` | the files; here a volume with a `device` is mounted while somebody uses it | flock of `volumes/NAME/` to fill it |
+//! | `volumes/NAME/{filling,filled}` | what an image has there, half copied and on its way into `_data`; a volume with a `device` has them in its root, as `.onggi-filling` and `.onggi-filled` | flock of `volumes/NAME/` |
+//! | `volumes/NAME/mounting` | taken by whoever mounts or unmounts it | flock |
+//! | `volumes/NAME/users` | held by the monitors of containers that have it mounted | flock, shared |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 //!
 //! | path below the run root | content | guarded by |
@@ -211,6 +217,16 @@ impl Paths {
         self.containers().join(id)
     }
 
+    /// All volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    /// One volume.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.volumes().join(name)
+    }
+
     /// What has happened.
     pub fn events(&self) -> PathBuf {
         self.data.join("events")
@@ -222,7 +238,7 @@ impl Paths {
     }
 
     /// What a store has from its beginning.
-    pub fn directories(&self) -> [PathBuf; 6] {
+    pub fn directories(&self) -> [PathBuf; 7] {
         [
             self.images(),
             self.layers(),
@@ -230,6 +246,7 @@ impl Paths {
             self.containers(),
             self.names(),
             self.pending(),
+            self.volumes(),
         ]
     }
 
@@ -302,4 +319,40 @@ pub fn json_log_in(container: &Path, id: &str) -> PathBuf {
 /// The log of a container with the driver `local`.
 pub fn local_log_in(container: &Path) -> PathBuf {
     container.join("local-logs").join("container.log")
+}
+
+/// In a volume's directory, and in its half-made one: its files.
+pub const VOLUME_DATA: &str = "_data";
+/// In a volume's directory: what is being copied into it.
+pub const VOLUME_FILLING: &str = "filling";
+/// In a volume's directory: what was copied and is being moved to its files.
+pub const VOLUME_FILLED: &str = "filled";
+/// In the root of a volume that is mounted: the same two.
+pub const MOUNTED_FILLING: &str = ".onggi-filling";
+/// See [`MOUNTED_FILLING`].
+pub const MOUNTED_FILLED: &str = ".onggi-filled";
+
+/// A volume on its way into the store.
+pub fn staged_volume(staging: &Path) -> PathBuf {
+    staging.join("volume")
+}
+
+/// The record of a volume.
+pub fn volume_record_in(volume: &Path) -> PathBuf {
+    volume.join("volume.json")
+}
+
+/// The files of a volume.
+pub fn volume_data_in(volume: &Path) -> PathBuf {
+    volume.join(VOLUME_DATA)
+}
+
+/// Taken by whoever mounts or unmounts a volume.
+pub fn volume_mounting_in(volume: &Path) -> PathBuf {
+    volume.join("mounting")
+}
+
+/// Held by who has a volume mounted.
+pub fn volume_users_in(volume: &Path) -> PathBuf {
+    volume.join("users")
 }

@@ -14,7 +14,7 @@ use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging;
 use crate::store::tree;
-use crate::sys::process::{self, Activity};
+use crate::sys::process::Activity;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -270,17 +270,9 @@ fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
     if !engine.mapping.needs_user_namespace() {
         return absent(Err(error), path);
     }
-    let child = process::clone3(0, || {
-        let removed = engine
-            .mapping
-            .enter()
-            .and_then(|()| absent(tree::remove(path), path));
-        u8::from(removed.is_err())
-    })
-    .context("fork")?;
-    match child.wait().context("wait for the removal")?.code() {
-        0 => Ok(()),
-        _ => absent(Err(error), path),
+    match engine.mapping.within(|| absent(tree::remove(path), path)) {
+        Ok(()) => Ok(()),
+        Err(_) => absent(Err(error), path),
     }
 }
 

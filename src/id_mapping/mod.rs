@@ -21,7 +21,7 @@ pub use subordinate::{Ranges, first_free, name_of, ranges_of};
 use crate::error::{Error, Kind};
 use crate::sys::namespace::{unshare, write_map};
 use crate::sys::process::{self, flags};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::io::{PipeWriter, Read, Write};
@@ -174,6 +174,34 @@ impl Mapping {
             });
         }
         become_root()
+    }
+
+    /// Does something as root of a user namespace with these ids: in a child, whose error comes back as text. Where none
+    /// is needed, here.
+    pub fn within(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        if !self.needs_user_namespace() {
+            return act();
+        }
+        let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
+        let child = process::clone3(0, || match self.enter().and_then(|()| act()) {
+            Ok(()) => 0,
+            Err(error) => {
+                // Without a reader there is nobody to tell.
+                let _ = write!(complain, "{error:#}");
+                1
+            }
+        })
+        .context("fork")?;
+        drop(complain);
+        let mut said = String::new();
+        complaint
+            .read_to_string(&mut said)
+            .context("read from a pipe")?;
+        match child.wait().context("wait for a child")?.code() {
+            0 => Ok(()),
+            _ if said.is_empty() => bail!("a child has ended before its time"),
+            _ => Err(anyhow!(said)),
+        }
     }
 
     /// Writes the id maps of a process that has just been put into a new user namespace.

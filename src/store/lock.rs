@@ -37,6 +37,21 @@ impl Lock {
         Self::attempt(open_directory(path)?, path, operation)
     }
 
+    /// Waits until nobody has an existing directory for himself; others may share it.
+    pub fn shared_directory(path: &Path) -> Result<Self> {
+        Self::wait(open_directory(path)?, path, FlockOperation::LockShared)
+    }
+
+    /// Whether the path still leads to what is locked: it may have been removed while this waited.
+    pub fn is_of(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let (held, found) = (self.file.metadata(), std::fs::metadata(path));
+        let is_same = |held: &std::fs::Metadata, found: &std::fs::Metadata| {
+            (held.dev(), held.ino()) == (found.dev(), found.ino())
+        };
+        matches!((held, found), (Ok(held), Ok(found)) if is_same(&held, &found))
+    }
+
     /// Makes a file whose lock is ours alone from the start, unless somebody is quicker.
     pub fn try_make(path: &Path) -> Result<Option<Self>> {
         let made = Self::attempt(open(path)?, path, FlockOperation::NonBlockingLockExclusive)?;

@@ -28,15 +28,50 @@ pub fn new_filesystem(
 ) -> Result<OwnedFd, Errno> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     // Only what mountinfo shows as the source.
-    fsconfig_set_string(context.as_fd(), "source", kind)?;
+    configure(context.as_fd(), kind, options)?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// A new, detached mount of the file system on a device, or whatever the file system takes for one; what the kernel has
+/// to say about a failure is in its error.
+pub fn file_system_on(
+    kind: &str,
+    device: &str,
+    options: &[FsOption<'_>],
+    attributes: Attributes,
+) -> Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
+    configure(context.as_fd(), device, options)
+        .map_err(|error| explain(context.as_fd(), error))
+        .context("fsconfig")?;
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    fsmount(context.as_fd(), flags, attributes).context("fsmount")
+}
+
+fn configure(context: BorrowedFd<'_>, source: &str, options: &[FsOption<'_>]) -> Result<(), Errno> {
+    fsconfig_set_string(context, "source", source)?;
     for (key, value) in options {
         match value {
-            Some(value) => fsconfig_set_string(context.as_fd(), *key, *value)?,
-            None => fsconfig_set_flag(context.as_fd(), *key)?,
+            Some(value) => fsconfig_set_string(context, *key, *value)?,
+            None => fsconfig_set_flag(context, *key)?,
         }
     }
-    fsconfig_create(context.as_fd())?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    fsconfig_create(context)
+}
+
+/// Whether something is mounted at a path, which may be a link and is not followed (statx(2),
+/// `STATX_ATTR_MOUNT_ROOT`).
+pub fn is_mount_point(path: &Path) -> Result<bool, Errno> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = statx(CWD, path, flags, StatxFlags::TYPE)?;
+    Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Takes what is mounted at a path off, even while somebody is in it: for those it stays (umount2(2), `MNT_DETACH`).
+pub fn detach(path: &Path) -> Result<(), Errno> {
+    use rustix::mount::{UnmountFlags, unmount};
+    unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
 }
 
 /// The directories of an overlay, and how it keeps its own marks.
@@ -403,6 +438,27 @@ pub fn root_of(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
         .and_then(|root| clone_tree(root.as_fd(), false).context("copy the mount of `/`"));
     join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
     root
+}
+
+/// A detached copy of what is mounted at a path of another mount namespace; `None` where nothing is. The process must
+/// have one thread; it is back in its own namespace afterwards, with the root of that as its current directory.
+pub fn mounted_in(namespace: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>> {
+    use super::namespace::join;
+    use super::process::flags::NEW_MOUNT;
+    let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
+    join(namespace, NEW_MOUNT).context("join the mount namespace")?;
+    let copy = || {
+        let place = open_source(path)?;
+        match is_mount_point(path) {
+            Ok(true) => clone_tree(place.as_fd(), true)
+                .map(Some)
+                .with_context(|| format!("copy the mount of `{}`", path.display())),
+            _ => Ok(None),
+        }
+    };
+    let copied = copy();
+    join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
+    copied
 }
 
 /// Calls `make` in a mount namespace that nobody else sees, a copy of this one, which is gone afterwards: what is made

@@ -1,0 +1,205 @@
+//! The first use of an empty volume: it gets what the image has where it is mounted.
+//!
+//! ```text
+//! filling/{tree,links} ──all is there──▶ filled ──entry by entry──▶ _data ──attributes──▶ filled is removed
+//!        │ killed                            │ killed
+//!        └──▶ swept                          └──▶ finished
+//! ```
+//!
+//! `_data` itself is never replaced: another container may have it mounted. A volume with a device has the two in its
+//! own root, under names that begin with a dot, since nothing can be moved into another file system.
+//!
+//! Invariant: all of this happens under the exclusive lock of the volume, and whoever gets a lock finishes or sweeps
+//! what a killed process has left, first.
+
+use super::copy::{self, Copier, Owner};
+use super::mount::Opened;
+use super::{Volume, options::Source};
+use crate::id_mapping::Mapping;
+use crate::paths::{self, Paths};
+use crate::store::lock::Lock;
+use crate::store::tree;
+use anyhow::{Context, Result};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat,
+};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// In the directory of what is being copied.
+const TREE: &str = "tree";
+/// Beside it: another name for each file with several.
+const LINKS: &str = "links";
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Fills an empty volume with what is in a directory of an image, and gives it the attributes of that; one that has
+/// something in it stays as it is. Tells whether it was filled, and what the user should know.
+///
+/// The caller holds [`super::lock_exclusive`] and is root of the store's user namespace. `owner` tells, for an owner that
+/// the image's files have as they are seen here, that of the copy.
+pub fn fill(
+    paths: &Paths,
+    volume: &Volume,
+    opened: &Opened,
+    source: BorrowedFd<'_>,
+    owner: Owner<'_>,
+    _lock: &Lock,
+) -> Result<Option<Vec<String>>> {
+    let attempt = || {
+        let place = match volume.source()? {
+            None => Place::plain(paths, &volume.name)?,
+            // It is gone with its last user, who is the next one.
+            Some(Source::FileSystem(found)) if matches!(&*found.kind, "tmpfs" | "ramfs") => {
+                return Ok(None);
+            }
+            Some(_) => Place::mounted(opened)?,
+        };
+        place.settle()?;
+        if !place.is_empty()? {
+            return Ok(None);
+        }
+        place.fill(source, owner).map(Some)
+    };
+    attempt().with_context(|| format!("copy what the image has to volume {}", volume.name))
+}
+
+/// Whether a killed process has left something half filled.
+pub(super) fn is_pending(paths: &Paths, name: &str) -> bool {
+    let directory = paths.volume(name);
+    let exists = |name: &str| directory.join(name).symlink_metadata().is_ok();
+    exists(paths::VOLUME_FILLING) || exists(paths::VOLUME_FILLED)
+}
+
+/// Puts in order what a killed process has left. The lock is held.
+pub(super) fn settle(paths: &Paths, mapping: &Mapping, name: &str) -> Result<()> {
+    if !is_pending(paths, name) {
+        return Ok(());
+    }
+    mapping
+        .within(|| Place::plain(paths, name)?.settle())
+        .with_context(|| format!("finish what a killed command has left of volume {name}"))
+}
+
+/// A volume that is being filled.
+struct Place {
+    /// Its files.
+    root: OwnedFd,
+    /// Where the two directories are.
+    parent: OwnedFd,
+    filling: &'static str,
+    filled: &'static str,
+}
+
+impl Place {
+    fn plain(paths: &Paths, name: &str) -> Result<Self> {
+        let open = |path: &Path| {
+            rustix::fs::open(path, DIRECTORY, Mode::empty())
+                .with_context(|| format!("open `{}`", path.display()))
+        };
+        Ok(Self {
+            root: open(&super::data(paths, name))?,
+            parent: open(&paths.volume(name))?,
+            filling: paths::VOLUME_FILLING,
+            filled: paths::VOLUME_FILLED,
+        })
+    }
+
+    fn mounted(opened: &Opened) -> Result<Self> {
+        let open = || {
+            openat(&opened.place, ".", DIRECTORY, Mode::empty())
+                .context("open the root of the volume")
+        };
+        Ok(Self {
+            root: open()?,
+            parent: open()?,
+            filling: paths::MOUNTED_FILLING,
+            filled: paths::MOUNTED_FILLED,
+        })
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        // What mkfs leaves for fsck(8) is nobody's data.
+        Ok(names(self.root.as_fd())?
+            .iter()
+            .all(|name| name == b"lost+found"))
+    }
+
+    fn fill(&self, source: BorrowedFd<'_>, owner: Owner<'_>) -> Result<Vec<String>> {
+        let make = |parent: BorrowedFd<'_>, name: &str| {
+            mkdirat(parent, name, Mode::RWXU)
+                .and_then(|()| openat(parent, name, DIRECTORY, Mode::empty()))
+                .with_context(|| format!("create `{name}` in the volume"))
+        };
+        let filling = make(self.parent.as_fd(), self.filling)?;
+        copy::forget_inherited(filling.as_fd())?;
+        let (tree, links) = (make(filling.as_fd(), TREE)?, make(filling.as_fd(), LINKS)?);
+        let copied = Copier::new(links.as_fd(), owner).directory(source, tree.as_fd());
+        let warnings = match copied {
+            Ok(warnings) => warnings,
+            Err(error) => {
+                // What cannot be removed now is swept later.
+                let _ = self.settle();
+                return Err(error);
+            }
+        };
+        renameat(&filling, TREE, &self.parent, self.filled).context("rename to `filled`")?;
+        self.settle()?;
+        Ok(warnings)
+    }
+
+    /// Finishes what is whole and removes what is not.
+    fn settle(&self) -> Result<()> {
+        match openat(&self.parent, self.filled, DIRECTORY, Mode::empty()) {
+            Err(Errno::NOENT) => {}
+            filled => {
+                let filled = filled.context("open `filled`")?;
+                self.take(filled.as_fd())?;
+                tree::remove_at(&self.parent, self.filled.as_bytes()).context("remove `filled`")?;
+            }
+        }
+        match tree::remove_at(&self.parent, self.filling.as_bytes()) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed.context("remove `filling`"),
+        }
+    }
+
+    /// Moves everything to the volume's files. What a container has made there meanwhile stays.
+    fn take(&self, filled: BorrowedFd<'_>) -> Result<()> {
+        for name in names(filled)? {
+            let name = &*name;
+            let moved = match renameat_with(filled, name, &self.root, name, RenameFlags::NOREPLACE)
+            {
+                // NFS and FUSE do not know the flag.
+                Err(Errno::INVAL) => match statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => renameat(filled, name, &self.root, name),
+                    _ => Ok(()),
+                },
+                moved => moved,
+            };
+            match moved {
+                Err(Errno::EXIST) => {}
+                moved => {
+                    moved.with_context(|| format!("move `{}`", String::from_utf8_lossy(name)))?
+                }
+            }
+        }
+        copy::attributes(filled, self.root.as_fd()).context("set the attributes of the volume")
+    }
+}
+
+fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory).context("read a directory")? {
+        let entry = entry.context("read a directory")?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}

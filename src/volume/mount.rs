@@ -1,0 +1,194 @@
+//! Volumes with a `device`: what is on it is mounted at the volume's `_data` as long as a container uses it.
+//!
+//! Root's are mounted where all of the host sees them, as Docker does it. Those of an ordinary user are mounted in the
+//! mount namespace of the monitor that needs them; the next monitor takes a copy of the mount from the first, so
+//! that both see the same memory or server.
+//!
+//! Invariants. Mounting and unmounting happen under `mounting`; whoever uses a mount holds `users`, shared, for as
+//! long as he does, also while he waits to be killed. A mount whose last user was killed goes with the next
+//! [`release`] or with the volume.
+
+use super::Volume;
+use super::options::{FileSystem, Source};
+use crate::error::bad_input;
+use crate::id_mapping::{Mapping, Tier};
+use crate::paths::{self, Paths};
+use crate::store::lock::Lock;
+use crate::sys::mount::{self, Attributes, FsOption};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// The files of a volume, held.
+#[derive(Debug)]
+pub struct Opened {
+    /// Their directory (`O_PATH`), in the mount namespace of this process.
+    pub place: OwnedFd,
+    /// To be held as long as the files are used, by that process; [`release`] comes after it.
+    pub in_use: Option<Lock>,
+}
+
+/// Opens the files of a volume; what is not mounted yet is mounted. `monitors` are the processes whose mount namespaces
+/// may have it, for an ordinary user, who must be root of the store's user namespace and have a mount namespace of his
+/// own here, and one thread.
+pub fn open(paths: &Paths, mapping: &Mapping, volume: &Volume, monitors: &[i32]) -> Result<Opened> {
+    let data = super::data(paths, &volume.name);
+    let Some(source) = volume.source()? else {
+        let place = mount::open_source(&data)?;
+        return Ok(Opened {
+            place,
+            in_use: None,
+        });
+    };
+    let directory = paths.volume(&volume.name);
+    let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
+    if !mount::is_mount_point(&data).with_context(|| format!("stat `{}`", data.display()))? {
+        let place = mount::open_source(&data)?;
+        let new = match mapping.tier {
+            Tier::Root => None,
+            _ => shared(&data, monitors)?,
+        };
+        let new = match new {
+            Some(new) => new,
+            None => detached(&source)
+                .with_context(|| format!("failed to mount local volume: {}", volume.name))?,
+        };
+        mount::attach(new.as_fd(), place.as_fd())
+            .with_context(|| format!("mount volume {} at `{}`", volume.name, data.display()))?;
+    }
+    let in_use = Lock::shared(&paths::volume_users_in(&directory))?;
+    let place = mount::open_source(&data)?;
+    Ok(Opened {
+        place,
+        in_use: Some(in_use),
+    })
+}
+
+/// Unmounts a volume that nobody uses any more: to be called by whoever has used it, once its [`Opened`] is gone, and by
+/// whoever comes after one that was killed.
+pub fn release(paths: &Paths, name: &str) -> Result<()> {
+    let data = super::data(paths, name);
+    // Mostly nothing is, and nothing needs to be made for a look.
+    if !mount::is_mount_point(&data).unwrap_or(false) {
+        return Ok(());
+    }
+    let directory = paths.volume(name);
+    let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
+    match Lock::try_file(&paths::volume_users_in(&directory))? {
+        Some(_nobody) => unmount(paths, name),
+        None => Ok(()),
+    }
+}
+
+/// Unmounts it from this mount namespace.
+pub(super) fn unmount(paths: &Paths, name: &str) -> Result<()> {
+    let data = super::data(paths, name);
+    while mount::is_mount_point(&data).unwrap_or(false) {
+        mount::detach(&data).with_context(|| format!("unmount `{}`", data.display()))?;
+    }
+    Ok(())
+}
+
+/// The mount that a running monitor has.
+fn shared(data: &Path, monitors: &[i32]) -> Result<Option<OwnedFd>> {
+    for pid in monitors {
+        let path = format!("/proc/{pid}/ns/mnt");
+        // One that has ended meanwhile has nothing to share.
+        let Ok(namespace) = File::open(&path) else {
+            continue;
+        };
+        let found = mount::mounted_in(namespace.as_fd(), data).with_context(|| {
+            format!("take the mount of a volume from process {pid}, which uses it")
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn detached(source: &Source) -> Result<OwnedFd> {
+    match source {
+        Source::Bind {
+            path,
+            recursive,
+            attributes,
+        } => {
+            let place = mount::open_source(path)?;
+            let bound = mount::clone_tree(place.as_fd(), *recursive)
+                .with_context(|| format!("bind `{}`", path.display()))?;
+            if !attributes.is_empty() {
+                mount::add_attributes(bound.as_fd(), *attributes, false).with_context(|| {
+                    format!("set the attributes of a mount of `{}`", path.display())
+                })?;
+            }
+            Ok(bound)
+        }
+        Source::FileSystem(file_system) => on_device(file_system),
+    }
+}
+
+fn on_device(wanted: &FileSystem) -> Result<OwnedFd> {
+    let mut options = wanted.options.clone();
+    for (key, value) in &mut options {
+        if wanted.kind == "nfs" && key == "addr" {
+            *value = Some(address(value.as_deref().unwrap_or_default())?);
+        }
+    }
+    let mut options: Vec<FsOption<'_>> = options
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_deref()))
+        .collect();
+    // Of the file system too: one on a medium that cannot be written is mounted no other way.
+    if wanted.attributes.contains(Attributes::MOUNT_ATTR_RDONLY) {
+        options.push(("ro", None));
+    }
+    mount::file_system_on(&wanted.kind, &wanted.device, &options, wanted.attributes)
+        .with_context(|| format!("mount `{}` of type {}", wanted.device, wanted.kind))
+}
+
+/// The address of a server, which the kernel wants as numbers (nfs(5), `addr`); of a name, that in hosts(5).
+fn address(host: &str) -> Result<String> {
+    if host.parse::<IpAddr>().is_ok() {
+        return Ok(host.to_owned());
+    }
+    let hosts = std::fs::read_to_string("/etc/hosts").context("read `/etc/hosts`")?;
+    address_in(&hosts, host).ok_or_else(|| {
+        bad_input(format!("the address of `{host}` is not in /etc/hosts"))
+            .hint("give it as numbers: -o o=addr=192.0.2.1")
+            .into()
+    })
+}
+
+fn address_in(hosts: &str, host: &str) -> Option<String> {
+    let lines = hosts
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    let mut entries = lines.map(str::split_ascii_whitespace);
+    entries.find_map(|mut words| {
+        let address = words.next()?;
+        words
+            .any(|name| name.eq_ignore_ascii_case(host))
+            .then(|| address.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_found_in_the_hosts_file() {
+        let hosts = "127.0.0.1 localhost\n# 192.0.2.9 store\n192.0.2.1\tserver Store # nas\n";
+        for (host, expected) in [
+            ("store", Some("192.0.2.1")),
+            ("localhost", Some("127.0.0.1")),
+            ("nas", None),
+        ] {
+            assert_eq!(address_in(hosts, host).as_deref(), expected, "{host}");
+        }
+        assert_eq!(address("2001:db8::1").unwrap(), "2001:db8::1");
+    }
+}
