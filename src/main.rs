@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     ExitCode::from(match std::env::args_os().next() {
         Some(name) if name == MONITOR_NAME => monitor::main(arguments),
         Some(name) if name == exec::EXEC_NAME => exec::main(arguments),
-        Some(name) if name == spec::INIT_PATH => reaper::main(arguments),
+        Some(name) if spec::INIT_PATHS.iter().any(|path| name == *path) => reaper::main(arguments),
         _ => onggi::cli::main(arguments),
     })
 }

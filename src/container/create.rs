@@ -3,6 +3,7 @@
 
 use super::engine::Engine;
 use super::health;
+use super::mount_point::{self, volumes::New};
 use super::name;
 use super::naming;
 use super::options::{Namespace, Options, UserNamespace};
@@ -79,7 +80,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
             image.config.config.healthcheck.as_ref(),
         ),
         shell: image.config.config.shell.clone(),
-        mounts: Vec::new(),
+        mounts: mount_point::resolve(engine, &options, image)?,
         options,
     };
     health::validate(&record)?;
@@ -105,16 +106,20 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     // Shared with other creations: until the record names the image, nobody may remove it.
     let _images = Lock::shared(&engine.paths.lock())?;
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
-    let mut undo = Undo::default();
+    let mut undo = Undo {
+        paths: Vec::new(),
+        volumes: New::none(engine),
+    };
     let mut created = make(engine, record, &mut undo)?;
     created.warnings.extend(rest.warnings);
     undo.paths.clear();
+    undo.volumes.keep();
     created.warnings.splice(0..0, discarded);
     super::event::container(engine, &created.record, "create", &[]);
     Ok(created)
 }
 
-fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created> {
+fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Created> {
     let directory = Directory::of(engine, &record.id);
     let mark = engine.paths.mark(&record.id);
     // Held until the directory has its own lock: no sweeper takes the mark of what is not there yet for a leftover.
@@ -132,6 +137,8 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo) -> Result<Created>
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
     }
     record.name = take_name(engine, &record, undo)?;
+    // Held until the record names them: nobody may remove them before.
+    let _volumes = mount_point::volumes::make(engine, &mut record, &mut undo.volumes)?;
     if let Some(cidfile) = &record.options.cidfile {
         undo.file(cidfile, record.id.as_bytes())?;
     }
@@ -226,7 +233,7 @@ fn is_another(user: &str, only: u32) -> bool {
 }
 
 /// Takes the name that was asked for, or makes one up that nobody has.
-fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String> {
+fn take_name(engine: &Engine, record: &Record, undo: &mut Undo<'_>) -> Result<String> {
     if let Some(wanted) = &record.options.name {
         name::validate(wanted)?;
         if try_name(engine, wanted, &record.id, undo)? {
@@ -249,7 +256,7 @@ fn take_name(engine: &Engine, record: &Record, undo: &mut Undo) -> Result<String
         .into())
 }
 
-fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo) -> Result<bool> {
+fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo<'_>) -> Result<bool> {
     let claimed = naming::claim(engine, name, id)?;
     if claimed {
         undo.paths.push(engine.paths.names().join(name));
@@ -258,12 +265,12 @@ fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo) -> Result<bo
 }
 
 /// What to remove again if the container does not come to exist.
-#[derive(Default)]
-struct Undo {
+struct Undo<'a> {
     paths: Vec<PathBuf>,
+    volumes: New<'a>,
 }
 
-impl Undo {
+impl Undo<'_> {
     fn mark(&mut self, path: &Path) -> Result<Lock> {
         self.paths.push(path.to_owned());
         loop {
@@ -289,7 +296,7 @@ impl Undo {
     }
 }
 
-impl Drop for Undo {
+impl Drop for Undo<'_> {
     fn drop(&mut self) {
         for path in self.paths.iter().rev() {
             let _ = if path.is_dir() && !path.is_symlink() {

@@ -137,11 +137,16 @@ fn is_called(engine: &Engine, id: &str, name: &str) -> bool {
     }
 }
 
-/// The containers that were made from an image, for whoever wants to remove that.
+/// The containers that were made from an image or mount it, for whoever wants to remove that.
 pub fn users(engine: &Engine, image: &Digest) -> Result<Vec<User>> {
-    let used = list(engine)?
-        .into_iter()
-        .filter(|container| container.record.image == *image);
+    let used = list(engine)?.into_iter().filter(|container| {
+        let record = &container.record;
+        let mut mounted = record
+            .mounts
+            .iter()
+            .filter_map(|point| point.image.as_ref());
+        record.image == *image || mounted.any(|mounted| mounted == image)
+    });
     Ok(used
         .map(|container| User {
             running: container.status().is_active(),

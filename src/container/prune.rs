@@ -27,7 +27,7 @@ pub fn prune(engine: &Engine, fits: impl Fn(&Container) -> bool) -> Result<Prune
         }
         let id = container.record.id;
         let written = size::written(engine, &id).unwrap_or_default();
-        match remove::remove(engine, &id, false) {
+        match remove::remove(engine, &id, false, false) {
             Ok(()) => {
                 pruned.reclaimed += written;
                 pruned.ids.push(id);

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::list::{self, holder};
 use super::monitor::channel::Order;
 use super::record::{Directory, State};
-use super::{monitors, settle, size};
+use super::{monitors, mount_point, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::Durability;
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 /// How long a container that was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes a container; a running one only by `force`, which kills it.
-pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
+/// Removes a container; a running one only by `force`, which kills it. `volumes`: those that nobody has named go too.
+pub fn remove(engine: &Engine, id: &str, force: bool, volumes: bool) -> Result<()> {
     sweep(engine)?;
     let directory = Directory::of(engine, id);
     let until = Instant::now() + PATIENCE;
@@ -35,7 +35,7 @@ pub fn remove(engine: &Engine, id: &str, force: bool) -> Result<()> {
                     // One that is damaged may still hold what somebody wants.
                     list::known(engine, id, directory.record())?;
                 }
-                return remove_locked(engine, id, &lock);
+                return remove_locked(engine, id, &lock, volumes);
             }
             Ok(None) => {}
             // It was to go when it ends, it was swept, or another command was quicker.
@@ -124,8 +124,8 @@ pub(super) fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> R
     Ok(())
 }
 
-/// Removes a container whose lock is held.
-pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
+/// Removes a container whose lock is held; `volumes` as in [`remove`], which those that go by themselves always mean.
+pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> Result<()> {
     let directory = Directory::of(engine, id);
     let mark = engine.paths.mark(id);
     if !mark.exists() {
@@ -158,6 +158,13 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock) -> Result<()> {
     }
     super::mount::release(engine, id);
     remove_tree(engine, directory.path())?;
+    match &record {
+        Some(record) if volumes || record.options.auto_remove => {
+            mount_point::volumes::remove_anonymous(engine, &record.mounts);
+        }
+        Some(_) => {}
+        None => mount_point::volumes::sweep(engine, id),
+    }
     settle::unmark(engine, id)?;
     if let Some(record) = &record {
         super::event::container(engine, record, "destroy", &[]);
@@ -210,6 +217,7 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     };
     if !directory.path().exists() {
         release_names(engine, id)?;
+        mount_point::volumes::sweep(engine, id);
         return settle::unmark(engine, id);
     }
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
@@ -218,7 +226,7 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let record = match directory.record() {
         Ok(Some(record)) => record,
         Err(error) if !directory.was_never_written() => return Err(error),
-        _ => return remove_locked(engine, id, &lock),
+        _ => return remove_locked(engine, id, &lock, false),
     };
     match directory.state() {
         // Killed after the record was written, which is when it came to exist, or while it ran.
@@ -234,7 +242,7 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
         Ok(None) | Err(_) if !record.options.auto_remove => settle::unmark(engine, id),
         // One that was made and never started waits for its start.
         Ok(None) => Ok(()),
-        _ => remove_locked(engine, id, &lock),
+        _ => remove_locked(engine, id, &lock, false),
     }
 }
 

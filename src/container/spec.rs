@@ -4,6 +4,7 @@
 use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
+use super::mount_point::{self, TMPFS_DEFAULT};
 use super::options::{Namespace, Options, Seccomp, Ulimit};
 use super::record::{Directory, Record};
 use super::user_namespace::nested;
@@ -21,8 +22,9 @@ use oci_spec::runtime::{
 use std::path::{Path, PathBuf};
 
 pub(super) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
-/// Where `--init` puts itself: in the fresh `/dev`, so that it leaves no trace in the image.
-pub const INIT_PATH: &str = "/dev/init";
+/// Where `--init` puts itself: in the fresh `/dev`, so that it leaves no trace in the image, or beside other programs
+/// where `/dev` is something that was mounted.
+pub const INIT_PATHS: [&str; 2] = ["/dev/init", "/sbin/onggi-init"];
 
 /// The configuration of a container, without the devices of the host ([`super::device::add`]).
 pub fn build(record: &Record, engine: &Engine) -> Result<Spec> {
@@ -118,7 +120,7 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
     user.set_username(Some(program.user.clone()));
     let mut words = program.words();
     if options.init {
-        words.splice(0..0, [INIT_PATH.to_owned(), "--".to_owned()]);
+        words.splice(0..0, [init_path(record).to_owned(), "--".to_owned()]);
     }
     let mut environment = program.environment.clone();
     if !environment
@@ -265,9 +267,31 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     }
     if options.init {
         let program = super::spawn::own_path()?;
-        all.push(bind(&program, INIT_PATH, &["bind", "ro", "nosuid"]));
+        all.push(bind(&program, init_path(record), &["bind", "ro", "nosuid"]));
     }
+    let own = mount_point::mounts(record, engine)?;
+    // What is asked for takes the place of what every container has, and all of `/dev` takes that of what lies there.
+    all.retain(|mount| {
+        let target = mount.destination();
+        !own.iter().any(|own| own.destination() == target)
+            && !(has_own_devices(record) && target.starts_with("/dev"))
+    });
+    all.extend(own);
+    // A mount comes after the one that its place lies in.
+    all.sort_by_key(|mount| mount.destination().components().count());
     Ok(all)
+}
+
+fn has_own_devices(record: &Record) -> bool {
+    let mut targets = record
+        .mounts
+        .iter()
+        .map(|point| point.request.target.as_str());
+    targets.any(|target| target == "/dev")
+}
+
+fn init_path(record: &Record) -> &'static str {
+    INIT_PATHS[usize::from(has_own_devices(record))]
 }
 
 /// `--tmpfs`, which Docker mounts hardened unless the options say otherwise.
@@ -278,7 +302,7 @@ fn tmpfs(target: &str, given: &str) -> Result<Mount> {
         ))
         .into());
     }
-    let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
+    let mut options: Vec<String> = TMPFS_DEFAULT.map(str::to_owned).to_vec();
     for option in given.split(',').filter(|option| !option.is_empty()) {
         let key = option.split('=').next().unwrap_or(option);
         match key {

@@ -114,7 +114,7 @@ pub fn start_locked(
         Err(error) if record.options.auto_remove => {
             let directory = Directory::of(engine, &record.id);
             if let Some(lock) = Lock::try_directory(directory.path())? {
-                super::remove::remove_locked(engine, &record.id, &lock)?;
+                super::remove::remove_locked(engine, &record.id, &lock, false)?;
             }
             return Err(error);
         }

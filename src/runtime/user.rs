@@ -6,6 +6,7 @@ use crate::error::{Error, Kind};
 use crate::sys::openat2;
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A resolved identity.
@@ -41,9 +42,15 @@ const LIMIT: u64 = 16 << 20;
 impl Database {
     /// Reads both files below the current root directory.
     pub fn read() -> Self {
+        openat2::open_root(Path::new("/"))
+            .map_or_else(|_| Self::default(), |root| Self::below(&root))
+    }
+
+    /// Reads both files below a root file system.
+    pub fn below(root: &OwnedFd) -> Self {
         Self {
-            passwd: read("/etc/passwd"),
-            group: read("/etc/group"),
+            passwd: read(root, "/etc/passwd"),
+            group: read(root, "/etc/group"),
         }
     }
 
@@ -147,14 +154,12 @@ impl Database {
     }
 }
 
-fn read(path: &str) -> String {
+fn read(root: &OwnedFd, path: &str) -> String {
     let mut bytes = Vec::new();
     // A missing or unreadable file means that no name is known. Nor is it waited for a writer of a pipe in its place,
     // nor one of our own descriptors followed.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = openat2::open_root(Path::new("/"))
-        .and_then(|root| openat2::open_in_root(root, path.as_bytes(), flags, Mode::empty()));
-    if let Ok(file) = opened
+    if let Ok(file) = openat2::open_in_root(root, path.as_bytes(), flags, Mode::empty())
         && fstat(&file)
             .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
     {

@@ -50,8 +50,30 @@ pub fn remove_at(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
 /// Shows `look` what is at a path, and all below each directory of which it says `true`. What vanishes meanwhile is not
 /// shown, nor what is left of a directory that is moved away while something in it is looked at.
 pub fn walk(path: &Path, look: &mut dyn FnMut(&Stat) -> bool) -> io::Result<()> {
+    visit(CWD, path.as_os_str().as_bytes(), &mut |entry| {
+        Ok(look(&entry.found))
+    })
+}
+
+/// What is found at a place.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// The directory that it is in.
+    pub parent: BorrowedFd<'a>,
+    /// Its name there.
+    pub name: &'a [u8],
+    /// What it is.
+    pub found: Stat,
+}
+
+/// Likewise, with where it is, so that something can be done to it; a failure ends it.
+pub fn visit(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    look: &mut dyn FnMut(&Entry<'_>) -> io::Result<bool>,
+) -> io::Result<()> {
     let mut levels: Vec<Level> = Vec::new();
-    let mut here = match enter(CWD, path.as_os_str().as_bytes(), look)? {
+    let mut here = match enter(parent, name, look)? {
         Some((here, level)) => {
             levels.push(level);
             here
@@ -89,13 +111,19 @@ struct Level {
 fn enter(
     parent: BorrowedFd<'_>,
     name: &[u8],
-    look: &mut dyn FnMut(&Stat) -> bool,
-) -> Result<Option<(OwnedFd, Level)>, Errno> {
+    look: &mut dyn FnMut(&Entry<'_>) -> io::Result<bool>,
+) -> io::Result<Option<(OwnedFd, Level)>> {
     let found = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(None),
         found => found?,
     };
-    if !look(&found) || FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+    let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    let entry = Entry {
+        parent,
+        name,
+        found,
+    };
+    if !look(&entry)? || !is_directory {
         return Ok(None);
     }
     let directory = match openat(parent, name, DIRECTORY, Mode::empty()) {

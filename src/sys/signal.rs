@@ -67,6 +67,11 @@ pub fn reset_all() -> Result<()> {
     set_mask(&empty_set()).context("unblock signals")
 }
 
+/// Lets signals interrupt again; those that have arrived and were not taken do so now.
+pub fn unblock_all() -> Result<()> {
+    set_mask(&empty_set()).context("unblock signals")
+}
+
 fn empty_set() -> libc::sigset_t {
     // SAFETY: all-zero is storage for a set, which sigemptyset initialises.
     unsafe {

@@ -4,7 +4,7 @@ use super::image;
 use super::options::CreateFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::container::{create, user_namespace};
+use crate::container::{create, mount_point, user_namespace};
 use anyhow::Result;
 
 /// Options of `create`.
@@ -29,6 +29,12 @@ impl Verb for Create {
         }
         let mut tell = |line: &str| context.output.progress(line);
         user_namespace::prepare_layers(&engine, &created.record, &mut tell)?;
+        // Last: it changes who this process is.
+        let mut warnings = Vec::new();
+        mount_point::prepare(&engine, &created.record, &mut warnings)?;
+        for warning in &warnings {
+            context.output.warn(warning);
+        }
         context.output.line(&created.record.id)?;
         Ok(0)
     }

@@ -15,7 +15,7 @@ pub struct Rm {
     /// Remove a link between containers (there are none yet)
     #[arg(short, long)]
     link: bool,
-    /// Remove anonymous volumes too (there are none yet)
+    /// Remove its anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
     #[arg(required = true)]
@@ -31,7 +31,7 @@ impl Verb for Rm {
             let removed = list::find_id(&engine, name).and_then(|id| match self.link {
                 // Docker's words: what is named so is the container itself.
                 true => Err(no_link().into()),
-                false => remove::remove(&engine, &id, self.force),
+                false => remove::remove(&engine, &id, self.force, self.volumes),
             });
             match removed {
                 Ok(()) => context.output.line(name)?,

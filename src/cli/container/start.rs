@@ -7,7 +7,7 @@ use crate::cli::value::{self, DetachKeys};
 use crate::container::engine::Engine;
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
-use crate::container::{cgroup, list, start};
+use crate::container::{cgroup, list, mount_point, start};
 use crate::error::bad_input;
 use anyhow::Result;
 
@@ -51,6 +51,8 @@ impl Verb for Start {
             terminal: options.tty,
         };
         check_terminal(&attach)?;
+        let mut tell = |line: &str| context.output.progress(line);
+        mount_point::give(&engine, &found.record, &mut tell)?;
         let mut warn = |text: &str| context.output.warn(text);
         let outcome = start::start(&engine, &found.record.id, Some(&attach), &mut warn)?;
         Ok(outcome.code())
@@ -61,8 +63,10 @@ impl Verb for Start {
 fn start_all(context: &mut Context, engine: &Engine, names: &[String]) -> Result<u8> {
     let mut failed = Vec::new();
     for name in names {
-        let mut warn = |text: &str| context.output.warn(text);
         let started = list::find(engine, name).and_then(|found| {
+            let mut tell = |line: &str| context.output.progress(line);
+            mount_point::give(engine, &found.record, &mut tell)?;
+            let mut warn = |text: &str| context.output.warn(text);
             start::start(engine, &found.record.id, None, &mut warn)?;
             Ok(cgroup::logout_warning(engine, &found.record.id))
         });

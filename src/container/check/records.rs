@@ -100,7 +100,7 @@ pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
         return Ok(());
     }
     match finding.kind {
-        "half-container" | "leftover-container" => remove::remove_locked(engine, id, &lock),
+        "half-container" | "leftover-container" => remove::remove_locked(engine, id, &lock, false),
         "damaged-state" => directory.write_state(&directory.lost_state(), Durability::Durable),
         "unsupervised" | "unsettled" => settle_state(engine, &directory, id),
         "leftover-temporary" | "leftover-socket" => settle::tidy(&directory),

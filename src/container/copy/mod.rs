@@ -13,11 +13,12 @@
 
 mod extract;
 mod place;
+mod view;
 
 use super::engine::Engine;
 use super::list::Container;
 use super::{event, root};
-use crate::error::{Kind, bad_input, not_found};
+use crate::error::{Kind, not_found};
 use crate::id_mapping::Tier;
 use crate::image::compression;
 use crate::image::layer::pack::Packer;
@@ -116,6 +117,7 @@ pub fn to_container(
     let opened = open(engine, container, true)?;
     let destination = Destination::in_container(&opened.root, target, &container.record.name)?;
     let (directory, name) = destination.of(&source, options)?;
+    view::check_writable(&directory, &container.record)?;
     let ids = ids(engine, options.archive);
     let scope = Scope::Root {
         root: opened.root,
@@ -142,6 +144,7 @@ pub fn from_stream(
     let name = &container.record.name;
     let directory =
         Destination::in_container(&opened.root, target, name)?.directory(target, name)?;
+    view::check_writable(&directory, &container.record)?;
     let scope = Scope::Root {
         root: opened.root,
         directory,
@@ -178,22 +181,26 @@ fn ids(engine: &Engine, keep: bool) -> Ids {
 fn open(engine: &Engine, container: &Container, write: bool) -> Result<Opened> {
     let record = &container.record;
     let mut state = container.state.clone();
+    let mut entered = false;
     for _ in 0..STEPS {
         if let Some(root) = root::running(state.as_ref())? {
             root::enter(engine)?;
             return Ok(Opened { root, _lock: None });
         }
         if !write {
-            root::enter(engine)?;
-            let root = root::merged(engine, record)?;
-            return Ok(Opened { root, _lock: None });
+            if !entered {
+                root::enter(engine)?;
+                entered = true;
+            }
+            if let Some(root) = view::to_read(engine, record)? {
+                return Ok(Opened { root, _lock: None });
+            }
         }
         if let Some(lock) = root::lock(engine, record)? {
-            if record.options.read_only {
-                return Err(bad_input("container rootfs is marked read-only").into());
+            if !entered {
+                root::enter(engine)?;
             }
-            root::enter(engine)?;
-            let root = root::writable(engine, record, &lock)?;
+            let root = view::to_write(engine, record, &lock)?;
             return Ok(Opened {
                 root,
                 _lock: Some(lock),

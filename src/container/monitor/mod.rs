@@ -21,9 +21,10 @@ mod victims;
 
 use super::engine::Engine;
 use super::log::writer::Writer;
+use super::mount_point::InUse;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
-use super::{cgroup, event, remove, settle, user_namespace};
+use super::{cgroup, event, mount_point, remove, settle, user_namespace};
 use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
@@ -86,6 +87,7 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             signals: None,
             is_going_down: false,
             log: None,
+            in_use: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
         Ok::<_, anyhow::Error>((monitor, lock, listener))
@@ -139,6 +141,8 @@ struct Monitor {
     is_going_down: bool,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
+    /// Volumes that have to stay mounted while the program runs.
+    in_use: Option<InUse>,
 }
 
 impl Monitor {
@@ -231,6 +235,7 @@ impl Monitor {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();
         }
+        self.in_use = None;
         // Whoever follows the log has all of it when the state says that there is an end.
         if let Some(mut log) = self.log.take() {
             log.finish();
@@ -274,16 +279,20 @@ impl Monitor {
             .write_state(&self.state, Durability::Volatile)?;
         files::write(&self.engine, &self.record, &self.directory)?;
         self.log = Writer::open(&self.record, &self.directory)?;
+        if self.state.started.is_empty() {
+            mount_point::fill_new(&self.engine, &self.record, &mut warnings)?;
+        }
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         user_namespace::give_streams(options, &self.engine, &streams)?;
-        let bundle = prepare::bundle(
+        let (bundle, in_use) = prepare::bundle(
             &self.engine,
             &self.record,
             &self.directory,
             placement,
             &mut warnings,
         )?;
+        self.in_use = Some(in_use);
         for warning in warnings {
             clients.tell_all(&Report::Warning(warning));
         }
@@ -328,7 +337,7 @@ impl Monitor {
         self.state.restarting = false;
         if self.record.options.auto_remove {
             // What cannot be removed now is swept by the next command.
-            let _ = remove::remove_locked(&self.engine, &self.record.id, &lock);
+            let _ = remove::remove_locked(&self.engine, &self.record.id, &lock, false);
         } else {
             // On a full disk the old file still has its place. Whatever becomes of it, those who wait hear how it
             // ended, and the mark stays for the next command.

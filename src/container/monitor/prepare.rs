@@ -3,16 +3,16 @@
 use super::relay::Pipes;
 use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
+use crate::container::mount_point::InUse;
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
-use crate::container::{cgroup, device, inherited, mount, root, spec, user_namespace};
+use crate::container::{cgroup, device, inherited, mount, mount_point, root, spec, user_namespace};
 use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use oci_spec::runtime::ContainerState;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -33,7 +33,7 @@ pub fn bundle(
     directory: &Directory,
     placement: &Placement,
     warnings: &mut Vec<String>,
-) -> Result<Bundle> {
+) -> Result<(Bundle, InUse)> {
     let options = &record.options;
     let user_namespace = user_namespace::prepare(engine, options)?;
     let held = user_namespace.as_ref().and_then(|user| match user {
@@ -57,6 +57,8 @@ pub fn bundle(
             }
         }
     };
+    let sources = mount_point::open(engine, record, held)?;
+    mount_point::announce(engine, record, &sources.held, warnings)?;
     let mut spec = spec::build(record, engine)?;
     if options.limits == Enforcement::BestEffort
         && let Some(process) = spec.process_mut()
@@ -79,7 +81,7 @@ pub fn bundle(
         }
         Some(why) => warnings.extend(device::unenforced(options, &why)),
     }
-    Ok(Bundle {
+    let bundle = Bundle {
         spec,
         root,
         groups: options.group_add.clone(),
@@ -89,8 +91,9 @@ pub fn bundle(
         state: spec::state(record, directory, ContainerState::Creating),
         cgroup: made.cgroup,
         edits,
-        sources: BTreeMap::new(),
-    })
+        sources: sources.held,
+    };
+    Ok((bundle, sources.in_use))
 }
 
 /// The program's streams and our ends of them.

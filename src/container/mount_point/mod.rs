@@ -1,11 +1,36 @@
-//! The mounts of a container beside those that every one has: binds, volumes, memory, files of images. What was asked
-//! for ([`request`]) is resolved once when the container is made, and opened once when it starts.
+//! The mounts of a container beside those that every one has: binds, volumes, memory, files of images.
+//!
+//! ```text
+//! -v, --mount ──▶ Request ──create──▶ MountPoint (in the record) ──start──▶ Held descriptor + OCI mount ──▶ runtime
+//! ```
+//!
+//! What was asked for ([`request`]) is looked up once, when the container is made ([`resolve`]), and opened once, when
+//! it starts ([`open`]): what was looked at is what is mounted.
 
+mod configuration;
+mod fill;
+mod open;
+mod ownership;
 pub mod request;
+mod resolve;
+pub mod volumes;
 
+pub(super) use configuration::TMPFS_DEFAULT;
+pub(super) use fill::fill_new;
+pub use fill::prepare;
+pub(super) use open::{InUse, open};
+pub(super) use ownership::announce;
+pub use ownership::give;
+pub(super) use resolve::resolve;
+
+use super::engine::Engine;
+use super::record::Record;
 use crate::image::digest::Digest;
-use request::Request;
+use crate::volume;
+use oci_spec::runtime::Mount;
+use request::{Kind, Request};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// One mount of a container, as its record keeps it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
@@ -19,4 +44,36 @@ pub struct MountPoint {
     pub image: Option<Digest>,
     /// Its layer directories, lowest first.
     pub layers: Vec<String>,
+}
+
+impl MountPoint {
+    fn of(request: Request) -> Self {
+        Self {
+            anonymous: request.kind == Kind::Volume && request.source.is_empty(),
+            request,
+            ..Self::default()
+        }
+    }
+
+    /// The name of the volume that it is of.
+    pub fn volume(&self) -> Option<&str> {
+        (self.request.kind == Kind::Volume).then_some(&self.request.source)
+    }
+
+    /// Where its files lie on the host; empty for memory and images.
+    pub fn source(&self, engine: &Engine) -> PathBuf {
+        match self.request.kind {
+            Kind::Bind => PathBuf::from(&self.request.source),
+            Kind::Volume => volume::data(&engine.paths, &self.request.source),
+            Kind::Tmpfs | Kind::Image => PathBuf::new(),
+        }
+    }
+}
+
+/// The mounts that a record asks for, in the words of an OCI configuration.
+pub(super) fn mounts(record: &Record, engine: &Engine) -> anyhow::Result<Vec<Mount>> {
+    let points = record.mounts.iter();
+    points
+        .map(|point| point.to_oci(point.source(engine)))
+        .collect()
 }

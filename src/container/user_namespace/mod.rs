@@ -112,12 +112,22 @@ pub fn layers(
     record: &Record,
     namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Layers> {
-    let keys = overlay_order(&record.layers);
+    layers_of(engine, &record.options, &record.layers, namespace)
+}
+
+/// Likewise those of any image, lowest first, as such a container sees them.
+pub fn layers_of(
+    engine: &Engine,
+    options: &Options,
+    layers: &[String],
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<Layers> {
+    let keys = overlay_order(layers);
     let trees: Vec<PathBuf> = keys
         .iter()
         .map(|key| engine.paths.layer_tree(key))
         .collect();
-    let Some(maps) = maps_of_layers(engine, &record.options) else {
+    let Some(maps) = maps_of_layers(engine, options) else {
         return Ok(Layers {
             trees,
             mapped: false,

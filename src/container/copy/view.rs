@@ -1,0 +1,142 @@
+//! The files of a container that does not run as its program would see them: with what is mounted in it, but memory,
+//! which is gone. The mounts are attached in a mount namespace that nobody else sees.
+
+use crate::container::engine::Engine;
+use crate::container::mount_point::{self, request::Kind};
+use crate::container::record::Record;
+use crate::container::{mount as mounted, root, user_namespace};
+use crate::error::bad_input;
+use crate::id_mapping::Tier;
+use crate::runtime::plan::Held;
+use crate::runtime::rootfs;
+use crate::store::lock::Lock;
+use crate::sys::process::flags;
+use crate::sys::{mount, namespace, openat2};
+use anyhow::{Context, Result};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What can be reached through a container's mounts, which [`root::enter`] has made possible.
+#[derive(Clone, Copy, Debug)]
+enum Base {
+    /// Image and changes, to be read.
+    Merged,
+    /// The same to be written, by whoever holds the lock.
+    Writable,
+}
+
+/// To be read. `None` where a mount has no place yet since the container was never started: then only [`to_write`] can
+/// make one.
+pub fn to_read(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
+    if !has_files(record) {
+        return root::merged(engine, record).map(Some);
+    }
+    attach(engine, record, Base::Merged)
+}
+
+/// To be read and written.
+pub fn to_write(engine: &Engine, record: &Record, lock: &Lock) -> Result<OwnedFd> {
+    if !has_files(record) && !record.options.read_only {
+        return root::writable(engine, record, lock);
+    }
+    let view = attach(engine, record, Base::Writable)?;
+    view.context("make the places of mounts")
+}
+
+fn has_files(record: &Record) -> bool {
+    let mut points = record.mounts.iter();
+    points.any(|point| point.request.kind != Kind::Tmpfs)
+}
+
+fn attach(engine: &Engine, record: &Record, base: Base) -> Result<Option<OwnedFd>> {
+    if engine.mapping.tier == Tier::Root {
+        namespace::unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
+    }
+    mount::set_propagation_of_all(false).context("make mounts private")?;
+    let whole = match (base, mounted::mounted(engine, &record.id)) {
+        (Base::Merged, _) => root::merged_overlay(engine, record)?,
+        (Base::Writable, Some(path)) => {
+            let place = mount::open_source(&path)?;
+            mount::clone_tree(place.as_fd(), false).context("bind the container's root")?
+        }
+        (Base::Writable, None) => root::writable_overlay(engine, record)?,
+    };
+    // Any directory serves; on the root it hides no path from this process.
+    let here = mount::open_source(Path::new("/"))?;
+    mount::attach(whole.as_fd(), here.as_fd()).context("attach the container's root")?;
+    let namespace = user_namespace::nested(&record.options, engine)
+        .map(|nested| nested.maps.namespace())
+        .transpose()?;
+    let mut sources = mount_point::open(engine, record, namespace.as_ref().map(AsFd::as_fd))?;
+    for point in &record.mounts {
+        let target = Path::new(&point.request.target);
+        let Some(held) = sources.held.remove(target) else {
+            continue;
+        };
+        let tree = match held {
+            Held::Mount(tree) => tree,
+            Held::Place(place) => mount::clone_tree(place.as_fd(), true)
+                .with_context(|| format!("bind `{}`", point.request.source))?,
+        };
+        if point.request.read_only {
+            let read_only = mount::Attributes::MOUNT_ATTR_RDONLY;
+            mount::add_attributes(tree.as_fd(), read_only, true).context("make it read-only")?;
+        }
+        let Some(place) = place(whole.as_fd(), target, &tree, base)? else {
+            return Ok(None);
+        };
+        mount::attach(tree.as_fd(), place.as_fd())
+            .with_context(|| format!("mount on `{}`", target.display()))?;
+    }
+    if record.options.read_only {
+        let read_only = mount::Attributes::MOUNT_ATTR_RDONLY;
+        mount::add_attributes(whole.as_fd(), read_only, false).context("make it read-only")?;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(&whole, ".", flags, Mode::empty()).context("open the container's root")?;
+    Ok(Some(root))
+}
+
+/// Where a mount goes, made where it can be.
+fn place(
+    root: BorrowedFd<'_>,
+    target: &Path,
+    tree: &OwnedFd,
+    base: Base,
+) -> Result<Option<OwnedFd>> {
+    if let Base::Merged = base {
+        return match openat2::open_in_root(
+            root,
+            target.as_os_str().as_bytes(),
+            OFlags::PATH,
+            Mode::empty(),
+        ) {
+            Err(Errno::NOENT) => Ok(None),
+            found => Ok(Some(
+                found.with_context(|| format!("open `{}`", target.display()))?,
+            )),
+        };
+    }
+    let found = fstat(tree).context("fstat")?;
+    let kind = match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory => rootfs::Kind::Directory,
+        _ => rootfs::Kind::File,
+    };
+    rootfs::make(root, target, kind).map(Some)
+}
+
+/// Refuses a directory that cannot be written, in Docker's words.
+pub fn check_writable(directory: &OwnedFd, record: &Record) -> Result<()> {
+    let found = fstatvfs(directory).context("statvfs")?;
+    if !found.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    Err(bad_input(match record.options.read_only {
+        true => "container rootfs is marked read-only",
+        false => "mounted volume is marked read-only",
+    })
+    .into())
+}

@@ -1,0 +1,216 @@
+//! Opening the sources of a container's mounts, once, when it starts: by its monitor, who is the caller or root of the
+//! caller's user namespace, and so reaches what the caller reaches.
+
+use super::MountPoint;
+use super::request::Kind;
+use crate::container::engine::Engine;
+use crate::container::list;
+use crate::container::record::Record;
+use crate::container::user_namespace;
+use crate::error::{Error, Kind as Failure, bad_input};
+use crate::id_mapping::Tier;
+use crate::paths::Paths;
+use crate::runtime::plan::Held;
+use crate::store::damage;
+use crate::store::lock::Lock;
+use crate::sys::{mount, openat2};
+use crate::volume::{self, mount::Opened};
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The open sources of a container's mounts.
+#[derive(Debug)]
+pub(in crate::container) struct Sources {
+    /// By the place where the container sees them.
+    pub held: BTreeMap<PathBuf, Held>,
+    /// To be kept as long as they are used.
+    pub in_use: InUse,
+}
+
+/// The devices of volumes that this process uses; they are unmounted when nobody does any more.
+#[derive(Debug)]
+pub(in crate::container) struct InUse {
+    paths: Paths,
+    volumes: Vec<(String, Lock)>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        for (name, lock) in self.volumes.drain(..) {
+            drop(lock);
+            if let Err(error) = volume::mount::release(&self.paths, &name) {
+                damage::note(format_args!("volume {name} stays mounted"), &error);
+            }
+        }
+    }
+}
+
+/// Opens all sources. `namespace` is the user namespace of the container, where it has one of its own.
+pub(in crate::container) fn open(
+    engine: &Engine,
+    record: &Record,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<Sources> {
+    let mut sources = Sources {
+        held: BTreeMap::new(),
+        in_use: InUse {
+            paths: engine.paths.clone(),
+            volumes: Vec::new(),
+        },
+    };
+    for point in &record.mounts {
+        let held = match point.request.kind {
+            Kind::Tmpfs => continue,
+            Kind::Bind => Held::Place(open_bind(point)?),
+            Kind::Volume => {
+                let opened = open_volume(engine, &point.request.source)?;
+                let name = point.request.source.clone();
+                let in_use = opened.in_use.map(|lock| (name, lock));
+                sources.in_use.volumes.extend(in_use);
+                show_volume(engine, point, opened.place, namespace)?
+            }
+            Kind::Image => Held::Mount(open_image(engine, record, point, namespace)?),
+        };
+        sources
+            .held
+            .insert(PathBuf::from(&point.request.target), held);
+    }
+    Ok(sources)
+}
+
+fn open_bind(point: &MountPoint) -> Result<OwnedFd> {
+    let path = Path::new(&point.request.source);
+    make_missing(point)?;
+    let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(|error| {
+        let message = format!("cannot open `{}` to mount it: {error}", path.display());
+        let failure = match error {
+            Errno::NOENT => {
+                bad_input(message).hint("make it, or use -v, which makes a missing directory")
+            }
+            Errno::ACCESS => Error::new(Failure::Denied, message)
+                .hint("you have to be able to enter every directory on its way"),
+            _ => Error::new(Failure::Denied, message),
+        };
+        failure.into()
+    })
+}
+
+/// Makes the source of a `-v` that is not there, as the caller.
+pub(super) fn make_missing(point: &MountPoint) -> Result<()> {
+    let path = Path::new(&point.request.source);
+    if !point.request.create_source || path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.with_context(|| format!("create the directory `{}` to mount", path.display()))
+}
+
+/// What is below a mount's source, which may be written by containers: nothing there leads out of it.
+fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedFd>> {
+    let Some(subpath) = &point.request.subpath else {
+        return Ok(None);
+    };
+    let found = openat2::open_in_root(place, subpath.as_bytes(), OFlags::PATH, Mode::empty());
+    found.map(Some).map_err(|error| {
+        let message = format!(
+            "cannot access path `{subpath}` of {} {}: {error}",
+            match point.request.kind {
+                Kind::Image => "image",
+                _ => "volume",
+            },
+            point.request.source
+        );
+        bad_input(message).into()
+    })
+}
+
+pub(super) fn open_volume(engine: &Engine, name: &str) -> Result<Opened> {
+    let found = volume::find(&engine.paths, name)?;
+    let monitors = match (engine.mapping.tier, found.source()?) {
+        (Tier::Root, _) | (_, None) => Vec::new(),
+        _ => monitors_with(engine, name)?,
+    };
+    volume::mount::open(&engine.paths, &engine.mapping, &found, &monitors)
+}
+
+/// The monitors of containers that run and have the volume.
+fn monitors_with(engine: &Engine, name: &str) -> Result<Vec<i32>> {
+    let running = list::list(engine)?.into_iter().filter(|container| {
+        let mut points = container.record.mounts.iter();
+        container.status().is_up() && points.any(|point| point.volume() == Some(name))
+    });
+    Ok(running
+        .filter_map(|container| container.state)
+        .map(|state| state.monitor.pid)
+        .collect())
+}
+
+fn show_volume(
+    engine: &Engine,
+    point: &MountPoint,
+    data: OwnedFd,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<Held> {
+    let place = open_below(data.as_fd(), point)?.unwrap_or(data);
+    Ok(match mapped(engine, place.as_fd(), namespace)? {
+        Some(mount) if point.request.idmap.is_none() => Held::Mount(mount),
+        _ => Held::Place(place),
+    })
+}
+
+/// A mount of a volume that shows ids on the disk as the same ids of the container, where the kernel does that: for
+/// real root, whose containers have ids that other containers do not have.
+pub(super) fn mapped(
+    engine: &Engine,
+    place: BorrowedFd<'_>,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<Option<OwnedFd>> {
+    let Some(namespace) = namespace.filter(|_| engine.mapping.tier == Tier::Root) else {
+        return Ok(None);
+    };
+    let copy = mount::clone_tree(place, false).context("bind a volume")?;
+    Ok(mount::map_ids(copy.as_fd(), namespace)
+        .is_ok()
+        .then_some(copy))
+}
+
+/// The files of an image, which nobody can change.
+fn open_image(
+    engine: &Engine,
+    record: &Record,
+    point: &MountPoint,
+    namespace: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd> {
+    let context = || format!("show the files of image {}", point.request.source);
+    let layers = user_namespace::layers_of(engine, &record.options, &point.layers, namespace)?;
+    mount::apart(|| {
+        if let Some(namespace) = namespace.filter(|_| layers.mapped) {
+            for tree in &layers.trees {
+                mount::cover_mapped(tree, namespace)?;
+            }
+        }
+        let trees = layers.trees.iter().map(|tree| mount::open_source(tree));
+        let trees = trees.collect::<Result<Vec<_>>>()?;
+        let whole = match &trees[..] {
+            [] => return Err(bad_input("the image has no files").into()),
+            [tree] => mount::read_only_copy(tree.as_fd()).context("bind the layer")?,
+            trees => mount::read_only_overlay(trees, engine.mapping.tier != Tier::Root)?,
+        };
+        if point.request.subpath.is_none() {
+            return Ok(whole);
+        }
+        // A part of it can be taken only where it is attached (before Linux 6.15).
+        let place = mount::open_source(Path::new("/"))?;
+        mount::attach(whole.as_fd(), place.as_fd()).context("attach the files")?;
+        let part = open_below(whole.as_fd(), point)?.context("the path within the image")?;
+        mount::clone_tree(part.as_fd(), false).context("bind the path within the image")
+    })
+    .with_context(context)
+}

@@ -1,0 +1,303 @@
+//! To whom the files of a mount belong, as the container sees it: what would surprise is announced, and `U` gives them
+//! to its user.
+
+use super::MountPoint;
+use super::fill::fill_new;
+use super::open::{make_missing, mapped};
+use super::request::{Kind, Relabel};
+use crate::container::confinement;
+use crate::container::engine::Engine;
+use crate::container::record::Record;
+use crate::container::root::{self, Owners};
+use crate::container::user_namespace;
+use crate::error::{Error, Kind as Failure};
+use crate::id_mapping::{NOBODY, Tier};
+use crate::runtime::lsm::Contexts;
+use crate::runtime::plan::Held;
+use crate::runtime::user::{Database, Identity};
+use crate::store::tree::{self, Entry};
+use crate::sys::mount;
+use crate::sys::process;
+use crate::sys::signal::{SignalFd, unblock_all};
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat, fstat, lsetxattr};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// So many files between two looks at whether to go on.
+const STRIDE: u64 = 512;
+/// So many files between two lines of progress.
+const LINE: u64 = 20_000;
+
+/// Who the program of a container is, in the words of the container; needs [`root::enter`].
+fn user(engine: &Engine, record: &Record) -> Result<Identity> {
+    let user = &record.program.user;
+    let database = match user.as_str() {
+        "" | "0" | "0:0" | "root" => Database::default(),
+        _ => Database::below(&root::merged(engine, record)?),
+    };
+    match user.as_str() {
+        "root" => Ok(Identity::default()),
+        user => Ok(database.resolve(user, &[])?),
+    }
+}
+
+/// Tells of binds whose files look like nobody's, or whose new files would belong to an id that the caller is not.
+/// To be called where the sources were opened.
+pub(in crate::container) fn announce(
+    engine: &Engine,
+    record: &Record,
+    sources: &BTreeMap<PathBuf, Held>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if engine.mapping.tier == Tier::Root && record.options.nested.is_none() {
+        return Ok(());
+    }
+    let owners = Owners::of(engine, record);
+    let mut user_id = None;
+    for point in &record.mounts {
+        let request = &point.request;
+        let Some(Held::Place(place)) = sources.get(Path::new(&request.target)) else {
+            continue;
+        };
+        if request.kind != Kind::Bind || request.chown || request.idmap.is_some() {
+            continue;
+        }
+        let found = fstat(place).context("fstat")?;
+        let seen = owners.inside((found.st_uid, found.st_gid)).0;
+        let what = format!("`{}`, mounted on `{}`,", request.source, request.target);
+        if seen == NOBODY {
+            warnings.push(format!(
+                "{what} looks like nobody's in the container: {}",
+                nobodys(engine)
+            ));
+            continue;
+        }
+        let is_users = found.st_uid == 0 && engine.mapping.tier == Tier::Subordinate;
+        if request.read_only || !is_users || record.options.nested.is_some() {
+            continue;
+        }
+        if user_id.is_none() {
+            user_id = Some(user(engine, record).map_or(0, |user| user.uid));
+        }
+        if let Some(uid @ 1..) = user_id {
+            let outside = crate::id_mapping::outside(&engine.mapping.uids, uid);
+            warnings.push(format!(
+                "{what} is yours, and the program runs as {uid}, which is id {} on this host: --userns keep-id:uid={uid} \
+                 makes it you, or `:U` gives the files to it",
+                outside.map_or_else(|| "nobody's".to_owned(), |id| id.to_string()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What mends it.
+fn nobodys(engine: &Engine) -> &'static str {
+    match engine.mapping.tier {
+        Tier::Root => {
+            "its owner has no id there; `:idmap` shows the owners as they are, `:U` gives the files to its user"
+        }
+        _ => {
+            "its owner has no id there; files of your own are yours with --userns keep-id, those of others stay nobody's"
+        }
+    }
+}
+
+/// Gives the files of the mounts that ask for it (`U`) to the container's user, before it starts; `tell` hears how far
+/// it is. The calling process must have one thread.
+pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    let contexts = confinement::contexts(record)?;
+    let points: Vec<_> = record
+        .mounts
+        .iter()
+        .filter(|point| point.request.chown || label(point, contexts.as_ref()).is_some())
+        .collect();
+    if points.is_empty() {
+        return Ok(());
+    }
+    points.iter().try_for_each(|point| make_missing(point))?;
+    let (lines, line) = std::io::pipe().context("pipe")?;
+    let mut line = Some(line);
+    // What ends it is to say how far it has come, and nobody else's business meanwhile.
+    let signals = SignalFd::block_all()?;
+    let giver = process::clone3(0, || {
+        let Some(mut line) = line.take() else {
+            return 1;
+        };
+        let given = root::enter(engine).and_then(|()| {
+            let user = user(engine, record)?;
+            // What comes into a new volume is given too.
+            fill_new(engine, record, &mut Vec::new())?;
+            points.iter().try_for_each(|point| {
+                let label = label(point, contexts.as_ref());
+                let wanted = match point.request.chown {
+                    true => Some(stored(engine, record, point, &user)?),
+                    false => None,
+                };
+                Change { wanted, label }.apply(&point.source(engine), &signals, &mut line)
+            })
+        });
+        match given {
+            Ok(()) => 0,
+            Err(error) => {
+                let hint = crate::error::hint(&error).unwrap_or_default();
+                // Who does not listen any more is not told.
+                let _ = writeln!(line, "{FAILED}{error:#}\t{hint}");
+                1
+            }
+        }
+    });
+    drop(line.take());
+    let mut failure = None;
+    for text in BufReader::new(lines).lines().map_while(std::io::Result::ok) {
+        match text.strip_prefix(FAILED) {
+            None => tell(&text),
+            Some(said) => {
+                let (message, hint) = said.split_once('\t').unwrap_or((said, ""));
+                failure = Some(Error::new(Failure::Denied, message).hint(hint));
+            }
+        }
+    }
+    let code = giver
+        .context("fork")?
+        .wait()
+        .context("wait for a child")?
+        .code();
+    if code != 0 {
+        // It was told the same.
+        while signals.next().is_some() {}
+    }
+    unblock_all()?;
+    match (code, failure) {
+        (0, _) => Ok(()),
+        (_, Some(error)) => Err(error.into()),
+        _ => Err(Error::new(
+            Failure::Denied,
+            "giving files to the container's user has ended",
+        )
+        .into()),
+    }
+}
+
+/// Begins the line that says why it has ended.
+const FAILED: &str = "\u{1}";
+
+/// The SELinux context that `z` and `Z` ask for, on hosts that have it.
+fn label(point: &MountPoint, contexts: Option<&Contexts>) -> Option<String> {
+    match (point.request.relabel?, contexts?) {
+        (Relabel::Shared, _) => Some(SHARED_LABEL.to_owned()),
+        (Relabel::Private, contexts) => Some(contexts.mount.clone()),
+    }
+}
+
+/// What every container may use: the type of containers' files, without the categories of one of them.
+const SHARED_LABEL: &str = "system_u:object_r:container_file_t:s0";
+
+/// The ids that the container's user has on the disk, as [`root::enter`] sees it.
+fn stored(
+    engine: &Engine,
+    record: &Record,
+    point: &MountPoint,
+    user: &Identity,
+) -> Result<(u32, u32)> {
+    let place = mount::open_source(&point.source(engine))?;
+    let is_mapped = point.request.idmap.is_some()
+        || (point.volume().is_some() && is_volume_mapped(engine, record, &place)?);
+    Ok(match is_mapped {
+        true => (user.uid, user.gid),
+        false => Owners::of(engine, record).stored((user.uid, user.gid)),
+    })
+}
+
+/// What every file of a mount gets.
+struct Change {
+    wanted: Option<(u32, u32)>,
+    label: Option<String>,
+}
+
+impl Change {
+    fn apply(&self, source: &Path, signals: &SignalFd, line: &mut impl Write) -> Result<()> {
+        let (mut seen, mut changed) = (0u64, 0u64);
+        let mut look = |entry: &Entry<'_>| {
+            seen += 1;
+            if seen.is_multiple_of(STRIDE) && signals.next().is_some() {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            if seen.is_multiple_of(LINE) {
+                let _ = writeln!(line, "{}: {seen} so far", self.describe(source));
+            }
+            changed += u64::from(self.change(entry)?);
+            Ok(true)
+        };
+        tree::visit(CWD, source.as_os_str().as_bytes(), &mut look).map_err(|error| {
+            let what = self.describe(source);
+            let state = format!("{changed} files were changed, the others are as they were");
+            match error.kind() {
+                ErrorKind::Interrupted => Error::new(
+                    Failure::Conflict,
+                    format!("{what} was interrupted: {state}"),
+                )
+                .hint("start the container again to go on")
+                .into(),
+                _ => anyhow::Error::from(error).context(format!("{what} ({state})")),
+            }
+        })
+    }
+
+    fn describe(&self, source: &Path) -> String {
+        match self.wanted {
+            Some((uid, gid)) => {
+                format!("giving the files of `{}` to {uid}:{gid}", source.display())
+            }
+            None => format!("labelling the files of `{}`", source.display()),
+        }
+    }
+
+    fn change(&self, entry: &Entry<'_>) -> std::io::Result<bool> {
+        let changes_owner =
+            |wanted: &(u32, u32)| (entry.found.st_uid, entry.found.st_gid) != *wanted;
+        if let Some(label) = &self.label {
+            // Not followed: the last component is the file itself, the one before a directory that is held.
+            let mut path = format!("/proc/self/fd/{}/", entry.parent.as_raw_fd()).into_bytes();
+            path.extend_from_slice(entry.name);
+            let path = match entry.name.starts_with(b"/") {
+                true => entry.name,
+                false => &path,
+            };
+            lsetxattr(
+                path,
+                "security.selinux",
+                label.as_bytes(),
+                XattrFlags::empty(),
+            )?;
+        }
+        let Some((uid, gid)) = self.wanted.filter(changes_owner) else {
+            return Ok(false);
+        };
+        let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        match chownat(
+            entry.parent,
+            entry.name,
+            user,
+            group,
+            AtFlags::SYMLINK_NOFOLLOW,
+        ) {
+            // Removed meanwhile.
+            Err(Errno::NOENT) => Ok(false),
+            changed => Ok(changed.map(|()| true)?),
+        }
+    }
+}
+
+fn is_volume_mapped(engine: &Engine, record: &Record, place: &OwnedFd) -> Result<bool> {
+    let Some(nested) = user_namespace::nested(&record.options, engine) else {
+        return Ok(false);
+    };
+    let namespace = nested.maps.namespace()?;
+    Ok(mapped(engine, place.as_fd(), Some(namespace.as_fd()))?.is_some())
+}
