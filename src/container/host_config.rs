@@ -3,6 +3,7 @@
 
 use super::confinement;
 use super::inspect::without_null;
+use super::mount_point::describe;
 use super::options::{
     DeviceMapping, DeviceRequest, Log, Namespace, Nested, Options, Seccomp, UserNamespace,
 };
@@ -13,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 /// All of it.
 pub(super) fn host_config(options: &Options) -> Value {
-    let parts = [general(options), limits(options), guarded(options)];
+    let mounts = json!({ "Mounts": describe::asked(&options.mounts) });
+    let parts = [general(options), limits(options), mounts, guarded(options)];
     let fields = parts.into_iter().filter_map(|part| match part {
         Value::Object(fields) => Some(fields),
         _ => None,
@@ -21,7 +23,15 @@ pub(super) fn host_config(options: &Options) -> Value {
     let fields: Map<String, Value> = fields.flatten().collect();
     without_null(
         fields.into(),
-        &["Annotations", "Tmpfs", "Sysctls", "Init", "IDMappings"],
+        &[
+            "Annotations",
+            "StorageOpt",
+            "Tmpfs",
+            "Sysctls",
+            "Mounts",
+            "Init",
+            "IDMappings",
+        ],
     )
 }
 
@@ -44,7 +54,7 @@ fn general(options: &Options) -> Value {
         .as_ref()
         .map(|path| path.display().to_string());
     json!({
-        "Binds": null,
+        "Binds": describe::binds(&options.mounts),
         "ContainerIDFile": cidfile.unwrap_or_default(),
         "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
         "NetworkMode": network(options),
@@ -54,8 +64,8 @@ fn general(options: &Options) -> Value {
             "MaximumRetryCount": options.restart.maximum(),
         },
         "AutoRemove": options.auto_remove,
-        "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumeDriver": options.volume_driver,
+        "VolumesFrom": some(&options.volumes_from, options.volumes_from.is_empty()),
         "ConsoleSize": [0, 0],
         "Annotations": some(&options.annotations, options.annotations.is_empty()),
         "CapAdd": some(&options.cap_add, options.cap_add.is_empty()),
@@ -75,6 +85,7 @@ fn general(options: &Options) -> Value {
         "PublishAllPorts": false,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": security(options),
+        "StorageOpt": some(&options.storage_options, options.storage_options.is_empty()),
         "Tmpfs": some(&options.tmpfs, options.tmpfs.is_empty()),
         "UTSMode": host_only(options.uts),
         "IDMappings": options.nested.as_ref().map(id_mappings),

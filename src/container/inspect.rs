@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::health;
 use super::host_config::{host_config, network};
 use super::list::Container;
+use super::mount_point::describe;
 use super::options::Options;
 use super::record::{Directory, Status};
 use crate::image::store::{self, overlay_order};
@@ -50,7 +51,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
         "HostConfig": host_config(options),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },
-        "Mounts": [],
+        "Mounts": describe::mounts(&record.mounts, &engine.paths),
         "Config": config(engine, container),
         "NetworkSettings": network_settings(options),
     });
@@ -94,7 +95,7 @@ fn state(engine: &Engine, container: &Container) -> Value {
     without_null(fields, &["Health"])
 }
 
-/// What the program is. Ports and volumes are those of the image, of which a container can ask for no others.
+/// What the program is. Ports are those of the image, of which a container can ask for no others.
 fn config(engine: &Engine, container: &Container) -> Value {
     let record = &container.record;
     let (options, program) = (&record.options, &record.program);
@@ -111,6 +112,8 @@ fn config(engine: &Engine, container: &Container) -> Value {
                 .into(),
         }
     };
+    let mut volumes = image.volumes.clone();
+    volumes.extend(describe::anonymous_targets(&options.mounts).map(str::to_owned));
     let fields = json!({
         "Hostname": hostname(record),
         "Domainname": options.domainname.clone().unwrap_or_default(),
@@ -126,7 +129,7 @@ fn config(engine: &Engine, container: &Container) -> Value {
         "Cmd": some(&program.command),
         "Healthcheck": record.healthcheck,
         "Image": record.image_name,
-        "Volumes": set(&image.volumes),
+        "Volumes": set(&volumes),
         "WorkingDir": program.working_directory,
         "Entrypoint": some(&program.entrypoint),
         "OnBuild": null,

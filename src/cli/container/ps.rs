@@ -13,6 +13,7 @@ use crate::cli::output::template::quote;
 use crate::cli::value;
 use crate::container::engine::Engine;
 use crate::container::list::{self, Container};
+use crate::container::mount_point::{MountPoint, describe};
 use crate::container::record::Status;
 use crate::container::{health, size as container_size};
 use crate::duration;
@@ -228,8 +229,11 @@ impl Look<'_> {
             .with("Status", self.status(container, status))
             .with("Size", size)
             .with("Names", record.name.as_str())
-            .with("Mounts", "")
-            .with("LocalVolumes", "0")
+            .with("Mounts", mounts(&record.mounts, self.whole))
+            .with(
+                "LocalVolumes",
+                describe::count_volumes(&record.mounts).to_string(),
+            )
             .with("Networks", network(record.options.network))
             .with_labels(&record.labels);
         // These cost more than they are asked for.
@@ -276,6 +280,16 @@ impl Look<'_> {
             Status::Exited => format!("Exited ({}){}", state.code(), ago(&state.finished)),
         }
     }
+}
+
+/// Names of volumes and sources of binds, with at most 15 characters of each.
+fn mounts(mounts: &[MountPoint], whole: bool) -> String {
+    let name = |name: &str| match whole || name.chars().count() <= 15 {
+        true => name.to_owned(),
+        false => name.chars().take(14).chain(['…']).collect(),
+    };
+    let names = mounts.iter().filter_map(MountPoint::shown);
+    names.map(name).collect::<Vec<_>>().join(",")
 }
 
 /// The name without the digest that may stand behind it.

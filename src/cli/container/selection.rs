@@ -146,7 +146,9 @@ impl<'a> Selection<'a> {
             && filters.any("network", |wanted| {
                 wanted == network(record.options.network)
             })
-            && filters.any("volume", |_| false)
+            && filters.any("volume", |wanted| {
+                record.mounts.iter().any(|mount| mount.is_called(wanted))
+            })
             && filters.any("publish", |_| false)
             && filters.labels(&record.labels)
             && (self.exited.is_empty() || code.is_some_and(|code| self.exited.contains(&code)))

@@ -11,6 +11,7 @@ use crate::cli::output::size;
 use crate::cli::output::table::{Column, Listing, Row};
 use crate::container::disk::{self, ContainerSpace, Disk, ImageSpace};
 use crate::container::engine::Engine;
+use crate::container::mount_point::describe;
 use crate::duration;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -276,7 +277,10 @@ fn container_row(look: &Look, space: &ContainerSpace) -> Row {
         .with("ID", shorten(&record.id, false))
         .with("Image", look.image(container))
         .with("Command", command(&record.program.words(), false))
-        .with("LocalVolumes", "0")
+        .with(
+            "LocalVolumes",
+            describe::count_volumes(&record.mounts).to_string(),
+        )
         .with("Size", size::decimal(space.written))
         .with(
             "RunningFor",

@@ -1,10 +1,10 @@
 //! Devices: `--device`, `--device-cgroup-rule`, `--gpus`. Nothing of the host is looked at.
 
 use super::comma_separated::fields;
+use super::mount_point::cleaned;
 use crate::container::cdi;
 use crate::container::options::{DeviceMapping, DeviceRequest};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
 
 /// What `--device` may name.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub fn device(text: &str) -> Result<Device, String> {
     }
     Ok(Device::Mapping(DeviceMapping {
         host: host.into(),
-        container: cleaned(Path::new(container)),
+        container: cleaned(container).into(),
         access: access.to_owned(),
     }))
 }
@@ -49,19 +49,6 @@ fn is_access(text: &str) -> bool {
     !text.is_empty()
         && letters.len() == text.len()
         && letters.iter().all(|letter| "rwm".contains(*letter))
-}
-
-/// `path` without `.` and `..`, each of which takes back the name before it.
-fn cleaned(path: &Path) -> PathBuf {
-    let mut cleaned = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => cleaned.push(name),
-            Component::ParentDir => drop(cleaned.pop()),
-            _ => {}
-        }
-    }
-    cleaned
 }
 
 /// One `--device-cgroup-rule`: `TYPE MAJOR:MINOR ACCESS`.

@@ -6,6 +6,7 @@
 use super::volume;
 use crate::container::mount_point::request::{Kind, Request};
 use crate::error::{Error, bad_input};
+use crate::volume::name;
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
@@ -106,34 +107,19 @@ fn check_volume(request: &Request) -> Result<(), Error> {
             _ => Ok(()),
         };
     }
-    let letters = |rest: &[u8]| {
-        rest.iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(byte))
-    };
-    match name.as_bytes() {
-        [first, rest @ ..]
-            if first.is_ascii_alphanumeric() && letters(rest) && rest.len() < 255 =>
-        {
-            Ok(())
+    name::check(name).map_err(|error| {
+        let error = bad_input(format!("create {name}: {}", error.message));
+        match name.as_str() {
+            path if path.starts_with('/') => error.hint(format!("type=bind,source={path}")),
+            path if path.starts_with('~') => {
+                error.hint("$HOME stands for it wherever it is written")
+            }
+            path if path.contains('/') => {
+                error.hint(format!("./{path} is meant from the current directory"))
+            }
+            _ => error,
         }
-        _ => {
-            let message = format!(
-                "create {name}: {name:?} includes invalid characters for a local volume name, only \
-                 \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-            );
-            let error = bad_input(message);
-            Err(match name.as_str() {
-                path if path.starts_with('/') => error.hint(format!("type=bind,source={path}")),
-                path if path.starts_with('~') => {
-                    error.hint("$HOME stands for it wherever it is written")
-                }
-                path if path.contains('/') => {
-                    error.hint(format!("./{path} is meant from the current directory"))
-                }
-                _ => error,
-            })
-        }
-    }
+    })
 }
 
 /// One `--storage-opt`.
@@ -244,17 +230,17 @@ mod tests {
         };
         let duplicate = Err("Duplicate mount point: /x".to_owned());
         assert_eq!(
-            together(&["/a:/x", "b:/y"], &["dst=/z"], &["/t"]).unwrap(),
-            "/a:/x b:/y :/z"
+            together(&["/a:/x", "bb:/y"], &["dst=/z"], &["/t"]).unwrap(),
+            "/a:/x bb:/y :/z"
         );
         assert_eq!(together(&["/a:/x", "/b:/./x"], &[], &[]), duplicate);
         assert_eq!(together(&["/a:/x"], &["dst=/x"], &[]), duplicate);
-        assert_eq!(together(&["a:/x"], &[], &["/x"]), duplicate);
+        assert_eq!(together(&["aa:/x"], &[], &["/x"]), duplicate);
         assert_eq!(together(&[], &["dst=/x", "dst=/x/"], &[]), duplicate);
-        assert_eq!(together(&["a:/x", "a:/x"], &[], &[]).unwrap(), "a:/x");
+        assert_eq!(together(&["aa:/x", "aa:/x"], &[], &[]).unwrap(), "aa:/x");
         assert_eq!(
-            together(&["/x", "a:/x", "/x/", "/y"], &[], &[]).unwrap(),
-            "a:/x :/y"
+            together(&["/x", "aa:/x", "/x/", "/y"], &[], &[]).unwrap(),
+            "aa:/x :/y"
         );
     }
 
@@ -316,7 +302,7 @@ mod tests {
                     ),
                 ),
                 (
-                    "src=d,dst=/x,volume-subpath=a/../../b",
+                    "src=dd,dst=/x,volume-subpath=a/../../b",
                     &wrong(
                         "volume",
                         "subpath \"a/../../b\" must be a relative path within the volume",

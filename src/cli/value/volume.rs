@@ -404,7 +404,7 @@ mod tests {
                 ("/a:ro", "! invalid volume specification: '/a:ro'"),
                 ("/a:/b:y", "! invalid mode: y"),
                 ("/a:/", &wrong("/a:/", "bind", root)),
-                ("a:/../.", &wrong("a:/../.", "volume", root)),
+                ("aa:/../.", &wrong("aa:/../.", "volume", root)),
                 ("/", &wrong("/", "volume", root)),
                 (
                     "/a:b",
@@ -423,9 +423,9 @@ mod tests {
                     ),
                 ),
                 (
-                    "a:/x:rslave",
+                    "aa:/x:rslave",
                     &wrong(
-                        "a:/x:rslave",
+                        "aa:/x:rslave",
                         "volume",
                         "field BindOptions must not be specified",
                     ),
@@ -437,6 +437,10 @@ mod tests {
                         "bind",
                         "field VolumeOptions must not be specified",
                     ),
+                ),
+                (
+                    "a:/x",
+                    "! create a: volume name is too short, names should be at least two alphanumeric characters",
                 ),
                 ("a/b:/x", &format!("! create a/b: \"a/b\" {letters}")),
                 ("~/b:/x", &format!("! create ~/b: \"~/b\" {letters}")),
@@ -469,12 +473,12 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         for (text, written) in [
             ("/x", "/x".to_owned()),
-            ("a:/x/:ro", "a:/x/:ro".to_owned()),
+            ("aa:/x/:ro", "aa:/x/:ro".to_owned()),
             ("./a:/x:z", format!("{}/a:/x:z", here.display())),
         ] {
             assert_eq!(volume(text, "").unwrap().written.unwrap(), written);
         }
-        assert_eq!(volume("a:/x", "nfs").unwrap().driver, "nfs");
+        assert_eq!(volume("aa:/x", "nfs").unwrap().driver, "nfs");
     }
 
     proptest::proptest! {

@@ -8,6 +8,7 @@
 //! it starts ([`open`]): what was looked at is what is mounted.
 
 mod configuration;
+pub mod describe;
 mod fill;
 mod open;
 mod ownership;
