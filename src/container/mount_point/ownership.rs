@@ -11,7 +11,7 @@ use crate::container::record::Record;
 use crate::container::root::{self, Owners};
 use crate::container::user_namespace;
 use crate::error::{Error, Kind as Failure};
-use crate::id_mapping::{NOBODY, Tier};
+use crate::id_mapping::{NOBODY, Tier, outside};
 use crate::runtime::lsm::Contexts;
 use crate::runtime::plan::Held;
 use crate::runtime::user::{Database, Identity};
@@ -20,7 +20,9 @@ use crate::sys::mount;
 use crate::sys::process;
 use crate::sys::signal::{SignalFd, unblock_all};
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat, fstat, lsetxattr};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr,
+};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -46,8 +48,8 @@ fn user(engine: &Engine, record: &Record) -> Result<Identity> {
     }
 }
 
-/// Tells of binds whose files look like nobody's, or whose new files would belong to an id that the caller is not.
-/// To be called where the sources were opened.
+/// Tells of binds and volumes whose files look like nobody's, or whose new files would belong to an id that the caller
+/// is not. To be called where the sources were opened.
 pub(in crate::container) fn announce(
     engine: &Engine,
     record: &Record,
@@ -64,47 +66,55 @@ pub(in crate::container) fn announce(
         let Some(Held::Place(place)) = sources.get(Path::new(&request.target)) else {
             continue;
         };
-        if request.kind != Kind::Bind || request.chown || request.idmap.is_some() {
+        let found = fstat(place).context("fstat")?;
+        if request.chown || request.idmap.is_some() || is_only_read(point, &found) {
             continue;
         }
-        let found = fstat(place).context("fstat")?;
-        let seen = owners.inside((found.st_uid, found.st_gid)).0;
         let what = format!("`{}`, mounted on `{}`,", request.source, request.target);
-        if seen == NOBODY {
+        if owners.inside((found.st_uid, found.st_gid)).0 == NOBODY {
+            let how = nobodys(engine, point);
             warnings.push(format!(
-                "{what} looks like nobody's in the container: {}",
-                nobodys(engine)
+                "{what} looks like nobody's in the container: its owner has no id there; {how}"
             ));
             continue;
         }
-        let is_users = found.st_uid == 0 && engine.mapping.tier == Tier::Subordinate;
-        if request.read_only || !is_users || record.options.nested.is_some() {
+        let is_callers = request.kind == Kind::Bind && found.st_uid == 0;
+        let has_others =
+            engine.mapping.tier == Tier::Subordinate && record.options.nested.is_none();
+        if request.read_only || !is_callers || !has_others {
             continue;
         }
-        if user_id.is_none() {
-            user_id = Some(user(engine, record).map_or(0, |user| user.uid));
-        }
-        if let Some(uid @ 1..) = user_id {
-            let outside = crate::id_mapping::outside(&engine.mapping.uids, uid);
+        let uid = *user_id.get_or_insert_with(|| user(engine, record).map_or(0, |user| user.uid));
+        if let (1.., Some(outside)) = (uid, outside(&engine.mapping.uids, uid)) {
             warnings.push(format!(
-                "{what} is yours, and the program runs as {uid}, which is id {} on this host: --userns keep-id:uid={uid} \
-                 makes it you, or `:U` gives the files to it",
-                outside.map_or_else(|| "nobody's".to_owned(), |id| id.to_string()),
+                "{what} is yours, and the program runs as {uid}, which is id {outside} on this host: \
+                 --userns keep-id:uid={uid} makes it you, or `:U` gives the files to it"
             ));
         }
     }
     Ok(())
 }
 
+/// Whether it matters to nobody whose it is: what everybody may read is only read, or it is no file.
+fn is_only_read(point: &MountPoint, found: &Stat) -> bool {
+    let readable = match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory => Mode::ROTH | Mode::XOTH,
+        FileType::RegularFile => Mode::ROTH,
+        _ => return true,
+    };
+    point.request.read_only && Mode::from_raw_mode(found.st_mode).contains(readable)
+}
+
 /// What mends it.
-fn nobodys(engine: &Engine) -> &'static str {
-    match engine.mapping.tier {
-        Tier::Root => {
-            "its owner has no id there; `:idmap` shows the owners as they are, `:U` gives the files to its user"
+fn nobodys(engine: &Engine, point: &MountPoint) -> &'static str {
+    match (engine.mapping.tier, point.request.kind) {
+        (Tier::Root, _) => {
+            "`:idmap` shows the owners as they are on the disk, `:U` gives the files to the container's user"
         }
-        _ => {
-            "its owner has no id there; files of your own are yours with --userns keep-id, those of others stay nobody's"
+        (_, Kind::Bind) => {
+            "what is yours stays so with --userns keep-id, what is others' stays nobody's"
         }
+        _ => "`:U` gives the files to the container's user",
     }
 }
 
@@ -112,10 +122,12 @@ fn nobodys(engine: &Engine) -> &'static str {
 /// it is. The calling process must have one thread.
 pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
     let contexts = confinement::contexts(record)?;
+    // With a single id there is nobody else to give to.
+    let gives = |point: &MountPoint| point.request.chown && engine.mapping.tier != Tier::Single;
     let points: Vec<_> = record
         .mounts
         .iter()
-        .filter(|point| point.request.chown || label(point, contexts.as_ref()).is_some())
+        .filter(|point| gives(point) || label(point, contexts.as_ref()).is_some())
         .collect();
     if points.is_empty() {
         return Ok(());
@@ -135,7 +147,7 @@ pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Res
             fill_new(engine, record, &mut Vec::new())?;
             points.iter().try_for_each(|point| {
                 let label = label(point, contexts.as_ref());
-                let wanted = match point.request.chown {
+                let wanted = match gives(point) {
                     true => Some(stored(engine, record, point, &user)?),
                     false => None,
                 };
@@ -159,7 +171,9 @@ pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Res
             None => tell(&text),
             Some(said) => {
                 let (message, hint) = said.split_once('\t').unwrap_or((said, ""));
-                failure = Some(Error::new(Failure::Denied, message).hint(hint));
+                let mut error = Error::new(Failure::Denied, message);
+                error.hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+                failure = Some(error);
             }
         }
     }
