@@ -147,13 +147,7 @@ impl Place {
     /// tells.
     pub fn enable(&self, controllers: &[&str]) -> Result<()> {
         let path = self.parent.path();
-        // Above what systemd has given away, it is systemd who decides.
-        let mut groups: Vec<&Path> = match is_delegated(path) {
-            true => vec![path],
-            false => path.ancestors().collect(),
-        };
-        groups.reverse();
-        for group in groups {
+        for group in ours(path) {
             // In a cgroup namespace the first group is one with processes, and ours.
             let may_be_emptied = self.is_ours && (group == path || group == Path::new("/"));
             let Some(group) = Cgroup::open(group)? else {
@@ -179,11 +173,37 @@ fn has_processes(group: &Cgroup) -> Result<bool> {
     Ok(group.read("cgroup.type")?.is_some() && !group.words("cgroup.procs")?.is_empty())
 }
 
-/// The same for a group that has been made, from the root down to the one it is in.
+/// From the root, or from what systemd has given away, down to this group: above, it is systemd who decides.
+fn ours(path: &Path) -> Vec<&Path> {
+    let mut groups = Vec::new();
+    for group in path.ancestors() {
+        groups.push(group);
+        if is_delegated(group) {
+            break;
+        }
+    }
+    groups.reverse();
+    groups
+}
+
+/// The same for a group that has been made, of the groups above it.
 pub fn enable_above(group: &Cgroup, controllers: &[&str]) -> Result<()> {
-    let mut above: Vec<&Path> = group.path().ancestors().skip(1).collect();
+    enable_in_each(ours(parent_of(group)), controllers)
+}
+
+/// Likewise from the root, for controllers that systemd knows nothing of, and neither enables nor disables.
+pub fn enable_from_root(group: &Cgroup, controllers: &[&str]) -> Result<()> {
+    let mut above: Vec<&Path> = parent_of(group).ancestors().collect();
     above.reverse();
-    for path in above {
+    enable_in_each(above, controllers)
+}
+
+fn parent_of(group: &Cgroup) -> &Path {
+    group.path().parent().unwrap_or(Path::new("/"))
+}
+
+fn enable_in_each(groups: Vec<&Path>, controllers: &[&str]) -> Result<()> {
+    for path in groups {
         if let Some(group) = Cgroup::open(path)?
             && !has_processes(&group)?
         {

@@ -200,14 +200,9 @@ fn limit(
     limits: Enforcement,
     user: Option<u32>,
 ) -> Result<Vec<String>> {
-    let controllers = settings.iter().map(|setting| setting.controller);
-    let names: Vec<&str> = controllers.clone().map(Controller::name).collect();
+    let (by_hand, names) = controllers(settings);
     place.enable(&names)?;
-    let by_hand = controllers.filter(|controller| UNKNOWN_TO_SYSTEMD.contains(controller));
-    let by_hand: Vec<&str> = by_hand.map(Controller::name).collect();
-    if !by_hand.is_empty() {
-        placement::enable_above(cgroup, &by_hand)?;
-    }
+    placement::enable_from_root(cgroup, &by_hand)?;
     let said = resources::apply(cgroup, settings, limits == Enforcement::BestEffort, user)?;
     Ok(said.into_iter().map(|error| error.message).collect())
 }
@@ -225,6 +220,22 @@ pub fn logout_warning(engine: &Engine, id: &str) -> Option<String> {
     })
 }
 
+/// Enables what these settings need in the groups above one that is there.
+pub fn enable_above(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
+    let (by_hand, names) = controllers(settings);
+    placement::enable_above(cgroup, &names)?;
+    placement::enable_from_root(cgroup, &by_hand)
+}
+
+/// Those that systemd knows nothing of, and the others.
+fn controllers(settings: &[Setting]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let all = settings.iter().map(|setting| setting.controller);
+    let (by_hand, others): (Vec<_>, Vec<_>) =
+        all.partition(|controller| UNKNOWN_TO_SYSTEMD.contains(controller));
+    let names = |controllers: Vec<Controller>| controllers.into_iter().map(Controller::name);
+    (names(by_hand).collect(), names(others).collect())
+}
+
 /// That of a container that runs, or is left of one that ran; `None` when it has none.
 pub fn of(state: &State) -> Result<Option<Cgroup>> {
     match &state.cgroup {
@@ -233,20 +244,27 @@ pub fn of(state: &State) -> Result<Option<Cgroup>> {
     }
 }
 
-/// The same for a program that is to run beside the container's own; one that cannot be found from here is an error:
-/// outside of it neither limits nor the filter for devices would hold.
+/// The same of a container that runs; one that cannot be found from here is an error.
+pub fn of_running(state: &State) -> Result<Option<Cgroup>> {
+    match (of(state)?, &state.cgroup) {
+        (None, Some(path)) => {
+            let message = format!(
+                "the container's control group `{}` cannot be found here",
+                cgroup::directory_of(path).display()
+            );
+            Err(Error::new(Kind::Denied, message)
+                .hint("it is that of the cgroup namespace in which the container was started")
+                .into())
+        }
+        (group, _) => Ok(group),
+    }
+}
+
+/// The same for a program that is to run beside the container's own: outside of it neither limits nor the filter for
+/// devices would hold.
 pub fn to_join(engine: &Engine, state: &State) -> Result<Option<Cgroup>> {
-    let Some(path) = &state.cgroup else {
+    let (Some(group), Some(path)) = (of_running(state)?, &state.cgroup) else {
         return Ok(None);
-    };
-    let Some(group) = of(state)? else {
-        let message = format!(
-            "the container's control group `{}` cannot be found here",
-            cgroup::directory_of(path).display()
-        );
-        return Err(Error::new(Kind::Denied, message)
-            .hint("it is that of the cgroup namespace in which the container was started")
-            .into());
     };
     let own = cgroup::of_process(None)?;
     placement::come_near(&group, own.as_deref(), user(engine))?;

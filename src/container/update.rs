@@ -9,7 +9,7 @@ use super::options::RestartPolicy;
 use super::record::{Directory, Record};
 use super::resources::{Enforcement, Host, Resources};
 use crate::cgroup::resources::{self, Setting};
-use crate::cgroup::{Cgroup, ROOT, placement};
+use crate::cgroup::{Cgroup, ROOT};
 use crate::error::{Error, Kind};
 use crate::store::atomic::Durability;
 use anyhow::{Context, Result};
@@ -98,7 +98,7 @@ fn limit(
         return Ok(Limited::default());
     };
     let best_effort = record.options.limits == Enforcement::BestEffort;
-    let Some(group) = cgroup::of(&state)? else {
+    let Some(group) = cgroup::of_running(&state)? else {
         let reason = "the container runs without a control group of its own";
         let error = resources::missing(first.controller, Path::new(ROOT), reason, user);
         if !best_effort {
@@ -109,11 +109,7 @@ fn limit(
             ..Limited::default()
         });
     };
-    let controllers: Vec<&str> = wanted
-        .iter()
-        .map(|setting| setting.controller.name())
-        .collect();
-    placement::enable_above(&group, &controllers)?;
+    cgroup::enable_above(&group, wanted)?;
     let mut limited = Limited {
         before: before(&group, wanted)?,
         cgroup: Some(group),

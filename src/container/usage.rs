@@ -50,7 +50,12 @@ pub fn of(container: &Container) -> Result<Option<Usage>> {
         return Ok(None);
     };
     let at = Instant::now();
-    let counted = match cgroup::of(state)? {
+    let group = match cgroup::of_running(state) {
+        // It has ended meanwhile, and its group with it.
+        Err(_) if !program.is_alive() => return Ok(None),
+        group => group?,
+    };
+    let counted = match group {
         Some(cgroup) => Statistics::read(|file| cgroup.read(file))
             .with_context(|| format!("read `{}`", cgroup.directory().display()))?,
         None => Statistics::default(),
