@@ -57,8 +57,7 @@ pub enum Enforcement {
     Impossible(anyhow::Error),
 }
 
-/// Makes the kernel keep to these rules in a cgroup; those that were there before are replaced, without a moment
-/// between.
+/// Makes the kernel keep to these rules in a new cgroup: those of an older filter would hold too.
 pub fn attach(cgroup: BorrowedFd<'_>, rules: &[LinuxDeviceCgroup]) -> Result<Enforcement> {
     let instructions = program(rules)?;
     let filter = match bpf::load_device_filter(&instructions, NAME) {
@@ -70,9 +69,7 @@ pub fn attach(cgroup: BorrowedFd<'_>, rules: &[LinuxDeviceCgroup]) -> Result<Enf
         }
         filter => filter.context("load the filter for devices")?,
     };
-    let before = bpf::device_filters(cgroup).context("list the filters for devices")?;
-    let replaced = before.first().map(AsFd::as_fd);
-    match bpf::attach_device_filter(cgroup, filter.as_fd(), replaced) {
+    match bpf::attach_device_filter(cgroup, filter.as_fd()) {
         // A cgroup above it wants to be the only one that decides.
         Err(error @ Errno::PERM) => {
             return Ok(Enforcement::Impossible(
@@ -80,10 +77,6 @@ pub fn attach(cgroup: BorrowedFd<'_>, rules: &[LinuxDeviceCgroup]) -> Result<Enf
             ));
         }
         attached => attached.context("attach the filter for devices")?,
-    }
-    for old in before.iter().skip(1) {
-        bpf::detach_device_filter(cgroup, old.as_fd())
-            .context("take an old filter for devices off")?;
     }
     Ok(Enforcement::InForce)
 }

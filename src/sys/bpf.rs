@@ -25,10 +25,8 @@ pub struct Instruction {
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
-const PROG_DETACH: libc::c_long = 9;
-const PROG_GET_FD_BY_ID: libc::c_long = 13;
+#[cfg(test)]
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const PROG_QUERY: libc::c_long = 16;
 
 /// `BPF_PROG_TYPE_CGROUP_DEVICE`.
 const PROGRAM_TYPE: u32 = 15;
@@ -36,8 +34,6 @@ const PROGRAM_TYPE: u32 = 15;
 const ATTACH_TYPE: u32 = 6;
 /// `BPF_F_ALLOW_MULTI`: programs of this cgroup and of those above and below are asked, and all have to agree.
 const ALLOW_MULTI: u32 = 2;
-/// `BPF_F_REPLACE` (Linux 5.6).
-const REPLACE: u32 = 4;
 
 /// What `BPF_PROG_LOAD` reads.
 #[derive(Default)]
@@ -55,7 +51,7 @@ struct Load {
     name: [u8; 16],
 }
 
-/// What `BPF_PROG_ATTACH` and `BPF_PROG_DETACH` read.
+/// What `BPF_PROG_ATTACH` reads.
 #[derive(Default)]
 #[repr(C)]
 struct Attach {
@@ -63,32 +59,10 @@ struct Attach {
     program: u32,
     attach_type: u32,
     flags: u32,
-    replaced: u32,
-}
-
-/// What `BPF_PROG_QUERY` reads and writes.
-#[derive(Default)]
-#[repr(C)]
-struct Query {
-    cgroup: u32,
-    attach_type: u32,
-    flags: u32,
-    attach_flags: u32,
-    ids: u64,
-    count: u32,
-    padding: u32,
-}
-
-/// What `BPF_PROG_GET_FD_BY_ID` reads.
-#[derive(Default)]
-#[repr(C)]
-struct GetById {
-    id: u32,
-    next: u32,
-    flags: u32,
 }
 
 /// What `BPF_OBJ_GET_INFO_BY_FD` reads.
+#[cfg(test)]
 #[derive(Default)]
 #[repr(C)]
 struct GetInfo {
@@ -98,6 +72,7 @@ struct GetInfo {
 }
 
 /// The beginning of `struct bpf_prog_info`.
+#[cfg(test)]
 #[derive(Default)]
 #[repr(C)]
 struct Info {
@@ -160,68 +135,20 @@ pub fn load_device_filter(program: &[Instruction], name: &str) -> Result<OwnedFd
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Attaches a filter to a cgroup, beside the others there or in the place of one of them, at once.
-pub fn attach_device_filter(
-    cgroup: BorrowedFd<'_>,
-    program: BorrowedFd<'_>,
-    instead_of: Option<BorrowedFd<'_>>,
-) -> Result<(), Errno> {
+/// Attaches a filter to a cgroup, beside those that are there.
+pub fn attach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attach = Attach {
         cgroup: number(cgroup),
         program: number(program),
         attach_type: ATTACH_TYPE,
-        flags: ALLOW_MULTI | instead_of.map_or(0, |_| REPLACE),
-        replaced: instead_of.map_or(0, number),
+        flags: ALLOW_MULTI,
     };
     // SAFETY: there are no addresses in it.
     unsafe { call(PROG_ATTACH, &mut attach) }.map(drop)
 }
 
-/// Takes a filter off a cgroup.
-pub fn detach_device_filter(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut attach = Attach {
-        cgroup: number(cgroup),
-        program: number(program),
-        attach_type: ATTACH_TYPE,
-        ..Attach::default()
-    };
-    // SAFETY: there are no addresses in it.
-    unsafe { call(PROG_DETACH, &mut attach) }.map(drop)
-}
-
-/// The filters that are attached to a cgroup itself, not those of the cgroups above it.
-pub fn device_filters(cgroup: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, Errno> {
-    // More than the kernel allows at one cgroup (`BPF_CGROUP_MAX_PROGS` is 64).
-    let mut ids = [0u32; 128];
-    let mut query = Query {
-        cgroup: number(cgroup),
-        attach_type: ATTACH_TYPE,
-        ids: ids.as_mut_ptr().addr() as u64,
-        count: ids.len() as u32,
-        ..Query::default()
-    };
-    // SAFETY: the address is that of `count` numbers which the kernel may write; they outlive the call.
-    unsafe { call(PROG_QUERY, &mut query) }?;
-    let found = &ids[..(query.count as usize).min(ids.len())];
-    let opened = found.iter().map(|id| open(*id));
-    // One that was taken off meanwhile has no descriptor any more.
-    opened
-        .filter(|opened| !matches!(opened, Err(Errno::NOENT)))
-        .collect()
-}
-
-fn open(id: u32) -> Result<OwnedFd, Errno> {
-    let mut by_id = GetById {
-        id,
-        ..GetById::default()
-    };
-    // SAFETY: there are no addresses in it.
-    let descriptor = unsafe { call(PROG_GET_FD_BY_ID, &mut by_id) }?;
-    // SAFETY: the kernel has just made this descriptor, with close-on-exec, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
 /// The instructions of a filter as the kernel has them: what can never be reached is left out.
+#[cfg(test)]
 pub fn instructions(program: BorrowedFd<'_>) -> Result<Vec<Instruction>, Errno> {
     let mut info = Info::default();
     get_info(program, &mut info)?;
@@ -236,6 +163,7 @@ pub fn instructions(program: BorrowedFd<'_>) -> Result<Vec<Instruction>, Errno> 
 }
 
 /// Fills `info`; its address of instructions is null, or that of `length` bytes which outlive the call.
+#[cfg(test)]
 fn get_info(program: BorrowedFd<'_>, info: &mut Info) -> Result<(), Errno> {
     let mut get = GetInfo {
         descriptor: number(program),
