@@ -29,7 +29,6 @@ use super::spec;
 use super::user_namespace;
 use crate::error::{self, Error, Kind};
 use crate::id_mapping::Tier;
-use crate::paths::Paths;
 use crate::runtime::capabilities::{CapabilitySet, ProcessCapabilities};
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::process::exec::{self as runtime, Target};
@@ -128,11 +127,11 @@ pub fn exec(
         program: monitor.and_then(spawn::sealed_as),
     };
     let handed = [theirs.as_fd(), reader.as_fd()];
-    let mut complaint = spawn::spawn(
+    let complaint = spawn::spawn(
         engine,
         Home::Beside(&neighbour),
         EXEC_NAME,
-        &[record.id.as_bytes()],
+        &record.id,
         &handed,
     )?;
     drop((theirs, reader, target, neighbour));
@@ -149,17 +148,10 @@ pub fn exec(
             Ok(Outcome::Detached)
         }
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {
-            let mut said = String::new();
-            complaint
-                .read_to_string(&mut said)
-                .context("listen to `onggi-exec`")?;
-            Err(match said.is_empty() {
-                true => Error::new(
-                    Kind::Conflict,
-                    "the process that holds the program was killed, and the program with it",
-                )
-                .into(),
-                false => cannot_execute(anyhow::anyhow!("start `{EXEC_NAME}`: {said}")),
+            let killed = "the process that holds the program was killed, and the program with it";
+            Err(match complaint.heard()? {
+                None => Error::new(Kind::Conflict, killed).into(),
+                Some(said) => cannot_execute(said),
             })
         }
         result => result,
@@ -230,16 +222,13 @@ fn cannot_execute(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// From start to end.
-fn serve(mut arguments: impl Iterator<Item = OsString>, relay: &mut Relay) -> Result<u8> {
-    let (data, run, id) = (arguments.nth(1), arguments.next(), arguments.next());
-    let (data, run) = data.zip(run).context("no store was named")?;
-    let id = id.and_then(|id| id.into_string().ok()).unwrap_or_default();
+fn serve(arguments: impl Iterator<Item = OsString>, relay: &mut Relay) -> Result<u8> {
+    let (engine, id) = spawn::wanted(arguments)?;
     let mut task = Vec::new();
     File::from(descriptor::inherited(spawn::HANDED + 1)?)
         .read_to_end(&mut task)
         .context("read what to execute")?;
     let task: Task = serde_json::from_slice(&task).context("read what to execute")?;
-    let engine = Engine::reopen(Paths::new(data, run))?;
     let directory = Directory::of(&engine, &id);
     let record = directory.record()?;
     let container = Container {

@@ -7,11 +7,13 @@
 
 use super::engine::Engine;
 use crate::id_mapping;
+use crate::paths::Paths;
 use crate::sys::descriptor;
 use crate::sys::mount;
 use crate::sys::namespace;
 use crate::sys::process::{self, Identity, Words, flags};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,18 +66,45 @@ pub fn sealed_as(process: &Identity) -> Option<OwnedFd> {
     (is_ours && mount.f_flag.contains(StatVfsMountFlags::RDONLY)).then_some(program)
 }
 
-/// Starts this program as `name` with the two roots of the store and `words` as arguments and `handed` from
-/// descriptor [`HANDED`] on. What it complains of before it runs comes out of the pipe.
-pub fn spawn(
+/// What a process of ours has to say that may never have come to be.
+#[derive(Debug)]
+pub struct Complaint<'a> {
+    name: &'a str,
+    pipe: PipeReader,
+}
+
+impl Complaint<'_> {
+    /// Why it could not be executed; `None` where it was, or was killed. Waits until that is known.
+    pub fn heard(mut self) -> Result<Option<anyhow::Error>> {
+        let (name, mut said) = (self.name, String::new());
+        let read = self.pipe.read_to_string(&mut said);
+        read.with_context(|| format!("listen to `{name}`"))?;
+        Ok((!said.is_empty()).then(|| anyhow!("start `{name}`: {said}")))
+    }
+}
+
+/// In a process of ours: the store and the container's id that are among its arguments.
+pub fn wanted(mut arguments: impl Iterator<Item = OsString>) -> Result<(Engine, String)> {
+    let (Some(data), Some(run), Some(id)) = (arguments.nth(1), arguments.next(), arguments.next())
+    else {
+        bail!("the program starts this by itself only");
+    };
+    let engine = Engine::reopen(Paths::new(data, run))?;
+    Ok((engine, id.into_string().unwrap_or_default()))
+}
+
+/// Starts this program as `name` with the two roots of the store and the container's id as arguments and `handed` from
+/// descriptor [`HANDED`] on.
+pub fn spawn<'a>(
     engine: &Engine,
     home: Home<'_>,
-    name: &str,
-    words: &[&[u8]],
+    name: &'a str,
+    id: &str,
     handed: &[BorrowedFd<'_>],
-) -> Result<PipeReader> {
+) -> Result<Complaint<'a>> {
     let own = own_path()?;
-    let paths = [engine.paths.data(), engine.paths.run()].map(|path| path.as_os_str().as_bytes());
-    let arguments = Words::new([&[name.as_bytes()], &paths[..], words].concat())?;
+    let [data, run] = [engine.paths.data(), engine.paths.run()].map(Path::as_os_str);
+    let arguments = Words::new([name.as_ref(), data, run, id.as_ref()].map(OsStr::as_bytes))?;
     let environment = environment(&own)?;
     let nothing = File::options()
         .read(true)
@@ -149,7 +178,10 @@ pub fn spawn(
         tell.write_all(b"1")
             .with_context(|| format!("release `{name}`"))?;
     }
-    Ok(complaint)
+    Ok(Complaint {
+        name,
+        pipe: complaint,
+    })
 }
 
 /// The caller's, with the place of this program.

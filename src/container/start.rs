@@ -10,8 +10,7 @@ use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
 use crate::sys::terminal;
-use anyhow::{Context, Result, bail};
-use std::io::Read;
+use anyhow::{Context, Result};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -106,10 +105,10 @@ pub fn start_locked(
             program: None,
         });
         let home = neighbour.as_ref().map_or(Home::New, Home::Beside);
-        spawn::spawn(engine, home, MONITOR_NAME, &[record.id.as_bytes()], &handed)
+        spawn::spawn(engine, home, MONITOR_NAME, &record.id, &handed)
     });
     drop((theirs, lock));
-    let mut complaint = match spawned {
+    let complaint = match spawned {
         // There is no monitor that would do it.
         Err(error) if record.options.auto_remove => {
             let directory = Directory::of(engine, &record.id);
@@ -132,15 +131,7 @@ pub fn start_locked(
     match outcome {
         // A monitor that never came to be has said why; only then is it worth the wait.
         Err(error) if error::kind(&error) == Some(Kind::Conflict) => {
-            let mut said = String::new();
-            complaint
-                .read_to_string(&mut said)
-                .context("listen to the monitor")?;
-            if said.is_empty() {
-                Err(error)
-            } else {
-                bail!("start the monitor: {said}")
-            }
+            Err(complaint.heard()?.unwrap_or(error))
         }
         result => result,
     }

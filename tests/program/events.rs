@@ -128,3 +128,20 @@ fn what_cannot_be_understood_is_refused() {
             .stdout("");
     }
 }
+
+#[test]
+fn what_happens_to_a_renamed_one_has_its_new_name() {
+    for store in everyone_with_alpine() {
+        store.detached("old", &[], "sleep 1000");
+        store.ok(["rename", "old", "new"]);
+        store.ok(["kill", "new"]);
+        store.ok(["wait", "new"]);
+        let template = "{{.Action}} {{.Actor.Attributes.name}}";
+        let found = past(
+            &store,
+            &["-f", "event=start", "-f", "event=kill", "-f", "event=die"],
+            template,
+        );
+        assert_eq!(found, ["start old", "kill new", "die new"]);
+    }
+}

@@ -24,11 +24,11 @@ use super::log::writer::Writer;
 use super::mount_point::InUse;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
-use super::{cgroup, event, mount_point, remove, settle, user_namespace};
+use super::{cgroup, event, mount_point, remove, settle, spawn, user_namespace};
 use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
-use crate::paths::{self, Paths};
+use crate::paths;
 use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
@@ -36,7 +36,7 @@ use crate::sys::descriptor;
 use crate::sys::process::{self, Child, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Report};
 use checks::Checks;
 use clients::Clients;
@@ -46,8 +46,8 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-/// Runs a monitor; `arguments` are those of [`super::start`].
-pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
+/// Runs a monitor; `arguments` are those of [`spawn::spawn`].
+pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     let Ok(descriptor) = descriptor::inherited(MONITOR_CHANNEL) else {
         return 125;
     };
@@ -55,15 +55,9 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     leave_the_caller();
     let prepared = (|| {
         let lock = Lock::inherited(descriptor::inherited(MONITOR_LOCK)?);
-        let (Some(data), Some(run), Some(id)) =
-            (arguments.nth(1), arguments.next(), arguments.next())
-        else {
-            bail!("a monitor is started by the program itself only");
-        };
         // Of a container with many mounts each is one.
         descriptor::raise_limit().context("raise the limit of open files")?;
-        let engine = Engine::reopen(Paths::new(data, run))?;
-        let id = id.into_string().unwrap_or_default();
+        let (engine, id) = spawn::wanted(arguments)?;
         let directory = Directory::of(&engine, &id);
         let state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
         // Where there is none it was never started, or what became of it is lost.
@@ -165,7 +159,6 @@ impl Monitor {
                     self.state.exit_code
                 }
             };
-            self.refresh();
             let policy = self.record.options.restart;
             let next = restarts.next(policy, code, self.state.stopped, begun.elapsed());
             let again = self.start_again || next.is_some();
@@ -216,7 +209,7 @@ impl Monitor {
             .start_program(&mut relay.clients)
             .and_then(|mut program| {
                 self.checks = Checks::begin(&self.record, &self.directory);
-                self.announce("start", &[]);
+                event::container(&self.engine, &self.record, "start", &[]);
                 relay.clients.tell_all(&Report::Started);
                 relay.serve(&mut program, self)
             });
@@ -240,6 +233,7 @@ impl Monitor {
         if let Some(mut log) = self.log.take() {
             log.finish();
         }
+        self.refresh();
         let code = ended?.code();
         self.state.finished = now();
         self.state.exit_code = code;
@@ -248,12 +242,12 @@ impl Monitor {
             ("execDuration", lasted.as_str()),
             ("exitCode", &code.to_string()),
         ];
-        self.announce("die", &attributes);
+        event::container(&self.engine, &self.record, "die", &attributes);
         Ok(code)
     }
 
+    /// Tells of something that happens while the program runs: a rename may have changed the record since it was read.
     fn announce(&self, action: &str, attributes: &[(&str, &str)]) {
-        // A rename may have changed it.
         let current = self.directory.record().unwrap_or_default();
         let record = current.as_ref().unwrap_or(&self.record);
         event::container(&self.engine, record, action, attributes);
