@@ -90,7 +90,7 @@ pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedF
 pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let directory = Directory::of(engine, &record.id);
     with_layers(engine, record, |trees| {
-        give_attributes(&directory, trees.first(), |owner| owner)?;
+        give_attributes(&directory, trees.first(), Ok)?;
         let lower = open_all(trees)?;
         let upper = mount::open_source(&directory.file("upper"))?;
         let work = mount::open_source(&directory.file("work"))?;
@@ -114,7 +114,7 @@ pub fn prepare_upper(engine: &Engine, record: &Record, layers: &Layers) -> Resul
     let owners = Owners::of(engine, record);
     let seen = |owner| match layers.mapped {
         true => owners.stored(owner),
-        false => owner,
+        false => Ok(owner),
     };
     give_attributes(
         &Directory::of(engine, &record.id),
@@ -128,7 +128,7 @@ pub fn prepare_upper(engine: &Engine, record: &Record, layers: &Layers) -> Resul
 fn give_attributes(
     directory: &Directory,
     top: Option<&PathBuf>,
-    seen: impl Fn((u32, u32)) -> (u32, u32),
+    seen: impl Fn((u32, u32)) -> Result<(u32, u32), Error>,
 ) -> Result<()> {
     let Some(top) = top else { return Ok(()) };
     let upper = directory.file("upper");
@@ -136,7 +136,7 @@ fn give_attributes(
         std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
     };
     let (wanted, found) = (stat(top)?, stat(&upper)?);
-    let (uid, gid) = seen((wanted.uid(), wanted.gid()));
+    let (uid, gid) = seen((wanted.uid(), wanted.gid()))?;
     if (uid, gid) != (found.uid(), found.gid()) {
         std::os::unix::fs::chown(&upper, Some(uid), Some(gid))
             .with_context(|| format!("change the owner of `{}`", upper.display()))?;
@@ -252,13 +252,16 @@ impl Owners {
     }
 
     /// From the container to the disk.
-    pub fn stored(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
-        self.maps.as_ref().map_or((uid, gid), |(maps, store)| {
-            (
-                outside_or_nobody(&maps.uids, uid, |id| store.contains_uid(id)),
-                outside_or_nobody(&maps.gids, gid, |id| store.contains_gid(id)),
-            )
-        })
+    pub fn stored(&self, (uid, gid): (u32, u32)) -> Result<(u32, u32), Error> {
+        match &self.maps {
+            None => Ok((uid, gid)),
+            // There is nobody else.
+            Some((_, store)) if store.tier == Tier::Single => Ok((0, 0)),
+            Some((maps, store)) => Ok((
+                outside_or_nobody(&maps.uids, uid, |id| store.contains_uid(id))?,
+                outside_or_nobody(&maps.gids, gid, |id| store.contains_gid(id))?,
+            )),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Which ids are given to whom is for the rooms above; here a map is only followed, in both directions.
 
 use super::Range;
+use crate::error::{Error, bad_input};
 use crate::sys::namespace::write_map;
 use crate::sys::process::{self, flags};
 use anyhow::{Context, Result};
@@ -52,15 +53,25 @@ pub const NOBODY: u32 = 65534;
 
 /// What an id inside is called outside; one that the map has no place for becomes an id that is nobody's inside, since
 /// its own number may be that of somebody else there, such as root. `exists` tells the ids that there are outside; where
-/// all of them are somebody's, the number stays.
-pub fn outside_or_nobody(map: &[Range], id: u32, exists: impl Fn(u32) -> bool) -> u32 {
+/// all of them are somebody's, it becomes the one that is called nobody inside, and without that it is an error.
+pub fn outside_or_nobody(
+    map: &[Range],
+    id: u32,
+    exists: impl Fn(u32) -> bool,
+) -> Result<u32, Error> {
     let ends = map
         .iter()
         .filter_map(|range| u32::try_from(range.outside_end()).ok());
     let is_free = |id: &u32| *id != u32::MAX && exists(*id) && inside(map, *id).is_none();
     outside(map, id)
         .or_else(|| [NOBODY].into_iter().chain(ends).chain([0]).find(is_free))
-        .unwrap_or(id)
+        .or_else(|| outside(map, NOBODY))
+        .ok_or_else(|| {
+            let message = format!(
+                "files of id {id} have no owner in the container's user namespace, where neither that nor {NOBODY} has a place"
+            );
+            bad_input(message).hint("give one of both a place with --uidmap and --gidmap")
+        })
 }
 
 impl IdMaps {
@@ -214,16 +225,19 @@ mod tests {
         let wide = maps(&[(0, 60_000, 6000)]).uids;
         let rest = maps(&[(0, 1, 1024)]).uids;
         let all = maps(&[(5, 0, 10)]).uids;
+        let full = maps(&[(1, 0, 65_536)]).uids;
         for (map, count, id, expected) in [
             (&auto, u32::MAX, 3, 1028),
             (&auto, u32::MAX, 1025, NOBODY),
             (&auto, 10_000, 1025, 2049),
             (&wide, u32::MAX, 60_000, 66_000),
             (&rest, 1025, 1024, 0),
-            (&all, 10, 3, 3),
+            (&full, 65_536, 0, 65_533),
         ] {
-            assert_eq!(outside_or_nobody(map, id, |id| id < count), expected);
+            let found = outside_or_nobody(map, id, |id| id < count);
+            assert_eq!(found.unwrap(), expected);
         }
+        assert!(outside_or_nobody(&all, 3, |id| id < 10).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!
 //! The tree is a layer's: nobody changes it while it is read, and links in it are never followed.
 
+use crate::error::Error;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::fs::{
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// A new id for an old one.
-pub type Move<'a> = &'a dyn Fn(u32) -> u32;
+pub type Move<'a> = &'a dyn Fn(u32) -> Result<u32, Error>;
 
 /// Copies the tree at `from` to `to`, which must not exist, with the owners that `uid` and `gid` give.
 pub fn shift(from: &Path, to: &Path, uid: Move<'_>, gid: Move<'_>) -> Result<()> {
@@ -75,7 +76,7 @@ impl Copier<'_> {
 
     /// Owner before mode, since chown(2) clears setuid and capabilities; times last.
     fn give_attributes(&self, kind: FileType, status: &Stat, from: &Path, to: &Path) -> Result<()> {
-        let (uid, gid) = ((self.uid)(status.st_uid), (self.gid)(status.st_gid));
+        let (uid, gid) = ((self.uid)(status.st_uid)?, (self.gid)(status.st_gid)?);
         chownat(
             CWD,
             to,
@@ -155,7 +156,7 @@ mod tests {
             XattrFlags::empty(),
         )
         .unwrap();
-        shift(&from, &to, &|uid| uid + by, &|gid| gid + by).unwrap();
+        shift(&from, &to, &|uid| Ok(uid + by), &|gid| Ok(gid + by)).unwrap();
         let file = std::fs::metadata(to.join("file")).unwrap();
         let expected = std::fs::metadata(from.join("file")).unwrap();
         assert_eq!(

@@ -370,7 +370,7 @@ impl Extractor {
         // By the magic link, since most calls refuse a descriptor that is only held; it leads to this very file.
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
         let archived = (member.uid, member.gid);
-        if let Some((uid, gid)) = self.owner(archived) {
+        if let Some((uid, gid)) = self.owner(archived)? {
             let chowned = chownat(
                 file,
                 "",
@@ -425,16 +425,16 @@ impl Extractor {
     }
 
     /// Whom a file is given to, if it has to be.
-    fn owner(&self, archived: (u32, u32)) -> Option<(u32, u32)> {
+    fn owner(&self, archived: (u32, u32)) -> Result<Option<(u32, u32)>> {
         let stored = |ids| match &self.scope {
             Scope::Root { owners, .. } => owners.stored(ids),
-            Scope::Beneath(_) => ids,
+            Scope::Beneath(_) => Ok(ids),
         };
-        match self.ids {
-            Ids::Keep => Some(stored(archived)),
-            Ids::Root => Some(stored((0, 0))),
+        Ok(match self.ids {
+            Ids::Keep => Some(stored(archived)?),
+            Ids::Root => Some(stored((0, 0))?),
             Ids::Single | Ids::Caller => None,
-        }
+        })
     }
 }
 

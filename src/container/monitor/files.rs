@@ -19,7 +19,7 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n\
 
 /// Writes them anew, as the container is about to start.
 pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<()> {
-    let (uid, gid) = Owners::of(engine, record).stored((0, 0));
+    let (uid, gid) = Owners::of(engine, record).stored((0, 0))?;
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     for (name, content) in [
         ("hosts", hosts(record)?),

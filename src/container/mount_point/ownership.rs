@@ -224,7 +224,7 @@ fn stored(
         || (point.volume().is_some() && is_volume_mapped(engine, record, &place)?);
     Ok(match is_mapped {
         true => (user.uid, user.gid),
-        false => Owners::of(engine, record).stored((user.uid, user.gid)),
+        false => Owners::of(engine, record).stored((user.uid, user.gid))?,
     })
 }
 
