@@ -132,7 +132,7 @@ fn what_cannot_be_understood_is_refused() {
 #[test]
 fn what_happens_to_a_renamed_one_has_its_new_name() {
     for store in everyone_with_alpine() {
-        store.detached("old", &[], "sleep 1000");
+        store.detached("old", &[], "touch /ready; sleep 1000");
         store.ok(["rename", "old", "new"]);
         store.ok(["kill", "new"]);
         store.ok(["wait", "new"]);
