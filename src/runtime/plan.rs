@@ -130,6 +130,8 @@ pub enum Source {
     Filesystem {
         /// Its type.
         kind: String,
+        /// What it lies on, or a mere name.
+        source: String,
     },
     /// A file or directory of the host.
     Bind {
@@ -427,9 +429,14 @@ fn mount_step(mount: &Mount) -> Result<MountStep> {
             ))
             .into());
         }
-        (None, _) => Source::Filesystem {
-            kind: mount.typ().as_deref().unwrap_or("none").to_owned(),
-        },
+        (None, source) => {
+            let kind = mount.typ().as_deref().unwrap_or("none");
+            let source = source.as_ref().map(|path| path.to_string_lossy());
+            Source::Filesystem {
+                source: source.map_or(kind.to_owned(), Into::into),
+                kind: kind.to_owned(),
+            }
+        }
     };
     Ok(MountStep {
         target,

@@ -20,43 +20,36 @@ pub use rustix::mount::MountAttrFlags as Attributes;
 /// One option of a file system: a flag or a key with its value.
 pub type FsOption<'a> = (&'a str, Option<&'a str>);
 
-/// A new, detached mount of a new file system.
+/// A new, detached mount of a new file system that lies on `source`, which for most is a mere name. What the kernel
+/// refuses is named with what it says of it (fsopen(2), fsconfig(2)); the cause is an [`Errno`].
 pub fn new_filesystem(
     kind: &str,
-    options: &[FsOption<'_>],
-    attributes: Attributes,
-) -> Result<OwnedFd, Errno> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    // Only what mountinfo shows as the source.
-    configure(context.as_fd(), kind, options)?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-}
-
-/// A new, detached mount of the file system on a device, or whatever the file system takes for one; what the kernel has
-/// to say about a failure is in its error.
-pub fn file_system_on(
-    kind: &str,
-    device: &str,
+    source: &str,
     options: &[FsOption<'_>],
     attributes: Attributes,
 ) -> Result<OwnedFd> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
-    configure(context.as_fd(), device, options)
-        .map_err(|error| explain(context.as_fd(), error))
-        .context("fsconfig")?;
-    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
-    fsmount(context.as_fd(), flags, attributes).context("fsmount")
-}
-
-fn configure(context: BorrowedFd<'_>, source: &str, options: &[FsOption<'_>]) -> Result<(), Errno> {
-    fsconfig_set_string(context, "source", source)?;
+    let created = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .with_context(|| format!("open the file system `{kind}`"))?;
+    let context = created.as_fd();
+    fsconfig_set_string(context, "source", source)
+        .map_err(|error| explain(context, error))
+        .with_context(|| format!("set the source `{source}` of {kind}"))?;
     for (key, value) in options {
-        match value {
-            Some(value) => fsconfig_set_string(context, *key, *value)?,
-            None => fsconfig_set_flag(context, *key)?,
-        }
+        let (set, written) = match value {
+            Some(value) => (
+                fsconfig_set_string(context, *key, *value),
+                format!("{key}={value}"),
+            ),
+            None => (fsconfig_set_flag(context, *key), (*key).to_owned()),
+        };
+        set.map_err(|error| explain(context, error))
+            .with_context(|| format!("set the option `{written}` of {kind}"))?;
     }
     fsconfig_create(context)
+        .map_err(|error| explain(context, error))
+        .with_context(|| format!("make a {kind}"))?;
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .with_context(|| format!("mount a {kind}"))
 }
 
 /// Whether something is mounted at a path, which may be a link and is not followed (statx(2),

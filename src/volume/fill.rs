@@ -12,11 +12,11 @@
 //! Invariant: all of this happens under the exclusive lock of the volume, and whoever gets a lock finishes or sweeps
 //! what a killed process has left, first.
 
-use super::copy::{self, Copier, Owner};
 use super::mount::Opened;
 use super::{Volume, options::Source};
 use crate::id_mapping::Mapping;
 use crate::paths::{self, Paths};
+use crate::store::copy::{self, Copier, Owner};
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};

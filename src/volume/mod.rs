@@ -12,7 +12,6 @@
 //! and looks at the records then: no container ever names a volume that is gone. Whoever gets either lock finds a
 //! volume that is filled whole or not at all ([`fill`]).
 
-mod copy;
 pub mod fill;
 pub mod mount;
 pub mod name;

@@ -145,7 +145,7 @@ fn on_device(wanted: &FileSystem) -> Result<OwnedFd> {
     if wanted.attributes.contains(Attributes::MOUNT_ATTR_RDONLY) {
         options.push(("ro", None));
     }
-    mount::file_system_on(&wanted.kind, &wanted.device, &options, wanted.attributes)
+    mount::new_filesystem(&wanted.kind, &wanted.device, &options, wanted.attributes)
         .with_context(|| format!("mount `{}` of type {}", wanted.device, wanted.kind))
 }
 

@@ -44,8 +44,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
     }
-    // First of all: from here on no mount of ours reaches the host, and none of the host's comes in.
-    mount::set_propagation_of_all(false).context("make mounts private")?;
+    // First of all: from here on no mount of ours reaches the host, and none of the host's comes in, unless they are to.
+    mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
     process::forget_environment();
     // While it is the host's, and nothing that the container has put there.
     let processes = Processes::open()?;

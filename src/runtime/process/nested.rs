@@ -72,7 +72,7 @@ fn join(plan: &mut Plan, user: &OwnedFd, channel: &Channel, streams: &Streams) -
     program::set_attributes(&plan.process, &Processes::open()?)?;
     program::raise_limits(&plan.process)?;
     namespace::unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
-    mount::set_propagation_of_all(false).context("make mounts private")?;
+    mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
     plan.root = Root::Directory(rootfs::attach_root(plan, user.as_fd())?);
     namespace::join(user.as_fd(), flags::NEW_USER).context("join the user namespace")?;
     parent::clone_init(plan, flags::SIBLING, channel, streams)

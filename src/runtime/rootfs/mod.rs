@@ -5,17 +5,20 @@ mod devices;
 mod edits;
 mod libraries;
 mod library_cache;
+mod mounts;
 mod resolve;
 mod single_id;
 pub mod trees;
 
-use super::plan::{MountStep, Plan, Root, Source};
+use super::mount_options::Spread;
+use super::plan::{Plan, Root};
 use crate::error::bad_input;
 use crate::id_mapping::Tier;
-use crate::sys::mount::{self, Attributes, Overlay};
-use crate::sys::procfs::{Processes, is_proc};
+use crate::sys::mount::{self, Attributes, Change, Overlay, Propagation};
+use crate::sys::procfs::Processes;
 use anyhow::{Context, Result, bail};
 use devices::Nodes;
+use mounts::Below;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -99,15 +102,13 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
     attach(&root, &place)?;
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
-    let mut processes = None;
+    let mut below = Below::new(&root, plan.mount_label.as_deref())?;
     for (step, tree) in plan.mounts.iter().zip(&plan.trees) {
-        let attached = mount_one(&root, step, tree.as_ref(), plan.mount_label.as_deref())
-            .with_context(|| describe(step))?;
-        if matches!(&step.source, Source::Filesystem { kind, .. } if kind == "proc") {
-            // Where no new one can be mounted it is that of the host, which is as good.
-            processes = Processes::at(attached).ok();
-        } else if step.target == Path::new("/dev") {
-            device_directory = is_fresh(&step.source).then_some(attached);
+        let mounted = below
+            .mount(step, tree.as_ref())
+            .with_context(|| mounts::describe(step))?;
+        if let Some(directory) = mounted.filter(|_| step.target == Path::new("/dev")) {
+            device_directory = mounts::is_memory(&step.source).then_some(directory);
             if plan.user_namespace {
                 nodes = Nodes::Host;
             } else if step
@@ -119,6 +120,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             }
         }
     }
+    let processes = below.processes;
     if let Some(directory) = device_directory {
         devices::make_all(&root, &directory, plan, nodes)?;
     }
@@ -163,12 +165,50 @@ pub fn restrict(plan: &Plan, built: &mut Built) -> Result<()> {
         .with_context(say)?;
         mount::attach(copy.as_fd(), target.as_fd()).with_context(say)?;
     }
-    if plan.read_only_root {
+    let of_root = Change {
+        set: match plan.read_only_root {
+            true => Attributes::MOUNT_ATTR_RDONLY,
+            false => Attributes::empty(),
+        },
+        ..Change::default()
+    };
+    // The others it has already: pivot_root(2) takes no shared one.
+    let shared = plan
+        .root_propagation
+        .map(|spread| spread.propagation)
+        .filter(|propagation| *propagation == Propagation::Shared);
+    if !of_root.is_empty() || shared.is_some() {
         let root = mount::open_source(Path::new("/"))?;
-        mount::add_attributes(root.as_fd(), Attributes::MOUNT_ATTR_RDONLY, false)
-            .context("make `/` read-only")?;
+        mount::change(root.as_fd(), of_root, shared, None, false)
+            .context("change the mount of `/`")?;
     }
     Ok(())
+}
+
+/// Whether later mounts of the host below its directory appear in the root of the container, which takes a mount
+/// namespace whose mounts are still in a group with the host's.
+pub fn follows_host(plan: &Plan) -> bool {
+    let slave = |spread: &Spread| spread.propagation == Propagation::Slave;
+    plan.root_propagation.as_ref().is_some_and(slave)
+}
+
+/// Gives a root file system that is attached nowhere its propagation, but no shared one.
+fn spread_root(mounted: BorrowedFd<'_>, spread: Spread) -> Result<()> {
+    let set = |propagation, recursive| {
+        let nothing = Change::default();
+        mount::change(mounted, nothing, Some(propagation), None, recursive)
+            .context("set the propagation of `/`")
+    };
+    match spread.propagation {
+        Propagation::Shared => {
+            if spread.recursive {
+                set(Propagation::Shared, true)?;
+            }
+            set(Propagation::Private, false)
+        }
+        Propagation::Slave if !spread.recursive => Ok(()),
+        propagation => set(propagation, spread.recursive),
+    }
 }
 
 /// The null device of the host, since the container may have none, or something else in its place (CVE-2025-31133).
@@ -189,16 +229,10 @@ fn null() -> Result<OwnedFd> {
     Ok(mounted)
 }
 
-fn empty_directory() -> Result<OwnedFd, Errno> {
+fn empty_directory() -> Result<OwnedFd> {
     let options = [("nr_blocks", Some("1")), ("nr_inodes", Some("1"))];
     let attributes = Attributes::MOUNT_ATTR_RDONLY | hardened();
-    mount::new_filesystem("tmpfs", &options, attributes)
-}
-
-/// Whether what is mounted is the container's alone. Whatever else lies at `/dev`, a directory of the host for example,
-/// has the nodes that it has.
-fn is_fresh(source: &Source) -> bool {
-    matches!(source, Source::Filesystem { kind, .. } if ["tmpfs", "ramfs"].contains(&kind.as_str()))
+    mount::new_filesystem("tmpfs", "tmpfs", &options, attributes)
 }
 
 fn hardened() -> Attributes {
@@ -214,6 +248,9 @@ fn make_root(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(Own
             let place = mount::open_source(path)?;
             let mounted = mount::clone_tree(place.as_fd(), true)
                 .with_context(|| format!("bind `{}`", path.display()))?;
+            if let Some(spread) = plan.root_propagation {
+                spread_root(mounted.as_fd(), spread)?;
+            }
             Ok((mounted, place))
         }
         Root::Overlay {
@@ -261,85 +298,6 @@ fn attach(root: &OwnedFd, place: &OwnedFd) -> Result<()> {
     mount::attach(root.as_fd(), place.as_fd()).context("attach the root file system")
 }
 
-/// Makes one mount and returns the place inside it.
-fn mount_one(
-    root: &OwnedFd,
-    step: &MountStep,
-    tree: Option<&OwnedFd>,
-    label: Option<&str>,
-) -> Result<OwnedFd> {
-    let (mounted, kind) = match (&step.source, tree) {
-        (_, Some(tree)) => {
-            let kind = if is_directory(tree)? {
-                Kind::Directory
-            } else {
-                Kind::File
-            };
-            (tree.try_clone().context("duplicate a descriptor")?, kind)
-        }
-        (Source::Filesystem { kind }, None) => {
-            // The files of the kernel's own file systems have labels of their own.
-            let labelled = ["tmpfs", "devpts"].contains(&kind.as_str());
-            let label = label
-                .filter(|_| labelled)
-                .map(|label| ("context", Some(label)));
-            let options: Vec<_> = step
-                .options
-                .filesystem
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_deref()))
-                .chain(label)
-                .collect();
-            (
-                new_filesystem(kind, &options, step.options.attributes())?,
-                Kind::Directory,
-            )
-        }
-        (Source::Bind { .. }, None) => bail!("the parent has not opened it"),
-    };
-    let target = make(root.as_fd(), &step.target, kind)?;
-    if is_proc(target.as_fd())? {
-        // It would cover what is masked, or take what the runtime tells the kernel (CVE-2019-16884).
-        let message = format!(
-            "`{}` lies in the container's `/proc`",
-            step.target.display()
-        );
-        return Err(bad_input(message)
-            .hint("mount it elsewhere; if that path is outside of `/proc`, it is a link of the image's")
-            .into());
-    }
-    mount::attach(mounted.as_fd(), target.as_fd())?;
-    Ok(mounted)
-}
-
-/// A new file system; where a shared namespace forbids that, the host's own one, as it is there already.
-fn new_filesystem(
-    kind: &str,
-    options: &[mount::FsOption<'_>],
-    attributes: Attributes,
-) -> Result<OwnedFd> {
-    let error = match mount::new_filesystem(kind, options, attributes) {
-        Ok(mounted) => return Ok(mounted),
-        Err(error) => error,
-    };
-    let host = match kind {
-        "proc" => "/proc",
-        "sysfs" => "/sys",
-        "mqueue" => "/dev/mqueue",
-        "cgroup2" => "/sys/fs/cgroup",
-        _ => return Err(error.into()),
-    };
-    if !matches!(error, Errno::PERM | Errno::BUSY | Errno::NODEV) {
-        return Err(error.into());
-    }
-    let source = mount::open_source(Path::new(host))?;
-    let mounted =
-        mount::clone_tree(source.as_fd(), true).with_context(|| format!("bind `{host}`"))?;
-    mount::add_attributes(mounted.as_fd(), attributes, true)
-        .with_context(|| format!("bind `{host}`"))?;
-    Ok(mounted)
-}
-
 fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -363,15 +321,6 @@ fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
 fn is_directory(file: &OwnedFd) -> Result<bool> {
     use rustix::fs::{FileType, fstat};
     Ok(FileType::from_raw_mode(fstat(file).context("fstat")?.st_mode) == FileType::Directory)
-}
-
-fn describe(step: &MountStep) -> String {
-    match &step.source {
-        Source::Bind { path, .. } => {
-            format!("bind `{}` on `{}`", path.display(), step.target.display())
-        }
-        Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{}`", step.target.display()),
-    }
 }
 
 #[cfg(test)]

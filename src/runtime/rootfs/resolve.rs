@@ -1,13 +1,19 @@
 //! Finding and making places below a root whose content is hostile: every path is resolved inside the root
 //! ([`crate::sys::openat2`]), so that no link leads out of it.
 
+use crate::error::{Error, Kind as Failure, bad_input};
 use crate::sys::openat2::open_in_root;
-use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, statat};
+use anyhow::{Context, Result};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, mkdirat, openat, readlinkat, statx,
+};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
+
+/// As many links as the kernel follows in one look-up (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// What is to be at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,46 +27,34 @@ pub enum Kind {
 /// Opens `path` below `root` (`O_PATH`), making it and what leads to it where it is missing: directories with
 /// mode 0755, files empty with mode 0644.
 pub fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<OwnedFd> {
-    match open(root, path) {
-        Err(Errno::NOENT) => {}
-        Ok(found) => return check(found, path, kind),
-        Err(error) => return Err(error).with_context(|| format!("open `{}`", path.display())),
-    }
-    let mut directory = open(root, Path::new("/")).context("open the root")?;
-    let mut sofar = std::path::PathBuf::from("/");
-    let names: Vec<_> = path
-        .components()
-        .filter(|part| !matches!(part, Component::RootDir | Component::CurDir))
-        .collect();
-    for (index, name) in names.iter().enumerate() {
-        let Component::Normal(name) = name else {
-            bail!("`{}` has a `..`", path.display())
-        };
-        let last = index + 1 == names.len();
-        sofar.push(name);
-        // Resolved from the root every time: an existing component may be a link to anywhere inside.
-        let next = match open(root, &sofar) {
-            Err(Errno::NOENT) => {
-                let made = if last && kind == Kind::File {
-                    make_file(&directory, name)
-                } else {
-                    mkdirat(&directory, *name, Mode::from(0o755))
-                };
-                match made {
-                    // A dangling link: its target is what has to be made, which only the image could explain.
-                    Err(Errno::EXIST) => bail!(
-                        "`{}` is a symbolic link that leads nowhere",
-                        sofar.display()
-                    ),
-                    result => result.with_context(|| format!("create `{}`", sofar.display()))?,
-                }
-                open(root, &sofar)
-            }
-            found => found,
-        };
-        directory = next.with_context(|| format!("open `{}`", sofar.display()))?;
-    }
-    check(directory, path, kind)
+    find_or_make(root, path, kind, "is needed").map(|(found, _)| found)
+}
+
+/// The same for something that is to be mounted there, and whether the place was there.
+pub fn target(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<(OwnedFd, bool)> {
+    find_or_make(root, path, kind, "is to be mounted")
+}
+
+fn find_or_make(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    kind: Kind,
+    purpose: &str,
+) -> Result<(OwnedFd, bool)> {
+    let found = match open(root, path) {
+        Err(Errno::NOENT) => None,
+        Err(error) => return Err(explain(path, error)),
+        Ok(found) => Some(found),
+    };
+    let was_there = found.is_some();
+    let found = match found {
+        Some(found) => found,
+        None => Walk::new(root, path, kind)
+            .to_the_end()
+            .map_err(|error| explain(path, error))?,
+    };
+    check(root, &found, path, kind, purpose)?;
+    Ok((found, was_there))
 }
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
@@ -72,20 +66,150 @@ fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn make_file(directory: &OwnedFd, name: &std::ffi::OsStr) -> Result<(), Errno> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, name, flags, Mode::from(0o644)).map(drop)
+/// A look-up that makes what is missing. Each step opens one name, which is not followed, below a directory that is
+/// held: whoever exchanges names meanwhile leads it to another place below the root at most. A link is read and what it
+/// says is walked too, so that one that leads nowhere is given what it names, as in Docker.
+struct Walk<'a> {
+    root: BorrowedFd<'a>,
+    /// The directories from below the root to where the walk is.
+    held: Vec<OwnedFd>,
+    /// Names that are still to be walked, the next one last.
+    rest: Vec<Vec<u8>>,
+    links: usize,
+    kind: Kind,
 }
 
-fn check(found: OwnedFd, path: &Path, kind: Kind) -> Result<OwnedFd> {
-    let status = statat(found.as_fd(), "", AtFlags::EMPTY_PATH)
-        .with_context(|| format!("stat `{}`", path.display()))?;
-    let directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
-    match (kind, directory) {
-        (Kind::Directory, false) => bail!("`{}` is not a directory", path.display()),
-        (Kind::File, true) => bail!("`{}` is a directory", path.display()),
-        _ => Ok(found),
+impl<'a> Walk<'a> {
+    fn new(root: BorrowedFd<'a>, path: &Path, kind: Kind) -> Self {
+        let mut walk = Self {
+            root,
+            held: Vec::new(),
+            rest: Vec::new(),
+            links: 0,
+            kind,
+        };
+        walk.push(path.as_os_str().as_bytes());
+        walk
     }
+
+    fn push(&mut self, path: &[u8]) {
+        let names = path.split(|byte| *byte == b'/');
+        let names = names.filter(|name| !name.is_empty() && *name != b".");
+        self.rest.extend(names.rev().map(<[u8]>::to_vec));
+    }
+
+    fn to_the_end(mut self) -> Result<OwnedFd, Errno> {
+        const HERE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+        while let Some(name) = self.rest.pop() {
+            if name == b".." {
+                // Above the root is the root.
+                self.held.pop();
+                continue;
+            }
+            let here = self.held.last().map_or(self.root, AsFd::as_fd);
+            let found = match openat(here, &*name, HERE, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    match self.make(here, &name) {
+                        // Somebody else was quicker; what has come there is looked at like anything else.
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error),
+                    }
+                    openat(here, &*name, HERE, Mode::empty())?
+                }
+                found => found?,
+            };
+            let is_link = kind_of(&found)? == FileType::Symlink;
+            if !is_link {
+                self.held.push(found);
+                continue;
+            }
+            self.links += 1;
+            if self.links > MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            let target = readlinkat(&found, "", Vec::new())?;
+            if target.as_bytes().starts_with(b"/") {
+                self.held.clear();
+            }
+            self.push(target.as_bytes());
+        }
+        match self.held.pop() {
+            Some(last) => Ok(last),
+            None => self.root.try_clone_to_owned().map_err(|_| Errno::MFILE),
+        }
+    }
+
+    fn make(&self, here: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+        if !self.rest.is_empty() || self.kind == Kind::Directory {
+            return mkdirat(here, name, Mode::from(0o755));
+        }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        openat(here, name, flags, Mode::from(0o644)).map(drop)
+    }
+}
+
+fn look(file: &OwnedFd) -> Result<Statx, Errno> {
+    let fields = StatxFlags::TYPE | StatxFlags::MNT_ID;
+    statx(file, "", AtFlags::EMPTY_PATH, fields)
+}
+
+fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(look(file)?.stx_mode.into()))
+}
+
+fn check(
+    root: BorrowedFd<'_>,
+    found: &OwnedFd,
+    path: &Path,
+    kind: Kind,
+    purpose: &str,
+) -> Result<()> {
+    let say = || format!("stat `{}`", path.display());
+    let status = look(found).with_context(say)?;
+    let is_directory = FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory;
+    let (is, wanted) = match (kind, is_directory) {
+        (Kind::Directory, false) => ("file", "directory"),
+        (Kind::File, true) => ("directory", "file"),
+        _ => return Ok(()),
+    };
+    let root = root
+        .try_clone_to_owned()
+        .context("duplicate a descriptor")?;
+    let place = match look(&root).with_context(say)?.stx_mnt_id == status.stx_mnt_id {
+        true => "in the image",
+        false => "in another mount of the container",
+    };
+    let message = format!(
+        "`{}` is a {is} {place}, and a {wanted} {purpose} there",
+        path.display()
+    );
+    Err(bad_input(message).into())
+}
+
+fn explain(path: &Path, error: Errno) -> anyhow::Error {
+    let path = path.display();
+    let (message, hint) = match error {
+        Errno::LOOP => {
+            let message = format!("`{path}` leads through too many symbolic links, or in a circle");
+            return bad_input(message).into();
+        }
+        Errno::NOTDIR => {
+            let message = format!("`{path}` cannot be made: on the way to it there is a file");
+            return bad_input(message).into();
+        }
+        Errno::ROFS => (
+            format!(
+                "`{path}` is not there, and it cannot be made: the mount that it belongs to is read-only"
+            ),
+            "make it in the source of that mount, or mount that without `ro`",
+        ),
+        Errno::ACCESS | Errno::PERM | Errno::OVERFLOW => (
+            format!("`{path}` is not there, and the container's root may not make it: {error}"),
+            "make it in the source of the mount that it belongs to",
+        ),
+        _ => return anyhow::Error::from(error).context(format!("open `{path}`")),
+    };
+    Error::new(Failure::Denied, message).hint(hint).into()
 }
 
 #[cfg(test)]
@@ -93,36 +217,116 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    #[test]
-    fn nothing_is_made_outside_the_root() {
+    /// A root with links of every sort, in a directory where nothing else may appear.
+    fn root() -> (tempfile::TempDir, OwnedFd) {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("root");
         std::fs::create_dir_all(root.join("real")).unwrap();
-        symlink("/real", root.join("absolute")).unwrap();
-        symlink("../../../..", root.join("up")).unwrap();
-        symlink("/nowhere", root.join("dangling")).unwrap();
-        let opened = mount_open(&root);
-        make(opened.as_fd(), Path::new("/a/b/c"), Kind::File).unwrap();
-        make(opened.as_fd(), Path::new("/absolute/x"), Kind::Directory).unwrap();
-        make(opened.as_fd(), Path::new("/up/y"), Kind::Directory).unwrap();
-        assert!(
-            root.join("a/b/c").is_file() && root.join("real/x").is_dir() && root.join("y").is_dir()
-        );
-        for (path, kind) in [
-            ("/dangling", Kind::File),
-            ("/a/../z", Kind::File),
-            ("/a/b/c", Kind::Directory),
-            ("/a", Kind::File),
+        std::fs::write(root.join("file"), "").unwrap();
+        for (target, name) in [
+            ("/real", "absolute"),
+            ("../../../..", "up"),
+            ("/nowhere/at/all", "dangling"),
+            ("../../nowhere/../else", "relative"),
+            ("dangling", "twice"),
+            ("circle", "circle"),
+            ("pong", "ping"),
+            ("/ping/x", "pong"),
+            ("file", "to-file"),
         ] {
-            assert!(
-                make(opened.as_fd(), Path::new(path), kind).is_err() || path == "/a/../z",
+            symlink(target, root.join(name)).unwrap();
+        }
+        let opened = crate::sys::mount::open_source(&root).unwrap();
+        (directory, opened)
+    }
+
+    #[test]
+    fn nothing_is_made_outside_the_root() {
+        use Kind::{Directory, File};
+        for (path, kind, made) in [
+            ("/a/b/c", File, "a/b/c"),
+            ("a//./b/", Directory, "a/b"),
+            ("/", Directory, ""),
+            ("/absolute/x", Directory, "real/x"),
+            ("/up/y", Directory, "y"),
+            ("/dangling", File, "nowhere/at/all"),
+            ("/dangling", Directory, "nowhere/at/all"),
+            ("/dangling/z", File, "nowhere/at/all/z"),
+            ("/twice", Directory, "nowhere/at/all"),
+            ("/relative", File, "else"),
+            ("/new/../../../w", Directory, "w"),
+            ("/to-file", File, "file"),
+        ] {
+            let (directory, root) = root();
+            let found = make(root.as_fd(), Path::new(path), kind).unwrap();
+            let expected = directory.path().join("root").join(made);
+            let inode = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+            assert_eq!(
+                inode(rustix::fs::fstat(&found).unwrap()),
+                inode(rustix::fs::lstat(&expected).unwrap()),
+                "{path}"
+            );
+            assert_eq!(expected.is_dir(), kind == Directory, "{path}");
+            assert_eq!(
+                std::fs::read_dir(directory.path()).unwrap().count(),
+                1,
                 "{path}"
             );
         }
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
-    fn mount_open(path: &Path) -> OwnedFd {
-        crate::sys::mount::open_source(path).unwrap()
+    #[test]
+    fn what_cannot_be_is_said() {
+        use Kind::{Directory, File};
+        let mismatch = "`/file` is a file in the image, and a directory is to be mounted there";
+        for (path, kind, said) in [
+            ("/file", Directory, mismatch),
+            (
+                "/absolute",
+                File,
+                "`/absolute` is a directory in the image, and a file is to be mounted there",
+            ),
+            (
+                "/circle",
+                File,
+                "`/circle` leads through too many symbolic links, or in a circle",
+            ),
+            (
+                "/ping/x",
+                Directory,
+                "`/ping/x` leads through too many symbolic links, or in a circle",
+            ),
+            (
+                "/file/x",
+                File,
+                "`/file/x` cannot be made: on the way to it there is a file",
+            ),
+        ] {
+            let (_directory, root) = root();
+            let error = target(root.as_fd(), Path::new(path), kind).unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn an_attacker_who_exchanges_names_leads_nowhere_else() {
+        let (directory, root) = root();
+        let place = directory.path().join("root/swap");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = symlink("../../../../outside", &place);
+                    let _ = std::fs::remove_file(&place);
+                    let _ = std::fs::remove_dir_all(&place);
+                }
+            });
+            for _ in 0..2000 {
+                let path = Path::new("/swap/deep/er");
+                let _ = make(root.as_fd(), path, Kind::Directory);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

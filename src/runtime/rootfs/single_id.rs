@@ -66,8 +66,7 @@ fn write(place: BorrowedFd<'_>) -> Result<OwnedFd> {
         ("nr_blocks", Some("1")),
         ("nr_inodes", Some("8")),
     ];
-    let layer =
-        mount::new_filesystem("tmpfs", &options, Attributes::empty()).context("mount tmpfs")?;
+    let layer = mount::new_filesystem("tmpfs", "tmpfs", &options, Attributes::empty())?;
     mount::attach(layer.as_fd(), place).context("attach tmpfs")?;
     let [directories @ .., file] = PATHS;
     for directory in directories {

@@ -50,7 +50,10 @@ fn inside(plan: &Plan, look: impl Fn() -> bool) -> bool {
     let child = process::clone3(flags::NEW_MOUNT, || match enter() {
         Ok(seen) => u8::from(!seen),
         Err(error) => {
-            eprintln!("{error:#}");
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("{error:#}\n").as_bytes(),
+            );
             2
         }
     });

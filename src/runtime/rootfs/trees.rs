@@ -27,7 +27,7 @@ pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(
     for step in plan.mounts.iter().rev() {
         let held = plan.sources.remove(&step.target);
         let tree = maker.tree(step, held);
-        trees.push(tree.with_context(|| super::describe(step))?);
+        trees.push(tree.with_context(|| super::mounts::describe(step))?);
     }
     trees.reverse();
     plan.trees = trees;

@@ -1,0 +1,269 @@
+//! The mounts of a container, made one after the other below its root: what the parent has prepared ([`super::trees`])
+//! is attached, new file systems are made.
+//!
+//! Invariant: a place is found once, inside the root, and what is mounted there is attached to that very place.
+
+use super::is_directory;
+use super::resolve::{Kind, target};
+use crate::error::{Error, Kind as Failure, bad_input};
+use crate::runtime::plan::{MountStep, Source};
+use crate::store::{copy, tree};
+use crate::sys::mount::{self, Attributes};
+use crate::sys::openat2::open_in_root;
+use crate::sys::procfs::{Processes, is_proc};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Files of the kernel that others may be mounted over, below `/proc`: lxcfs shows there what the container may use.
+/// Those of runc without `net/dev`, which is one of each process.
+const EMULATED: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+];
+
+/// Holds other names of files that are copied; only while they are.
+const LINKS: &str = ".onggi-links";
+
+/// Whether it is a new file system in memory, and so the container's alone. Whatever else lies at `/dev`, a directory of
+/// the host for example, has the nodes that it has.
+pub fn is_memory(source: &Source) -> bool {
+    matches!(source, Source::Filesystem { kind, .. } if ["tmpfs", "ramfs"].contains(&kind.as_str()))
+}
+
+/// What is done, for errors.
+pub fn describe(step: &MountStep) -> String {
+    let target = step.target.display();
+    match &step.source {
+        Source::Bind { path } => format!("bind `{}` on `{target}`", path.display()),
+        Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{target}`"),
+    }
+}
+
+/// The root that is mounted below.
+#[derive(Debug)]
+pub struct Below<'a> {
+    root: &'a OwnedFd,
+    /// SELinux context of new files.
+    label: Option<&'a str>,
+    /// The directory of the image that `/proc` is, by device and inode.
+    proc_directory: Option<(u64, u64)>,
+    /// The container's process file system, once it has one.
+    pub processes: Option<Processes>,
+}
+
+impl<'a> Below<'a> {
+    /// Nothing is mounted there yet.
+    pub fn new(root: &'a OwnedFd, label: Option<&'a str>) -> Result<Self> {
+        let found = open_in_root(root, b"proc", OFlags::PATH, Mode::empty());
+        Ok(Self {
+            root,
+            label,
+            proc_directory: found.ok().map(|found| identity(&found)).transpose()?,
+            processes: None,
+        })
+    }
+
+    /// Makes one mount; `tree` is what the parent has prepared. A new file system comes out.
+    pub fn mount(&mut self, step: &MountStep, tree: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+        match (&step.source, tree) {
+            (_, Some(tree)) => self.attach(step, tree).map(|()| None),
+            (Source::Filesystem { kind, source }, None) => {
+                self.new_filesystem(step, kind, source).map(Some)
+            }
+            (Source::Bind { .. }, None) => bail!("the parent has not opened it"),
+        }
+    }
+
+    fn attach(&self, step: &MountStep, tree: &OwnedFd) -> Result<()> {
+        if let Some(place) = self.emulated(step, tree)? {
+            return Ok(mount::attach(tree.as_fd(), place.as_fd())?);
+        }
+        let kind = match is_directory(tree)? {
+            true => Kind::Directory,
+            false => Kind::File,
+        };
+        let (place, _) = target(self.root.as_fd(), &step.target, kind)?;
+        // The kernel's own process file system, from wherever, has nothing that `/proc` has not.
+        let fits = is_proc(tree.as_fd())? && Processes::at(tree.try_clone()?).is_ok();
+        self.guard_processes(step, &place, fits)?;
+        Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+    }
+
+    fn new_filesystem(&mut self, step: &MountStep, kind: &str, source: &str) -> Result<OwnedFd> {
+        if ["proc", "sysfs"].contains(&kind) {
+            self.require_no_link(&step.target)?;
+        }
+        let (place, was_there) = target(self.root.as_fd(), &step.target, Kind::Directory)?;
+        self.guard_processes(step, &place, kind == "proc")?;
+        // The files of the kernel's own file systems have labels of their own.
+        let labelled = ["tmpfs", "devpts"].contains(&kind);
+        let label = self
+            .label
+            .filter(|_| labelled)
+            .map(|label| ("context", Some(label)));
+        let given = &step.options.filesystem;
+        // Memory that takes the place of a directory is open to those that this was open to, as with runc.
+        let mode = match kind == "tmpfs" && was_there && !given.iter().any(|(key, _)| key == "mode")
+        {
+            true => Some(format!("{:o}", fstat(&place)?.st_mode & 0o7777)),
+            false => None,
+        };
+        let options: Vec<_> = given
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_deref()))
+            .chain(mode.as_deref().map(|mode| ("mode", Some(mode))))
+            .chain(label)
+            .collect();
+        let attributes = step.options.attributes();
+        let copies = step.options.copies_up && kind == "tmpfs" && was_there;
+        let first = match copies {
+            true => attributes - Attributes::MOUNT_ATTR_RDONLY,
+            false => attributes,
+        };
+        let mounted = new_or_of_host(kind, source, &options, first)?;
+        if copies {
+            copy_up(place.as_fd(), mounted.as_fd())
+                .context("copy what the image has there into memory")?;
+            mount::add_attributes(mounted.as_fd(), attributes, false)?;
+        }
+        mount::attach(mounted.as_fd(), place.as_fd())?;
+        if kind == "proc" && step.target == Path::new("/proc") {
+            // Where no new one can be mounted it is that of the host, which is as good.
+            self.processes = Processes::at(mounted.try_clone()?).ok();
+        }
+        Ok(mounted)
+    }
+
+    /// The file of the kernel that is to be covered, if it is one of those that may.
+    fn emulated(&self, step: &MountStep, tree: &OwnedFd) -> Result<Option<OwnedFd>> {
+        let Ok(path) = step.target.strip_prefix("/proc") else {
+            return Ok(None);
+        };
+        let (Some(known), Some(processes)) = (
+            EMULATED.iter().find(|known| Path::new(known) == path),
+            &self.processes,
+        ) else {
+            return Ok(None);
+        };
+        let is_file = FileType::from_raw_mode(fstat(tree)?.st_mode) == FileType::RegularFile;
+        if !is_file || is_proc(tree.as_fd())? {
+            let message = format!(
+                "on `{}` nothing can be mounted but a regular file from outside of a process file system",
+                step.target.display()
+            );
+            return Err(bad_input(message).into());
+        }
+        processes.open_file(known, OFlags::PATH).map(Some)
+    }
+
+    /// Whatever else is mounted in `/proc` would cover what is masked, or take what the runtime tells the kernel
+    /// (CVE-2019-16884).
+    fn guard_processes(&self, step: &MountStep, place: &OwnedFd, fits: bool) -> Result<()> {
+        let target = step.target.display();
+        let is_root = self.proc_directory == Some(identity(place)?);
+        let lies_in = is_proc(place.as_fd())?;
+        if (is_root || lies_in) && fits && step.target == Path::new("/proc") {
+            return Ok(());
+        }
+        let error = match (lies_in, is_root) {
+            (true, _) => bad_input(format!("`{target}` lies in the container's `/proc`")),
+            (false, true) => bad_input(format!(
+                "`{target}` is for the process file system, and something else is to be mounted there"
+            )),
+            (false, false) => return Ok(()),
+        };
+        Err(error
+            .hint("mount it elsewhere; if that path is outside of `/proc`, it is a link of the image's")
+            .into())
+    }
+
+    /// A link of the image's could put it where nobody looks for it, and something else in its place (CVE-2021-30465).
+    fn require_no_link(&self, path: &Path) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let found = open_in_root(self.root, path.as_os_str().as_bytes(), flags, Mode::empty());
+        let is_link = |found: OwnedFd| {
+            Ok::<_, Errno>(FileType::from_raw_mode(fstat(found)?.st_mode) == FileType::Symlink)
+        };
+        match found.and_then(is_link) {
+            Ok(true) => {
+                let message = format!(
+                    "`{}` is a symbolic link in the image, and must be a directory",
+                    path.display()
+                );
+                Err(bad_input(message).into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn identity(file: &OwnedFd) -> Result<(u64, u64)> {
+    let found = fstat(file).context("fstat")?;
+    Ok((found.st_dev, found.st_ino))
+}
+
+/// A new file system; where a shared namespace forbids that, the host's own one, as it is there already.
+fn new_or_of_host(
+    kind: &str,
+    source: &str,
+    options: &[mount::FsOption<'_>],
+    attributes: Attributes,
+) -> Result<OwnedFd> {
+    let error = match mount::new_filesystem(kind, source, options, attributes) {
+        Ok(mounted) => return Ok(mounted),
+        Err(error) => error,
+    };
+    let errno = error.downcast_ref::<Errno>().copied();
+    let host = match kind {
+        "proc" => "/proc",
+        "sysfs" => "/sys",
+        "mqueue" => "/dev/mqueue",
+        "cgroup2" => "/sys/fs/cgroup",
+        _ => return Err(explain(kind, errno, error)),
+    };
+    if !matches!(errno, Some(Errno::PERM | Errno::BUSY | Errno::NODEV)) {
+        return Err(error);
+    }
+    let source = mount::open_source(Path::new(host))?;
+    let mounted =
+        mount::clone_tree(source.as_fd(), true).with_context(|| format!("bind `{host}`"))?;
+    mount::add_attributes(mounted.as_fd(), attributes, true)
+        .with_context(|| format!("bind `{host}`"))?;
+    Ok(mounted)
+}
+
+fn explain(kind: &str, errno: Option<Errno>, error: anyhow::Error) -> anyhow::Error {
+    match errno {
+        Some(Errno::INVAL) => bad_input(format!("{error:#}")).into(),
+        Some(Errno::NODEV) => Error::new(
+            Failure::Unsupported,
+            format!("{error:#}: this kernel has none"),
+        )
+        .hint(format!("modprobe {kind}"))
+        .into(),
+        _ => error,
+    }
+}
+
+/// Copies what lies in a directory of the image into an empty file system.
+fn copy_up(source: BorrowedFd<'_>, into: BorrowedFd<'_>) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    mkdirat(into, LINKS, Mode::RWXU)?;
+    let links = openat(into, LINKS, flags, Mode::empty())?;
+    let same = |owner| owner;
+    copy::Copier::new(links.as_fd(), &same).directory(source, into)?;
+    tree::remove_at(into, LINKS.as_bytes())?;
+    Ok(())
+}
