@@ -1,7 +1,8 @@
 //! Opening a path that somebody else wrote without leaving a directory (openat2(2)).
 //!
-//! Kernels before 5.6 and seccomp filters that do not know openat2 answer `ENOSYS` or `EPERM`; then the
-//! same rules are kept by a walk over `O_PATH` descriptors, one component at a time.
+//! Kernels before 5.6 and seccomp filters that do not know openat2 answer `ENOSYS` or `EPERM`, and any process of the
+//! host that renames without end keeps every path with a `..` at `EAGAIN`; then the same rules are kept by a walk over
+//! `O_PATH` descriptors, one component at a time.
 //!
 //! Invariant: whatever the path and the links on its way say, the returned descriptor lies below `root`.
 
@@ -12,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// As many links as the kernel follows in one look-up (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// A concurrent rename makes openat2 give up with `EAGAIN`; that often it is tried again.
+/// A rename or mount anywhere on the host makes openat2 give up a `..` with `EAGAIN`; that often it is tried again.
 const ATTEMPTS: usize = 16;
 
 /// What a symbolic link on the way means.
@@ -55,7 +56,7 @@ fn open(
             result => return result,
         }
     }
-    Err(Errno::AGAIN)
+    walk(root, path, flags, mode, links)
 }
 
 /// The same without openat2. Every step opens one name with `O_NOFOLLOW` below a descriptor already held.
@@ -220,6 +221,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn renames_elsewhere_keep_nobody_out() {
+        use rustix::fs::{RenameFlags, renameat_with};
+        let base = tempfile::tempdir().unwrap();
+        let root = tree(base.path());
+        let (one, other) = (base.path().join("one"), base.path().join("other"));
+        std::fs::write(&one, "").unwrap();
+        symlink("secret", &other).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = RenameFlags::EXCHANGE;
+                while renameat_with(CWD, &one, CWD, &other, flags).is_ok() {}
+            });
+            // Longer on its way than any rename is.
+            let path = ["a/../".repeat(500), "a/b/file".to_owned()].concat();
+            let open =
+                || open_in_root(&root, path.as_bytes(), OFlags::RDONLY, Mode::empty()).map(drop);
+            let opened: Vec<_> = std::iter::repeat_with(open).take(100).collect();
+            // It ends when one of the names is gone.
+            std::fs::remove_file(&one).unwrap();
+            assert_eq!(opened.iter().find(|result| result.is_err()), None);
+        });
     }
 
     #[test]
