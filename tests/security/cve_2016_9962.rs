@@ -9,11 +9,20 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
-/// Set where this test program runs inside a container.
+/// Set where this test program runs inside a container, to what it does there.
 const INSIDE: &str = "ONGGI_TEST_ATTACKER";
+/// Looks at what it catches, and kills it.
+const LOOK: &str = "look";
+/// Takes the channel from what it catches, keeps it, and lets the process go on.
+const TAKE: &str = "take";
+/// The number at which a process that joins a container has its channel to whoever waits for it.
+const CHANNEL: u32 = 3;
 /// Where the attacker writes down what it has seen of others, once each.
 const SEEN: &str = "/tmp/seen";
 /// In the environment of whoever calls `onggi exec`.
@@ -23,21 +32,33 @@ const SECRET: &str = "ONGGI_TEST_SECRET";
 #[test]
 #[ignore = "runs inside containers, started by the other tests"]
 fn attacker() {
-    assert!(
-        std::env::var_os(INSIDE).is_some(),
-        "it kills every process that it finds"
-    );
+    let task = std::env::var(INSIDE).expect("it kills every process that it finds");
     let mut seen = BTreeSet::new();
+    let mut taken = Vec::new();
     let own = std::process::id();
     let mut next = own + 1;
     std::fs::write("/tmp/ready", "").unwrap();
     loop {
         // Process ids are given out in order, so the next one is known beforehand.
         let Some(pid) = (next..next + 16).find(|pid| attach(*pid)) else {
+            next = next.max(latest().saturating_sub(8));
             continue;
         };
         next = pid + 1;
-        let lines = look_at(pid);
+        let lines = match task.as_str() {
+            LOOK => look_at(pid),
+            TAKE => {
+                let channel = take(pid);
+                let lines = channel
+                    .iter()
+                    .map(|channel| format!("taken {}", kind_of(channel)));
+                let lines = lines.collect();
+                taken.extend(channel);
+                lines
+            }
+            other => panic!("no task {other:?}"),
+        };
+        // While it stands still, so that it is written down before anybody hears of its end.
         for line in lines {
             if seen.insert(line.clone()) {
                 let mut log = std::fs::File::options();
@@ -45,12 +66,37 @@ fn attacker() {
                 writeln!(log, "{line}").unwrap();
             }
         }
-        // Last: whoever waits for its end may look at once.
         let process = Pid::from_raw(pid as i32);
-        let _ = kill(process, Signal::SIGKILL);
-        // Until its tracer has seen its end, its parent does not.
-        let _ = waitpid(process, None);
+        if task == LOOK {
+            let _ = kill(process, Signal::SIGKILL);
+            // Until its tracer has seen its end, its parent does not.
+            let _ = waitpid(process, None);
+        } else {
+            let _ = ptrace::detach(process, None);
+        }
     }
+}
+
+/// The process id that was given out last (proc_loadavg(5)).
+fn latest() -> u32 {
+    let loads = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let latest = loads.split_whitespace().next_back();
+    latest.unwrap().parse().unwrap()
+}
+
+/// A second descriptor of what that process has at the number of its channel; closed there by execve(2).
+fn take(pid: u32) -> Option<OwnedFd> {
+    let process = rustix::process::Pid::from_raw(pid as i32)?;
+    let process = pidfd_open(process, PidfdFlags::empty()).ok()?;
+    pidfd_getfd(&process, CHANNEL as i32, PidfdGetfdFlags::empty()).ok()
+}
+
+/// The kind of what is open: `socket` for `socket:[4711]`.
+fn kind_of(descriptor: &OwnedFd) -> String {
+    use std::os::fd::AsRawFd;
+    let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let name = std::fs::read_link(link).unwrap().display().to_string();
+    name.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// It stands still afterwards.
@@ -88,8 +134,13 @@ fn look_at(pid: u32) -> Vec<String> {
         .flatten()
     {
         let target = std::fs::read_link(entry.path()).unwrap_or_default();
-        if target.starts_with("/") {
-            lines.push(format!("file {}", target.display()));
+        match target.to_str().unwrap_or_default() {
+            path if path.starts_with('/') => lines.push(format!("file {path}")),
+            name if name.starts_with("socket:[") => {
+                lines.push(format!("socket {}", entry.file_name().display()));
+            }
+            // A pipe that the program gets, or already gone.
+            _ => {}
         }
     }
     lines
@@ -100,31 +151,68 @@ fn nothing_is_gained_by_tracing_what_is_on_its_way() {
     for store in everyone_in_memory() {
         for options in [&[][..], &["--security-opt", "no-new-privileges"]] {
             let seen = attack(&store, options);
-            let of = |key: &str| -> Vec<String> {
-                let lines = seen.lines().filter_map(|line| line.strip_prefix(key));
-                lines.map(str::to_owned).collect()
-            };
-            // Once at least it was caught before it had executed the program.
-            assert!(of("name ").iter().any(|name| name != "true"), "{seen}");
+            // It was caught before it had executed the program: it still has the name and the channel of its maker.
+            assert!(
+                of(&seen, "name ").iter().any(|name| *name != "true"),
+                "{seen}"
+            );
+            assert_eq!(of(&seen, "socket "), [CHANNEL.to_string()], "{seen}");
             assert!(
                 !is_mightier(&seen),
                 "capabilities that the container does not have: {seen}"
             );
-            assert_eq!(of("filter "), ["2"], "a process without its filter: {seen}");
-            assert!(of("environment").is_empty(), "the caller's environment");
-            let hosts = |file: &String| file != "/dev/null";
-            assert!(!of("file ").iter().any(hosts), "a file of the host: {seen}");
+            assert_eq!(
+                of(&seen, "filter "),
+                ["2"],
+                "a process without its filter: {seen}"
+            );
+            assert!(
+                !seen.contains("environment\n"),
+                "the caller's environment: {seen}"
+            );
+            let mut files = of(&seen, "file ");
+            files.retain(|file| *file != "/dev/null");
+            assert!(files.is_empty(), "a file of the host: {seen}");
         }
     }
+}
+
+/// What is seen with that word before it.
+fn of<'a>(seen: &'a str, key: &str) -> Vec<&'a str> {
+    seen.lines()
+        .filter_map(|line| line.strip_prefix(key))
+        .collect()
+}
+
+/// The end of the channel is how a program that has been executed is recognised; whoever is inside can keep it open.
+#[test]
+fn who_holds_the_channel_holds_nobody_up() {
+    std::thread::scope(|scope| {
+        // What it takes is the time after which nobody is waited for any more, the same for all.
+        for store in everyone_in_memory().collect::<Vec<_>>() {
+            scope.spawn(move || {
+                start_attacker(&store, TAKE, &[]);
+                let exec = || store.onggi(["exec", "web", "true"]).run();
+                let caught = std::iter::repeat_with(exec)
+                    .take(200)
+                    .find(|outcome| !outcome.succeeded());
+                let caught = caught.expect("the channel was not taken, or nobody noticed");
+                caught
+                    .code(126)
+                    .stderr_has("was held up inside the container");
+                assert_eq!(seen(&store), "taken socket\n", "{:?}", store.user);
+                store.ok(["rm", "-f", "web"]);
+            });
+        }
+    });
 }
 
 /// Whether a process has been seen with capabilities beside Docker's and CAP_SYS_PTRACE.
 fn is_mightier(seen: &str) -> bool {
     const OWN: u64 = 0xa804_25fb | 1 << 19;
-    let sets = seen
-        .lines()
-        .filter_map(|line| line.strip_prefix("capabilities "));
-    let mut sets = sets.map(|set| u64::from_str_radix(set, 16).unwrap());
+    let sets = of(seen, "capabilities ");
+    assert!(!sets.is_empty(), "nothing has been caught");
+    let mut sets = sets.iter().map(|set| u64::from_str_radix(set, 16).unwrap());
     sets.any(|set| set & !OWN != 0)
 }
 
@@ -137,21 +225,31 @@ fn without_the_wall() {
     let Some(store) = store(User::Root).filter(Store::alpine) else {
         return;
     };
-    start_attacker(&store, &[]);
+    start_attacker(&store, LOOK, &[]);
     let pid = store.field("web", "{{.State.Pid}}");
-    let mut enter = store.command("nsenter");
-    enter.args(["-t", &pid, "-p", "sleep", "1000"]);
+    let file = store.file("open", "").display().to_string();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let mut enter = store.command("sh");
+    enter.args([
+        "-c",
+        "exec 5<open; exec nsenter -t \"$0\" -p sleep 1000",
+        &pid,
+    ]);
+    enter.stdin(OwnedFd::from(theirs)).env(SECRET, SECRET);
     // It is killed by who is inside.
     let outcome = unwalled::run(enter);
     outcome.expect(!outcome.succeeded(), "an end by the attacker");
     let seen = seen(&store);
     assert!(is_mightier(&seen), "{seen}");
-    assert!(seen.contains("filter 0\n"), "{seen}");
+    assert_eq!(of(&seen, "filter "), ["0"], "{seen}");
+    assert_eq!(of(&seen, "socket "), ["0"], "{seen}");
+    assert!(of(&seen, "file ").contains(&file.as_str()), "{seen}");
+    assert!(seen.contains("environment\n"), "{seen}");
 }
 
 /// What an attacker has seen of many programs, which it has killed.
 fn attack(store: &Store, options: &[&str]) -> String {
-    start_attacker(store, options);
+    start_attacker(store, LOOK, options);
     for _ in 0..60 {
         let call = store.onggi(["exec", "web", "true"]);
         call.env(SECRET, SECRET).run();
@@ -159,10 +257,11 @@ fn attack(store: &Store, options: &[&str]) -> String {
     seen(store)
 }
 
-fn start_attacker(store: &Store, options: &[&str]) {
+fn start_attacker(store: &Store, task: &str, options: &[&str]) {
     let _ = store.onggi(["rm", "-f", "web"]).run();
     let program = store.file("attacker", "");
     copy_program(&std::env::current_exe().unwrap(), &program);
+    let variable = format!("{INSIDE}={task}");
     let start = [
         "create",
         "--name",
@@ -170,7 +269,7 @@ fn start_attacker(store: &Store, options: &[&str]) {
         "--cap-add",
         "SYS_PTRACE",
         "-e",
-        "ONGGI_TEST_ATTACKER=1",
+        &variable,
     ];
     let words = [
         ALPINE,

@@ -7,39 +7,58 @@ use crate::unwalled;
 use std::path::Path;
 use std::process::Command;
 
-/// What a command and its children have opened for reading and executed, by strace(1); but for `start`, whose children
-/// are the container's as well.
+/// Sends whoever looks for a user to `libnss_compat.so.2` (nsswitch.conf(5)).
+const NSSWITCH: &[u8] = b"passwd: files compat\n";
+
+/// What a command and its children have opened and executed, and which files they have mapped as code, by strace(1);
+/// each descriptor with its path behind it.
 fn trace(store: &Store, command: Command) -> Vec<String> {
     let log = store.path().join("trace");
     let mut strace = store.command("strace");
-    strace.args([
-        "-f",
-        "-qq",
-        "-e",
-        "trace=openat,openat2,open,execve,execveat",
-        "-o",
-    ]);
+    strace.args(["-f", "-qq", "-y", "-e"]);
+    strace.arg("trace=openat,openat2,open,execve,execveat,mmap,mprotect");
     strace
+        .arg("-o")
         .arg(&log)
         .arg(command.get_program())
         .args(command.get_args());
     unwalled::run(strace).code(0);
     let text = std::fs::read_to_string(&log).unwrap();
     std::fs::remove_file(log).unwrap();
-    text.lines().map(str::to_owned).collect()
+    // Behind the number of the process.
+    let call = |line: &str| line.split_once(' ').unwrap().1.trim_start().to_owned();
+    text.lines().map(call).collect()
 }
 
-/// The lines that show a library, a plugin or a configuration of the C library, or a program other than ours.
-fn foreign(lines: &[String]) -> Vec<&String> {
-    let names = [".so", "nsswitch", "/etc/passwd", "gconv", "locale"];
-    let own = |line: &str| line.contains("/onggi") || line.contains("execveat(");
-    let is_foreign = |line: &&String| {
-        let line = line.split_once(' ').map_or("", |(_, call)| call.trim());
-        let absolute = line.contains("(AT_FDCWD, \"/");
-        let library = absolute && names.iter().any(|name| line.contains(name));
-        library || (line.starts_with("exec") && !own(line))
+/// The calls that execute another program than ours, make a file code, or look for a library, a plugin or a
+/// configuration of the C library by its path. Files of the container that are copied have no such path: they are
+/// opened beside a descriptor.
+fn foreign(calls: &[String]) -> Vec<&String> {
+    const NAMES: [&str; 6] = [
+        ".so",
+        "nsswitch",
+        "/etc/passwd",
+        "/etc/group",
+        "gconv",
+        "locale",
+    ];
+    let own = format!(
+        "execve(\"{}\", ",
+        crate::support::store::program().display()
+    );
+    let is_foreign = |call: &&String| {
+        let mut words = call.split('"');
+        let (before, path) = (words.next().unwrap_or_default(), words.next());
+        let asked = path
+            .filter(|_| before.starts_with("open"))
+            .is_some_and(|path| {
+                let is_by_path = path.starts_with('/') || before.contains("AT_FDCWD");
+                is_by_path && NAMES.iter().any(|name| path.contains(name))
+            });
+        let is_code = call.starts_with('m') && call.contains("PROT_EXEC") && call.contains('<');
+        asked || is_code || (call.starts_with("exec") && !call.starts_with(&own))
     };
-    lines.iter().filter(is_foreign).collect()
+    calls.iter().filter(is_foreign).collect()
 }
 
 fn prepared() -> Option<Store> {
@@ -54,10 +73,7 @@ fn prepared() -> Option<Store> {
         .iter()
         .map(|path| (path.as_str(), Entry::File(library, 0o755)))
         .collect();
-    files.push((
-        "etc/nsswitch.conf",
-        Entry::File(b"passwd: files compat\n", 0o644),
-    ));
+    files.push(("etc/nsswitch.conf", Entry::File(NSSWITCH, 0o644)));
     hostile(&store, &files).then_some(store)
 }
 
@@ -77,13 +93,10 @@ fn nothing_is_loaded_from_the_container() {
             &["commit", "web", "committed"],
             &["diff", "web"],
         ] {
-            let lines = trace(&store, store.onggi(words).into_command());
-            assert!(!lines.is_empty());
-            assert!(
-                foreign(&lines).is_empty(),
-                "{words:?}: {:#?}",
-                foreign(&lines)
-            );
+            let calls = trace(&store, store.onggi(words).into_command());
+            assert!(calls.iter().any(|call| call.starts_with("execve(")));
+            let found = foreign(&calls);
+            assert!(found.is_empty(), "{words:?}: {found:#?}");
         }
         store.ok(["rm", "-f", "web"]);
         std::fs::remove_dir_all(store.home().join("copied")).unwrap();
@@ -104,12 +117,34 @@ fn the_program_has_no_interpreter() {
     assert!(names_loader(Path::new("/bin/ls")));
 }
 
-/// The helper of old: a program of the host's that has changed its root and then looks for its libraries.
+/// The helper of old: a program of the host's that has changed its root, and then asks the C library for a user. That
+/// asks for the library which the container's configuration names.
 #[test]
 fn without_the_wall() {
-    let Some(store) = prepared() else { return };
-    let mut command = Command::new("ls");
-    command.args(["-l", "/etc"]);
-    let lines = trace(&store, command);
-    assert!(foreign(&lines).iter().any(|line| line.contains(".so")));
+    let Some(store) = prepared().filter(|_| requires(&[Need::Program("perl")])) else {
+        return;
+    };
+    let root = unwalled::rootfs(&store);
+    std::fs::write(root.join("etc/nsswitch.conf"), NSSWITCH).unwrap();
+    let mut helper = Command::new("perl");
+    helper.args([
+        "-e",
+        "chroot $ARGV[0] or die; chdir '/' or die; getpwnam 'somebody'",
+    ]);
+    let calls = trace(&store, {
+        helper.arg(&root);
+        helper
+    });
+    let found = foreign(&calls);
+    let has = |start: &str, part: &str| {
+        let is_it = |call: &&&String| call.starts_with(start) && call.contains(part);
+        assert!(
+            found.iter().any(|call| is_it(&call)),
+            "{start} {part}: {found:#?}"
+        );
+    };
+    has("execve(", "perl");
+    has("mmap(", "/libc.so");
+    has("open", "\"/etc/nsswitch.conf\"");
+    has("open", "/libnss_compat.so.2\"");
 }

@@ -1,11 +1,15 @@
 //! CVE-2019-5736: the runtime's own program is written through `/proc/PID/exe`, by what it starts (`run`) and by what
 //! waits for it inside (`exec`).
 
-use crate::situation::{exec, exec_shell};
+use crate::situation::{Entry, exec_shell, hostile};
+use crate::support::life::until;
 use crate::support::store::{copy_program, program};
 use crate::support::{ALPINE, Call, Outcome, Store, everyone_in_memory};
-use crate::unwalled;
+use crate::{probe, unwalled};
 use std::path::{Path, PathBuf};
+
+/// What the program says as the interpreter of a script of that name.
+const RAN: &str = "unknown command: onggi /script";
 
 /// A copy that belongs to the very user who runs it: nothing but the runtime protects it.
 struct Copy {
@@ -51,38 +55,55 @@ fn at_run() {
             .code(0)
             .stdout_lacks("Text file busy")
             .stdout_has("Read-only file system");
-        // The program of the container is the runtime itself, or a script for it.
-        run(&[], &["/proc/self/exe", "--version"]);
-        run(&["--entrypoint", "/proc/self/exe"], &["--version"]);
-        let script = "printf '#!/proc/self/exe\\n' >/s; chmod 755 /s; /s";
-        run(&[], &["sh", "-c", script]);
+        // The program of the container is the runtime itself, or a script for it, and it is executed.
+        let words = ["/proc/self/exe", "--version"];
+        run(&[], &words).code(0).stdout_has("onggi version ");
+        let entrypoint = ["--entrypoint", "/proc/self/exe"];
+        run(&entrypoint, &["--version"])
+            .code(0)
+            .stdout_has("onggi version ");
+        let script = Entry::File(b"#!/proc/self/exe\n", 0o755);
+        if !hostile(&store, &[("script", script)]) {
+            return;
+        }
+        copy.run(&store, store.onggi(["run", "--rm", "hostile", "/script"]))
+            .code(125)
+            .stderr_has(RAN);
         assert!(!copy.is_changed(), "the program has been changed");
     }
 }
 
-/// What runs while the program is on its way is opened for writing, and the program is itself what is executed.
+/// What is executed while the program is on its way is opened, and written to as long as anybody lets it.
 #[test]
 fn at_exec() {
     for store in everyone_in_memory() {
         let copy = Copy::of(&store, program());
-        let attack = "touch /ready; while :; do for pid in /proc/[0-9]*; do \
-                      (echo x >$pid/exe) 2>/dev/null; (exec 3<$pid/exe && echo x >/proc/self/fd/3) 2>/dev/null; done; done";
-        store.detached("web", &["--cap-add", "SYS_PTRACE"], attack);
+        probe::prepare(
+            &store,
+            "web",
+            &["--cap-add", "SYS_PTRACE"],
+            "overwrite /victim",
+        );
+        let victim = copy.path.to_str().unwrap();
+        store.ok(["cp", victim, "web:/victim"]);
+        copy.run(&store, store.onggi(["start", "web"])).code(0);
         let own =
             |words: &[&str]| copy.run(&store, store.onggi(["exec", "web"].iter().chain(words)));
-        for _ in 0..20 {
+        let said = || exec_shell(&store, &[], "cat /said 2>/dev/null").stdout_text();
+        until("the attacker has had the program open", || {
             own(&["true"]).code(0);
-        }
-        own(&["/proc/self/exe", "--version"]);
-        exec_shell(
-            &store,
-            &[],
-            "printf '#!/proc/self/exe\\n' >/s; chmod 755 /s",
-        )
-        .code(0);
-        own(&["/s"]);
-        // The attacker has been there all the time.
-        exec(&store, &[], &["pgrep", "-f", "pid/exe"]).code(0);
+            said().contains("open ")
+        });
+        // The program is itself what is executed.
+        own(&["/proc/self/exe", "--version"])
+            .code(0)
+            .stdout_has("onggi version ");
+        let script = "printf '#!/proc/self/exe\n' >/script; chmod 755 /script";
+        exec_shell(&store, &[], script).code(0);
+        own(&["/script"]).code(125).stderr_has(RAN);
+        let said = said();
+        assert!(!said.contains("open bare"), "{said}");
+        assert!(!said.contains("written"), "{said}");
         assert!(!copy.is_changed(), "the program has been changed");
     }
 }

@@ -5,37 +5,51 @@ use crate::cve_2019_19921::LOOK;
 use crate::situation::{Entry, hostile, run_hostile};
 use crate::support::everyone_in_memory;
 
+/// What is to be masked or read-only lies somewhere else.
+const GUARD: &str = "cannot be guarded: a symbolic link of the image's is on its way";
+/// Two of what is mounted for every container in one place, so that one covers the other.
+const COVER: &str = "lies in the container's `/proc`";
+
 #[test]
 fn another_directory_is_a_link() {
     for store in everyone_in_memory() {
-        for (entries, options) in [
-            (vec![("sys", Entry::Link("/srv"))], &[][..]),
+        let over: &[&str] = &["--tmpfs", "/srv"];
+        for (entries, options, refusal) in [
+            (vec![("sys", Entry::Link("/srv"))], &[][..], GUARD),
             // The link leads into what the user's own mount covers.
             (
                 vec![
                     ("srv/proc", Entry::Directory),
                     ("proc", Entry::Link("srv/proc")),
                 ],
-                &["--tmpfs", "/srv"],
+                over,
+                GUARD,
             ),
             (
                 vec![
                     ("srv/sys", Entry::Directory),
                     ("sys", Entry::Link("srv/sys")),
                 ],
-                &["--tmpfs", "/srv"],
+                over,
+                GUARD,
             ),
-            // Both in one place: the second covers the first.
-            (vec![("sys", Entry::Link("/proc"))], &[]),
-            (vec![("proc", Entry::Link("/sys"))], &[]),
-            (vec![("proc", Entry::Link("/dev"))], &[]),
-            (vec![("proc", Entry::Link("/"))], &[]),
-            (vec![("proc", Entry::File(b"", 0o644))], &[]),
+            (vec![("sys", Entry::Link("/proc"))], &[], COVER),
+            (vec![("proc", Entry::Link("/sys"))], &[], COVER),
+            (vec![("proc", Entry::Link("/dev"))], &[], COVER),
+            (vec![("proc", Entry::Link("/"))], &[], GUARD),
+            (
+                vec![("proc", Entry::File(b"", 0o644))],
+                &[],
+                "mount `proc` on `/proc`: `/proc` is not a directory",
+            ),
         ] {
             if !hostile(&store, &entries) {
                 return;
             }
-            run_hostile(&store, options, LOOK).code(125).stdout("");
+            run_hostile(&store, options, LOOK)
+                .code(125)
+                .stdout("")
+                .stderr_has(refusal);
             store.ok(["rmi", "hostile"]);
         }
     }

@@ -55,12 +55,14 @@ fn only_a_terminal_is_a_terminal() {
             .shell(&["-t", "--tmpfs", "/dev/pts"], "echo ran")
             .run()
             .code(125)
-            .stdout("");
+            .stdout("")
+            .stderr_has("`/dev/pts` of the container is not a devpts file system");
         store
             .shell(&["-t", "--tmpfs", "/dev/console"], "echo ran")
             .run()
             .code(125)
-            .stdout("");
+            .stdout("")
+            .stderr_has("`/dev/console` is a directory");
     }
 }
 

@@ -43,15 +43,17 @@ fn users_that_are_nobody() {
         if !hostile(&store, &entries) {
             return;
         }
-        for user in [
-            "minus",
-            "4294967296",
-            "-1",
-            "99999999999999999999",
-            "good:-1",
+        for (user, nobody) in [
+            ("minus", "user minus"),
+            ("4294967296", "user 4294967296"),
+            ("-1", "user -1"),
+            ("99999999999999999999", "user 99999999999999999999"),
+            ("good:-1", "group -1"),
         ] {
-            let outcome = run_hostile(&store, &["-u", user], "echo ran");
-            outcome.code(125).stdout("");
+            run_hostile(&store, &["-u", user], "echo ran")
+                .code(125)
+                .stdout("")
+                .stderr_has(&format!("unable to find {nobody}: "));
         }
         run_hostile(&store, &["-u", "good"], "echo ran")
             .code(0)

@@ -9,6 +9,10 @@
 use crate::support::store::copy_program;
 use crate::support::{ALPINE, Outcome, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Says what is to be done; unset outside of containers.
@@ -79,6 +83,7 @@ fn inside() {
             say(rustix::process::getuid().as_raw());
             say(rustix::process::geteuid().as_raw());
         }
+        "overwrite" => overwrite(Path::new(word())),
         "exchange" => exchange(Path::new(word()), Path::new(word())),
         other => panic!("no task {other:?}"),
     }
@@ -89,7 +94,7 @@ fn say(line: impl std::fmt::Display) {
 }
 
 /// Calls that a container has no business with, with arguments that do no harm where they are let through.
-const CALLS: [(&str, i64, [i64; 4]); 30] = [
+pub const CALLS: [(&str, i64, [i64; 4]); 30] = [
     ("add_key", libc::SYS_add_key, [0; 4]),
     ("keyctl", libc::SYS_keyctl, [0, -3, 0, 0]),
     ("request_key", libc::SYS_request_key, [0; 4]),
@@ -185,6 +190,69 @@ fn connect(name: &str) -> String {
     match rustix::net::connect(&socket, &address) {
         Ok(()) => "connected".to_owned(),
         Err(error) => error.to_string(),
+    }
+}
+
+/// Opens what others are executing and, where that has the bytes of `original`, tries to change it; says once each what
+/// came of it in `/said`, until it is killed.
+fn overwrite(original: &Path) {
+    let original = std::fs::read(original).unwrap();
+    let mut said = BTreeSet::new();
+    let mut say = |line: String| {
+        if said.insert(line.clone()) {
+            let log = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open("/said");
+            writeln!(log.unwrap(), "{line}").unwrap();
+        }
+    };
+    std::fs::write("/ready", "").unwrap();
+    let mut held: Vec<(u64, std::fs::File)> = Vec::new();
+    loop {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let path = entry.path().join("exe");
+            let Ok(mut file) = std::fs::File::open(&path) else {
+                continue;
+            };
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            let is_known = held.iter().any(|(inode, _)| *inode == metadata.ino());
+            if is_known || metadata.len() != original.len() as u64 {
+                continue;
+            }
+            if let Err(error) = std::fs::File::options().write(true).open(&path) {
+                say(format!("exe {error}"));
+            }
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).unwrap();
+            if bytes == original {
+                say(format!("open {}", guard_of(&file)));
+            }
+            held.push((metadata.ino(), file));
+        }
+        // Also when nobody executes it any more.
+        for (_, file) in &held {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let written = std::fs::File::options().write(true).open(path);
+            match written.and_then(|mut file| file.write(b"x")) {
+                Ok(_) => say("written".to_owned()),
+                Err(error) => say(format!("descriptor {error}")),
+            }
+        }
+    }
+}
+
+/// What keeps a file as it is when nobody executes it.
+fn guard_of(file: &std::fs::File) -> &'static str {
+    use rustix::fs::{SealFlags, StatVfsMountFlags, fcntl_get_seals, fstatvfs};
+    let is_sealed = fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::WRITE));
+    let mount = fstatvfs(file).unwrap();
+    match (is_sealed, mount.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+        (true, _) => "sealed",
+        (false, true) => "read-only",
+        (false, false) => "bare",
     }
 }
 

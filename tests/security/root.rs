@@ -64,6 +64,11 @@ fn process_1_with_another_root() {
     for store in everyone_in_memory() {
         let script = format!("{JAIL}; touch /ready; exec chroot /jail /bin/busybox sleep 100000");
         store.detached("web", &[], &script);
+        life::until("it has gone there", || {
+            // A link of procfs, which only who may trace it can read.
+            let look = ["readlink", "/proc/1/root"];
+            exec(&store, &["--privileged"], &look).stdout_text() == "/jail\n"
+        });
         exec(&store, &[], &["ls", "-d", "/jail"])
             .code(0)
             .stdout("/jail\n");
