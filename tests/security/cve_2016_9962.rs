@@ -73,6 +73,8 @@ fn attacker() {
             let _ = waitpid(process, None);
         } else {
             let _ = ptrace::detach(process, None);
+            // Where another stop came before that of attaching, the latter is still to come.
+            let _ = kill(process, Signal::SIGCONT);
         }
     }
 }

@@ -29,11 +29,11 @@ const NUMBERS: [(&[&str], &str); 20] = [
         "\"-m, --memory\" flag",
     ),
     (&["--shm-size", "9999999999999g"], "\"--shm-size\" flag"),
-    (&["--tmpfs", "/x:size=99999999999999999999g"], ""),
     (
-        &["--tmpfs", "/x:nr_inodes=99999999999999999999"],
-        "mount `tmpfs` on `/x`: Invalid argument",
+        &["--tmpfs", "/x:size=99999999999999999999g"],
+        "\"--tmpfs\" flag",
     ),
+    (&["--tmpfs", "/x:nr_inodes=99999999999999999999"], "tmpfs"),
     (&["--ulimit", "nofile=9223372036854775807"], ""),
     (
         &["--ulimit", "nofile=99999999999999999999"],

@@ -29,11 +29,7 @@ fn by_an_option() {
                 let outcome = store
                     .shell(&[&["--tmpfs", path], options].concat(), "echo ran")
                     .run();
-                let refusal = match path.contains("..") {
-                    true => "may not be the root or lead upwards",
-                    false => REFUSAL,
-                };
-                outcome.code(125).stdout("").stderr_has(refusal);
+                outcome.code(125).stdout("").stderr_has(REFUSAL);
             }
         }
     }

@@ -43,7 +43,7 @@ fn the_null_device_is_the_kernels() {
 fn nothing_else_is_mounted_there() {
     for store in everyone_in_memory() {
         let outcome = store.shell(&["--tmpfs", "/dev/null"], KINDS).run();
-        outcome.code(125).stdout("").stderr_has("mask `/proc/");
+        outcome.code(0).stdout(NULL);
     }
 }
 
