@@ -1,13 +1,22 @@
 //! Root file systems without a `/dev` of their own, made by real root in a mount namespace that is gone afterwards.
 
+mod mounts;
+
 use super::*;
-use crate::runtime::plan::Bundle;
+use crate::runtime::plan::{Bundle, Held};
 use crate::sys::process::{self, flags};
 use oci_spec::runtime::{ContainerState, Mount, MountBuilder, Spec, StateBuilder};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 /// That of a container with this root, these mounts and `/masked`.
 fn plan(root: &Path, mounts: Vec<Mount>) -> Plan {
+    plan_with(root, mounts, BTreeMap::new()).unwrap()
+}
+
+/// The same with sources that are open already.
+fn plan_with(root: &Path, mounts: Vec<Mount>, sources: BTreeMap<PathBuf, Held>) -> Result<Plan> {
     let mut spec = Spec::default();
     let mut linux = spec.linux().clone().unwrap();
     linux.set_masked_paths(Some(vec!["/masked".into(), "/missing".into()]));
@@ -29,17 +38,17 @@ fn plan(root: &Path, mounts: Vec<Mount>) -> Plan {
         cgroup: None,
         state: state.unwrap(),
         seccomp: None,
-        sources: Default::default(),
+        sources,
         edits: Vec::new(),
-    })
-    .unwrap();
-    trees::make(&mut plan, None).unwrap();
-    plan
+    })?;
+    trees::make(&mut plan, None)?;
+    Ok(plan)
 }
 
-/// Makes it and looks at it from inside; whether that could be done.
-fn inside(plan: &Plan, look: impl Fn() -> bool) -> bool {
-    let enter = || -> Result<bool> {
+/// Makes it in a mount namespace that is gone afterwards, looks at it from inside, and gives what it saw or why it
+/// could not be made.
+fn seen(plan: &Plan, look: impl Fn() -> String) -> String {
+    let enter = || -> Result<String> {
         mount::set_propagation_of_all(false)?;
         let mut built = build(plan, open(plan)?)?;
         rustix::process::fchdir(&built.root)?;
@@ -47,17 +56,21 @@ fn inside(plan: &Plan, look: impl Fn() -> bool) -> bool {
         restrict(plan, &mut built)?;
         Ok(look())
     };
-    let child = process::clone3(flags::NEW_MOUNT, || match enter() {
-        Ok(seen) => u8::from(!seen),
-        Err(error) => {
-            let _ = std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!("{error:#}\n").as_bytes(),
-            );
-            2
-        }
+    let (mut told, mut tell) = std::io::pipe().unwrap();
+    let child = process::clone3(flags::NEW_MOUNT, || {
+        let text = enter().unwrap_or_else(|error| format!("{error:#}"));
+        u8::from(tell.write_all(text.as_bytes()).is_err())
     });
-    child.unwrap().wait().unwrap().code() == 0
+    drop(tell);
+    let mut text = String::new();
+    told.read_to_string(&mut text).unwrap();
+    assert_eq!(child.unwrap().wait().unwrap().code(), 0, "{text}");
+    text
+}
+
+/// Whether it can be made and looks like that.
+fn inside(plan: &Plan, look: impl Fn() -> bool) -> bool {
+    seen(plan, || look().to_string()) == "true"
 }
 
 #[test]
