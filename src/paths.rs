@@ -238,7 +238,7 @@ impl Paths {
     }
 
     /// What a store has from its beginning.
-    pub fn directories(&self) -> [PathBuf; 7] {
+    pub fn directories(&self) -> [PathBuf; 6] {
         [
             self.images(),
             self.layers(),
@@ -246,7 +246,6 @@ impl Paths {
             self.containers(),
             self.names(),
             self.pending(),
-            self.volumes(),
         ]
     }
 

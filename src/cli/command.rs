@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, system};
+use super::{Context, container, image, system, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -97,6 +97,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "Take images in, name them, look at them, give them out",
     ),
     ("healthcheck", "See whether containers do their work"),
+    ("volume", "Keep files that outlive containers"),
     ("system", "Ask about this program and its host"),
 ];
 
@@ -206,7 +207,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::inspect::Inspect>(
         &["inspect"],
         "NAME|ID [NAME|ID...]",
-        "Show all that is known of containers and images",
+        "Show all that is known of containers, images and volumes",
     ),
     command::<container::stats::Stats>(
         &["container stats", "stats"],
@@ -307,12 +308,44 @@ pub const COMMANDS: &[Command] = &[
         "IMAGE",
         "Show the steps that made an image",
     ),
+    command::<volume::create::Create>(&["volume create"], "[VOLUME]", "Make a volume"),
+    command::<volume::ls::Ls>(&["volume ls", "volume list"], "", "List volumes"),
+    command::<volume::inspect::InspectVolume>(
+        &["volume inspect"],
+        "VOLUME [VOLUME...]",
+        "Show all that is known of volumes",
+    ),
+    command::<volume::rm::Rm>(
+        &["volume rm", "volume remove"],
+        "VOLUME [VOLUME...]",
+        "Remove volumes with all that is in them",
+    ),
+    command::<volume::prune::Prune>(
+        &["volume prune"],
+        "",
+        "Remove volumes that no container uses",
+    ),
+    command::<volume::exists::Exists>(
+        &["volume exists"],
+        "VOLUME",
+        "Say by the exit code whether there is such a volume",
+    ),
+    command::<volume::archive::Export>(
+        &["volume export"],
+        "VOLUME",
+        "Write the files of a volume to a tar archive",
+    ),
+    command::<volume::archive::Import>(
+        &["volume import"],
+        "VOLUME FILE|-",
+        "Unpack a tar archive into a volume",
+    ),
     command::<system::df::Df>(&["system df"], "", "Show what takes how much of the disk"),
     command::<system::prune::Prune>(&["system prune"], "", "Remove all that nothing needs"),
     command::<system::events::Events>(
         &["system events", "events"],
         "",
-        "Show what happens to containers and images",
+        "Show what happens to containers, images and volumes",
     ),
     command::<system::boot::Boot>(
         &["boot"],

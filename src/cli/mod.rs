@@ -16,6 +16,7 @@ pub mod prune;
 pub mod system;
 pub mod unsupported;
 pub mod value;
+pub mod volume;
 
 use crate::cgroup::placement::Manager;
 use crate::container::engine::{Engine, GlobalOptions};

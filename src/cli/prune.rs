@@ -1,11 +1,11 @@
-//! What the three `prune` commands share: the question, the filters, and the lines about what went.
+//! What the `prune` commands share: the question, the filters, and the lines about what went.
 
 use super::Context;
 use super::filter::Filters;
 use super::output::size;
 use super::value::time::time;
 use crate::container::engine::Engine;
-use crate::container::{event, list, prune, user_namespace};
+use crate::container::{event, list, prune, user_namespace, volume};
 use crate::error::{Error, Kind};
 use crate::image::filter::{Filter, PRUNE};
 use crate::image::remove::Removed;
@@ -91,6 +91,33 @@ pub fn images(
         .iter()
         .for_each(|error| context.output.error(error));
     Ok((removal.reclaimed, removal.failures.is_empty()))
+}
+
+/// Removes volumes that no container uses, those that nobody has named or `all`, and tells which; the answer is the bytes
+/// that came free, and whether all went that should.
+pub fn volumes(
+    context: &mut Context,
+    engine: &Engine,
+    all: bool,
+    filters: &Filters,
+) -> Result<(u64, bool)> {
+    let until = check(filters)?;
+    let fits = |volume: &crate::volume::Volume| {
+        (all || volume.anonymous) && super::volume::fits(volume, filters, until)
+    };
+    let pruned = volume::prune(engine, fits)?;
+    if !pruned.names.is_empty() {
+        context.output.line("Deleted Volumes:")?;
+        for name in &pruned.names {
+            context.output.line(name)?;
+        }
+        context.output.line("")?;
+    }
+    pruned
+        .failures
+        .iter()
+        .for_each(|error| context.output.error(error));
+    Ok((pruned.reclaimed, pruned.failures.is_empty()))
 }
 
 /// The last line.

@@ -37,7 +37,7 @@ pub struct Flag {
 
 const CREATE: &[&str] = &["container run", "container create"];
 const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
-const VOLUMES: Fate = Fate::NotYet("there are no volumes and bind mounts");
+const CLUSTER_VOLUMES: Fate = Fate::Never("it is of volumes of a cluster only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
@@ -101,6 +101,13 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         Fate::Warned("the kernel has no such limit any more"),
     ),
     (
+        &["volume create"],
+        "availability= group= limit-bytes= required-bytes= scope= secret= sharing= topology-preferred= \
+         topology-required= type=",
+        CLUSTER_VOLUMES,
+    ),
+    (&["volume ls"], "cluster", CLUSTER_VOLUMES),
+    (
         &["image ls"],
         "tree",
         Fate::NotYet("images are shown as a table only"),
@@ -115,11 +122,7 @@ const COMMANDS: &[(&str, Fate)] = &[
         REGISTRY,
     ),
     ("build builder buildx image.build", BUILD),
-    ("volume", VOLUMES),
-    (
-        "volume.update",
-        Fate::Never("it changes volumes of a cluster only"),
-    ),
+    ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),
     (
         "context system.dial-stdio",

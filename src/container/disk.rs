@@ -6,6 +6,7 @@
 use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
+use crate::paths::{VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING};
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
@@ -24,6 +25,8 @@ pub struct Disk {
     pub layers: u64,
     /// Every container, with what it has written.
     pub containers: Vec<ContainerSpace>,
+    /// Every volume, with what is in it.
+    pub volumes: Vec<VolumeSpace>,
     /// Half-made things, and those among them whose makers were killed.
     pub staging: Staged,
     /// Everything else: records, names, events, directories.
@@ -67,6 +70,17 @@ pub struct ContainerSpace {
     pub log: u64,
 }
 
+/// A volume on disk.
+#[derive(Debug)]
+pub struct VolumeSpace {
+    /// Its name.
+    pub name: String,
+    /// Bytes of its files, without what its device has.
+    pub size: u64,
+    /// How many containers use it.
+    pub links: usize,
+}
+
 /// Counts all of it.
 pub fn usage(engine: &Engine) -> Result<Disk> {
     let paths = &engine.paths;
@@ -91,9 +105,32 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
             }
         }
     }
+    let mut of_volumes = BTreeMap::new();
+    for name in names(&paths.volumes())? {
+        let mut bytes = 0;
+        for (part, taken) in seen.children(&paths.volume(&name))? {
+            match part.as_str() {
+                VOLUME_DATA | VOLUME_FILLING | VOLUME_FILLED => bytes += taken,
+                _ => records += taken,
+            }
+        }
+        of_volumes.insert(name, bytes);
+    }
     // What is left: everything that was not counted yet.
     records += seen.tree(paths.data())?;
     let containers = list::list(engine)?;
+    let links = |name: &str| {
+        let records = containers.iter().map(|container| &container.record);
+        records
+            .filter(|record| record.volumes().any(|used| used == name))
+            .count()
+    };
+    let volumes = of_volumes.into_iter().map(|(name, size)| VolumeSpace {
+        size,
+        links: links(&name),
+        name,
+    });
+    let volumes = volumes.collect();
     let images = images(store::list(paths)?, &layers, &of_images, &containers);
     let of = |counts: &mut BTreeMap<String, u64>, id: &str| counts.remove(id).unwrap_or_default();
     let containers = containers.into_iter().map(|container| ContainerSpace {
@@ -108,6 +145,7 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
         images,
         layers: layers.values().chain(of_images.values()).sum(),
         containers,
+        volumes,
         staging,
         records,
     })

@@ -1,4 +1,4 @@
-//! What has happened to containers and images, as Docker's events: written by whoever did it, kept in a ring on
+//! What has happened to containers, images and volumes, as Docker's events: written by whoever did it, kept in a ring on
 //! disk, read by `events`. Not a record of anything: an event that cannot be written down, since the disk is full
 //! for example, is lost, and what it tells of has happened all the same.
 //!
@@ -6,7 +6,8 @@
 //! die (`exitCode`, `execDuration`), `exec_create: WORDS`, `exec_start: WORDS`, exec_detach and exec_die (`execID`,
 //! `exitCode`), export, `health_status: STATUS`, kill (`signal`), oom, pause, prune (`reclaimed`), rename
 //! (`oldName`), resize (`height`, `width`), restart, start, stop, top, unpause, update. Of images: delete, import,
-//! load, prune, pull, push, save, tag, untag.
+//! load, prune, pull, push, save, tag, untag. Of volumes: create, destroy, mount (`container`, `destination`, `propagation`,
+//! `read/write`), prune, unmount (`container`); each with `driver`.
 
 use super::engine::Engine;
 use super::record::Record;
@@ -30,7 +31,7 @@ pub struct Event {
     /// The image of a container, likewise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// What kind of object: `container`, `image`.
+    /// What kind of object: `container`, `image`, `volume`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// What happened to it.
@@ -82,6 +83,16 @@ pub fn image(engine: &Engine, id: &Digest, name: &str, action: &str) {
     );
 }
 
+/// Tells that something happened to a volume; `attributes` are those that the action brings with it.
+pub fn volume(engine: &Engine, name: &str, action: &str, attributes: &[(&str, &str)]) {
+    let own = [("driver", crate::volume::LOCAL)];
+    let own: Vec<_> = own.into_iter().chain(attributes.iter().copied()).collect();
+    write(
+        engine,
+        Event::new("volume", action, name, &BTreeMap::new(), &own),
+    );
+}
+
 /// Tells what a removal of images has done.
 pub fn removal(engine: &Engine, removal: &Removal) {
     for (id, action) in &removal.events {
@@ -89,7 +100,7 @@ pub fn removal(engine: &Engine, removal: &Removal) {
     }
 }
 
-/// Tells that all unneeded objects of a kind (`container`, `image`) were removed, and how many bytes came free.
+/// Tells that all unneeded objects of a kind (`container`, `image`, `volume`) were removed, and how many bytes came free.
 pub fn prune(engine: &Engine, kind: &str, reclaimed: u64) {
     let reclaimed = reclaimed.to_string();
     let attributes = [("reclaimed", reclaimed.as_str())];

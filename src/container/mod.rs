@@ -49,4 +49,5 @@ pub mod unshare;
 pub mod update;
 pub mod usage;
 pub mod user_namespace;
+pub mod volume;
 pub mod walls;

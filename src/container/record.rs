@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -67,6 +67,14 @@ pub struct Record {
     /// The shell for checks in shell form; empty: `/bin/sh -c`.
     #[serde(default)]
     pub shell: Vec<String>,
+}
+
+impl Record {
+    /// The names of the volumes that it uses, each once.
+    pub fn volumes(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = self.mounts.iter().filter_map(MountPoint::volume).collect();
+        names.into_iter()
+    }
 }
 
 /// The program of a container.

@@ -68,8 +68,8 @@ pub fn fill(
     attempt().with_context(|| format!("copy what the image has to volume {}", volume.name))
 }
 
-/// Whether a killed process has left something half filled.
-pub(super) fn is_pending(paths: &Paths, name: &str) -> bool {
+/// Whether somebody fills it, or was killed while he did.
+pub fn is_pending(paths: &Paths, name: &str) -> bool {
     let directory = paths.volume(name);
     let exists = |name: &str| directory.join(name).symlink_metadata().is_ok();
     exists(paths::VOLUME_FILLING) || exists(paths::VOLUME_FILLED)

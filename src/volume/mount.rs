@@ -82,6 +82,14 @@ pub fn release(paths: &Paths, name: &str) -> Result<()> {
     }
 }
 
+/// Whether somebody uses a volume with a device, mounts it or unmounts it just now.
+pub fn is_used(paths: &Paths, name: &str) -> bool {
+    let directory = paths.volume(name);
+    let users = paths::volume_users_in(&directory);
+    let has_users = users.exists() && matches!(Lock::try_file(&users), Ok(None));
+    has_users || Lock::is_held(&paths::volume_mounting_in(&directory))
+}
+
 /// Unmounts it from this mount namespace.
 pub(super) fn unmount(paths: &Paths, name: &str) -> Result<()> {
     let data = super::data(paths, name);

@@ -1,4 +1,4 @@
-//! `inspect`: all that is known of containers and images, as JSON; `container inspect` of containers only.
+//! `inspect`: all that is known of containers, images and volumes, as JSON; `container inspect` of containers only.
 //!
 //! What is not there is told, and the others are shown all the same.
 
@@ -9,6 +9,7 @@ use crate::container::engine::Engine;
 use crate::container::{inspect, list};
 use crate::error::{self, Kind, bad_input};
 use crate::image;
+use crate::volume;
 use anyhow::Result;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ pub struct Inspect {
     /// Tell the sizes of containers
     #[arg(short, long)]
     size: bool,
-    /// Look among these only ("container", "image", …)
+    /// Look among these only ("container", "image", "volume", …)
     #[arg(long = "type")]
     kind: Option<String>,
     #[arg(required = true)]
@@ -43,23 +44,25 @@ pub struct InspectContainer {
 
 impl Verb for Inspect {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let (containers, images, kind) = kinds(self.kind.as_deref())?;
-        if self.size && !containers {
+        let (wanted, kind) = kinds(self.kind.as_deref())?;
+        if self.size && !wanted.contains(&"container") {
             context
                 .output
                 .progress(format!("WARNING: --size ignored for {kind}"));
         }
         let engine = open(context, self.size)?;
         let look = |name: &str| {
-            let container = if containers {
-                look_for_container(&engine, name, self.size)?
-            } else {
-                None
-            };
-            match container {
-                None if images => look_for_image(&engine, name),
-                found => Ok(found),
+            for kind in &wanted {
+                let found = match *kind {
+                    "container" => look_for_container(&engine, name, self.size)?,
+                    "image" => look_for_image(&engine, name)?,
+                    _ => look_for_volume(&engine, name)?,
+                };
+                if found.is_some() {
+                    return Ok(found);
+                }
             }
+            Ok(None)
         };
         show(context, self.format.as_deref(), &self.names, look, kind)
     }
@@ -80,19 +83,22 @@ impl Verb for InspectContainer {
 }
 
 /// Kinds of objects that Docker has and this program has none of: nothing is found by any name.
-const NONE_YET: [&str; 8] = [
-    "config", "network", "node", "plugin", "secret", "service", "task", "volume",
+const NONE_YET: [&str; 7] = [
+    "config", "network", "node", "plugin", "secret", "service", "task",
 ];
+/// Kinds of objects that there are, in the order in which they are looked for.
+const KINDS: [&str; 3] = ["container", "image", "volume"];
 
-/// What `--type` lets in: containers, images; and what is said where there is none.
-fn kinds(kind: Option<&str>) -> Result<(bool, bool, &str), error::Error> {
+/// What `--type` lets in of [`KINDS`], and what is said where there is none.
+fn kinds(kind: Option<&str>) -> Result<(Vec<&'static str>, &str), error::Error> {
     match kind {
-        None | Some("") => Ok((true, true, "object")),
-        Some("container") => Ok((true, false, "container")),
-        Some("image") => Ok((false, true, "image")),
-        Some(kind) if NONE_YET.contains(&kind) => Ok((false, false, kind)),
+        None | Some("") => Ok((KINDS.to_vec(), "object")),
+        Some(kind) if KINDS.contains(&kind) || NONE_YET.contains(&kind) => {
+            let wanted = KINDS.into_iter().filter(|known| *known == kind);
+            Ok((wanted.collect(), kind))
+        }
         Some(kind) => {
-            let known = [&["container", "image"], &NONE_YET[..]].concat();
+            let known = [&KINDS[..], &NONE_YET].concat();
             let known: Vec<String> = known.iter().map(|kind| format!("{kind:?}")).collect();
             let message = format!(
                 "unknown type: {kind:?}: must be one of {}",
@@ -123,6 +129,14 @@ fn look_for_image(engine: &Engine, name: &str) -> Result<Option<Value>> {
     found(image::store::find(&engine.paths, name))?
         .map(|image| image::inspect::inspect(&engine.paths, &image))
         .transpose()
+}
+
+fn look_for_volume(engine: &Engine, name: &str) -> Result<Option<Value>> {
+    let Some(volume) = found(volume::find(&engine.paths, name))? else {
+        return Ok(None);
+    };
+    let users = crate::container::volume::users(engine)?;
+    crate::cli::volume::inspect::inspect(engine, &volume, &users, false).map(Some)
 }
 
 /// `None` for what is not there.

@@ -9,7 +9,7 @@ use crate::cli::output::Output;
 use crate::cli::output::inspect::render_inspect;
 use crate::cli::output::size;
 use crate::cli::output::table::{Column, Listing, Row};
-use crate::container::disk::{self, ContainerSpace, Disk, ImageSpace};
+use crate::container::disk::{self, ContainerSpace, Disk, ImageSpace, VolumeSpace};
 use crate::container::engine::Engine;
 use crate::container::mount_point::describe;
 use crate::duration;
@@ -24,7 +24,7 @@ pub struct Df {
     /// Print "table", "json", or by a Go template
     #[arg(long)]
     format: Option<String>,
-    /// Tell of each image and container
+    /// Tell of each image, container and volume
     #[arg(short, long)]
     verbose: bool,
 }
@@ -167,7 +167,7 @@ fn summary(disk: &Disk) -> Vec<Part> {
             disk.layers - used_bytes,
         ),
         of_containers("Containers", |space| space.written),
-        part("Local Volumes", 0, 0, 0, 0),
+        of_volumes(&disk.volumes),
         part("Build Cache", 0, 0, 0, 0),
         of_containers("Logs", |space| space.log),
         part(
@@ -181,10 +181,24 @@ fn summary(disk: &Disk) -> Vec<Part> {
     ]
 }
 
+fn of_volumes(volumes: &[VolumeSpace]) -> Part {
+    let used = volumes.iter().filter(|space| space.links > 0);
+    let size = |space: &VolumeSpace| space.size;
+    let all: u64 = volumes.iter().map(size).sum();
+    Part {
+        kind: "Local Volumes",
+        total: volumes.len() as u64,
+        active: used.clone().count() as u64,
+        size: all,
+        reclaimable: all - used.map(size).sum::<u64>(),
+    }
+}
+
 /// The rows of `-v`.
 struct Details {
     images: Vec<Row>,
     containers: Vec<Row>,
+    volumes: Vec<Row>,
 }
 
 impl Details {
@@ -205,6 +219,7 @@ impl Details {
                 .iter()
                 .map(|space| container_row(&look, space))
                 .collect(),
+            volumes: disk.volumes.iter().map(volume_row).collect(),
         }
     }
 
@@ -215,7 +230,7 @@ impl Details {
         Ok(json!({
             "Images": objects(&self.images, IMAGES),
             "Containers": objects(&self.containers, CONTAINERS),
-            "Volumes": [],
+            "Volumes": objects(&self.volumes, VOLUMES),
             "BuildCache": [],
         }))
     }
@@ -230,7 +245,7 @@ impl Details {
         for (heading, columns, rows) in [
             ("Images space usage:", IMAGES, &self.images[..]),
             ("\nContainers space usage:", CONTAINERS, &self.containers),
-            ("\nLocal Volumes space usage:", VOLUMES, &[]),
+            ("\nLocal Volumes space usage:", VOLUMES, &self.volumes),
             ("\nBuild cache usage: 0B", CACHE, &[]),
             ("\nOther space usage:", SUMMARY, &others),
         ] {
@@ -267,6 +282,13 @@ fn image_rows(space: &ImageSpace) -> Vec<Row> {
         true => vec![row("<none>", "<none>")],
         false => rows,
     }
+}
+
+fn volume_row(space: &VolumeSpace) -> Row {
+    Row::new()
+        .with("Name", space.name.as_str())
+        .with("Links", space.links.to_string())
+        .with("Size", size::decimal(space.size))
 }
 
 fn container_row(look: &Look, space: &ContainerSpace) -> Row {

@@ -1,4 +1,5 @@
-//! `system prune`: containers that do not run and images that nothing needs are removed.
+//! `system prune`: containers that do not run, images that nothing needs and, if that is wanted, volumes that nobody has
+//! named are removed.
 
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
@@ -20,7 +21,7 @@ pub struct Prune {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
-    /// Remove volumes without names too (there are none yet)
+    /// Remove volumes without names too
     #[arg(long)]
     volumes: bool,
 }
@@ -39,9 +40,14 @@ impl Verb for Prune {
         engine.enter_user_namespace()?;
         let of_killed = remove::sweep_staging(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
+        let (of_volumes, no_volume_stays) = match self.volumes {
+            true => prune::volumes(context, &engine, false, &filters)?,
+            false => (0, true),
+        };
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
-        prune::total(context, of_containers + of_images + of_killed)?;
-        Ok(u8::from(!(no_container_stays && no_image_stays)))
+        prune::total(context, of_containers + of_volumes + of_images + of_killed)?;
+        let complete = no_container_stays && no_volume_stays && no_image_stays;
+        Ok(u8::from(!complete))
     }
 }
 
@@ -51,8 +57,13 @@ impl Prune {
             true => "all images without at least one container associated to them",
             false => "all dangling images",
         };
-        let mut text =
-            format!("WARNING! This will remove:\n  - all stopped containers\n  - {images}\n\n");
+        let volumes = match self.volumes {
+            true => "  - all anonymous volumes not used by at least one container\n",
+            false => "",
+        };
+        let mut text = format!(
+            "WARNING! This will remove:\n  - all stopped containers\n{volumes}  - {images}\n\n"
+        );
         if !self.filter.is_empty() {
             writeln!(text, "  Items to be pruned will be filtered with:")?;
             for (key, value) in &self.filter {

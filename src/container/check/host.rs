@@ -9,6 +9,7 @@ use crate::container::record::Directory;
 use crate::image::check::{Finding, Repair};
 use crate::store::lock::Lock;
 use crate::sys::process::{self, Identity};
+use crate::volume::mount;
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -80,7 +81,11 @@ impl Host {
                 .ok()
                 .and_then(|rest| rest.iter().next())
                 .is_some_and(|id| Directory::of(engine, &id.to_string_lossy()).exists());
-            if !is_of_container {
+            let volume = path.strip_prefix(engine.paths.volumes()).ok();
+            let is_of_volume = volume
+                .and_then(|rest| rest.iter().next())
+                .is_some_and(|name| mount::is_used(&engine.paths, &name.to_string_lossy()));
+            if !is_of_container && !is_of_volume {
                 found.push(Finding {
                     kind: "leaked-mount",
                     object: path.display().to_string(),

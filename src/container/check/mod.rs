@@ -1,5 +1,5 @@
-//! Everything inconsistent in a store, and mending it (`system check`): containers here, images and layers in
-//! [`crate::image::check`].
+//! Everything inconsistent in a store, and mending it (`system check`): containers and volumes here, images and layers
+//! in [`crate::image::check`].
 //!
 //! Looking takes no lock that would be in anybody's way. What is found is looked for again a moment later, since it
 //! may have been a change under way; mending takes the lock of what it mends and looks once more.
@@ -8,6 +8,7 @@
 
 mod host;
 mod records;
+mod volumes;
 
 use super::engine::Engine;
 use super::list;
@@ -44,6 +45,7 @@ pub fn check(engine: &Engine, host: &Host, damage: Option<String>, deep: bool) -
     found.extend(findings.found);
     let look = || -> Result<Vec<Finding>> {
         let mut found = records::look(engine)?;
+        found.extend(volumes::look(engine)?);
         found.extend(host.look_at(engine)?);
         Ok(found)
     };
@@ -92,6 +94,7 @@ fn mend(engine: &Engine, host: &Host, finding: &Finding) -> Result<()> {
         STORE_RECORD => engine.write_record(),
         kind if host::KINDS.contains(&kind) => host.mend(engine, finding),
         kind if records::KINDS.contains(&kind) => records::mend(engine, finding),
+        kind if volumes::KINDS.contains(&kind) => volumes::mend(engine, finding),
         kind => bail!("nobody knows how to mend `{kind}`"),
     }
 }

@@ -54,6 +54,8 @@ pub struct Extractor {
     scope: Scope,
     ids: Ids,
     overwrite: bool,
+    /// The destination itself gets the attributes that the stream has for it.
+    with_destination: bool,
     /// The directory of the last member: the next one mostly lies there too.
     held: Option<(Vec<u8>, OwnedFd)>,
     /// New directories with what they are to get.
@@ -61,11 +63,22 @@ pub struct Extractor {
     warnings: Vec<String>,
 }
 
-/// A new directory by its name, and what it must still be.
+/// A directory that gets its attributes at the end, by its name, and what it must still be.
 struct Made {
     path: Vec<u8>,
     device: u64,
     inode: u64,
+}
+
+impl Made {
+    fn of(directory: &OwnedFd, path: &[u8]) -> Result<Self> {
+        let stat = fstat(directory).context("fstat")?;
+        Ok(Self {
+            path: path.to_vec(),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
 }
 
 impl Extractor {
@@ -75,10 +88,17 @@ impl Extractor {
             scope,
             ids,
             overwrite,
+            with_destination: false,
             held: None,
             pending: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// What the stream has for the destination itself (`./`) is not passed over.
+    pub fn with_destination(mut self) -> Self {
+        self.with_destination = true;
+        self
     }
 
     /// Makes all that the stream has; gives what the user should know.
@@ -110,6 +130,11 @@ impl Extractor {
         let Some((directory, last)) = split(name) else {
             // The destination itself, which is there.
             return match member.kind {
+                MemberKind::Directory if self.with_destination => {
+                    let held = self.open_directory(b"").context("openat")?;
+                    self.pending.push((Made::of(&held, name)?, member.clone()));
+                    Ok(())
+                }
                 MemberKind::Directory => Ok(()),
                 _ => Err(bad_input("the destination is a directory").into()),
             };
@@ -128,13 +153,7 @@ impl Extractor {
             MemberKind::Directory => {
                 mkdirat(&parent, last, Mode::RWXU).context("mkdirat")?;
                 let made = hold(&parent, last)?;
-                let stat = fstat(&made).context("fstat")?;
-                let id = Made {
-                    path: name.to_vec(),
-                    device: stat.st_dev,
-                    inode: stat.st_ino,
-                };
-                self.pending.push((id, member.clone()));
+                self.pending.push((Made::of(&made, name)?, member.clone()));
                 return Ok(());
             }
             MemberKind::File => {

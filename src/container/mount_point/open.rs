@@ -131,7 +131,9 @@ fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedF
     })
 }
 
-pub(super) fn open_volume(engine: &Engine, name: &str) -> Result<Opened> {
+/// The files of a volume, mounted if they are on a device. An ordinary user is where [`crate::container::root::enter`]
+/// leads.
+pub(in crate::container) fn open_volume(engine: &Engine, name: &str) -> Result<Opened> {
     let found = volume::find(&engine.paths, name)?;
     let monitors = match (engine.mapping.tier, found.source()?) {
         (Tier::Root, _) | (_, None) => Vec::new(),

@@ -5,8 +5,8 @@
 
 use super::MountPoint;
 use crate::container::engine::Engine;
-use crate::container::list;
 use crate::container::record::Record;
+use crate::container::{event, list};
 use crate::error::{self, Kind};
 use crate::image::digest::Digest;
 use crate::store::damage;
@@ -75,7 +75,7 @@ pub(in crate::container) fn make(
                 .insert(ANONYMOUS_LABEL.to_owned(), String::new());
         }
         locks.push(loop {
-            let (volume, is_new) = volume::create(&engine.paths, &wanted)?;
+            let (volume, is_new) = crate::container::volume::create(engine, &wanted)?;
             if is_new {
                 new.names.push(volume.name.clone());
             }
@@ -121,7 +121,11 @@ fn remove_unused(engine: &Engine, name: &str) {
         let lock = volume::lock_exclusive(paths, mapping, name)?;
         match used(engine)?.contains(name) {
             true => Ok(()),
-            false => volume::remove(paths, mapping, name, &lock),
+            false => {
+                volume::remove(paths, mapping, name, &lock)?;
+                event::volume(engine, name, "destroy", &[]);
+                Ok(())
+            }
         }
     };
     match remove() {

@@ -1,0 +1,36 @@
+//! Commands on volumes: options become calls of [`crate::container::volume`], what comes back becomes lines.
+
+pub mod archive;
+pub mod create;
+pub mod exists;
+pub mod inspect;
+pub mod ls;
+pub mod prune;
+pub mod rm;
+
+use crate::cli::filter::{Filters, expression_fits};
+use crate::error::{Error, bad_input};
+use crate::volume::Volume;
+use jiff::Timestamp;
+
+/// Whether a volume fits the filters `driver`, `name`, `label` and `label!`, and is older than `until`.
+pub fn fits(volume: &Volume, filters: &Filters, until: Option<Timestamp>) -> bool {
+    let created = volume.created.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    filters.any("driver", |wanted| wanted == volume.driver)
+        && filters.any("name", |wanted| expression_fits(wanted, &volume.name))
+        && filters.labels(&volume.labels)
+        && until.is_none_or(|until| created < until)
+}
+
+/// A filter that is a yes or a no, in Docker's words; the last one counts.
+fn flag(filters: &Filters, key: &str) -> Result<Option<bool>, Error> {
+    let mut found = None;
+    for value in filters.of(key) {
+        found = Some(match value {
+            "true" | "1" => true,
+            "false" | "0" => false,
+            _ => return Err(bad_input(format!("invalid filter '{key}=[{value}]'"))),
+        });
+    }
+    Ok(found)
+}

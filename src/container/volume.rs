@@ -1,0 +1,198 @@
+//! Volumes as far as containers come in: who uses one, removing those that nobody uses, and what is in one as an
+//! archive.
+//!
+//! A volume is used by every container whose record names it, whether that runs or not. Whoever removes one holds its
+//! lock while the records are read; see [`crate::volume`].
+
+use super::copy::extract::{Extractor, Ids, Scope};
+use super::engine::Engine;
+use super::{event, list, mount_point, size};
+use crate::error::{Error, Kind, kind};
+use crate::id_mapping::Tier;
+use crate::image::compression;
+use crate::image::layer::pack::Packer;
+use crate::store::damage;
+use crate::store::lock::Lock;
+use crate::volume::{self, Volume, Wanted};
+use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags, openat};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::os::fd::OwnedFd;
+
+/// As many volumes are held at once while the records of containers are read for them.
+const BATCH: usize = 100;
+
+/// A container that uses a volume.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The container.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Docker's word for where it stands.
+    pub status: &'static str,
+    /// It has processes, or will have some without anybody's doing.
+    pub active: bool,
+}
+
+/// The containers that use volumes, by the names of those; newest first.
+pub fn users(engine: &Engine) -> Result<BTreeMap<String, Vec<User>>> {
+    let mut users: BTreeMap<String, Vec<User>> = BTreeMap::new();
+    for container in list::list(engine)? {
+        let status = container.status();
+        for name in container.record.volumes() {
+            users.entry(name.to_owned()).or_default().push(User {
+                id: container.record.id.clone(),
+                name: container.record.name.clone(),
+                status: status.word(),
+                active: status.is_active(),
+            });
+        }
+    }
+    Ok(users)
+}
+
+/// Gives the volume of that name, which is made when it is not there; and whether that was so.
+pub fn create(engine: &Engine, wanted: &Wanted) -> Result<(Volume, bool)> {
+    let (made, is_new) = volume::create(&engine.paths, wanted)?;
+    if is_new {
+        event::volume(engine, &made.name, "create", &[]);
+    }
+    Ok((made, is_new))
+}
+
+/// Removes a volume that nobody uses; with `force` it is no mistake that there is none.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+    match remove_named(engine, name) {
+        Err(error) if force && kind(&error) == Some(Kind::NotFound) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn remove_named(engine: &Engine, name: &str) -> Result<()> {
+    let lock = volume::lock_exclusive(&engine.paths, &engine.mapping, name)?;
+    let records = list::records(engine)?.into_iter();
+    let users: Vec<(String, String)> = records
+        .filter(|record| record.volumes().any(|used| used == name))
+        .map(|record| (record.id, record.name))
+        .collect();
+    if !users.is_empty() {
+        let ids: Vec<&str> = users.iter().map(|(id, _)| id.as_str()).collect();
+        let names: Vec<&str> = users.iter().map(|(_, name)| name.as_str()).collect();
+        let message = format!("remove {name}: volume is in use - [{}]", ids.join(", "));
+        let hint = format!("remove its containers first: onggi rm {}", names.join(" "));
+        return Err(Error::new(Kind::Conflict, message).hint(hint).into());
+    }
+    volume::remove(&engine.paths, &engine.mapping, name, &lock)?;
+    event::volume(engine, name, "destroy", &[]);
+    Ok(())
+}
+
+/// What a removal of unused volumes has done.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// Names of the volumes that went.
+    pub names: Vec<String>,
+    /// Bytes of their files.
+    pub reclaimed: u64,
+    /// Why others stayed.
+    pub failures: Vec<anyhow::Error>,
+}
+
+/// Removes the volumes that fit and that nobody uses. One that somebody is about to use, fill or remove is left alone;
+/// one that cannot be removed does not keep the others. An ordinary user is in the store's user namespace.
+pub fn prune(engine: &Engine, fits: impl Fn(&Volume) -> bool) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    let fitting: Vec<Volume> = volume::list(&engine.paths)?
+        .into_iter()
+        .filter(fits)
+        .collect();
+    for batch in fitting.chunks(BATCH) {
+        // Without waiting: who holds one may wait for another that is held here.
+        let held: Vec<(&Volume, Lock)> = batch
+            .iter()
+            .filter_map(|found| {
+                let directory = engine.paths.volume(&found.name);
+                let lock = Lock::try_directory(&directory).ok().flatten()?;
+                lock.is_of(&directory).then_some((found, lock))
+            })
+            .collect();
+        let used = mount_point::volumes::used(engine)?;
+        for (found, lock) in held {
+            if used.contains(&found.name) {
+                continue;
+            }
+            let bytes = size(engine, found).unwrap_or_default();
+            match volume::remove(&engine.paths, &engine.mapping, &found.name, &lock) {
+                Ok(()) => {
+                    event::volume(engine, &found.name, "destroy", &[]);
+                    pruned.reclaimed += bytes.unwrap_or_default();
+                    pruned.names.push(found.name.clone());
+                }
+                Err(error) => pruned.failures.push(error),
+            }
+        }
+    }
+    event::prune(engine, "volume", pruned.reclaimed);
+    Ok(pruned)
+}
+
+/// Bytes of the files of a volume; `None` for one with a device, which is not ours to count. An ordinary user is in the
+/// store's user namespace.
+pub fn size(engine: &Engine, volume: &Volume) -> Result<Option<u64>> {
+    match volume.source()? {
+        Some(_) => Ok(None),
+        None => size::sum(&volume::data(&engine.paths, &volume.name)).map(Some),
+    }
+}
+
+/// Takes what is in use of a volume, runs `act` with its directory, and lets go again. Afterwards an ordinary user is
+/// where [`super::root::enter`] leads.
+fn with_files<T>(engine: &Engine, name: &str, act: impl FnOnce(OwnedFd) -> Result<T>) -> Result<T> {
+    volume::find(&engine.paths, name)?;
+    let _lock = volume::lock_shared(&engine.paths, &engine.mapping, name)?;
+    super::root::enter(engine)?;
+    let opened = mount_point::open_volume(engine, name)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(&opened.place, ".", flags, Mode::empty())
+        .with_context(|| format!("open the files of volume {name}"))?;
+    let done = act(directory);
+    drop(opened);
+    if let Err(error) = volume::mount::release(&engine.paths, name) {
+        damage::note(format_args!("volume {name} stays mounted"), &error);
+    }
+    done
+}
+
+/// Writes the files of a volume, with the directory they are in, as a tar stream; gives what the user should know.
+pub fn export(engine: &Engine, name: &str, out: &mut dyn Write) -> Result<Vec<String>> {
+    let attempt = || {
+        with_files(engine, name, |directory| {
+            let out = BufWriter::with_capacity(1 << 20, out);
+            let mut packer = Packer::new(out, Box::new(|_, owner| owner));
+            packer.tree(directory, b".")?;
+            Ok(packer.finish()?.1)
+        })
+    };
+    attempt().with_context(|| format!("export volume {name}"))
+}
+
+/// Unpacks a tar stream, perhaps compressed, into a volume: what it has there of the same name is replaced. Gives what the
+/// user should know.
+pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> {
+    let attempt = || {
+        with_files(engine, name, |directory| {
+            let ids = match engine.mapping.tier {
+                Tier::Single => Ids::Single,
+                _ => Ids::Keep,
+            };
+            let (compression, stream) = compression::peek(stream).context("read the archive")?;
+            let stream = BufReader::with_capacity(256 << 10, compression.unpack(stream)?);
+            let extractor = Extractor::new(Scope::Beneath(directory), ids, true);
+            extractor.with_destination().extract(stream)
+        })
+    };
+    attempt().with_context(|| format!("import into volume {name}"))
+}
