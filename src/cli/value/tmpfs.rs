@@ -1,6 +1,5 @@
 //! `--tmpfs DST[:OPTIONS]`: memory, with the words that mount(8) knows for tmpfs(5).
 
-use super::bytes;
 use super::mount_point::target_path;
 
 /// One `--tmpfs`: a clean path, and options that tmpfs has.
@@ -34,7 +33,7 @@ pub fn check_option(option: &str) -> Result<(), String> {
             None,
         ) => Ok(()),
         ("size", Some(value)) if is_size(value) => Ok(()),
-        ("size", _) => invalid(": a size is a number with b, k, m, g, t or %"),
+        ("size", _) => invalid(": a size is a number with k, m, g or %"),
         ("mode", Some(value)) if u32::from_str_radix(value, 8).is_ok_and(|mode| mode <= 0o7777) => {
             Ok(())
         }
@@ -42,7 +41,7 @@ pub fn check_option(option: &str) -> Result<(), String> {
         ("uid" | "gid", Some(value)) if number(value) => Ok(()),
         ("uid" | "gid", _) => invalid(": an id is a number"),
         ("nr_inodes" | "nr_blocks", Some(value)) if is_count(value) => Ok(()),
-        ("nr_inodes" | "nr_blocks", _) => invalid(": it is a number with k, m or g"),
+        ("nr_inodes" | "nr_blocks", _) => invalid(": a count is a number with k, m or g"),
         ("huge", Some("never" | "always" | "within_size" | "advise")) => Ok(()),
         ("huge", _) => invalid(": one of never, always, within_size and advise"),
         ("mpol", Some(policy)) if !policy.is_empty() => Ok(()),
@@ -55,13 +54,17 @@ pub fn check_option(option: &str) -> Result<(), String> {
 fn is_size(text: &str) -> bool {
     match text.strip_suffix('%') {
         Some(share) => share.parse::<u32>().is_ok_and(|share| share <= 100),
-        None => bytes(text).is_ok() && text.starts_with(|letter: char| letter.is_ascii_digit()),
+        None => is_count(text),
     }
 }
 
 fn is_count(text: &str) -> bool {
-    let digits = text.trim_end_matches(['k', 'm', 'g', 'K', 'M', 'G']);
-    text.len() - digits.len() <= 1 && digits.parse::<u64>().is_ok()
+    const UNITS: [char; 12] = ['k', 'm', 'g', 't', 'p', 'e', 'K', 'M', 'G', 'T', 'P', 'E'];
+    text.strip_suffix(UNITS)
+        .unwrap_or(text)
+        .parse::<u64>()
+        .is_ok()
+        && !text.starts_with('+')
 }
 
 /// Words of which only one can be meant.
@@ -109,11 +112,11 @@ mod tests {
                 ("/a:foo", "! invalid tmpfs option [\"foo\"]"),
                 (
                     "/a:size",
-                    "! invalid tmpfs option [\"size\"]: a size is a number with b, k, m, g, t or %",
+                    "! invalid tmpfs option [\"size\"]: a size is a number with k, m, g or %",
                 ),
                 (
                     "/a:size=-1",
-                    "! invalid tmpfs option [\"size=-1\"]: a size is a number with b, k, m, g, t or %",
+                    "! invalid tmpfs option [\"size=-1\"]: a size is a number with k, m, g or %",
                 ),
                 (
                     "/a:mode=9",
@@ -129,7 +132,7 @@ mod tests {
                 ),
                 (
                     "/a:nr_inodes=x",
-                    "! invalid tmpfs option [\"nr_inodes=x\"]: it is a number with k, m or g",
+                    "! invalid tmpfs option [\"nr_inodes=x\"]: a count is a number with k, m or g",
                 ),
                 (
                     "/a:tmpcopyup",

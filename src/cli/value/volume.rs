@@ -105,11 +105,9 @@ impl Mode {
             let family = mode
                 .set(word)
                 .map_err(|why| invalid(&why))?
-                .ok_or_else(|| invalid(&format!("{word:?} is none of {MODES}")))?;
+                .ok_or_else(|| invalid(&format!("leave out {word:?}: there are {MODES}")))?;
             if let Some((_, other)) = seen.iter().find(|(known, _)| *known == family) {
-                return Err(invalid(&format!(
-                    "{other:?} and {word:?} exclude each other"
-                )));
+                return Err(invalid(&format!("keep one of {other:?} and {word:?}")));
             }
             seen.push((family, word));
         }
@@ -216,14 +214,12 @@ pub fn idmap(text: &str) -> Result<Idmap, String> {
             Some(("uids", triplets)) => (&mut map.uids, triplets),
             Some(("gids", triplets)) => (&mut map.gids, triplets),
             _ => {
-                return Err(format!(
-                    "{part:?} in idmap is neither uids=... nor gids=..."
-                ));
+                return Err(format!("write {part:?} in idmap as uids=... or gids=..."));
             }
         };
         if !list.is_empty() {
             return Err(format!(
-                "{part:?} in idmap: there can be only one of its kind"
+                "write {part:?} in idmap once, with # between its parts"
             ));
         }
         for triplet in triplets.split('#') {
@@ -240,7 +236,7 @@ pub fn idmap(text: &str) -> Result<Idmap, String> {
                 }
                 _ => {
                     return Err(format!(
-                        "{triplet:?} in idmap is not DISK-INSIDE-SIZE, as in uids=1000-0-1"
+                        "write {triplet:?} in idmap as DISK-INSIDE-SIZE, as in uids=1000-0-1"
                     ));
                 }
             }
@@ -329,10 +325,10 @@ mod tests {
                 .map_err(|error| format!("{} ({})", error.message, error.hint.unwrap_or_default()))
         };
         let unknown = |mode: &str, word: &str| {
-            format!("! invalid mode: {mode} ({word:?} is none of {MODES})")
+            format!("! invalid mode: {mode} (leave out {word:?}: there are {MODES})")
         };
         let both = |mode: &str, one: &str, other: &str| {
-            format!("! invalid mode: {mode} ({one:?} and {other:?} exclude each other)")
+            format!("! invalid mode: {mode} (keep one of {one:?} and {other:?})")
         };
         check(
             modes,
@@ -365,15 +361,15 @@ mod tests {
                 ("exec,noexec", &both("exec,noexec", "exec", "noexec")),
                 (
                     "idmap=uids=1-2",
-                    "! invalid mode: idmap=uids=1-2 (\"1-2\" in idmap is not DISK-INSIDE-SIZE, as in uids=1000-0-1)",
+                    "! invalid mode: idmap=uids=1-2 (write \"1-2\" in idmap as DISK-INSIDE-SIZE, as in uids=1000-0-1)",
                 ),
                 (
                     "idmap=users=1-2-3",
-                    "! invalid mode: idmap=users=1-2-3 (\"users=1-2-3\" in idmap is neither uids=... nor gids=...)",
+                    "! invalid mode: idmap=users=1-2-3 (write \"users=1-2-3\" in idmap as uids=... or gids=...)",
                 ),
                 (
                     "idmap=uids=4294967295-0-2",
-                    "! invalid mode: idmap=uids=4294967295-0-2 (\"4294967295-0-2\" in idmap is not DISK-INSIDE-SIZE, \
+                    "! invalid mode: idmap=uids=4294967295-0-2 (write \"4294967295-0-2\" in idmap as DISK-INSIDE-SIZE, \
                      as in uids=1000-0-1)",
                 ),
             ],

@@ -3,6 +3,7 @@
 use super::MountPoint;
 use super::request::{Idmap, Kind, Propagation, Recursion, Request};
 use crate::error::bad_input;
+use crate::id_mapping::{IdMaps, Range};
 use anyhow::Result;
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount};
 use std::path::PathBuf;
@@ -11,8 +12,13 @@ use std::path::PathBuf;
 pub const TMPFS_DEFAULT: [&str; 3] = ["noexec", "nosuid", "nodev"];
 
 impl MountPoint {
-    /// As the runtime takes it; `source` is where a volume or a bind lies.
-    pub(in crate::container) fn to_oci(&self, source: PathBuf) -> Result<Mount> {
+    /// As the runtime takes it; `source` is where a volume or a bind lies, `namespace` what ids the container has where
+    /// they are its own.
+    pub(in crate::container) fn to_oci(
+        &self,
+        source: PathBuf,
+        namespace: Option<&IdMaps>,
+    ) -> Result<Mount> {
         let request = &self.request;
         let mut mount = Mount::default();
         mount.set_destination(PathBuf::from(&request.target));
@@ -37,7 +43,7 @@ impl MountPoint {
         };
         mount.set_options(Some(options));
         if let Some(map) = &request.idmap {
-            let (users, groups) = mappings(map)?;
+            let (users, groups) = mappings(map, namespace)?;
             mount.set_uid_mappings(users);
             mount.set_gid_mappings(groups);
         }
@@ -100,40 +106,136 @@ fn tmpfs_options(request: &Request) -> Vec<String> {
 
 type Mappings = Option<Vec<LinuxIdMapping>>;
 
-/// Entries of an `idmap` option; without any the user namespace of the container says who is who.
-fn mappings(map: &Idmap) -> Result<(Mappings, Mappings)> {
+/// Entries of an `idmap` option, for the user namespace that the container has; without any that one says who is who.
+fn mappings(map: &Idmap, namespace: Option<&IdMaps>) -> Result<(Mappings, Mappings)> {
     if map.uids.is_empty() && map.gids.is_empty() {
         return Ok((None, None));
     }
-    let users = ranges(&map.uids)?;
-    let groups = ranges(&map.gids)?;
     // As with --uidmap, the one that is not given is like the other.
-    Ok(match (users.is_empty(), groups.is_empty()) {
-        (true, _) => (Some(groups.clone()), Some(groups)),
-        (_, true) => (Some(users.clone()), Some(users)),
-        _ => (Some(users), Some(groups)),
+    let or = |own: &'_ [String], other: &'_ [String]| match own.is_empty() {
+        true => other.to_vec(),
+        false => own.to_vec(),
+    };
+    let users = ranges(&or(&map.uids, &map.gids), namespace.map(|maps| &*maps.uids))?;
+    let groups = ranges(&or(&map.gids, &map.uids), namespace.map(|maps| &*maps.gids))?;
+    Ok((Some(users), Some(groups)))
+}
+
+/// Of a mount, ids on the disk are those within (`containerID`), and those of the host are outside (runtime-spec,
+/// config.md, "Mounts"): there an id of the container is what its user namespace makes of it.
+fn ranges(entries: &[String], namespace: Option<&[Range]>) -> Result<Vec<LinuxIdMapping>> {
+    let mut all = Vec::new();
+    for entry in entries {
+        let parsed: Option<Vec<u32>> = entry.split(':').map(|number| number.parse().ok()).collect();
+        let Some(&[mut inside, mut disk, mut size]) = parsed.as_deref() else {
+            let message = format!("invalid entry '{entry}' of idmap: INSIDE:ON-DISK:SIZE");
+            return Err(bad_input(message).into());
+        };
+        while size > 0 {
+            let (host, count) = match namespace {
+                None => (inside, size),
+                Some(map) => piece(map, inside, size).ok_or_else(|| {
+                    let message = format!(
+                        "invalid entry '{entry}' of idmap: the container has no id {inside}"
+                    );
+                    bad_input(message)
+                        .hint("the second number of idmap=uids=DISK-INSIDE-SIZE is one of its ids")
+                })?,
+            };
+            let mapping = LinuxIdMappingBuilder::default()
+                .container_id(disk)
+                .host_id(host)
+                .size(count);
+            all.push(mapping.build()?);
+            (inside, disk, size) = (
+                inside.wrapping_add(count),
+                disk.wrapping_add(count),
+                size - count,
+            );
+        }
+    }
+    Ok(all)
+}
+
+/// Where ids from `inside` on are outside, and how many of `size` are there in a row.
+fn piece(map: &[Range], inside: u32, size: u32) -> Option<(u32, u32)> {
+    map.iter().find_map(|range| {
+        let within = inside
+            .checked_sub(range.inside)
+            .filter(|within| *within < range.size)?;
+        Some((range.outside + within, size.min(range.size - within)))
     })
 }
 
-fn ranges(entries: &[String]) -> Result<Vec<LinuxIdMapping>> {
-    let parsed = entries.iter().map(|entry| {
-        let malformed = || {
-            bad_input(format!(
-                "invalid entry '{entry}' of idmap: INSIDE:ON-DISK:SIZE"
-            ))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_on_the_disk_become_those_of_the_container() {
+        let range = |inside, outside, size| Range {
+            inside,
+            outside,
+            size,
         };
-        let numbers: Vec<u32> = entry
-            .split(':')
-            .map(|number| number.parse().map_err(|_| malformed()))
-            .collect::<Result<_, _>>()?;
-        let [inside, outside, size] = numbers[..] else {
-            return Err(malformed().into());
+        let namespace = IdMaps {
+            uids: vec![range(0, 1000, 1), range(1, 100_000, 65535)],
+            gids: vec![range(0, 200_000, 10)],
         };
-        Ok(LinuxIdMappingBuilder::default()
-            .container_id(inside)
-            .host_id(outside)
-            .size(size)
-            .build()?)
-    });
-    parsed.collect()
+        let shown = |uids: &[&str], gids: &[&str], namespace: Option<&IdMaps>| {
+            let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+            let map = Idmap {
+                uids: words(uids),
+                gids: words(gids),
+            };
+            let line = |mapping: &LinuxIdMapping| {
+                format!(
+                    "{}:{}:{}",
+                    mapping.container_id(),
+                    mapping.host_id(),
+                    mapping.size()
+                )
+            };
+            let list =
+                |list: Mappings| list.map(|all| all.iter().map(line).collect::<Vec<_>>().join(" "));
+            let found = mappings(&map, namespace).map_err(|error| error.to_string());
+            found.map(|(uids, gids)| {
+                format!("{:?} {:?}", list(uids), list(gids)).replace("Some", "")
+            })
+        };
+        for (uids, gids, namespace, expected) in [
+            (&[][..], &[][..], None, "None None"),
+            (
+                &["7:1000:1"],
+                &["8:1001:2"],
+                None,
+                "(\"1000:7:1\") (\"1001:8:2\")",
+            ),
+            (&["7:1000:1"], &[], None, "(\"1000:7:1\") (\"1000:7:1\")"),
+            (
+                &["0:500:3"],
+                &["1:500:2"],
+                Some(&namespace),
+                "(\"500:1000:1 501:100000:2\") (\"500:200001:2\")",
+            ),
+        ] {
+            assert_eq!(shown(uids, gids, namespace).unwrap(), expected);
+        }
+        for (entry, message) in [
+            (
+                "10:0:1",
+                "invalid entry '10:0:1' of idmap: the container has no id 10",
+            ),
+            (
+                "9:0:2",
+                "invalid entry '9:0:2' of idmap: the container has no id 10",
+            ),
+            ("9:0", "invalid entry '9:0' of idmap: INSIDE:ON-DISK:SIZE"),
+        ] {
+            assert_eq!(
+                shown(&["0:0:1"], &[entry], Some(&namespace)).unwrap_err(),
+                message
+            );
+        }
+    }
 }

@@ -26,6 +26,7 @@ pub(super) use resolve::resolve;
 
 use super::engine::Engine;
 use super::record::Record;
+use super::user_namespace;
 use crate::image::digest::Digest;
 use crate::volume;
 use oci_spec::runtime::Mount;
@@ -73,8 +74,10 @@ impl MountPoint {
 
 /// The mounts that a record asks for, in the words of an OCI configuration.
 pub(super) fn mounts(record: &Record, engine: &Engine) -> anyhow::Result<Vec<Mount>> {
+    let nested = user_namespace::nested(&record.options, engine);
+    let namespace = nested.as_ref().map(|nested| &nested.maps);
     let points = record.mounts.iter();
     points
-        .map(|point| point.to_oci(point.source(engine)))
+        .map(|point| point.to_oci(point.source(engine), namespace))
         .collect()
 }
