@@ -58,6 +58,7 @@ mod update;
 mod usage;
 mod userns;
 mod userns_files;
+mod volume;
 mod volume_flag;
 mod volumes_from;
 mod wait;
