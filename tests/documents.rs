@@ -195,12 +195,11 @@ fn what_the_readme_says_is_missing_is_missing() {
         &["search", "x"],
         &["build", "."],
         &["compose", "up"],
-        &["run", "-v", "/a:/b", "x"],
+        &["run", "-v", "/a:/b:O", "x"],
         &["run", "-p", "1:1", "x"],
         &["run", "--memory", "1g", "x"],
         &["run", "--cpus", "1", "x"],
         &["run", "--device", "/dev/x", "x"],
-        &["run", "--mount", "type=bind,src=/a,dst=/b", "x"],
     ] {
         let outcome = store.onggi(words).run();
         outcome.code(125).expect(
@@ -239,5 +238,9 @@ fn the_examples_run() {
         run("keep_and_restart.sh", &[ALPINE], "")
             .code(0)
             .stdout("run 1\nrun 2\nexit code 0\n");
+        let path = store.home().join("copy.tar");
+        let outcome = run("back_up_a_volume.sh", &[path.to_str().unwrap(), ALPINE], "");
+        outcome.code(0).stdout("restored: one note\n");
+        store.onggi(["volume", "ls", "-q"]).run().code(0).stdout("");
     }
 }
