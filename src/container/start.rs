@@ -5,13 +5,13 @@ use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Reque
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home, Neighbour};
-use super::{control, event, user_namespace};
+use super::{control, event, mount_point, user_namespace};
 use crate::error::{self, Error, Kind, not_found};
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
 use crate::sys::terminal;
 use anyhow::{Context, Result};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long whoever changes the container may take to be done.
@@ -75,6 +75,14 @@ pub fn attach_to(
     Ok(outcome)
 }
 
+/// The user namespace that an ordinary user's monitor has to live in, if not in one of its own.
+fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
+    match user_namespace::home(engine, &record.options)? {
+        None => mount_point::home(engine, record),
+        found => Ok(found),
+    }
+}
+
 /// Starts a container whose lock is held; `warn` as in [`start`].
 pub fn start_locked(
     engine: &Engine,
@@ -99,7 +107,7 @@ pub fn start_locked(
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     let handed = [theirs.as_fd(), lock.as_fd()];
-    let spawned = user_namespace::home(engine, &record.options).and_then(|home| {
+    let spawned = home(engine, record).and_then(|home| {
         let neighbour = home.map(|user_namespace| Neighbour {
             user_namespace: Some(user_namespace),
             program: None,

@@ -59,6 +59,7 @@ mod usage;
 mod userns;
 mod userns_files;
 mod volume;
+mod volume_device;
 mod volume_flag;
 mod volumes_from;
 mod wait;

@@ -19,7 +19,7 @@ pub mod volumes;
 pub(super) use configuration::TMPFS_DEFAULT;
 pub(super) use fill::fill_new;
 pub use fill::prepare;
-pub(super) use open::{InUse, open, open_volume};
+pub(super) use open::{InUse, home, open, open_volume};
 pub(super) use ownership::announce;
 pub use ownership::give;
 pub(super) use resolve::resolve;

@@ -14,7 +14,7 @@ use crate::runtime::plan::Held;
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::sys::{mount, openat2};
-use crate::volume::{self, mount::Opened};
+use crate::volume::{self, mount::Opened, options::Source};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -140,6 +140,30 @@ pub(in crate::container) fn open_volume(engine: &Engine, name: &str) -> Result<O
         _ => monitors_with(engine, name)?,
     };
     volume::mount::open(&engine.paths, &engine.mapping, &found, &monitors)
+}
+
+/// The user namespace of a monitor that has a volume's device mounted already, to live in the same one: only from there
+/// can it be shared. `None` where there is nothing to share.
+pub(in crate::container) fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
+    if !engine.mapping.needs_user_namespace() {
+        return Ok(None);
+    }
+    for name in record.mounts.iter().filter_map(MountPoint::volume) {
+        if !matches!(
+            volume::find(&engine.paths, name)?.source()?,
+            Some(Source::FileSystem(_))
+        ) {
+            continue;
+        }
+        for pid in monitors_with(engine, name)? {
+            let path = format!("/proc/{pid}/ns/user");
+            // One that has just ended has nothing to share.
+            if let Ok(namespace) = std::fs::File::open(path) {
+                return Ok(Some(namespace.into()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The monitors of containers that run and have the volume.
