@@ -56,11 +56,13 @@ fn bind_options(request: &Request) -> Vec<String> {
         Recursion::Disabled => "bind",
         _ => "rbind",
     }];
-    options.push(match (request.read_only, request.recursion) {
-        (false, _) => "rw",
-        (true, Recursion::Enabled | Recursion::Readonly) => "rro",
-        (true, Recursion::Disabled | Recursion::Writable) => "ro",
-    });
+    // What the host has mounted read-only stays so unless something else is asked for.
+    if request.read_only {
+        options.push(match request.recursion {
+            Recursion::Enabled | Recursion::Readonly => "rro",
+            Recursion::Disabled | Recursion::Writable => "ro",
+        });
+    }
     options.push(propagation(request.propagation.unwrap_or_default()));
     if request.idmap.is_some() {
         options.push(match request.recursion {

@@ -88,19 +88,26 @@ impl Maker<'_> {
             let both = options.all.then(options.own);
             return change(tree, both, Some(spread.propagation), namespace, false);
         }
-        let place = place.filter(|_| !spread.recursive);
-        let of_all = match place {
-            Some(_) => Propagation::Private,
-            None => spread.propagation,
+        let alone = match place.filter(|_| !spread.recursive) {
+            Some(place) => alone(place.as_fd(), spread.propagation)?,
+            None => None,
+        };
+        let is_alone = alone.is_some() || spread.propagation == Propagation::Unbindable;
+        let of_all = match is_alone && !spread.recursive {
+            true => Propagation::Private,
+            false => spread.propagation,
         };
         let of_below = namespace.filter(|_| maps_all);
         change(tree, options.all, Some(of_all), of_below, true)?;
         let of_own = namespace.filter(|_| !maps_all);
-        if !options.own.is_empty() || of_own.is_some() {
-            change(tree, options.own, None, of_own, false)?;
+        let propagation =
+            (of_all != spread.propagation && alone.is_none()).then_some(spread.propagation);
+        if !options.own.is_empty() || of_own.is_some() || propagation.is_some() {
+            change(tree, options.own, propagation, of_own, false)?;
         }
-        match place {
-            Some(place) => spread_alone(tree, place.as_fd(), spread.propagation),
+        match alone {
+            Some(alone) => mount::join_group_of(tree, alone.as_fd())
+                .context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15"),
             None => Ok(()),
         }
     }
@@ -185,30 +192,23 @@ impl Maker<'_> {
     }
 }
 
-/// Only that mount, and none of those below it, takes part in what its source takes part in.
-fn spread_alone(
-    tree: BorrowedFd<'_>,
-    place: BorrowedFd<'_>,
-    propagation: Propagation,
-) -> Result<()> {
-    match propagation {
-        Propagation::Private => Ok(()),
-        Propagation::Unbindable => change(tree, Change::default(), Some(propagation), None, false),
-        Propagation::Shared | Propagation::Slave => {
-            let alone = mount::clone_tree(place, false)
-                .map_err(|error| explain_locked(error, false))
-                .context("copy the mount without those below it")?;
-            change(
-                alone.as_fd(),
-                Change::default(),
-                Some(propagation),
-                None,
-                false,
-            )?;
-            mount::join_group_of(tree, alone.as_fd())
-                .context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15")
-        }
-    }
+/// A mount with that propagation and without those below it, which another one is to join, alone too. `None` where the
+/// propagation takes none, or where the kernel shows no mount without those below it: an ordinary user's, who gets later
+/// mounts below them too.
+fn alone(place: BorrowedFd<'_>, propagation: Propagation) -> Result<Option<OwnedFd>> {
+    let alone = match (mount::clone_tree(place, false), propagation) {
+        (_, Propagation::Private | Propagation::Unbindable)
+        | (Err(Errno::INVAL), Propagation::Slave) => return Ok(None),
+        (alone, _) => alone.map_err(|error| explain_locked(error, false))?,
+    };
+    change(
+        alone.as_fd(),
+        Change::default(),
+        Some(propagation),
+        None,
+        false,
+    )?;
+    Ok(Some(alone))
 }
 
 /// Changes a mount as far as it may be changed: what a mount namespace of more privilege has fixed stays
