@@ -219,7 +219,8 @@ pub fn user_warning(engine: &Engine, record: &Record, user: &str) -> Option<Stri
             only => format!("the user {only}"),
         };
         format!(
-            "the program runs as {only} and not as `{user}`: this host gives you a single id (see README, \"Without root\")"
+            "the program runs as {only} and not as `{user}`: this host gives you a single id, which \
+             --userns keep-id:uid=UID,gid=GID makes that of another user (see README, \"Without root\")"
         )
     })
 }

@@ -12,6 +12,8 @@ mod cdi;
 mod commit;
 mod cp;
 mod crash;
+mod data_programs;
+mod debian;
 mod device;
 mod df;
 mod diff;

@@ -76,8 +76,10 @@ impl Verb for Exec {
             interactive: self.interactive,
             detach: self.detach,
         };
-        let asked = options.user.as_deref().unwrap_or_default();
-        if let Some(warning) = create::user_warning(&engine, &found.record, asked) {
+        // Whom the container is for was told when it was made.
+        let asked = options.user.as_deref();
+        let warn = |user| create::user_warning(&engine, &found.record, user);
+        if let Some(warning) = asked.and_then(warn) {
             context.output.warn(warning);
         }
         match exec::exec(&engine, &found, options, attach.as_ref())? {
