@@ -24,7 +24,7 @@ fn what_docker_has_and_we_do_not_says_so_in_one_line() {
     for store in everyone() {
         for words in [
             &["run", "-p", "80:80", "x"][..],
-            &["run", "-v", "/data:/data", "x"],
+            &["run", "--link", "other", "x"],
             &["swarm", "init"],
         ] {
             let outcome = store.onggi(words).run();

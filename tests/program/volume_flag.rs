@@ -218,6 +218,18 @@ fn what_cannot_be_mounted_leaves_nothing() {
         ] {
             assert_refused(&store, &["-v", "made:/made", "-v", value], message);
         }
+        for (value, message) in [
+            ("size=1g", "the size of a container cannot be limited"),
+            ("size=lots", "invalid size: 'lots'"),
+            ("inodes=1", "Unknown option inodes"),
+            ("size", "invalid storage option: 'size'"),
+        ] {
+            assert_refused(
+                &store,
+                &["-v", "made:/made", "--storage-opt", value],
+                message,
+            );
+        }
         let twice = ["-v", "one:/x", "-v", "two:/x/"];
         assert_refused(&store, &twice, "Duplicate mount point: /x");
         let driver = ["-v", "one:/x", "--volume-driver", "nfs"];

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub mod mount;
+pub mod namespace;
 pub mod options;
 pub mod port;
 pub mod prune;

@@ -4,6 +4,7 @@
 //! [`CreateFlags::into_options`].
 
 use super::health::HealthFlags;
+use super::namespace::{ipc_mode, network_mode, own_or_host, refuse_sysctls_of_the_host};
 use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
 use crate::cli::value::{
@@ -382,79 +383,4 @@ pub fn attaches(attach: &[Stream], stream: Stream) -> bool {
 fn log_option(text: &str) -> (String, String) {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     (key.to_owned(), value.to_owned())
-}
-
-/// `--network`: until there are networks, every container has loopback, or the host's network.
-fn network_mode(text: Option<String>) -> Result<Namespace, Error> {
-    match text.as_deref() {
-        None | Some("default") => Ok(Namespace::Private),
-        Some("none") => Ok(Namespace::None),
-        Some("host") => Ok(Namespace::Host),
-        Some("") => Err(bad_input("no name set for network")),
-        Some(other) => Err(unsupported::not_yet(
-            &format!("--network {other}"),
-            "containers have loopback only",
-        )),
-    }
-}
-
-/// `--ipc`.
-fn ipc_mode(text: Option<String>) -> Result<Namespace, Error> {
-    match text.as_deref() {
-        None | Some("" | "private") => Ok(Namespace::Private),
-        Some("none") => Ok(Namespace::None),
-        Some("host") => Ok(Namespace::Host),
-        Some(other) if other == "shareable" || other.starts_with("container:") => {
-            Err(another_container("ipc", other))
-        }
-        Some(_) => Err(bad_input("--ipc: invalid IPC mode")),
-    }
-}
-
-/// Namespaces that are new or the host's: `--pid`, `--uts`, `--cgroupns`.
-fn own_or_host(flag: &str, text: Option<String>) -> Result<Namespace, Error> {
-    match text.as_deref() {
-        None | Some("") => Ok(Namespace::Private),
-        Some("private") if flag == "cgroupns" => Ok(Namespace::Private),
-        Some("host") => Ok(Namespace::Host),
-        Some(other) if flag == "pid" && other.len() > 10 && other.starts_with("container:") => {
-            Err(another_container(flag, other))
-        }
-        Some(_) => {
-            let kind = if flag == "cgroupns" {
-                "CGROUP".to_owned()
-            } else {
-                flag.to_uppercase()
-            };
-            Err(bad_input(format!("--{flag}: invalid {kind} mode")))
-        }
-    }
-}
-
-fn another_container(flag: &str, value: &str) -> Error {
-    unsupported::not_yet(
-        &format!("--{flag} {value}"),
-        "containers cannot join the namespaces of others",
-    )
-}
-
-/// A parameter of a namespace that is the host's would change the host.
-fn refuse_sysctls_of_the_host(
-    sysctls: &[(String, String)],
-    network: Namespace,
-    ipc: Namespace,
-) -> Result<(), Error> {
-    for (name, _) in sysctls {
-        let (mode, kind) = if name.starts_with("net.") {
-            (network, "network")
-        } else {
-            (ipc, "ipc")
-        };
-        if mode == Namespace::Host {
-            return Err(bad_input(format!(
-                "sysctl {name:?} not allowed in host {kind} namespace"
-            )));
-        }
-    }
-    Ok(())
 }

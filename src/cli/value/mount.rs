@@ -381,6 +381,15 @@ mod tests {
                     "type=npipe,dst=/x",
                     "! 'type=npipe' is not supported: it exists on Windows only",
                 ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        check(
+            shown,
+            &[
                 (
                     "type=bind,src=/a,dst=/x,volume-nocopy",
                     "! cannot mix 'volume-*' options with mount type 'bind'",
