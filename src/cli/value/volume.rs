@@ -11,31 +11,7 @@ use crate::error::{Error, bad_input};
 
 /// One `-v`; `driver` is that of `--volume-driver`.
 pub fn volume(text: &str, driver: &str) -> Result<Request, Error> {
-    let parts: Vec<&str> = text.split(':').collect();
-    if text.is_empty() {
-        return Err(bad_input("invalid empty volume spec").hint(GRAMMAR));
-    }
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(bad_input(format!(
-            "invalid spec: {text}: empty section between colons"
-        ))
-        .hint(GRAMMAR));
-    }
-    let (source, target, mode) = match parts[..] {
-        [target] => ("", target, ""),
-        [_, mode] if Mode::parse(mode).is_ok() => {
-            let message = format!("invalid volume specification: '{text}'");
-            return Err(bad_input(message).hint(format!(
-                "the path in the container is missing: -v SRC:DST:{mode}"
-            )));
-        }
-        [source, target] => (source, target, ""),
-        [source, target, mode] => (source, target, mode),
-        _ => {
-            let hint = "a path with a colon takes --mount type=bind,source=...,target=...";
-            return Err(bad_input(format!("invalid spec: {text}: too many colons")).hint(hint));
-        }
-    };
+    let (source, target, mode) = sections(text)?;
     let mode = Mode::parse(mode)?;
     if mode.overlay {
         let why = "changes of a bind mount cannot be thrown away";
@@ -49,9 +25,9 @@ pub fn volume(text: &str, driver: &str) -> Result<Request, Error> {
             Kind::Volume
         },
         target: target.to_owned(),
-        written: Some(match parts[..] {
-            [_] => text.to_owned(),
-            _ => format!("{source}:{}", parts[1..].join(":")),
+        written: Some(match text.split_once(':') {
+            None => text.to_owned(),
+            Some((_, rest)) => format!("{source}:{rest}"),
         }),
         source,
         ..mode.request
@@ -79,6 +55,49 @@ pub fn volume(text: &str, driver: &str) -> Result<Request, Error> {
         ..error
     })?;
     Ok(request)
+}
+
+/// Source, target and options; the first and the last may be empty.
+fn sections(text: &str) -> Result<(&str, &str, &str), Error> {
+    let parts: Vec<&str> = text.split(':').collect();
+    if text.is_empty() {
+        return Err(bad_input("invalid empty volume spec").hint(GRAMMAR));
+    }
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(bad_input(format!(
+            "invalid spec: {text}: empty section between colons"
+        ))
+        .hint(GRAMMAR));
+    }
+    match parts[..] {
+        [target] if !target.starts_with('/') => {
+            let why = format!("invalid mount path: '{target}' mount path must be absolute");
+            let error = mount_point::invalid(Kind::Volume, &why);
+            let hint = format!("-v {target}:/path/in/the/container");
+            Err(bad_input(format!(
+                "invalid volume specification: '{text}': {}",
+                error.message
+            ))
+            .hint(hint))
+        }
+        [target] => Ok(("", target, "")),
+        [_, mode] if Mode::parse(mode).is_ok() => {
+            let message = format!("invalid volume specification: '{text}'");
+            Err(bad_input(message).hint(format!(
+                "the path in the container is missing: -v SRC:DST:{mode}"
+            )))
+        }
+        [source, target] => Ok((source, target, "")),
+        [source, target, mode] if !mode.starts_with('/') => Ok((source, target, mode)),
+        _ => {
+            let hint = "a path with a colon takes --mount type=bind,source=...,target=...";
+            let why = match parts.last() {
+                Some(last) if parts.len() == 3 => format!("invalid mode: {last}"),
+                _ => format!("invalid spec: {text}: too many colons"),
+            };
+            Err(bad_input(why).hint(hint))
+        }
+    }
 }
 
 const GRAMMAR: &str =
@@ -397,6 +416,7 @@ mod tests {
                     "! invalid spec: /a:/b:: empty section between colons",
                 ),
                 ("/a:/b:ro:z", "! invalid spec: /a:/b:ro:z: too many colons"),
+                ("./a:b:/x", "! invalid mode: /x"),
                 ("/a:ro", "! invalid volume specification: '/a:ro'"),
                 ("/a:/b:y", "! invalid mode: y"),
                 ("/a:/", &wrong("/a:/", "bind", root)),
