@@ -378,9 +378,8 @@ fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Gives a directory owner, mode, times and extended attributes of another.
-pub fn attributes(source: BorrowedFd<'_>, copy: BorrowedFd<'_>) -> Result<()> {
-    let stat = fstat(source).context("fstat")?;
+/// Gives a directory the extended attributes of another, and owner, mode and times that this had when it was looked at.
+pub fn attributes(source: BorrowedFd<'_>, stat: &Stat, copy: BorrowedFd<'_>) -> Result<()> {
     let mut copier = Copier::new(source, &|owner| owner);
     // Whoever owns the copy, it may be somebody else than this process.
     fchown(
@@ -391,7 +390,7 @@ pub fn attributes(source: BorrowedFd<'_>, copy: BorrowedFd<'_>) -> Result<()> {
     .context("chown")?;
     copier.extended(source, copy)?;
     fchmod(copy, Mode::from_raw_mode(stat.st_mode)).context("chmod")?;
-    futimens(copy, &times(&stat)).context("utimensat")
+    futimens(copy, &times(stat)).context("utimensat")
 }
 
 /// Takes the access lists away that a directory has from the one it lies in: they would reach all that is put in it.

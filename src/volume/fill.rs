@@ -21,7 +21,8 @@ use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, Dir, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, statat,
+    AtFlags, Dir, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with,
+    statat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -170,6 +171,8 @@ impl Place {
 
     /// Moves everything to the volume's files. What a container has made there meanwhile stays.
     fn take(&self, filled: BorrowedFd<'_>) -> Result<()> {
+        // Before what is in it goes, which changes its time.
+        let stat = fstat(filled).context("fstat")?;
         for name in names(filled)? {
             let name = &*name;
             let moved = match renameat_with(filled, name, &self.root, name, RenameFlags::NOREPLACE)
@@ -188,7 +191,8 @@ impl Place {
                 }
             }
         }
-        copy::attributes(filled, self.root.as_fd()).context("set the attributes of the volume")
+        copy::attributes(filled, &stat, self.root.as_fd())
+            .context("set the attributes of the volume")
     }
 }
 

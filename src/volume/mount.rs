@@ -17,6 +17,7 @@ use crate::store::lock::Lock;
 use crate::sys::mount::{self, Attributes, FsOption};
 use anyhow::{Context, Result};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -103,9 +104,10 @@ pub(super) fn unmount(paths: &Paths, name: &str) -> Result<()> {
 fn shared(data: &Path, monitors: &[i32]) -> Result<Option<OwnedFd>> {
     for pid in monitors {
         let path = format!("/proc/{pid}/ns/mnt");
-        // One that has ended meanwhile has nothing to share.
-        let Ok(namespace) = File::open(&path) else {
-            continue;
+        let namespace = match File::open(&path) {
+            // One that has ended meanwhile has nothing to share.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            namespace => namespace.with_context(|| format!("open `{path}`"))?,
         };
         let found = mount::mounted_in(namespace.as_fd(), data).with_context(|| {
             format!("take the mount of a volume from process {pid}, which uses it")
