@@ -1,8 +1,8 @@
 //! Volumes with a `device`: what is on it is mounted at the volume's `_data` as long as a container uses it.
 //!
 //! Root's are mounted where all of the host sees them, as Docker does it. Those of an ordinary user are mounted in the
-//! mount namespace of the monitor that needs them; the next monitor takes a copy of the mount from the first, so
-//! that both see the same memory or server.
+//! mount namespace of the monitor that needs them; the next monitor, which has to be in the same user namespace, takes a
+//! copy of the mount from the first, so that both see the same memory or server.
 //!
 //! Invariants. Mounting and unmounting happen under `mounting`; whoever uses a mount holds `users`, shared, for as
 //! long as he does, also while he waits to be killed. A mount whose last user was killed goes with the next
@@ -10,7 +10,7 @@
 
 use super::Volume;
 use super::options::{FileSystem, Source};
-use crate::error::bad_input;
+use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Mapping, Tier};
 use crate::paths::{self, Paths};
 use crate::store::lock::Lock;
@@ -20,7 +20,6 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 /// The files of a volume, held.
 #[derive(Debug)]
@@ -47,9 +46,10 @@ pub fn open(paths: &Paths, mapping: &Mapping, volume: &Volume, monitors: &[i32])
     let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
     if !mount::is_mount_point(&data).with_context(|| format!("stat `{}`", data.display()))? {
         let place = mount::open_source(&data)?;
-        let new = match mapping.tier {
-            Tier::Root => None,
-            _ => shared(&data, monitors)?,
+        // A directory of the host is the same however often it is bound.
+        let new = match (mapping.tier, &source) {
+            (Tier::Root, _) | (_, Source::Bind { .. }) => None,
+            _ => shared(paths, &volume.name, monitors)?,
         };
         let new = match new {
             Some(new) => new,
@@ -85,10 +85,12 @@ pub fn release(paths: &Paths, name: &str) -> Result<()> {
 
 /// Whether somebody uses a volume with a device, mounts it or unmounts it just now.
 pub fn is_used(paths: &Paths, name: &str) -> bool {
-    let directory = paths.volume(name);
-    let users = paths::volume_users_in(&directory);
-    let has_users = users.exists() && matches!(Lock::try_file(&users), Ok(None));
-    has_users || Lock::is_held(&paths::volume_mounting_in(&directory))
+    has_users(paths, name) || Lock::is_held(&paths::volume_mounting_in(&paths.volume(name)))
+}
+
+fn has_users(paths: &Paths, name: &str) -> bool {
+    let users = paths::volume_users_in(&paths.volume(name));
+    users.exists() && matches!(Lock::try_file(&users), Ok(None))
 }
 
 /// Unmounts it from this mount namespace.
@@ -100,8 +102,9 @@ pub(super) fn unmount(paths: &Paths, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The mount that a running monitor has.
-fn shared(data: &Path, monitors: &[i32]) -> Result<Option<OwnedFd>> {
+/// The mount that a running monitor has; `None` when nobody uses it.
+fn shared(paths: &Paths, name: &str, monitors: &[i32]) -> Result<Option<OwnedFd>> {
+    let data = &super::data(paths, name);
     for pid in monitors {
         let path = format!("/proc/{pid}/ns/mnt");
         let namespace = match File::open(&path) {
@@ -115,6 +118,10 @@ fn shared(data: &Path, monitors: &[i32]) -> Result<Option<OwnedFd>> {
         if found.is_some() {
             return Ok(found);
         }
+    }
+    if has_users(paths, name) {
+        let message = format!("volume {name} is mounted by a container that is just being started");
+        return Err(Error::new(Kind::Conflict, message).hint("try again").into());
     }
     Ok(None)
 }
