@@ -42,7 +42,7 @@ pub fn as_user(user: User) -> Option<Store> {
 }
 
 /// A mount namespace in which `/etc/subuid` and `/etc/subgid` say this.
-fn pool(store: &mut Store, lines: &str) -> Option<OwnMounts> {
+pub fn pool(store: &mut Store, lines: &str) -> Option<OwnMounts> {
     if !requires(&[Need::Root, Need::Program("nsenter")]) {
         return None;
     }

@@ -17,15 +17,17 @@ use crate::runtime::plan::Held;
 use crate::runtime::user::{Database, Identity};
 use crate::store::tree::{self, Entry};
 use crate::sys::mount;
-use crate::sys::process;
+use crate::sys::process::{self, Child};
 use crate::sys::signal::{SignalFd, unblock_all};
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::ffi::OsStr;
+use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -165,29 +167,17 @@ pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Res
         }
     });
     drop(line.take());
-    let mut failure = None;
-    for text in BufReader::new(lines).lines().map_while(std::io::Result::ok) {
-        match text.strip_prefix(FAILED) {
-            None => tell(&text),
-            Some(said) => {
-                let (message, hint) = said.split_once('\t').unwrap_or((said, ""));
-                let mut error = Error::new(Failure::Denied, message);
-                error.hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
-                failure = Some(error);
-            }
-        }
-    }
-    let code = giver
-        .context("fork")?
-        .wait()
-        .context("wait for a child")?
-        .code();
-    if code != 0 {
-        // It was told the same.
-        while signals.next().is_some() {}
-    }
+    let giver = giver.context("fork")?;
+    let (failure, interrupted) = listen(&giver, lines, &signals, tell)?;
+    let code = giver.wait().context("wait for a child")?.code();
     unblock_all()?;
     match (code, failure) {
+        (0, _) if interrupted => Err(Error::new(
+            Failure::Conflict,
+            "interrupted when all files had been given to the container's user",
+        )
+        .hint("start the container to go on")
+        .into()),
         (0, _) => Ok(()),
         (_, Some(error)) => Err(error.into()),
         _ => Err(Error::new(
@@ -197,6 +187,59 @@ pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Res
         .into()),
     }
 }
+
+/// Hears what the giver says until it ends: why, if it failed, and whether this command was to end. What is to end this command ends the giver, whether the
+/// whole group of processes was meant, as with Ctrl-C, or this one alone.
+fn listen(
+    giver: &Child,
+    mut lines: PipeReader,
+    signals: &SignalFd,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(Option<Error>, bool)> {
+    let (mut failure, mut interrupted, mut said) = (None, false, Vec::new());
+    loop {
+        let mut ready = [
+            PollFd::new(&lines, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        match poll(&mut ready, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled.context("poll")?,
+        };
+        let has_more = !ready[0].revents().is_empty();
+        while let Some(signal) = signals.next() {
+            if ENDING.contains(&signal) {
+                interrupted = true;
+                giver.kill(signal).context("end a child")?;
+            }
+        }
+        if !has_more {
+            continue;
+        }
+        let mut piece = [0; 4096];
+        let length = lines.read(&mut piece).context("read from a child")?;
+        if length == 0 {
+            return Ok((failure, interrupted));
+        }
+        said.extend_from_slice(&piece[..length]);
+        while let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = said.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&line[..end]);
+            match text.strip_prefix(FAILED) {
+                None => tell(&text),
+                Some(said) => {
+                    let (message, hint) = said.split_once('\t').unwrap_or((said, ""));
+                    let mut error = Error::new(Failure::Denied, message);
+                    error.hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+                    failure = Some(error);
+                }
+            }
+        }
+    }
+}
+
+/// Those by which somebody ends a command. A window that changes its size does not.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 /// Begins the line that says why it has ended.
 const FAILED: &str = "\u{1}";
@@ -239,13 +282,15 @@ impl Change {
         let (mut seen, mut changed) = (0u64, 0u64);
         let mut look = |entry: &Entry<'_>| {
             seen += 1;
-            if seen.is_multiple_of(STRIDE) && signals.next().is_some() {
+            let mut arrived = std::iter::from_fn(|| signals.next());
+            if seen.is_multiple_of(STRIDE) && arrived.any(|signal| ENDING.contains(&signal)) {
                 return Err(ErrorKind::Interrupted.into());
             }
             if seen.is_multiple_of(LINE) {
                 let _ = writeln!(line, "{}: {seen} so far", self.describe(source));
             }
-            changed += u64::from(self.change(entry)?);
+            let change = self.change(entry).map_err(|error| of_file(entry, &error));
+            changed += u64::from(change?);
             Ok(true)
         };
         tree::visit(CWD, source.as_os_str().as_bytes(), &mut look).map_err(|error| {
@@ -294,18 +339,39 @@ impl Change {
             return Ok(false);
         };
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        match chownat(
-            entry.parent,
-            entry.name,
-            user,
-            group,
-            AtFlags::SYMLINK_NOFOLLOW,
-        ) {
+        let give = |user, group| {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            chownat(entry.parent, entry.name, user, group, flags)
+        };
+        let own_group = Some(rustix::process::getegid());
+        let given = match give(user, group) {
+            // Of a group that has no id here: of a file of one's own that can be changed, by itself.
+            Err(Errno::PERM) if give(None, own_group).is_ok() => give(user, group),
+            given => given,
+        };
+        match given {
             // Removed meanwhile.
             Err(Errno::NOENT) => Ok(false),
             changed => Ok(changed.map(|()| true)?),
         }
     }
+}
+
+/// Says which one; and whose, since that is mostly why.
+fn of_file(entry: &Entry<'_>, error: &std::io::Error) -> std::io::Error {
+    let mut path = PathBuf::new();
+    if !entry.name.starts_with(b"/") {
+        let parent = format!("/proc/self/fd/{}", entry.parent.as_raw_fd());
+        path.extend(std::fs::read_link(parent));
+    }
+    path.push(OsStr::from_bytes(entry.name));
+    let stat = &entry.found;
+    let foreign = match [stat.st_uid, stat.st_gid].contains(&NOBODY) {
+        true => ", whose owner or group has no id among those of this user",
+        false => "",
+    };
+    let message = format!("`{}`{foreign}: {error}", path.display());
+    std::io::Error::new(error.kind(), message)
 }
 
 fn is_volume_mapped(engine: &Engine, record: &Record, place: &OwnedFd) -> Result<bool> {
