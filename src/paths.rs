@@ -28,6 +28,7 @@
 //! | `events/{current,previous}` | what has happened, a line each; the older file goes when the newer is full | one write(2) a line; flock of the directory to turn over |
 //! | `containers/ID/ID-json.log{,.N,.N.gz}` | the log of the driver `json-file`, newest without a number | written by the monitor only; readers notice when it is rotated |
 //! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
+//! | `projects` | taken by whoever chooses a project id for what a container writes (`--storage-opt`) | flock |
 //! | `id-ranges` | taken by whoever makes a container with ids that no other has | flock |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `volumes/NAME/` | one volume | flock of the directory: shared by who makes a container that names it, until the record of that is written; exclusively by who fills or removes it |
@@ -140,6 +141,11 @@ impl Paths {
     /// The lock of images, layers and tags.
     pub fn lock(&self) -> PathBuf {
         self.data.join("lock")
+    }
+
+    /// Taken by whoever chooses a project id.
+    pub fn quota_lock(&self) -> PathBuf {
+        self.data.join("projects")
     }
 
     /// All images.

@@ -7,6 +7,7 @@ use super::mount_point::{self, volumes::New};
 use super::name;
 use super::naming;
 use super::options::{Namespace, Options, UserNamespace};
+use super::quota;
 use super::record::{Directory, Program, Record, VERSION, now};
 use super::resources::{Host, Resources};
 use super::user_namespace;
@@ -113,11 +114,13 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
     let mut undo = Undo {
         paths: Vec::new(),
+        limited: None,
         volumes: New::none(engine),
     };
     let mut created = make(engine, record, &mut undo)?;
     created.warnings.extend(rest.warnings);
     undo.paths.clear();
+    undo.limited = None;
     undo.volumes.keep();
     created.warnings.splice(0..0, discarded);
     super::event::container(engine, &created.record, "create", &[]);
@@ -140,6 +143,10 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
     for name in ["upper", "work"] {
         let path = directory.file(name);
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
+    }
+    if let Some(bytes) = record.options.storage_size {
+        quota::limit(engine, &record, bytes)?;
+        undo.limited = Some((Directory::of(engine, &record.id), record.clone()));
     }
     record.name = take_name(engine, &record, undo)?;
     // Held until the record names them: nobody may remove them before.
@@ -273,6 +280,8 @@ fn try_name(engine: &Engine, name: &str, id: &str, undo: &mut Undo<'_>) -> Resul
 /// What to remove again if the container does not come to exist.
 struct Undo<'a> {
     paths: Vec<PathBuf>,
+    /// What it writes is limited.
+    limited: Option<(Directory, Record)>,
     volumes: New<'a>,
 }
 
@@ -304,6 +313,9 @@ impl Undo<'_> {
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
+        if let Some((directory, record)) = &self.limited {
+            quota::release(directory, record);
+        }
         for path in self.paths.iter().rev() {
             let _ = if path.is_dir() && !path.is_symlink() {
                 tree::remove(path)

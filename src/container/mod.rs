@@ -36,6 +36,7 @@ pub mod naming;
 pub mod options;
 pub mod processes;
 pub mod prune;
+mod quota;
 pub mod record;
 pub mod remove;
 pub mod resources;

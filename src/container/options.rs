@@ -67,6 +67,8 @@ pub struct Options {
     pub volume_driver: String,
     /// Of its root file system, as in `size=10G`.
     pub storage_options: BTreeMap<String, String>,
+    /// Bytes that its `size` means.
+    pub storage_size: Option<u64>,
     /// Bytes of `/dev/shm`; `None`: 64 MiB.
     pub shm_size: Option<u64>,
     /// Put our own small init before the program.

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::list::{self, holder};
 use super::monitor::channel::Order;
 use super::record::{Directory, State};
-use super::{monitors, mount_point, settle, size};
+use super::{monitors, mount_point, quota, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::Durability;
@@ -157,6 +157,9 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
         _ => release_names(engine, id)?,
     }
     super::mount::release(engine, id);
+    if let Some(record) = &record {
+        quota::release(&directory, record);
+    }
     remove_tree(engine, directory.path())?;
     match &record {
         Some(record) if volumes || record.options.auto_remove => {

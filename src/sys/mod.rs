@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod openat2;
 pub mod process;
 pub mod procfs;
+pub mod quota;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;

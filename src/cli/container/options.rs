@@ -270,6 +270,7 @@ impl CreateFlags {
             mounts,
             volumes_from: self.volumes_from,
             volume_driver: self.volume_driver,
+            storage_size: mount_point::storage_size(&self.storage_opt)?,
             storage_options: self.storage_opt.into_iter().collect(),
             shm_size: self.shm_size.filter(|bytes| *bytes > 0),
             init: self.init,

@@ -136,6 +136,13 @@ pub fn storage_option(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Bytes of the last `size`, which is the one that counts.
+pub fn storage_size(options: &[(String, String)]) -> Result<Option<u64>, Error> {
+    let size = options.iter().rev().find(|(key, _)| key == "size");
+    size.map(|(_, value)| super::bytes(value).map_err(bad_input))
+        .transpose()
+}
+
 /// Docker's sentence for a mount that cannot be.
 pub fn invalid(kind: Kind, why: &str) -> Error {
     bad_input(format!(

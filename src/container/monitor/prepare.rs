@@ -6,7 +6,9 @@ use crate::container::engine::Engine;
 use crate::container::mount_point::InUse;
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
-use crate::container::{cgroup, device, inherited, mount, mount_point, root, spec, user_namespace};
+use crate::container::{
+    cgroup, device, inherited, mount, mount_point, quota, root, spec, user_namespace,
+};
 use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
@@ -17,11 +19,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
-fn renew_work_directory(directory: &Directory) -> Result<()> {
+fn renew_work_directory(directory: &Directory, record: &Record) -> Result<()> {
     let work = directory.file("work");
     if work.join("work").exists() {
         tree::remove(&work).with_context(|| format!("remove `{}`", work.display()))?;
         std::fs::create_dir(&work).with_context(|| format!("create `{}`", work.display()))?;
+        quota::renew(directory, record)?;
     }
     Ok(())
 }
@@ -46,7 +49,7 @@ pub fn bundle(
         // Two overlays of one upper directory would not know of each other's changes.
         Some(path) => Root::Directory(path),
         None => {
-            renew_work_directory(directory)?;
+            renew_work_directory(directory, record)?;
             Root::Overlay {
                 lower: layers.trees,
                 mapped: layers.mapped,
