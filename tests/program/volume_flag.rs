@@ -167,6 +167,11 @@ fn inspect_and_ps_tell_of_mounts() {
             shown.contains(&format!("cache,{path},")) && shown.ends_with(" 2\n"),
             "{shown}"
         );
+        let shown = ps(&["--format", "{{.Mounts}}"]);
+        assert!(shown.contains("…") && !shown.contains(&path), "{shown}");
+        let space = store.onggi(["system", "df", "-v"]).run().stdout_text();
+        let row = space.lines().find(|line| line.ends_with(" web")).unwrap();
+        assert!(row.contains("\"true\"    2 "), "{row}");
         for (filter, names) in [
             ("cache", "web\n"),
             ("/d", "web\n"),
