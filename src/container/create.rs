@@ -56,11 +56,6 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         ))
         .into());
     }
-    if !options.storage_options.is_empty() {
-        let message =
-            "--storage-opt is not supported yet: the size of a container cannot be limited";
-        return Err(Error::new(Kind::Unsupported, message).into());
-    }
     options.log = super::log::config::complete(&options.log, &Settings::load()?)?;
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;

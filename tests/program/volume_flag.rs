@@ -224,7 +224,6 @@ fn what_cannot_be_mounted_leaves_nothing() {
             assert_refused(&store, &["-v", "made:/made", "-v", value], message);
         }
         for (value, message) in [
-            ("size=1g", "the size of a container cannot be limited"),
             ("size=lots", "invalid size: 'lots'"),
             ("inodes=1", "Unknown option inodes"),
             ("size", "invalid storage option: 'size'"),
