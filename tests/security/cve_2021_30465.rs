@@ -1,9 +1,10 @@
 //! CVE-2021-30465: while the runtime makes the target of a mount, a directory on the way becomes a link to the host.
-//! Whoever shares the root file system can do that: here, a process of the host's in a mounted container.
+//! Whoever shares the root file system can do that: a process of the host's in a mounted container, or another container
+//! with the same volume.
 
 use crate::probe::exchange;
 use crate::support::OwnMounts;
-use crate::support::{ALPINE, Need, Store, User, requires, store};
+use crate::support::{ALPINE, Need, Store, User, everyone_with_alpine, requires, store};
 use std::path::{Path, PathBuf};
 
 /// A stopped container that is mounted, whose `/a/real` is exchanged with a link to `target` of the host all the time.
@@ -81,4 +82,51 @@ fn without_the_wall() {
     std::fs::rename(root.join("a"), root.join("b")).unwrap();
     racer.join().unwrap();
     assert!(!is_empty(&target), "the exchange deceives nobody");
+}
+
+/// The attack as it was found: one container exchanges what lies on the way to the target of another one, in a volume
+/// that both have.
+#[test]
+fn containers_that_share_a_volume() {
+    for store in everyone_with_alpine() {
+        let target = store.home().join("target");
+        std::fs::create_dir(&target).unwrap();
+        let file = store.file("file", "own");
+        let attack = format!(
+            "cd /mnt; mkdir -m 777 dir; while :; do rm -rf real; ln -s dir real; rm -rf real; ln -s {} real; done",
+            target.display()
+        );
+        let words = ["run", "-d", "--name", "attacker", "-v", "shared:/mnt"];
+        let shell = [ALPINE, "sh", "-c", &attack];
+        store.onggi(words.iter().chain(&shell)).run().code(0);
+        let mount = format!("{}:/mnt/real/made/file:ro", file.display());
+        let (mut inside, mut met) = (0, 0);
+        for _ in 0..60 {
+            let look = "grep -o ' [^ ]*/made/file ' /proc/self/mountinfo";
+            let outcome = store
+                .shell(&["-v", "shared:/mnt", "-v", &mount], look)
+                .run();
+            match outcome.exit_code() {
+                Some(0) => {
+                    let place = outcome.stdout_text().trim().to_owned();
+                    let link = format!("{}/made/file", target.display());
+                    met += usize::from(place == link);
+                    inside += usize::from(place.starts_with("/mnt/"));
+                    assert!(place.starts_with("/mnt/") || place == link, "{place}");
+                }
+                // With the place that it lies on, removed elsewhere, a mount goes.
+                Some(1) => {
+                    outcome.stdout("").stderr("");
+                }
+                // It was taken away once too often, which is said.
+                _ => {
+                    outcome.stderr_has("bind `");
+                }
+            }
+            assert!(is_empty(&target), "something was made outside");
+        }
+        store.onggi(["rm", "-f", "attacker"]).run().code(0);
+        assert!(met > 0, "the link was never met: {inside}");
+        assert!(inside > 0, "the directory was never met: {met}");
+    }
 }

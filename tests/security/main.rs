@@ -6,7 +6,6 @@
 //!
 //! Not here yet: mounts of a build (CVE-2024-1753, CVE-2024-9407), as there is no `build`. Whoever adds it resolves the
 //! source and the target of `RUN --mount` inside their roots ([`onggi::sys::openat2`]) and tries both numbers here.
-//! Mounts of volumes come with volumes; `cve_2021_30465` tries their way by `--tmpfs`.
 
 #[path = "../support/mod.rs"]
 mod support;
