@@ -162,8 +162,13 @@ impl Removal {
                 continue;
             }
             let held = directory.fd()?;
-            match unlinkat(held, name, AtFlags::empty()) {
-                Err(Errno::ISDIR | Errno::PERM) => {}
+            // An empty directory, as a place for a mount is, need not be opened.
+            let flags = match entry.file_type() {
+                FileType::Directory => AtFlags::REMOVEDIR,
+                _ => AtFlags::empty(),
+            };
+            match unlinkat(held, name, flags) {
+                Err(Errno::ISDIR | Errno::PERM | Errno::NOTEMPTY | Errno::EXIST) => {}
                 result => {
                     result?;
                     continue;

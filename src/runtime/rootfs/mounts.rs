@@ -4,7 +4,7 @@
 //! Invariant: a place is found once, inside the root, and what is mounted there is attached to that very place.
 
 use super::is_directory;
-use super::resolve::{Kind, target};
+use super::resolve::{Kind, Place, target};
 use crate::error::{Error, Kind as Failure, bad_input};
 use crate::runtime::plan::{MountStep, Source};
 use crate::store::{copy, tree};
@@ -12,7 +12,7 @@ use crate::sys::mount::{self, Attributes};
 use crate::sys::openat2::open_in_root;
 use crate::sys::procfs::{Processes, is_proc};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -58,7 +58,7 @@ pub struct Below<'a> {
     /// SELinux context of new files.
     label: Option<&'a str>,
     /// The directory of the image that `/proc` is, by device and inode.
-    proc_directory: Option<(u64, u64)>,
+    proc_directory: Option<(u32, u32, u64)>,
     /// The container's process file system, once it has one.
     pub processes: Option<Processes>,
 }
@@ -67,10 +67,14 @@ impl<'a> Below<'a> {
     /// Nothing is mounted there yet.
     pub fn new(root: &'a OwnedFd, label: Option<&'a str>) -> Result<Self> {
         let found = open_in_root(root, b"proc", OFlags::PATH, Mode::empty());
+        let identity = |found: OwnedFd| {
+            let found = statx(found, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
+            Ok::<_, Errno>((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+        };
         Ok(Self {
             root,
             label,
-            proc_directory: found.ok().map(|found| identity(&found)).transpose()?,
+            proc_directory: found.and_then(identity).ok(),
             processes: None,
         })
     }
@@ -94,19 +98,20 @@ impl<'a> Below<'a> {
             true => Kind::Directory,
             false => Kind::File,
         };
-        let (place, _) = target(self.root.as_fd(), &step.target, kind)?;
+        let place = target(self.root.as_fd(), &step.target, kind)?;
         // The kernel's own process file system, from wherever, has nothing that `/proc` has not.
-        let fits = is_proc(tree.as_fd())? && Processes::at(tree.try_clone()?).is_ok();
+        let fits = || Ok(Processes::at(tree.try_clone()?).is_ok());
         self.guard_processes(step, &place, fits)?;
-        Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+        Ok(mount::attach(tree.as_fd(), place.file.as_fd())?)
     }
 
     fn new_filesystem(&mut self, step: &MountStep, kind: &str, source: &str) -> Result<OwnedFd> {
         if ["proc", "sysfs"].contains(&kind) {
             self.require_no_link(&step.target)?;
         }
-        let (place, was_there) = target(self.root.as_fd(), &step.target, Kind::Directory)?;
-        self.guard_processes(step, &place, kind == "proc")?;
+        let place = target(self.root.as_fd(), &step.target, Kind::Directory)?;
+        self.guard_processes(step, &place, || Ok(kind == "proc"))?;
+        let (place, was_there) = (place.file, place.was_there);
         // The files of the kernel's own file systems have labels of their own.
         let labelled = ["tmpfs", "devpts"].contains(&kind);
         let label = self
@@ -170,11 +175,16 @@ impl<'a> Below<'a> {
 
     /// Whatever else is mounted in `/proc` would cover what is masked, or take what the runtime tells the kernel
     /// (CVE-2019-16884).
-    fn guard_processes(&self, step: &MountStep, place: &OwnedFd, fits: bool) -> Result<()> {
+    fn guard_processes(
+        &self,
+        step: &MountStep,
+        place: &Place,
+        fits: impl FnOnce() -> Result<bool>,
+    ) -> Result<()> {
         let target = step.target.display();
-        let is_root = self.proc_directory == Some(identity(place)?);
-        let lies_in = is_proc(place.as_fd())?;
-        if (is_root || lies_in) && fits && step.target == Path::new("/proc") {
+        let is_root = self.proc_directory == Some(place.identity);
+        let lies_in = is_proc(place.file.as_fd())?;
+        if (is_root || lies_in) && step.target == Path::new("/proc") && fits()? {
             return Ok(());
         }
         let error = match (lies_in, is_root) {
@@ -207,11 +217,6 @@ impl<'a> Below<'a> {
             _ => Ok(()),
         }
     }
-}
-
-fn identity(file: &OwnedFd) -> Result<(u64, u64)> {
-    let found = fstat(file).context("fstat")?;
-    Ok((found.st_dev, found.st_ino))
 }
 
 /// A new file system; where a shared namespace forbids that, the host's own one, as it is there already.

@@ -27,20 +27,26 @@ pub enum Kind {
 /// Opens `path` below `root` (`O_PATH`), making it and what leads to it where it is missing: directories with
 /// mode 0755, files empty with mode 0644.
 pub fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<OwnedFd> {
-    find_or_make(root, path, kind, "is needed").map(|(found, _)| found)
+    find_or_make(root, path, kind, "is needed").map(|place| place.file)
 }
 
-/// The same for something that is to be mounted there, and whether the place was there.
-pub fn target(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<(OwnedFd, bool)> {
+/// Where something is mounted.
+#[derive(Debug)]
+pub struct Place {
+    /// `O_PATH`.
+    pub file: OwnedFd,
+    /// Device and inode.
+    pub identity: (u32, u32, u64),
+    /// It need not be made.
+    pub was_there: bool,
+}
+
+/// The same for something that is to be mounted there.
+pub fn target(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> Result<Place> {
     find_or_make(root, path, kind, "is to be mounted")
 }
 
-fn find_or_make(
-    root: BorrowedFd<'_>,
-    path: &Path,
-    kind: Kind,
-    purpose: &str,
-) -> Result<(OwnedFd, bool)> {
+fn find_or_make(root: BorrowedFd<'_>, path: &Path, kind: Kind, purpose: &str) -> Result<Place> {
     let found = match open(root, path) {
         Err(Errno::NOENT) => None,
         Err(error) => return Err(explain(path, error)),
@@ -48,13 +54,17 @@ fn find_or_make(
     };
     let was_there = found.is_some();
     let found = match found {
-        Some(found) => found,
-        None => Walk::new(root, path, kind)
-            .to_the_end()
-            .map_err(|error| explain(path, error))?,
+        Some(found) => Ok(found),
+        None => Walk::new(root, path, kind).to_the_end(),
     };
-    check(root, &found, path, kind, purpose)?;
-    Ok((found, was_there))
+    let looked = found.and_then(|found| Ok((look(&found)?, found)));
+    let (status, found) = looked.map_err(|error| explain(path, error))?;
+    check(root, &status, path, kind, purpose)?;
+    Ok(Place {
+        file: found,
+        identity: (status.stx_dev_major, status.stx_dev_minor, status.stx_ino),
+        was_there,
+    })
 }
 
 fn open(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
@@ -149,7 +159,7 @@ impl<'a> Walk<'a> {
 }
 
 fn look(file: &OwnedFd) -> Result<Statx, Errno> {
-    let fields = StatxFlags::TYPE | StatxFlags::MNT_ID;
+    let fields = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
     statx(file, "", AtFlags::EMPTY_PATH, fields)
 }
 
@@ -159,13 +169,11 @@ fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {
 
 fn check(
     root: BorrowedFd<'_>,
-    found: &OwnedFd,
+    status: &Statx,
     path: &Path,
     kind: Kind,
     purpose: &str,
 ) -> Result<()> {
-    let say = || format!("stat `{}`", path.display());
-    let status = look(found).with_context(say)?;
     let is_directory = FileType::from_raw_mode(status.stx_mode.into()) == FileType::Directory;
     let (is, wanted) = match (kind, is_directory) {
         (Kind::Directory, false) => ("file", "directory"),
@@ -175,7 +183,7 @@ fn check(
     let root = root
         .try_clone_to_owned()
         .context("duplicate a descriptor")?;
-    let place = match look(&root).with_context(say)?.stx_mnt_id == status.stx_mnt_id {
+    let place = match look(&root).context("stat `/`")?.stx_mnt_id == status.stx_mnt_id {
         true => "in the image",
         false => "in another mount of the container",
     };

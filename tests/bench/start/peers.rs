@@ -86,6 +86,39 @@ pub fn through_systemd(store: &Store) -> Vec<Contender<'_>> {
     ]
 }
 
+/// crun and runc with this many directories bound, and without.
+pub fn with_binds<'a>(store: &'a Store, source: &Path, count: usize) -> Vec<Contender<'a>> {
+    let (rootfs, maps) = (rootfs(store), maps(store));
+    let mut config = bundle::config(&rootfs, maps.as_ref().map(|(uids, gids)| (uids, gids)));
+    let without = write_bundle(store, "without", &config);
+    let binds = (0..count).map(|number| {
+        serde_json::json!({
+            "destination": format!("/mounted/{number}"), "type": "bind", "source": source, "options": ["rbind", "rprivate"],
+        })
+    });
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.extend(binds);
+    }
+    let with = write_bundle(store, "with", &config);
+    let no_group: &[&str] = &["--cgroup-manager=disabled"];
+    let of = |bundle, title: String, name, options| {
+        let mut contender = runtime(store, bundle, "", name, options);
+        contender.name = title;
+        contender
+    };
+    vec![
+        of(
+            &with,
+            format!("crun run, no cgroup, {count} mounts"),
+            "crun",
+            no_group,
+        ),
+        of(&without, "crun run, no cgroup".to_owned(), "crun", no_group),
+        of(&with, format!("runc run, {count} mounts"), "runc", &[]),
+        of(&without, "runc run".to_owned(), "runc", &[]),
+    ]
+}
+
 /// A bundle whose program sleeps.
 pub fn sleeping_bundle(store: &Store) -> PathBuf {
     let (rootfs, maps) = (rootfs(store), maps(store));
@@ -118,7 +151,8 @@ fn rootfs(store: &Store) -> PathBuf {
     rootfs
 }
 
-fn alpine() -> PathBuf {
+/// The archive of its root file system.
+pub fn alpine() -> PathBuf {
     let name = format!("alpine-minirootfs-3.20.3-{}.tar.gz", std::env::consts::ARCH);
     images().join("alpine-3.20.3-rootfs").join(name)
 }
