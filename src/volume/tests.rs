@@ -99,3 +99,30 @@ fn many_at_once_make_one() {
     assert_eq!(made.iter().filter(|(_, new)| *new).count(), 1);
     assert!(made.iter().all(|(volume, _)| volume == &made[0].0));
 }
+
+#[test]
+fn what_a_killed_fill_has_left_is_swept_or_finished() {
+    let (_store, paths) = store();
+    let mapping = Mapping::detect().unwrap();
+    create(&paths, &wanted("db", &[])).unwrap();
+    let directory = paths.volume("db");
+    let files = data(&paths, "db");
+    let half = directory.join(crate::paths::VOLUME_FILLING);
+    std::fs::create_dir_all(half.join("tree/half")).unwrap();
+    drop(lock_shared(&paths, &mapping, "db").unwrap());
+    assert!(!half.exists() && std::fs::read_dir(&files).unwrap().count() == 0);
+    let whole = directory.join(crate::paths::VOLUME_FILLED);
+    std::fs::create_dir_all(whole.join("a/b")).unwrap();
+    std::fs::create_dir_all(half.join("links")).unwrap();
+    std::fs::write(whole.join("file"), "of the image").unwrap();
+    // Somebody who had it mounted was quicker.
+    std::fs::write(files.join("file"), "of a container").unwrap();
+    std::fs::set_permissions(&whole, Permissions::from_mode(0o1750)).unwrap();
+    assert!(fill::is_pending(&paths, "db"));
+    drop(lock_exclusive(&paths, &mapping, "db").unwrap());
+    assert!(!half.exists() && !whole.exists() && files.join("a/b").exists());
+    let text = std::fs::read_to_string(files.join("file")).unwrap();
+    assert_eq!(text, "of a container");
+    let mode = std::fs::metadata(&files).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1750);
+}

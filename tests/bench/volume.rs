@@ -43,8 +43,7 @@ fn measure_fill(store: &Store, user: User) {
         Contender::new("onggi create -v NEW:/data", || {
             run(&["rm", "-f", "filled"]);
             run(&["volume", "rm", "-f", "vol"]);
-            let mut command = store.command(support::store::program());
-            command.args([
+            let words = [
                 "create",
                 "--name",
                 "filled",
@@ -52,8 +51,8 @@ fn measure_fill(store: &Store, user: User) {
                 "vol:/data",
                 "files",
                 "/x",
-            ]);
-            command
+            ];
+            store.onggi(words).into_command()
         }),
         Contender::new("cp -a", || {
             let copy = store.home().join("copy");

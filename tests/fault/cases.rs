@@ -112,6 +112,44 @@ fn gone(store: &Store, traced: &Traced) {
     }
 }
 
+const LOOK: &str = "find /etc | grep -v -e hosts -e hostname -e resolv.conf | sort | md5sum";
+
+pub const FILL: Case = Case {
+    before: &[],
+    words: &[
+        "create",
+        "--name",
+        "victim",
+        "-v",
+        "fresh:/etc",
+        ALPINE,
+        "true",
+    ],
+    after: |store, _| {
+        // Whole or empty, and so filled now: whoever sees it sees all of it.
+        let whole = store.shell(&[], LOOK).run().code(0).stdout_text();
+        store
+            .shell(&["-v", "fresh:/etc"], LOOK)
+            .run()
+            .code(0)
+            .stdout(&whole);
+        store.onggi(["rm", "-f", "victim"]).run().code(0);
+        store.onggi(["volume", "rm", "fresh"]).run().code(0);
+    },
+};
+
+pub const REMOVE_VOLUME: Case = Case {
+    before: &[&["run", "--rm", "-v", "fresh:/etc", ALPINE, "true"]],
+    words: &["volume", "rm", "fresh"],
+    after: |store, traced| {
+        if traced.stdout == "fresh\n" {
+            store.onggi(["volume", "exists", "fresh"]).run().code(1);
+        }
+        store.onggi(["volume", "rm", "-f", "fresh"]).run().code(0);
+        store.onggi(["volume", "ls", "-q"]).run().code(0).stdout("");
+    },
+};
+
 pub const RENAME: Case = Case {
     before: &[&["create", "--name", "old", ALPINE, "true"]],
     words: &["rename", "old", "victim"],

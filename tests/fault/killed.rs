@@ -66,6 +66,16 @@ fn rm_of_what_runs() {
 }
 
 #[test]
+fn create_with_a_volume() {
+    hit(&cases::FILL);
+}
+
+#[test]
+fn volume_rm() {
+    hit(&cases::REMOVE_VOLUME);
+}
+
+#[test]
 fn rename() {
     hit(&cases::RENAME);
 }
