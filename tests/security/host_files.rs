@@ -14,12 +14,9 @@ fn links_lead_to_no_file_of_the_host() {
         let path = victim.to_str().unwrap();
         for name in NAMES {
             let write = format!("echo written >/{name}; cat /{name}");
-            // Where there is such a file in the image, that is what is covered.
+            // Where there is such a file in the image, that is what is covered; else it is made in the image.
             for (entries, refusal) in [
-                (
-                    vec![(name, Entry::Link(path))],
-                    "is a symbolic link that leads nowhere",
-                ),
+                (vec![(name, Entry::Link(path))], ""),
                 (
                     vec![
                         ("srv/file", Entry::File(b"", 0o644)),
@@ -29,7 +26,7 @@ fn links_lead_to_no_file_of_the_host() {
                 ),
                 (
                     vec![(name, Entry::Link("/proc/self/fd/1"))],
-                    "Too many levels of symbolic links",
+                    "leads through too many symbolic links",
                 ),
                 (vec![(name, Entry::Fifo)], ""),
                 (vec![(name, Entry::Directory)], "is a directory"),

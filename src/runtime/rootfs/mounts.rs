@@ -15,7 +15,6 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Files of the kernel that others may be mounted over, below `/proc`: lxcfs shows there what the container may use.
@@ -106,9 +105,6 @@ impl<'a> Below<'a> {
     }
 
     fn new_filesystem(&mut self, step: &MountStep, kind: &str, source: &str) -> Result<OwnedFd> {
-        if ["proc", "sysfs"].contains(&kind) {
-            self.require_no_link(&step.target)?;
-        }
         let place = target(self.root.as_fd(), &step.target, Kind::Directory)?;
         self.guard_processes(step, &place, || Ok(kind == "proc"))?;
         let (place, was_there) = (place.file, place.was_there);
@@ -197,25 +193,6 @@ impl<'a> Below<'a> {
         Err(error
             .hint("mount it elsewhere; if that path is outside of `/proc`, it is a link of the image's")
             .into())
-    }
-
-    /// A link of the image's could put it where nobody looks for it, and something else in its place (CVE-2021-30465).
-    fn require_no_link(&self, path: &Path) -> Result<()> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let found = open_in_root(self.root, path.as_os_str().as_bytes(), flags, Mode::empty());
-        let is_link = |found: OwnedFd| {
-            Ok::<_, Errno>(FileType::from_raw_mode(fstat(found)?.st_mode) == FileType::Symlink)
-        };
-        match found.and_then(is_link) {
-            Ok(true) => {
-                let message = format!(
-                    "`{}` is a symbolic link in the image, and must be a directory",
-                    path.display()
-                );
-                Err(bad_input(message).into())
-            }
-            _ => Ok(()),
-        }
     }
 }
 
