@@ -66,6 +66,7 @@ mod userns_files;
 mod volume;
 mod volume_cp;
 mod volume_device;
+mod volume_fill;
 mod volume_flag;
 mod volumes_from;
 mod wait;
