@@ -9,7 +9,7 @@
 //! | row | room | knows | must not know |
 //! |---|---|---|---|
 //! | 0 | [`error`] | kind → exit code, hint | anything else |
-//! | 1 | [`sys`] [`paths`] [`settings`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
+//! | 1 | [`sys`] [`paths`] [`settings`] [`progress`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
 //! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
 //! | 3 | [`cgroup`] | cgroups(7) of version 2, systemd's scopes | who lives in a group |
 //! | 4 | [`runtime`] [`image`] [`volume`] | a bundle becomes a process; archives become layers; data that stays. Blind to each other | Docker's options, names |
@@ -66,6 +66,7 @@ pub mod error;
 pub mod id_mapping;
 pub mod image;
 pub mod paths;
+pub mod progress;
 pub mod runtime;
 pub mod settings;
 pub mod store;

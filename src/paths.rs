@@ -16,6 +16,7 @@
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
 //! | `layers/KEY/mapped-HEX` | its files again with the owners of one id mapping, immutable | renamed into place |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
+//! | `downloads/HEX` | as much of a blob as has come, by the digest it is to have; goes with the image that it was for | flock of the file: who downloads |
 //! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | flock of `containers/ID/` |
@@ -72,11 +73,6 @@ impl Paths {
     ///
     /// `user` is the uid of an ordinary user, `None` for root.
     pub fn find(data: Option<PathBuf>, run: Option<PathBuf>, user: Option<u32>) -> Result<Self> {
-        let variable = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
         let data = match (data.or_else(|| variable("ONGGI_ROOT")), user) {
             (Some(asked), _) => asked,
             (None, None) => PathBuf::from("/var/lib/onggi"),
@@ -213,6 +209,16 @@ impl Paths {
         self.data.join("staging")
     }
 
+    /// Blobs on their way from registries.
+    pub fn downloads(&self) -> PathBuf {
+        self.data.join("downloads")
+    }
+
+    /// One of them; `hex` is the digest that it is to have, without the algorithm.
+    pub fn download(&self, hex: &str) -> PathBuf {
+        self.downloads().join(hex)
+    }
+
     /// All containers.
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")
@@ -264,6 +270,91 @@ impl Paths {
     pub fn pending(&self) -> PathBuf {
         self.data.join("pending")
     }
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name)?;
+    (!value.is_empty()).then(|| PathBuf::from(value))
+}
+
+/// Below the home directory, where programs keep their configuration.
+const USER_CONFIGURATION: &str = ".config";
+
+/// Where the caller's programs keep their configuration.
+fn user_configuration() -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(USER_CONFIGURATION)))
+}
+
+/// Files with credentials for registries, as Docker and podman name them, the one to write first. `asked` is the
+/// directory of Docker's client that a command names.
+pub fn credential_files(asked: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(file) = variable("REGISTRY_AUTH_FILE") {
+        return vec![file];
+    }
+    let docker = asked
+        .map(Path::to_owned)
+        .or_else(|| variable("DOCKER_CONFIG"));
+    let docker = docker.or_else(|| Some(variable("HOME")?.join(".docker")));
+    let podman = [variable("XDG_RUNTIME_DIR"), user_configuration()];
+    let podman = podman
+        .into_iter()
+        .flatten()
+        .map(|directory| directory.join("containers/auth.json"));
+    docker
+        .map(|directory| directory.join("config.json"))
+        .into_iter()
+        .chain(podman)
+        .collect()
+}
+
+/// Directories that hold one for each host with certificates for it, the caller's first.
+pub fn host_certificates() -> Vec<PathBuf> {
+    let own = user_configuration().into_iter();
+    let own = own.flat_map(|directory| {
+        ["containers/certs.d", "docker/certs.d"].map(|name| directory.join(name))
+    });
+    own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from))
+        .collect()
+}
+
+/// The files that say where registries are, later ones over earlier ones (containers-registries.conf(5)).
+pub fn registries_configuration() -> Result<Vec<PathBuf>> {
+    let system = PathBuf::from("/etc/containers");
+    let own = user_configuration().map(|directory| directory.join("containers"));
+    let own_file = own
+        .as_ref()
+        .map(|directory| directory.join("registries.conf"))
+        .filter(|file| file.exists());
+    let main = variable("CONTAINERS_REGISTRIES_CONF").or(own_file);
+    let mut files = vec![main.unwrap_or_else(|| system.join("registries.conf"))];
+    for directory in [Some(system), own].into_iter().flatten() {
+        let directory = directory.join("registries.conf.d");
+        let mut found = Vec::new();
+        match std::fs::read_dir(&directory) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) => {}
+            entries => {
+                for entry in entries.with_context(|| format!("read `{}`", directory.display()))? {
+                    found.push(
+                        entry
+                            .with_context(|| format!("read `{}`", directory.display()))?
+                            .path(),
+                    );
+                }
+            }
+        }
+        found.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "conf")
+        });
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
 }
 
 /// The file of a ring that lines are added to.

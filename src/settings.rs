@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// All settings there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub log_options: BTreeMap<String, String>,
     /// `cgroup-manager`: who makes the cgroup of a container that does not say; `auto`: whoever is there.
     pub cgroup_manager: String,
+    /// `registry-timeout`: how long a registry may say nothing, in seconds.
+    pub registry_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -37,6 +40,7 @@ impl Default for Settings {
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
             cgroup_manager: "auto".to_owned(),
+            registry_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -77,6 +81,7 @@ impl Settings {
             "log-driver",
             "log-opts",
             "cgroup-manager",
+            "registry-timeout",
         ] {
             let variable = format!("ONGGI_{}", key.to_uppercase().replace('-', "_"));
             if let Ok(value) = std::env::var(&variable) {
@@ -113,6 +118,10 @@ impl Settings {
             ("cgroup-manager", _) => {
                 return Err(wrong("`auto`, `systemd` or `cgroupfs`").into());
             }
+            ("registry-timeout", _) => match value.parse() {
+                Ok(seconds @ 1..) => self.registry_timeout = Duration::from_secs(seconds),
+                _ => return Err(wrong("a number of seconds above 0").into()),
+            },
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
         Ok(())
@@ -144,6 +153,7 @@ mod tests {
             ("layer-devices", "x"),
             ("log-opts", "{\"max-file\":3}"),
             ("cgroup-manager", "x"),
+            ("registry-timeout", "0"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

@@ -171,10 +171,10 @@ fn the_grammar_is_that_of_pflag() {
             "no-such-image",
         ],
     ] {
-        let outcome = onggi(&[&["create"], arguments].concat());
+        let outcome = onggi(&[&["create", "--pull=never"], arguments].concat());
         let stderr = text(&outcome.stderr);
         assert!(
-            stderr.starts_with("onggi: Unable to find image 'no-such-image:latest' locally"),
+            stderr.starts_with("onggi: No such image: no-such-image:latest"),
             "{arguments:?}: {stderr}"
         );
         assert_eq!(outcome.status.code(), Some(125), "{arguments:?}");

@@ -189,17 +189,16 @@ fn what_the_readme_says_is_missing_is_missing() {
         return;
     };
     for words in [
-        &["pull", "x"][..],
-        &["push", "x"],
+        &["push", "x"][..],
         &["login"],
         &["search", "x"],
         &["build", "."],
         &["compose", "up"],
-        &["run", "-v", "/a:/b:O", "x"],
-        &["run", "-p", "1:1", "x"],
-        &["run", "--memory", "1g", "x"],
-        &["run", "--cpus", "1", "x"],
-        &["run", "--device", "/dev/x", "x"],
+        &["run", "--pull=never", "-v", "/a:/b:O", "x"],
+        &["run", "--pull=never", "-p", "1:1", "x"],
+        &["run", "--pull=never", "--memory", "1g", "x"],
+        &["run", "--pull=never", "--cpus", "1", "x"],
+        &["run", "--pull=never", "--device", "/dev/x", "x"],
     ] {
         let outcome = store.onggi(words).run();
         outcome.code(125).expect(

@@ -271,6 +271,12 @@ pub const COMMANDS: &[Command] = &[
         "List images",
     )
     .common(),
+    command::<image::pull::Pull>(
+        &["image pull", "pull"],
+        "NAME[:TAG|@DIGEST]",
+        "Take an image in from a registry",
+    )
+    .common(),
     command::<image::load::Load>(
         &["image load", "load"],
         "",

@@ -137,6 +137,16 @@ impl<'a> Intake<'a> {
         put(chain, found, diff_id)
     }
 
+    /// Whether a layer is here under one of its names; then it stays until `commit`.
+    pub fn pins(&self, names: &[String; 2]) -> Result<bool> {
+        for name in names {
+            if self.reuse(name, store::layer_is_whole)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The directory of a layer, under either name it may have.
     fn find(
         &self,

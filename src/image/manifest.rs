@@ -235,6 +235,9 @@ impl Document {
     }
 }
 
+/// What [`Document::parse`] reads, for asking for it.
+pub const KINDS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
+
 /// Whether a descriptor's media type is one that [`Document::parse`] reads.
 pub fn is_known(kind: &str) -> bool {
     matches!(

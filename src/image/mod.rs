@@ -6,6 +6,7 @@
 //! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
+//! - `pull` from a `registry`, by way of `download`s
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -15,6 +16,7 @@ pub mod compression;
 pub mod config;
 pub mod digest;
 pub mod docker_archive;
+pub mod download;
 pub mod filter;
 pub mod hello;
 pub mod history;
@@ -27,7 +29,9 @@ pub mod manifest;
 pub mod oci_layout;
 pub mod platform;
 pub mod prune;
+pub mod pull;
 pub mod reference;
+pub mod registry;
 pub mod remove;
 pub mod save;
 pub mod shift;

@@ -97,7 +97,7 @@ fn a_signal_is_128_and_its_number() {
 fn our_own_failures_are_125() {
     for store in everyone_with_alpine() {
         store
-            .onggi(["run", "--rm", "no-such-image", "true"])
+            .onggi(["run", "--pull=never", "--rm", "no-such-image", "true"])
             .run()
             .code(125)
             .stdout("")

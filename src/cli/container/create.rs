@@ -18,11 +18,15 @@ pub struct Create {
 
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let (platform, pull) = (self.create.platform.clone(), self.create.pull);
+        let wanted = image::Wanted {
+            platform: self.create.platform.clone(),
+            pull: self.create.pull,
+            quiet: self.create.quiet,
+        };
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;
-        let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
+        let image = image::obtain(context, &engine, &options.image, &wanted)?;
         let created = create::create(&engine, &options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);

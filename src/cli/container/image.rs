@@ -2,7 +2,6 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::unsupported;
 use crate::cli::value::Pull;
 use crate::container::engine::Engine;
 use crate::container::list;
@@ -13,35 +12,134 @@ use crate::image::reference::Reference;
 use crate::image::store::{self, Image};
 use anyhow::{Context as _, Result};
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// Finds the image, or tells why it cannot be had.
-pub fn obtain(engine: &Engine, name: &str, platform: Option<&str>, pull: Pull) -> Result<Image> {
-    if pull == Pull::Always {
-        return Err(
-            unsupported::not_yet("--pull always", "there is no access to registries").into(),
-        );
-    }
-    let wanted = platform.map(str::parse::<Platform>).transpose()?;
-    if hello::is_meant(name) && pull == Pull::Missing && !hello::is_here(&engine.paths)? {
+/// What is said of the image beside its name.
+pub struct Wanted {
+    /// `--platform`.
+    pub platform: Option<String>,
+    /// `--pull`.
+    pub pull: Pull,
+    /// `--quiet`.
+    pub quiet: bool,
+}
+
+/// Finds the image, or brings it in, or tells why it cannot be had.
+pub fn obtain(
+    context: &mut Context,
+    engine: &Engine,
+    name: &str,
+    wanted: &Wanted,
+) -> Result<Image> {
+    let platform = wanted
+        .platform
+        .as_deref()
+        .map(str::parse::<Platform>)
+        .transpose()?;
+    if hello::is_meant(name) && wanted.pull == Pull::Missing && !hello::is_here(&engine.paths)? {
         make_hello(engine)?;
     }
-    let image = match store::find(&engine.paths, name) {
-        Err(error) if error::kind(&error) == Some(Kind::NotFound) => {
-            return Err(missing(name, pull).into());
-        }
-        found => found?,
-    };
-    let is = image.config.platform();
-    match wanted {
-        Some(wanted) if !wanted.matches(&is) => {
-            let message = format!("image {name} is for {is}, not for {wanted}");
-            Err(bad_input(message)
-                .hint("load it for that platform: `onggi load --platform`")
-                .into())
-        }
-        _ => Ok(image),
+    if wanted.pull == Pull::Always {
+        fetch(context, engine, name, wanted)?;
     }
+    match find(engine, name, platform.as_ref()) {
+        Err(error) if is_missing(&error) && matches!(wanted.pull, Pull::Missing | Pull::Newer) => {
+            if let Ok(name) = name.parse::<Reference>() {
+                let name = name.or_latest();
+                context
+                    .output
+                    .progress(format_args!("Unable to find image '{name}' locally"));
+            }
+            fetch(context, engine, name, wanted)?;
+            find(engine, name, platform.as_ref())
+        }
+        Ok(here) if wanted.pull == Pull::Newer => match fetch(context, engine, name, wanted) {
+            Err(error) => {
+                context
+                    .output
+                    .warn(format_args!("the image that is here is used: {error:#}"));
+                return Ok(here);
+            }
+            Ok(()) => find(engine, name, platform.as_ref()),
+        },
+        found => found,
+    }
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error::kind(error), Some(Kind::NotFound | Kind::Conflict))
+}
+
+/// The image that is here; [`Kind::Conflict`] where it is for another platform.
+fn find(engine: &Engine, name: &str, platform: Option<&Platform>) -> Result<Image> {
+    let image = store::find(&engine.paths, name)?;
+    let is = image.config.platform();
+    match platform.filter(|wanted| !wanted.matches(&is)) {
+        Some(wanted) => {
+            let message = format!("image {name} is for {is}, not for {wanted}");
+            let hint = format!("`onggi pull --platform {wanted} {name}`");
+            Err(Error::new(Kind::Conflict, message).hint(hint).into())
+        }
+        None => Ok(image),
+    }
+}
+
+/// Brings the image in by another process: this one must stay alone with itself until the container is made. What it
+/// tells goes to standard error; how it failed is the error here.
+fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) -> Result<()> {
+    // An id is nothing that a registry knows.
+    name.parse::<Reference>()?;
+    let program = "/proc/self/exe";
+    let mut command = Command::new(program);
+    command
+        .args([OsStr::new("--root"), engine.paths.data().as_os_str()])
+        .args([OsStr::new("--runroot"), engine.paths.run().as_os_str()]);
+    if let Some(directory) = &context.globals.config {
+        command.arg("--config").arg(directory);
+    }
+    command.arg("pull");
+    if let Some(platform) = &wanted.platform {
+        command.args(["--platform", platform]);
+    }
+    let told = match wanted.quiet {
+        true => Stdio::null(),
+        false => Stdio::from(
+            rustix::stdio::stderr()
+                .try_clone_to_owned()
+                .context("duplicate standard error")?,
+        ),
+    };
+    let child = command
+        .arg(name)
+        .stdin(Stdio::null())
+        .stdout(told)
+        .stderr(Stdio::piped());
+    let output = child
+        .spawn()
+        .and_then(std::process::Child::wait_with_output);
+    let output = output.with_context(|| format!("execute `{program}`"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let (mut message, mut hint) = (None, None);
+    for line in said.lines() {
+        match line
+            .strip_prefix("onggi: ")
+            .map(|line| (line, line.strip_prefix("warning: ")))
+        {
+            Some((_, Some(warning))) => context.output.warn(warning),
+            Some((line, None)) => message = Some(line.to_owned()),
+            None => hint = line.strip_prefix("try: ").map(str::to_owned).or(hint),
+        }
+    }
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = message.unwrap_or_else(|| format!("pull `{name}`: {}", output.status));
+    Err(Error {
+        kind: Kind::BadInput,
+        message,
+        hint,
+    }
+    .into())
 }
 
 /// An ordinary user unpacks as root of a user namespace. A start makes that namespace anew and cannot do so from
@@ -87,19 +185,4 @@ impl Verb for HelloImage {
         unpack_hello(&engine)?;
         Ok(0)
     }
-}
-
-/// Docker's words, and what to do as long as images cannot be fetched.
-fn missing(name: &str, pull: Pull) -> Error {
-    let shown = name
-        .parse::<Reference>()
-        .map_or_else(|_| name.to_owned(), |name| name.or_latest().to_string());
-    let message = match pull {
-        Pull::Never => format!("No such image: {shown}"),
-        _ => format!(
-            "Unable to find image '{shown}' locally, and there is no access to registries yet"
-        ),
-    };
-    error::not_found(message)
-        .hint("bring it in with `onggi load` or `onggi import`; `onggi images` lists what is here")
 }

@@ -146,9 +146,12 @@ pub struct CreateFlags {
     /// Give all capabilities and all devices, confine nothing
     #[arg(long)]
     privileged: bool,
-    /// Get the image first ("always", "missing", "never")
+    /// Get the image first ("always", "missing", "newer", "never")
     #[arg(long, default_value = "missing", value_parser = value::pull)]
     pub pull: Pull,
+    /// Say nothing of how the image is got
+    #[arg(short, long)]
+    pub quiet: bool,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,

@@ -50,7 +50,11 @@ impl Verb for Run {
         if let Some(attach) = &attach {
             check_terminal(attach)?;
         }
-        let (platform, pull) = (flags.platform.clone(), flags.pull);
+        let wanted = image::Wanted {
+            platform: flags.platform.clone(),
+            pull: flags.pull,
+            quiet: flags.quiet,
+        };
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         options.stdin_once &= !self.detach;
@@ -60,7 +64,7 @@ impl Verb for Run {
                 .push(format!("{}={}", hello::STARTED, context.started));
         }
         let engine = context.engine()?;
-        let image = image::obtain(&engine, &options.image, platform.as_deref(), pull)?;
+        let image = image::obtain(context, &engine, &options.image, &wanted)?;
         let created = create::create(&engine, &options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);

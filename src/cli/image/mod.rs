@@ -6,6 +6,8 @@ pub mod inspect;
 pub mod load;
 pub mod ls;
 pub mod prune;
+pub mod pull;
+pub mod registry;
 pub mod rm;
 pub mod save;
 pub mod tag;

@@ -108,16 +108,19 @@ pub enum Pull {
     Missing,
     /// Never.
     Never,
+    /// When there is another one elsewhere.
+    Newer,
 }
 
-/// `always`, `missing`, `never`.
+/// `always`, `missing`, `newer`, `never`.
 pub fn pull(text: &str) -> Result<Pull, String> {
     match text {
         "always" => Ok(Pull::Always),
         "missing" | "" => Ok(Pull::Missing),
         "never" => Ok(Pull::Never),
+        "newer" => Ok(Pull::Newer),
         _ => Err(format!(
-            "invalid pull option: '{text}': must be one of \"always\", \"missing\" or \"never\""
+            "invalid pull option: '{text}': must be one of \"always\", \"missing\", \"newer\" or \"never\""
         )),
     }
 }

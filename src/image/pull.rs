@@ -1,0 +1,323 @@
+//! `pull`: an image comes from a registry into the store, all of it or nothing that anybody sees.
+//!
+//! ```text
+//! tag ─▶ digest ─▶ here already? ─▶ names
+//!                  manifest ─▶ config ─▶ layers that are missing ─┬─▶ workers: download, a few at a time
+//!                                                                 └─▶ here: unpack one after the other, while they come
+//! ```
+//!
+//! Layers are unpacked in their order, since what an upper one looks like may depend on those below it.
+
+use super::digest::Digest;
+use super::download::{self, Download};
+use super::intake::{Chain, Displaced, Expected, Intake, give_names};
+use super::layer::Rules;
+use super::manifest::Descriptor;
+use super::platform::Platform;
+use super::reference::Reference;
+use super::registry::{Repository, selection};
+use super::store::{self, Image};
+use crate::error::{self, Kind};
+use crate::paths::Paths;
+use crate::progress::{Progress, Step};
+use crate::store::lock::Lock;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Downloads at a time, as in Docker.
+const PARALLEL: usize = 3;
+/// What was not gone on with for that long is given up.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a pull came to.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The image.
+    pub id: Digest,
+    /// The digest of what the name led to: a manifest or an index.
+    pub digest: Digest,
+    /// Whether the name leads to something else than before.
+    pub newer: bool,
+    /// Names that pointed to other images before.
+    pub displaced: Vec<Displaced>,
+}
+
+/// Brings an image in. `name` has a tag or a digest.
+pub fn pull(
+    paths: &Paths,
+    rules: &Rules,
+    repository: &Repository,
+    name: &Reference,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Pulled> {
+    if let Some(pulled) = up_to_date(paths, repository, name, platform)? {
+        return Ok(pulled);
+    }
+    let fetched = repository.manifest(&what(name))?;
+    let digest = fetched.descriptor.digest.clone();
+    let host = Platform::host();
+    let image = selection::image(repository, fetched, platform.unwrap_or(&host))
+        .with_context(|| format!("pull `{name}`"))?;
+    let mut intake = Intake::new(paths, rules)?;
+    let downloads = paths.downloads();
+    std::fs::create_dir_all(&downloads)
+        .with_context(|| format!("create `{}`", downloads.display()))?;
+    let layers = Layers::plan(
+        paths,
+        &intake,
+        &image.manifest.layers,
+        &image.diff_ids,
+        progress,
+    )?;
+    let chain = layers.take_in(&mut intake, repository, progress)?;
+    let names = names(name, &digest);
+    let id = intake.image(&image.config, &chain, names)?;
+    let displaced = intake.commit()?;
+    for download in layers.downloads.values() {
+        download.discard()?;
+    }
+    download::sweep(paths, FORGOTTEN)?;
+    Ok(Pulled {
+        id,
+        digest,
+        newer: true,
+        displaced,
+    })
+}
+
+/// The digest, or else the tag.
+fn what(name: &Reference) -> String {
+    match (name.digest(), name.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
+    }
+}
+
+/// With a digest that and no tag, as Docker has it.
+fn names(name: &Reference, digest: &Digest) -> Vec<Reference> {
+    let with_digest = name.with_digest(digest.clone());
+    match name.digest() {
+        Some(_) => vec![with_digest],
+        None => vec![name.clone(), with_digest],
+    }
+}
+
+/// What is here under the very digest that the name leads to needs at most its name.
+fn up_to_date(
+    paths: &Paths,
+    repository: &Repository,
+    name: &Reference,
+    platform: Option<&Platform>,
+) -> Result<Option<Pulled>> {
+    let find = |name: &Reference| store::find(paths, &name.canonical()).ok();
+    let digest = match name.digest() {
+        Some(digest) => digest.clone(),
+        // Only whoever has pulled before asks first: it is one request more.
+        None if find(name).is_none() => return Ok(None),
+        None => match repository.digest_of(&what(name))? {
+            Some(digest) => digest,
+            None => return Ok(None),
+        },
+    };
+    let fits = |image: &Image| {
+        let is = image.config.platform();
+        platform.map_or_else(
+            || Platform::host().matches(&is),
+            |wanted| wanted.rank(&is) == Some(0),
+        )
+    };
+    let Some(image) = find(&name.with_digest(digest.clone())).filter(fits) else {
+        return Ok(None);
+    };
+    if !image
+        .layers
+        .iter()
+        .all(|layer| store::layer_is_complete(&paths.layer(layer)))
+    {
+        return Ok(None);
+    }
+    let before = find(name).map(|image| image.id);
+    let newer = before.as_ref() != Some(&image.id);
+    let mut displaced = Vec::new();
+    if newer {
+        let _lock = Lock::exclusive(&paths.lock())?;
+        // It may have gone while we waited.
+        if find(&name.with_digest(digest.clone())).is_none() {
+            return Ok(None);
+        }
+        displaced = give_names(paths, &[(store::as_stored(name.clone()), image.id.clone())])?;
+    }
+    Ok(Some(Pulled {
+        id: image.id,
+        digest,
+        newer,
+        displaced,
+    }))
+}
+
+/// The layers of an image, and what has to come for them.
+struct Layers<'a> {
+    paths: &'a Paths,
+    layers: &'a [Descriptor],
+    diff_ids: &'a [Digest],
+    /// The names that each layer may have in the store.
+    keys: Vec<[String; 2]>,
+    /// By digest, each once.
+    downloads: BTreeMap<Digest, Download>,
+    /// In the order in which they are needed, with the place of the first layer that does.
+    order: Vec<(Digest, usize)>,
+}
+
+impl<'a> Layers<'a> {
+    fn plan(
+        paths: &'a Paths,
+        intake: &Intake,
+        layers: &'a [Descriptor],
+        diff_ids: &'a [Digest],
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let mut plan = Self {
+            paths,
+            layers,
+            diff_ids,
+            keys: Vec::new(),
+            downloads: BTreeMap::new(),
+            order: Vec::new(),
+        };
+        let mut chain_id = None;
+        for (index, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
+            let chain = super::config::chain_id(chain_id.as_ref(), diff_id);
+            plan.keys
+                .push([diff_id.hex().to_owned(), chain.hex().to_owned()]);
+            let here = intake.pins(&plan.keys[index])?;
+            chain_id = Some(chain);
+            if here {
+                progress.tell(layer.digest.short(), Step::AlreadyHere);
+            } else if !plan.downloads.contains_key(&layer.digest) {
+                progress.tell(layer.digest.short(), Step::Planned);
+                let download = Download::new(paths, &layer.digest, layer.size);
+                plan.downloads.insert(layer.digest.clone(), download);
+                plan.order.push((layer.digest.clone(), index));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn is_here(&self, index: usize) -> bool {
+        self.keys[index]
+            .iter()
+            .any(|key| store::layer_is_whole(&self.paths.layer(key)))
+    }
+
+    /// Downloads and unpacks; the first failure ends all of it.
+    fn take_in(
+        &self,
+        intake: &mut Intake,
+        repository: &Repository,
+        progress: &dyn Progress,
+    ) -> Result<Chain> {
+        let next = Mutex::new(self.order.iter());
+        let work = || loop {
+            let one = next
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .next();
+            let Some((digest, index)) = one else {
+                return;
+            };
+            // All are waited for, so each must come to an end, even where all is given up.
+            self.downloads[digest].fill(repository, &|| self.is_here(*index), progress);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..PARALLEL.min(self.order.len()) {
+                scope.spawn(work);
+            }
+            let mut chain = Chain::default();
+            for index in 0..self.layers.len() {
+                let taken = self.layer(index, &mut chain, intake, repository, progress);
+                if let Err(error) = taken {
+                    repository.cancel();
+                    return Err(error);
+                }
+            }
+            Ok(chain)
+        })
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        chain: &mut Chain,
+        intake: &mut Intake,
+        repository: &Repository,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let layer = &self.layers[index];
+        let what = || {
+            format!(
+                "layer {} of {} ({})",
+                index + 1,
+                self.layers.len(),
+                layer.digest
+            )
+        };
+        let expected = Expected {
+            diff_id: Some(self.diff_ids[index].clone()),
+            blob: Some((layer.digest.clone(), layer.size)),
+        };
+        let Some(download) = self.downloads.get(&layer.digest) else {
+            return intake
+                .present(chain, &self.diff_ids[index])
+                .with_context(what);
+        };
+        download.begun().with_context(what)?;
+        let unpacked = intake.layer(chain, &expected, || download.reader(progress));
+        let unpacked = match unpacked {
+            Err(error) => self.again(
+                download, error, chain, intake, &expected, repository, progress,
+            ),
+            unpacked => unpacked,
+        };
+        unpacked.with_context(what)?;
+        progress.tell(layer.digest.short(), Step::Done);
+        Ok(())
+    }
+
+    /// After a failure: the download's own is the cause of any other. What is damaged and was begun by somebody who was
+    /// killed, or before a power cut, is fetched once more from its start.
+    #[allow(clippy::too_many_arguments)]
+    fn again(
+        &self,
+        download: &Download,
+        error: anyhow::Error,
+        chain: &mut Chain,
+        intake: &mut Intake,
+        expected: &Expected,
+        repository: &Repository,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        if let Some(failure) = download.failure() {
+            return Err(failure);
+        }
+        if error::kind(&error) != Some(Kind::BadInput) || !download.was_spoilt()? {
+            return Err(error);
+        }
+        let fresh = Download::new(self.paths, download.digest(), download.size());
+        let unpacked = std::thread::scope(|scope| {
+            scope.spawn(|| fresh.fill(repository, &|| false, progress));
+            fresh.begun()?;
+            let unpacked = intake.layer(chain, expected, || fresh.reader(progress));
+            if unpacked.is_err() {
+                repository.cancel();
+            }
+            unpacked
+        });
+        match (unpacked, fresh.failure()) {
+            (Err(_), Some(failure)) => Err(failure),
+            (unpacked, _) => unpacked,
+        }
+    }
+}

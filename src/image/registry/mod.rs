@@ -1,0 +1,202 @@
+//! Registries: a client of the OCI distribution-spec. What is in them, not what becomes of it here.
+//!
+//! - `configuration`: which places a name leads to · `credentials`: who we are there
+//! - `transport`: one request and its answer; below it `resolver`, `proxy`, `certificates`
+//! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
+//!
+//! Nothing of all this happens, and no file of it is read, before a [`Repository`] is opened.
+//!
+//! Invariant: whatever a registry says is hostile: it is read up to a limit, and believed when its digest is right.
+
+pub mod auth;
+pub mod certificates;
+pub mod configuration;
+pub mod credentials;
+mod proxy;
+mod resolver;
+pub mod selection;
+pub mod source;
+pub mod transport;
+
+use super::digest::Digest;
+use super::manifest::{Descriptor, Document};
+use super::reference::Reference;
+use crate::error::{Error, Kind, bad_input};
+use anyhow::Result;
+use configuration::Configuration;
+use credentials::{Credential, Files, Secret};
+use source::{Answer, Blob, Source};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What a command says about registries.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where credentials are.
+    pub files: Files,
+    /// `--tls-verify`; `None`: as the configuration says.
+    pub tls_verify: Option<bool>,
+    /// `--cert-dir`.
+    pub certificates: Option<PathBuf>,
+    /// The setting `registry-timeout`.
+    pub silence: Duration,
+}
+
+/// A repository, and all places where it may be.
+#[derive(Debug)]
+pub struct Repository {
+    name: Reference,
+    sources: Vec<Source>,
+    /// The place that answered last.
+    current: AtomicUsize,
+}
+
+/// What the list of tags is called in messages.
+const TAGS: &str = "tags";
+
+/// A manifest or an index, and what it was.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Media type, digest and length.
+    pub descriptor: Descriptor,
+    /// As it came.
+    pub bytes: Vec<u8>,
+    /// Read.
+    pub document: Document,
+}
+
+impl Repository {
+    /// Finds out where `name` is and who we are there; asks nobody yet. `typed` is the name as it was written.
+    pub fn open(name: &Reference, typed: &str, options: &Options) -> Result<Self> {
+        let mut sources = Vec::new();
+        for place in Configuration::load()?.places(name, typed)? {
+            let account = format!("{}/{}", place.account, place.repository);
+            let credential = options.files.find(&account)?;
+            sources.push(Source::new(place, credential, options));
+        }
+        Ok(Self {
+            name: name.clone(),
+            sources,
+            current: AtomicUsize::new(0),
+        })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &Reference {
+        &self.name
+    }
+
+    /// Ends all requests that other threads are in.
+    pub fn cancel(&self) {
+        self.sources.iter().for_each(Source::cancel);
+    }
+
+    /// Whether [`Repository::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.sources.iter().any(Source::is_cancelled)
+    }
+
+    /// The digest that a tag has now, without fetching what it leads to; `None` where a registry does not tell.
+    pub fn digest_of(&self, tag: &str) -> Result<Option<Digest>> {
+        self.ask(|source| source.head(tag))
+            .map_err(|refusal| self.refused(tag, refusal))
+    }
+
+    /// What a tag or a digest leads to.
+    pub fn manifest(&self, tag_or_digest: &str) -> Result<Fetched> {
+        self.ask(|source| source.manifest(tag_or_digest))
+            .map_err(|refusal| self.refused(tag_or_digest, refusal))
+    }
+
+    /// A small blob, checked.
+    pub fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        self.ask(|source| source.document(descriptor, limit))
+            .map_err(|refusal| self.refused(&descriptor.digest.to_string(), refusal))
+    }
+
+    /// A blob from a byte on; where the registry cannot do that, from its start.
+    pub fn blob(&self, digest: &Digest, from: u64) -> Result<Blob> {
+        self.ask(|source| source.blob(digest, from))
+            .map_err(|refusal| self.refused(&digest.to_string(), refusal))
+    }
+
+    /// All tags, as the registry orders them.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        self.ask(Source::tags)
+            .map_err(|refusal| self.refused(TAGS, refusal))
+    }
+
+    /// Asks the place that answered last, then those after it, then those before.
+    fn ask<T>(&self, question: impl Fn(&Source) -> Result<T, Answer>) -> Result<T, Answer> {
+        let first = self.current.load(Ordering::Relaxed);
+        let count = self.sources.len();
+        let mut failure = None;
+        for index in (first..count).chain(0..first) {
+            match question(&self.sources[index]) {
+                Ok(answer) => {
+                    self.current.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                // The last place is the registry itself; what it says counts most.
+                Err(answer) if index + 1 == count || failure.is_none() => failure = Some(answer),
+                Err(_) => {}
+            }
+            if self.is_cancelled() {
+                break;
+            }
+        }
+        Err(failure.unwrap_or_else(|| Answer::Failed(bad_input("there is no place to ask").into())))
+    }
+
+    /// Docker's words for what a registry refuses.
+    fn refused(&self, what: &str, answer: Answer) -> anyhow::Error {
+        let repository = self.name.repository();
+        match answer {
+            Answer::Failed(error) => error.context(format!("fetch `{what}` of {repository}")),
+            Answer::NotFound(why) if what == TAGS => Error::new(
+                Kind::NotFound,
+                format!("repository {repository} not found: {why}"),
+            )
+            .into(),
+            Answer::NotFound(why) => {
+                let mark = if what.contains(':') { '@' } else { ':' };
+                let message = format!("manifest for {repository}{mark}{what} not found: {why}");
+                Error::new(Kind::NotFound, message).into()
+            }
+            Answer::Denied(mut error) => {
+                error.message = format!(
+                    "pull access denied for {repository}, repository does not exist or may require 'onggi login': {}",
+                    error.message
+                );
+                error.into()
+            }
+        }
+    }
+}
+
+/// Asks a registry whether it knows somebody by that password.
+pub fn check_login(domain: &str, user: &str, password: &str, options: &Options) -> Result<()> {
+    let insecure = Configuration::load()?.is_insecure(domain);
+    let credential = Credential {
+        user: user.to_owned(),
+        secret: Secret::Password(password.to_owned()),
+        source: "the password that was given".to_owned(),
+    };
+    let source = Source::new(
+        configuration::host(domain, insecure),
+        Some(credential),
+        options,
+    );
+    source.ping().map_err(|answer| match answer {
+        Answer::Failed(error) => error,
+        Answer::Denied(mut error) => {
+            error.hint = Some(
+                "the user name or the password is wrong, or the registry wants an access token"
+                    .to_owned(),
+            );
+            error.into()
+        }
+        Answer::NotFound(why) => bad_input(format!("`{domain}` is no registry: {why}")).into(),
+    })
+}

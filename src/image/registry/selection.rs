@@ -1,0 +1,174 @@
+//! One image out of an index for many platforms (OCI image-index.md): the one that suits best, or an error that says
+//! which there are.
+
+use super::{Fetched, Repository};
+use crate::error::bad_input;
+use crate::image::config::Config;
+use crate::image::manifest::{self, Descriptor, Document, Index, Manifest};
+use crate::image::platform::Platform;
+use crate::image::store::DOCUMENT_LIMIT;
+use anyhow::{Context, Result};
+
+/// Indexes within indexes, and how many of them are read in all.
+const DEPTH: usize = 4;
+const INDEXES: usize = 32;
+
+/// An image that was chosen.
+#[derive(Debug)]
+pub struct Image {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The config, byte for byte.
+    pub config: Vec<u8>,
+    /// The digests of its layers, uncompressed; one for each layer of the manifest.
+    pub diff_ids: Vec<crate::image::digest::Digest>,
+}
+
+/// The image behind what a tag or digest leads to.
+pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result<Image> {
+    let manifest = match top.document {
+        Document::Manifest(manifest) => manifest,
+        Document::Index(index) => {
+            let mut search = Search {
+                repository,
+                wanted,
+                left: INDEXES,
+                found: Vec::new(),
+                offered: Vec::new(),
+            };
+            search.collect(&index, 0)?;
+            let descriptor = search.best()?;
+            let fetched = fetch(repository, &descriptor)?;
+            match fetched.document {
+                Document::Manifest(manifest) => manifest,
+                Document::Index(_) => {
+                    let digest = descriptor.digest;
+                    return Err(bad_input(format!(
+                        "{digest} is an index, and was announced as a manifest"
+                    ))
+                    .into());
+                }
+            }
+        }
+    };
+    if let Some(kind) = manifest.artifact() {
+        return Err(bad_input(format!(
+            "it is no image, but something of the media type `{kind}`"
+        ))
+        .into());
+    }
+    manifest.check()?;
+    let config = repository
+        .document(&manifest.config, DOCUMENT_LIMIT)
+        .context("fetch the config of the image")?;
+    let parsed = Config::parse(&config).context("read the config of the image")?;
+    let diff_ids = parsed.rootfs.diff_ids.clone();
+    if diff_ids.len() != manifest.layers.len() {
+        let (listed, here) = (diff_ids.len(), manifest.layers.len());
+        return Err(bad_input(format!(
+            "its config lists {listed} layers, and it has {here}"
+        ))
+        .into());
+    }
+    let platform = parsed.platform();
+    if !wanted.matches(&platform) {
+        return Err(
+            bad_input(format!("the image is for {platform}, not for {wanted}"))
+                .hint(format!("`--platform {platform}` takes it in all the same"))
+                .into(),
+        );
+    }
+    Ok(Image {
+        manifest,
+        config,
+        diff_ids,
+    })
+}
+
+fn fetch(repository: &Repository, descriptor: &Descriptor) -> Result<Fetched> {
+    let fetched = repository.manifest(&descriptor.digest.to_string())?;
+    let (expected, got) = (descriptor.size, fetched.bytes.len() as u64);
+    if expected != got {
+        let digest = &descriptor.digest;
+        return Err(bad_input(format!(
+            "manifest {digest} should be {expected} bytes long and is {got}"
+        ))
+        .into());
+    }
+    Ok(fetched)
+}
+
+struct Search<'a> {
+    repository: &'a Repository,
+    wanted: &'a Platform,
+    left: usize,
+    /// What fits, and how well; what does not say what it is for comes last.
+    found: Vec<(usize, Descriptor)>,
+    offered: Vec<String>,
+}
+
+impl Search<'_> {
+    fn collect(&mut self, index: &Index, depth: usize) -> Result<()> {
+        for descriptor in &index.manifests {
+            if descriptor.is_attestation() || !manifest::is_known(&descriptor.media_type) {
+                continue;
+            }
+            if let Some(platform) = descriptor.platform() {
+                match self.wanted.rank(&platform) {
+                    Some(rank) if manifest::is_manifest(&descriptor.media_type) => {
+                        self.found.push((rank, descriptor.clone()));
+                        continue;
+                    }
+                    Some(_) => {}
+                    None => {
+                        let shown = platform.to_string();
+                        if !self.offered.contains(&shown) {
+                            self.offered.push(shown);
+                        }
+                        continue;
+                    }
+                }
+            } else if manifest::is_manifest(&descriptor.media_type) {
+                self.found.push((usize::MAX, descriptor.clone()));
+                continue;
+            }
+            self.descend(descriptor, depth)?;
+        }
+        Ok(())
+    }
+
+    fn descend(&mut self, descriptor: &Descriptor, depth: usize) -> Result<()> {
+        if depth == DEPTH || self.left == 0 {
+            return Err(bad_input("its indexes lead to more and more indexes").into());
+        }
+        self.left -= 1;
+        match fetch(self.repository, descriptor)?.document {
+            Document::Index(index) => self.collect(&index, depth + 1),
+            Document::Manifest(_) => {
+                self.found.push((usize::MAX, descriptor.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn best(&self) -> Result<Descriptor> {
+        // The first of equals.
+        if let Some((_, best)) = self.found.iter().min_by_key(|(rank, _)| *rank) {
+            return Ok(best.clone());
+        }
+        let wanted = self.wanted;
+        let message = format!("no matching manifest for {wanted} in the manifest list entries");
+        Err(match self.offered.as_slice() {
+            [] => bad_input(format!("{message}: it has no image at all")),
+            offered => bad_input(format!(
+                "{message}: it is offered for {}",
+                offered.join(", ")
+            ))
+            .hint(format!(
+                "`--platform {}`, as far as this machine runs it",
+                offered[0]
+            )),
+        }
+        .into())
+    }
+}
