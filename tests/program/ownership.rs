@@ -127,6 +127,50 @@ fn all_files_are_given_to_the_user_of_the_container() {
     }
 }
 
+#[test]
+fn what_is_given_is_what_is_mounted() {
+    for store in everyone_with_alpine().filter(|store| store.user != User::Single) {
+        let home = store.home();
+        let site = directory(&store, "site");
+        store.file("site/file", "text");
+        let single = store.file("single", "text");
+        let mut link = store.command("ln");
+        assert!(
+            link.args(["-s", "site", "link"])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let own = (store.account.uid, store.account.gid);
+        let give = |mount: &[&str]| {
+            let options: Vec<&str> = ["--user", "5:6"].iter().chain(mount).copied().collect();
+            let outcome = store.shell(&options, "stat -c %u:%g /given").run();
+            outcome.code(0).stdout("5:6\n");
+        };
+        give(&["-v", "./link:/given:U"]);
+        assert_eq!(ids(&home.join("link")), own);
+        assert!(ids(&site) != own && ids(&site.join("file")) != own);
+        give(&["-v", "./single:/given:U"]);
+        assert_eq!(ids(&single), ids(&site));
+        // A part of a volume is given, and the rest is not.
+        let fill = "mkdir /vol/part /vol/rest; touch /vol/part/file";
+        store.shell(&["-v", "vol:/vol"], fill).run().code(0);
+        let part = "type=volume,source=vol,target=/given,volume-subpath=part,U=true";
+        give(&["--mount", part]);
+        let look = "stat -c '%n %u' /vol /vol/part /vol/part/file /vol/rest";
+        let found = store.shell(&["-v", "vol:/vol"], look).run();
+        found
+            .code(0)
+            .stdout("/vol 0\n/vol/part 5\n/vol/part/file 5\n/vol/rest 0\n");
+        // Of a volume that is elsewhere, what is there.
+        let elsewhere = directory(&store, "elsewhere");
+        let device = format!("device={}", elsewhere.display());
+        store.ok(["volume", "create", "-o", "o=bind", "-o", &device, "bound"]);
+        give(&["-v", "bound:/given:U"]);
+        assert_eq!(ids(&elsewhere), ids(&site));
+    }
+}
+
 /// More than two lines of progress, of which each is for 20,000.
 const MANY: usize = 50_000;
 

@@ -113,7 +113,7 @@ pub(super) fn make_missing(point: &MountPoint) -> Result<()> {
 }
 
 /// What is below a mount's source, which may be written by containers: nothing there leads out of it.
-fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedFd>> {
+pub(super) fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedFd>> {
     let Some(subpath) = &point.request.subpath else {
         return Ok(None);
     };

@@ -3,7 +3,7 @@
 
 use super::MountPoint;
 use super::fill::fill_new;
-use super::open::{make_missing, mapped};
+use super::open::{make_missing, mapped, open_below, open_volume};
 use super::request::{Kind, Relabel};
 use crate::container::confinement;
 use crate::container::engine::Engine;
@@ -15,15 +15,15 @@ use crate::id_mapping::{NOBODY, Tier, outside};
 use crate::runtime::lsm::Contexts;
 use crate::runtime::plan::Held;
 use crate::runtime::user::{Database, Identity};
+use crate::store::lock::Lock;
 use crate::store::tree::{self, Entry};
 use crate::sys::mount;
 use crate::sys::process::{self, Child};
 use crate::sys::signal::{SignalFd, unblock_all};
+use crate::volume;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -149,11 +149,18 @@ pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Res
             fill_new(engine, record, &mut Vec::new())?;
             points.iter().try_for_each(|point| {
                 let label = label(point, contexts.as_ref());
+                let (place, _in_use) = open_source(engine, point)?;
                 let wanted = match gives(point) {
-                    true => Some(stored(engine, record, point, &user)?),
+                    true => Some(stored(engine, record, point, &user, &place)?),
                     false => None,
                 };
-                Change { wanted, label }.apply(&point.source(engine), &signals, &mut line)
+                let source = point.source(engine);
+                Change { wanted, label }.apply(&source, &place, &signals, &mut line)?;
+                drop((place, _in_use));
+                match point.volume() {
+                    Some(name) => volume::mount::release(&engine.paths, name),
+                    None => Ok(()),
+                }
             })
         });
         match given {
@@ -255,16 +262,29 @@ fn label(point: &MountPoint, contexts: Option<&Contexts>) -> Option<String> {
 /// What every container may use: the type of containers' files, without the categories of one of them.
 const SHARED_LABEL: &str = "system_u:object_r:container_file_t:s0";
 
+/// What will be mounted, links followed; and what keeps it there.
+fn open_source(engine: &Engine, point: &MountPoint) -> Result<(OwnedFd, Option<Lock>)> {
+    let (place, in_use) = match point.volume() {
+        None => (mount::open_source(&point.source(engine))?, None),
+        Some(name) => {
+            let opened = open_volume(engine, name)?;
+            (opened.place, opened.in_use)
+        }
+    };
+    let below = open_below(place.as_fd(), point)?;
+    Ok((below.unwrap_or(place), in_use))
+}
+
 /// The ids that the container's user has on the disk, as [`root::enter`] sees it.
 fn stored(
     engine: &Engine,
     record: &Record,
     point: &MountPoint,
     user: &Identity,
+    place: &OwnedFd,
 ) -> Result<(u32, u32)> {
-    let place = mount::open_source(&point.source(engine))?;
     let is_mapped = point.request.idmap.is_some()
-        || (point.volume().is_some() && is_volume_mapped(engine, record, &place)?);
+        || (point.volume().is_some() && is_volume_mapped(engine, record, place)?);
     Ok(match is_mapped {
         true => (user.uid, user.gid),
         false => Owners::of(engine, record).stored((user.uid, user.gid))?,
@@ -278,7 +298,13 @@ struct Change {
 }
 
 impl Change {
-    fn apply(&self, source: &Path, signals: &SignalFd, line: &mut impl Write) -> Result<()> {
+    fn apply(
+        &self,
+        source: &Path,
+        place: &OwnedFd,
+        signals: &SignalFd,
+        line: &mut impl Write,
+    ) -> Result<()> {
         let (mut seen, mut changed) = (0u64, 0u64);
         let mut look = |entry: &Entry<'_>| {
             seen += 1;
@@ -293,7 +319,17 @@ impl Change {
             changed += u64::from(change?);
             Ok(true)
         };
-        tree::visit(CWD, source.as_os_str().as_bytes(), &mut look).map_err(|error| {
+        let found = fstat(place).context("fstat")?;
+        let given = match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => tree::visit(place.as_fd(), b".", &mut look),
+            _ => look(&Entry {
+                parent: place.as_fd(),
+                name: b"",
+                found,
+            })
+            .map(drop),
+        };
+        given.map_err(|error| {
             let what = self.describe(source);
             let state = format!("{changed} files were changed, the others are as they were");
             match error.kind() {
@@ -322,14 +358,13 @@ impl Change {
             |wanted: &(u32, u32)| (entry.found.st_uid, entry.found.st_gid) != *wanted;
         if let Some(label) = &self.label {
             // Not followed: the last component is the file itself, the one before a directory that is held.
-            let mut path = format!("/proc/self/fd/{}/", entry.parent.as_raw_fd()).into_bytes();
-            path.extend_from_slice(entry.name);
-            let path = match entry.name.starts_with(b"/") {
-                true => entry.name,
-                false => &path,
-            };
+            let mut path = PathBuf::from(format!("/proc/self/fd/{}", entry.parent.as_raw_fd()));
+            match entry.name {
+                b"" => path = std::fs::read_link(path)?,
+                name => path.push(OsStr::from_bytes(name)),
+            }
             lsetxattr(
-                path,
+                &path,
                 "security.selinux",
                 label.as_bytes(),
                 XattrFlags::empty(),
@@ -340,7 +375,8 @@ impl Change {
         };
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let give = |user, group| {
-            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            // Without a name it is what is held itself.
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
             chownat(entry.parent, entry.name, user, group, flags)
         };
         let own_group = Some(rustix::process::getegid());
@@ -359,12 +395,11 @@ impl Change {
 
 /// Says which one; and whose, since that is mostly why.
 fn of_file(entry: &Entry<'_>, error: &std::io::Error) -> std::io::Error {
-    let mut path = PathBuf::new();
-    if !entry.name.starts_with(b"/") {
-        let parent = format!("/proc/self/fd/{}", entry.parent.as_raw_fd());
-        path.extend(std::fs::read_link(parent));
+    let parent = format!("/proc/self/fd/{}", entry.parent.as_raw_fd());
+    let mut path = std::fs::read_link(parent).unwrap_or_default();
+    if !matches!(entry.name, b"" | b".") {
+        path.push(OsStr::from_bytes(entry.name));
     }
-    path.push(OsStr::from_bytes(entry.name));
     let stat = &entry.found;
     let foreign = match [stat.st_uid, stat.st_gid].contains(&NOBODY) {
         true => ", whose owner or group has no id among those of this user",
