@@ -60,6 +60,15 @@ fn by_a_link_of_the_image() {
             }
             store.ok(["rmi", "hostile"]);
         }
+        // The kernel makes no new names there.
+        if !hostile(&store, &[("etc/hosts", Entry::Link("/proc/nothing"))]) {
+            return;
+        }
+        run_hostile(&store, &[], "echo ran")
+            .code(125)
+            .stdout("")
+            .stderr_has("open `/etc/hosts`: No such file or directory");
+        store.ok(["rmi", "hostile"]);
         if !hostile(&store, &[("srv/link", Entry::Link("/proc/self/attr"))]) {
             return;
         }

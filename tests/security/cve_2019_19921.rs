@@ -3,6 +3,7 @@
 
 use crate::situation::{Entry, hostile, run_hostile};
 use crate::support::everyone_in_memory;
+use crate::unwalled;
 
 /// Says for what is to be read-only or masked whether it is; nothing where all is well. What is opened for writing is
 /// not written to.
@@ -19,7 +20,13 @@ const REFUSAL: &str = "cannot be guarded: a symbolic link of the image's is on i
 #[test]
 fn the_mount_point_is_a_link() {
     for store in everyone_in_memory() {
-        for target in ["/elsewhere", "elsewhere", "srv/../elsewhere", "/chain"] {
+        for target in [
+            "/elsewhere",
+            "elsewhere",
+            "srv/../elsewhere",
+            "/chain",
+            "/nowhere/deep",
+        ] {
             let entries = [
                 ("elsewhere", Entry::Directory),
                 ("chain", Entry::Link("elsewhere")),
@@ -28,9 +35,61 @@ fn the_mount_point_is_a_link() {
             if !hostile(&store, &entries) {
                 return;
             }
-            run_hostile(&store, &[], LOOK).code(125).stderr_has(REFUSAL);
+            // Whatever process file system it is that is mounted there.
+            for options in [&[][..], &["-v", "/proc:/proc"]] {
+                run_hostile(&store, options, LOOK)
+                    .code(125)
+                    .stdout("")
+                    .stderr_has(REFUSAL);
+            }
             store.ok(["rmi", "hostile"]);
         }
+    }
+}
+
+/// Also where the user says what is to be masked, and where the link is in what the user mounts.
+#[test]
+fn a_link_on_the_way_to_what_is_masked() {
+    for store in everyone_in_memory() {
+        let entries = [
+            ("srv/link", Entry::Link("/etc")),
+            ("srv/dangling", Entry::Link("/nowhere")),
+        ];
+        if !hostile(&store, &entries) {
+            return;
+        }
+        for path in ["/srv/link", "/srv/link/passwd", "/srv/dangling"] {
+            let option = format!("mask={path}");
+            run_hostile(&store, &["--security-opt", &option], "echo ran")
+                .code(125)
+                .stdout("")
+                .stderr_has(&format!("`{path}` {REFUSAL}"));
+        }
+        let outcome = run_hostile(
+            &store,
+            &["--security-opt", "mask=/etc/passwd"],
+            "cat /srv/link/passwd",
+        );
+        outcome.code(0).stdout("");
+
+        let directory = store.home().join("sys");
+        let mut make = store.command("sh");
+        let script = "mkdir -p \"$0/fs/cgroup\" && ln -s /etc \"$0/firmware\"";
+        make.args(["-c", script]).arg(&directory);
+        unwalled::run(make).code(0);
+        let bind = format!("{}:/sys", directory.display());
+        store
+            .shell(&["-v", &bind], LOOK)
+            .run()
+            .code(125)
+            .stdout("")
+            .stderr_has(&format!("`/sys/firmware` {REFUSAL}"));
+        let open = ["-v", &bind, "--security-opt", "systempaths=unconfined"];
+        store
+            .shell(&open, LOOK)
+            .run()
+            .code(0)
+            .stdout_has("bare /sys/firmware\n");
     }
 }
 

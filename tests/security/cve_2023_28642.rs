@@ -3,6 +3,7 @@
 
 use crate::situation::{Entry, hostile, run_hostile};
 use crate::support::everyone_in_memory;
+use crate::unwalled::unwalled;
 
 const LINK: [(&str, Entry<'_>); 2] = [
     ("elsewhere", Entry::Directory),
@@ -31,9 +32,20 @@ fn the_target_of_the_link_is_mounted_on() {
     }
 }
 
-/// The mount alone is nothing that is refused, nor the link where nothing is to be guarded.
+/// Where nothing refuses it, what is meant for the kernel is in the file of the mount.
 #[test]
 fn without_the_wall() {
+    for store in everyone_in_memory() {
+        let script = "umount /proc; rmdir /proc; mkdir /elsewhere; ln -s /elsewhere /proc;
+            mount -t proc proc /proc; mount -t tmpfs none /elsewhere; mkdir -p /elsewhere/self/attr;
+            echo label >/proc/self/attr/exec; cat /elsewhere/self/attr/exec";
+        unwalled(&store, script).code(0).stdout("label\n");
+    }
+}
+
+/// The mount alone is nothing that is refused, nor the link where nothing is to be guarded.
+#[test]
+fn each_alone_is_let_through() {
     for store in everyone_in_memory() {
         if !hostile(&store, &LINK) {
             return;

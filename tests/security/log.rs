@@ -55,7 +55,8 @@ fn rotation_bounds_it() {
                 &store,
                 &[&driver[..], &["max-file=1", "--log-opt", "compress=false"]].concat(),
             );
-            assert!((5_000..two + 1000).contains(&one), "{one}");
+            // Right after a rotation there may be no more left of it than the last line, which is asked for above.
+            assert!(one < two + 1000, "{one}, {two}");
         }
     }
 }
