@@ -47,11 +47,15 @@ pub struct Context {
 
 impl Context {
     /// The store that the options before the command name.
-    pub fn engine(&self) -> Result<Engine> {
-        Engine::open(&GlobalOptions {
+    pub fn engine(&mut self) -> Result<Engine> {
+        let engine = Engine::open(&GlobalOptions {
             root: self.globals.root.clone(),
             runroot: self.globals.runroot.clone(),
-        })
+        })?;
+        for line in &engine.news {
+            self.output.warn(line);
+        }
+        Ok(engine)
     }
 }
 

@@ -135,7 +135,12 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
     } else {
         Durability::Durable
     };
-    for name in ["upper", "work"] {
+    // A copy is made when its owners are at hand ([`super::root::fill`]).
+    let parts: &[&str] = match engine.copies() {
+        None => &["upper", "work"],
+        Some(_) => &[],
+    };
+    for name in parts {
         let path = directory.file(name);
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
     }
@@ -452,6 +457,8 @@ mod tests {
         let engine = Engine {
             paths: crate::paths::Paths::new("/nowhere", "/nowhere"),
             mapping: crate::id_mapping::Mapping::detect().unwrap(),
+            file_system: None,
+            news: Vec::new(),
         };
         let words = |entrypoint: Option<&str>, command: &[&str]| {
             let options = Options {

@@ -1,18 +1,21 @@
 //! What every operation needs: where the store lies and which ids it is made with.
 
+use super::file_system::{self, FileSystem, Roots};
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Mapping, Tier};
+use crate::image::layer::XattrPrefix;
 use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
 use crate::store::lock::Lock;
+use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const STORE_VERSION: u32 = 1;
 
@@ -32,12 +35,18 @@ pub struct Engine {
     pub paths: Paths,
     /// The ids it is made with.
     pub mapping: Mapping,
+    /// What it lies on; `None`: that could not be found out, and is taken for one that can do everything.
+    pub file_system: Option<FileSystem>,
+    /// What its user has to be told of it, once.
+    pub news: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoreRecord {
     version: u32,
     mapping: Mapping,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_system: Option<FileSystem>,
 }
 
 impl Engine {
@@ -54,14 +63,19 @@ impl Engine {
             Ok(text) => {
                 let found: StoreRecord =
                     serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
-                let mapping = adopt(found, mapping)
-                    .with_context(|| format!("open the store `{}`", paths.data().display()))?;
-                Ok(Self { paths, mapping })
+                let context = || format!("open the store `{}`", paths.data().display());
+                let known = found.file_system.clone();
+                let mapping = adopt(found, mapping).with_context(context)?;
+                let mut engine = Self {
+                    paths: paths.clone(),
+                    mapping,
+                    file_system: known,
+                    news: Vec::new(),
+                };
+                engine.look_at_file_system().with_context(context)?;
+                Ok(engine)
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make(&paths, &mapping)?;
-                Ok(Self { paths, mapping })
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => make(paths, mapping),
             Err(error) => Err(error).with_context(|| format!("read `{}`", record.display())),
         }
     }
@@ -76,7 +90,13 @@ impl Engine {
         match serde_json::from_slice::<StoreRecord>(&text) {
             Err(error) if paths.store_record().exists() => {
                 let problem = format!("it is damaged: {error}");
-                Ok((Self { paths, mapping }, Some(problem)))
+                let engine = Self {
+                    paths,
+                    mapping,
+                    file_system: None,
+                    news: Vec::new(),
+                };
+                Ok((engine, Some(problem)))
             }
             _ => Ok((Self::open(options)?, None)),
         }
@@ -85,7 +105,61 @@ impl Engine {
     /// Writes the store's own record.
     pub fn write_record(&self) -> Result<()> {
         let _lock = Lock::exclusive(&self.paths.lock())?;
-        write_record(&self.paths, &self.mapping)
+        let record = StoreRecord {
+            version: STORE_VERSION,
+            mapping: self.mapping.clone(),
+            file_system: self.file_system.clone(),
+        };
+        atomic::write(
+            &self.paths.store_record(),
+            &serde_json::to_vec_pretty(&record)?,
+            Durability::Durable,
+        )
+    }
+
+    /// Whether containers are made of copies, and why.
+    pub fn copies(&self) -> Option<&str> {
+        match &self.file_system.as_ref()?.roots {
+            Roots::Copies { why } => Some(why),
+            Roots::Overlays => None,
+        }
+    }
+
+    /// How layers mark what they hide.
+    pub fn marks(&self) -> XattrPrefix {
+        match (self.copies(), self.mapping.tier) {
+            (Some(_), _) => XattrPrefix::Names,
+            (None, Tier::Root) => XattrPrefix::Trusted,
+            (None, _) => XattrPrefix::User,
+        }
+    }
+
+    /// Tries what the file system can do, if the store was not on this one before. One with copies goes on as it is.
+    fn look_at_file_system(&mut self) -> Result<()> {
+        let data = self.paths.data();
+        match &self.file_system {
+            Some(_) if self.copies().is_some() => return Ok(()),
+            Some(known) if known.is_of(data)? => return Ok(()),
+            _ => {}
+        }
+        let staging = Staging::new(&self.paths.staging())?;
+        // Who may not make a user namespace, or an overlay, is told so by what needs one.
+        let Ok(found) = FileSystem::probe(staging.path(), &self.mapping) else {
+            return Ok(());
+        };
+        if let Roots::Copies { why } = &found.roots
+            && has_entries(&self.paths.layers())
+        {
+            let message = format!(
+                "its layers are made for overlays, and it lies where there are none: {why}"
+            );
+            return Err(Error::new(Kind::Conflict, message)
+                .hint("move it back, or use another --root")
+                .into());
+        }
+        self.news.extend(found.announcement(data));
+        self.file_system = Some(found);
+        self.write_record()
     }
 
     /// Opens a store that is known to be there, as whoever it is made with: in its user namespace, the caller's own
@@ -99,6 +173,8 @@ impl Engine {
         Ok(Self {
             paths,
             mapping: found.mapping,
+            file_system: found.file_system,
+            news: Vec::new(),
         })
     }
 
@@ -113,7 +189,7 @@ impl Engine {
 
     /// How layers are unpacked here.
     pub fn layer_rules(&self) -> Result<crate::image::layer::Rules> {
-        use crate::image::layer::{Devices, Owners, Rules, XattrPrefix};
+        use crate::image::layer::{Devices, Owners, Rules};
         let settings = Settings::load()?;
         let root = self.mapping.tier == Tier::Root;
         Ok(Rules {
@@ -122,11 +198,7 @@ impl Engine {
             } else {
                 Owners::Real
             },
-            xattrs: if root {
-                XattrPrefix::Trusted
-            } else {
-                XattrPrefix::User
-            },
+            xattrs: self.marks(),
             devices: match (root, settings.layer_skip_devices) {
                 (true, _) => Devices::Make,
                 (false, true) => Devices::Skip,
@@ -181,7 +253,7 @@ fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
     .into())
 }
 
-fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
+fn make(paths: Paths, mut mapping: Mapping) -> Result<Engine> {
     // From its first moment on: layers hold setuid programs that no other user may reach.
     let mut private = std::fs::DirBuilder::new();
     let made = private.recursive(true).mode(0o700).create(paths.data());
@@ -193,19 +265,50 @@ fn make(paths: &Paths, mapping: &Mapping) -> Result<()> {
     // It may have been there.
     std::fs::set_permissions(paths.data(), Permissions::from_mode(0o700))
         .with_context(|| format!("change the mode of `{}`", paths.data().display()))?;
-    // Several first commands at once, of which one sweeps already.
-    let _lock = Lock::exclusive(&paths.lock())?;
-    write_record(paths, mapping)
+    let mut news = Vec::new();
+    check(&paths, &mut mapping, &mut news)
+        .with_context(|| format!("make a store in `{}`", paths.data().display()))?;
+    let mut engine = Engine {
+        paths,
+        mapping,
+        file_system: None,
+        news,
+    };
+    engine.look_at_file_system()?;
+    if engine.file_system.is_none() {
+        engine.write_record()?;
+    }
+    Ok(engine)
 }
 
-fn write_record(paths: &Paths, mapping: &Mapping) -> Result<()> {
-    let record = StoreRecord {
-        version: STORE_VERSION,
-        mapping: mapping.clone(),
-    };
-    atomic::write(
-        &paths.store_record(),
-        &serde_json::to_vec_pretty(&record)?,
-        Durability::Durable,
-    )
+/// Whether a store can lie there, and with which ids.
+fn check(paths: &Paths, mapping: &mut Mapping, news: &mut Vec<String>) -> Result<()> {
+    let staging = Staging::new(&paths.staging())?;
+    file_system::check(staging.path())?;
+    // Who has one id gives nothing away; who cannot enter his namespace is told so by what needs it.
+    if mapping.tier == Tier::Single
+        || file_system::keeps_owners(staging.path(), mapping).unwrap_or(true)
+    {
+        return Ok(());
+    }
+    if mapping.tier == Tier::Root {
+        let message = "the file system does not let root give files to others";
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("put the store on another one: --root DIRECTORY or ONGGI_ROOT=DIRECTORY")
+            .into());
+    }
+    mapping.tier = Tier::Single;
+    mapping.uids.truncate(1);
+    mapping.gids.truncate(1);
+    news.push(format!(
+        "the file system of `{}` does not let you give files to your subordinate ids: its containers have the single \
+         id {}, and changes of owner are no-ops",
+        paths.data().display(),
+        mapping.uid
+    ));
+    Ok(())
+}
+
+fn has_entries(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }

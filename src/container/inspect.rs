@@ -40,7 +40,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         "LogPath": super::log::path(record, &directory).map_or(String::new(), |path| path.display().to_string()),
         "Name": format!("/{}", record.name),
         "RestartCount": container.state.as_ref().map_or(0, |state| state.restart_count),
-        "Driver": "overlay2",
+        "Driver": driver(&directory),
         "Platform": "linux",
         "MountLabel": contexts.as_ref().map_or("", |contexts| &contexts.mount),
         "ProcessLabel": contexts.as_ref().map_or("", |contexts| &contexts.process),
@@ -50,7 +50,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
         },
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
         "HostConfig": host_config(options),
-        "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": "overlay2" },
+        "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": driver(&directory) },
         "Mounts": describe::mounts(&record.mounts, &engine.paths),
         "Config": config(engine, container),
         "NetworkSettings": network_settings(options),
@@ -199,7 +199,18 @@ fn network_settings(options: &Options) -> Value {
     })
 }
 
+/// Docker's word for what its root is made of.
+fn driver(directory: &Directory) -> &'static str {
+    match super::root::is_copy(directory) {
+        true => "vfs",
+        false => "overlay2",
+    }
+}
+
 fn overlay(paths: &Paths, container: &Container, directory: &Directory) -> Value {
+    if super::root::is_copy(directory) {
+        return json!({ "Dir": directory.file("upper").display().to_string() });
+    }
     let lower: Vec<String> = overlay_order(&container.record.layers)
         .into_iter()
         .map(|layer| paths.layer_tree(layer).display().to_string())

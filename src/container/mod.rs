@@ -21,6 +21,7 @@ pub mod engine;
 pub mod event;
 pub mod exec;
 pub mod export;
+pub mod file_system;
 pub mod health;
 mod host_config;
 mod inherited;

@@ -28,6 +28,11 @@ pub fn limit(engine: &Engine, record: &Record, bytes: u64) -> Result<()> {
     if bytes == 0 {
         return Err(bad_input("--storage-opt size=0 leaves no room for anything").into());
     }
+    if let Some(why) = engine.copies() {
+        return Err(unsupported(&format!("there are no overlays here, {why}"))
+            .hint("use another --root")
+            .into());
+    }
     let directory = Directory::of(engine, &record.id);
     let upper = open(&directory.file("upper"))?;
     if engine.mapping.needs_user_namespace() {

@@ -138,7 +138,7 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
     // Whoever has ever changed the record has left its lock.
     let may_have_two_names = directory.file(RECORD_LOCK).exists();
     // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
-    let _record_lock = directory.lock_record().ok();
+    let record_lock = directory.lock_record().ok();
     // A damaged one is as good as none: it goes, and its names are looked for.
     let record = directory.record().unwrap_or_default();
     if let Ok(Some(state)) = directory.state() {
@@ -160,6 +160,8 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
     if let Some(record) = &record {
         quota::release(&directory, record);
     }
+    // Whoever has waited for it finds no record. On FUSE and NFS a file that is open stays in its directory.
+    drop(record_lock);
     remove_tree(engine, directory.path())?;
     match &record {
         Some(record) if volumes || record.options.auto_remove => {

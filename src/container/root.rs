@@ -15,9 +15,12 @@ use super::user_namespace::{self, Layers};
 use crate::error::{Error, Kind};
 use crate::id_mapping::{self, IdMaps, Mapping, NOBODY, Tier, outside_or_nobody};
 use crate::image::layer::changes::Overlay as Changed;
+use crate::image::layer::entries;
 use crate::image::layer::pack::{Owner, open_directory};
-use crate::image::layer::{XattrPrefix, entries};
+use crate::image::shift::merge;
+use crate::store::atomic;
 use crate::store::lock::Lock;
+use crate::store::staging::Staging;
 use crate::sys::mount::{self, Overlay};
 use crate::sys::namespace::unshare;
 use crate::sys::process::flags;
@@ -89,6 +92,11 @@ pub fn writable(engine: &Engine, record: &Record, _lock: &Lock) -> Result<OwnedF
 /// The overlay itself, detached.
 pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
     let directory = Directory::of(engine, &record.id);
+    if is_copy(&directory) {
+        fill(engine, record)?;
+        let copy = mount::open_source(&directory.file("upper"))?;
+        return mount::clone_tree(copy.as_fd(), false).context("bind the container's root");
+    }
     with_layers(engine, record, |trees| {
         give_attributes(&directory, trees.first(), Ok)?;
         let lower = open_all(trees)?;
@@ -158,6 +166,12 @@ pub fn merged(engine: &Engine, record: &Record) -> Result<OwnedFd> {
 
 /// The read-only overlay itself, detached.
 pub(super) fn merged_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd> {
+    let directory = Directory::of(engine, &record.id);
+    if is_copy(&directory) {
+        fill(engine, record)?;
+        let copy = mount::open_source(&directory.file("upper"))?;
+        return mount::read_only_copy(copy.as_fd()).context("bind the container's root");
+    }
     with_layers(engine, record, |layers| {
         let mut trees = vec![Directory::of(engine, &record.id).file("upper")];
         trees.extend_from_slice(layers);
@@ -166,6 +180,36 @@ pub(super) fn merged_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd
             layers => mount::read_only_overlay(layers, engine.mapping.tier != Tier::Root),
         }
     })
+}
+
+/// Whether a container's root is a copy of its image's files ([`super::file_system`]): one with an overlay has a work
+/// directory from its beginning.
+pub fn is_copy(directory: &Directory) -> bool {
+    !directory.file("work").exists()
+}
+
+/// Makes the copy, if it is not there. Needs [`enter`].
+pub fn fill(engine: &Engine, record: &Record) -> Result<()> {
+    let root = Directory::of(engine, &record.id).file("upper");
+    if root.exists() {
+        return Ok(());
+    }
+    let staging = Staging::new(&engine.paths.staging())?;
+    let copy = staging.path().join("root");
+    with_layers(engine, record, |layers| {
+        let trees: Vec<PathBuf> = layers.iter().rev().cloned().collect();
+        merge(&trees, engine.marks(), &copy)
+    })
+    .with_context(|| format!("copy the files of the image for container {}", record.name))?;
+    if !record.options.auto_remove {
+        // What a power cut leaves under that name would be taken for the whole.
+        atomic::sync_file_system(&copy)?;
+    }
+    match std::fs::rename(&copy, &root) {
+        // Somebody else was faster.
+        Err(_) if root.exists() => Ok(()),
+        renamed => renamed.with_context(|| format!("rename to `{}`", root.display())),
+    }
 }
 
 /// A descriptor to read names from, of a mount or a directory that is only held.
@@ -209,16 +253,17 @@ pub fn with_changes<T>(
     look: impl FnOnce(&Changed<'_>, &Path) -> Result<T>,
 ) -> Result<T> {
     let upper = Directory::of(engine, &record.id).file("upper");
-    let xattrs = match engine.mapping.tier {
-        Tier::Root => XattrPrefix::Trusted,
-        _ => XattrPrefix::User,
-    };
+    let whole = is_copy(&Directory::of(engine, &record.id));
+    if whole {
+        fill(engine, record)?;
+    }
     with_layers(engine, record, |layers| {
         let parents: Vec<PathBuf> = layers.iter().rev().cloned().collect();
         let overlay = Changed {
             upper: &upper,
             parents: &parents,
-            xattrs,
+            xattrs: engine.marks(),
+            whole,
             ignored: &MOUNT_POINTS,
         };
         look(&overlay, &upper)

@@ -1,20 +1,73 @@
-//! Copying the tree of a layer with other owners. Contents are shared with the original where the file system can
+//! Copying the tree of a layer with other owners, and what several layers show together. Contents are shared with the original where the file system can
 //! (ioctl_ficlonerange(2), through copy_file_range(2)), everything else is as it was: modes, times, hard links,
 //! extended attributes, whiteouts.
 //!
 //! The tree is a layer's: nobody changes it while it is read, and links in it are never followed.
 
 use crate::error::Error;
+use crate::image::layer::XattrPrefix;
+use crate::image::layer::lower::{Found, Lower};
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::fs::{
     chmodat, chownat, lgetxattr, llistxattr, lsetxattr, makedev, mknodat, statat, utimensat,
 };
+use rustix::io::Errno;
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A new id for an old one.
 pub type Move<'a> = &'a dyn Fn(u32) -> Result<u32, Error>;
+
+/// Copies what layers show together, as an overlay of them would, to `to`, which must not exist. `trees`: lowest first.
+pub fn merge(trees: &[PathBuf], prefix: XattrPrefix, to: &Path) -> Result<()> {
+    let mut merger = Merger {
+        lower: Lower::new(trees, prefix),
+        copier: Copier {
+            uid: &Ok,
+            gid: &Ok,
+            linked: HashMap::new(),
+        },
+    };
+    let layers: Vec<usize> = (0..trees.len()).rev().collect();
+    match layers.is_empty() {
+        true => std::fs::create_dir(to).with_context(|| format!("create `{}`", to.display())),
+        false => merger.directory(&layers, b"", to),
+    }
+}
+
+struct Merger<'a> {
+    lower: Lower<'a>,
+    copier: Copier<'a>,
+}
+
+impl Merger<'_> {
+    fn directory(&mut self, layers: &[usize], path: &[u8], to: &Path) -> Result<()> {
+        let top = self.lower.full(layers[0], path);
+        let context = || format!("copy `{}`", top.display());
+        std::fs::create_dir(to).with_context(|| format!("create `{}`", to.display()))?;
+        for name in self.lower.names(layers, path).with_context(context)? {
+            let below = [path, b"/", &name].concat();
+            let to = to.join(OsStr::from_bytes(&name));
+            let below = below.strip_prefix(b"/").unwrap_or(&below);
+            match self
+                .lower
+                .find_in(layers, below)
+                .with_context(|| format!("look for `{}`", to.display()))?
+            {
+                Found::Nothing => {}
+                Found::Directory(merged) => self.directory(&merged, below, &to)?,
+                Found::Other(layer, _) => self.copier.copy(&self.lower.full(layer, below), &to)?,
+            }
+        }
+        let status = statat(CWD, &top, AtFlags::SYMLINK_NOFOLLOW).with_context(context)?;
+        self.copier
+            .give_attributes(FileType::Directory, &status, &top, to)
+            .with_context(context)
+    }
+}
 
 /// Copies the tree at `from` to `to`, which must not exist, with the owners that `uid` and `gid` give.
 pub fn shift(from: &Path, to: &Path, uid: Move<'_>, gid: Move<'_>) -> Result<()> {
@@ -108,7 +161,10 @@ impl Copier<'_> {
 fn copy_xattrs(from: &Path, to: &Path) -> Result<()> {
     // The kernel's own limits for the list and for a value (xattr(7)).
     let mut names = vec![0; 64 << 10];
-    let length = llistxattr(from, &mut names)?;
+    let length = match llistxattr(from, &mut names) {
+        Err(Errno::NOTSUP) => 0,
+        length => length?,
+    };
     for name in names[..length]
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())

@@ -24,7 +24,12 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub enum Root {
     /// A directory of the host.
-    Directory(PathBuf),
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Whether device nodes in it can be opened, as far as its mount lets them.
+        devices: bool,
+    },
     /// Layers with a writable one on top.
     Overlay {
         /// Lower layers, uppermost first.

@@ -22,6 +22,7 @@ mod exec;
 mod exists;
 mod exit_code;
 mod export;
+mod file_system;
 mod files;
 mod fixture;
 mod health;

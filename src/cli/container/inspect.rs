@@ -110,7 +110,7 @@ fn kinds(kind: Option<&str>) -> Result<(Vec<&'static str>, &str), error::Error> 
 }
 
 /// The sizes of an ordinary user's containers are seen only with the ids of the store.
-fn open(context: &Context, with_size: bool) -> Result<Engine> {
+fn open(context: &mut Context, with_size: bool) -> Result<Engine> {
     let engine = context.engine()?;
     if with_size {
         engine.enter_user_namespace()?;

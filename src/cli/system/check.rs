@@ -98,6 +98,10 @@ impl Verb for Check {
             root: context.globals.root.clone(),
             runroot: context.globals.runroot.clone(),
         })?;
+        let on = engine.file_system.as_ref();
+        if let Some(line) = on.and_then(|on| on.announcement(engine.paths.data())) {
+            context.output.warn(&line);
+        }
         let host = Host::look(&engine)?;
         engine.enter_user_namespace()?;
         let run = if self.repair {

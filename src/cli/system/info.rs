@@ -131,6 +131,14 @@ fn tier(mapping: &Mapping) -> (&'static str, String) {
     }
 }
 
+/// What the root file systems of containers are made of.
+fn roots(engine: &Engine) -> String {
+    match engine.copies() {
+        None => "overlays of layers".to_owned(),
+        Some(why) => format!("copies of all files of the image ({why})"),
+    }
+}
+
 /// The keys of `/info`.
 fn facts(engine: &Engine, host: &Host, program: &str, globals: &Globals) -> Result<Value> {
     let images = image::store::list(&engine.paths)?.len();
@@ -162,8 +170,8 @@ fn facts(engine: &Engine, host: &Host, program: &str, globals: &Globals) -> Resu
         "ContainersPaused": 0,
         "ContainersStopped": containers.len() - running,
         "Images": images,
-        "Driver": "overlay2",
-        "DriverStatus": [["Id mapping", word], ["Ids", sentence]],
+        "Driver": if engine.copies().is_some() { "vfs" } else { "overlay2" },
+        "DriverStatus": [["Id mapping", word], ["Ids", sentence], ["Roots of containers", roots(engine)]],
         "LoggingDriver": crate::settings::Settings::load()?.log_driver,
         "CgroupDriver": outlook.manager.map_or("none", Manager::word),
         "CgroupControllers": outlook.controllers,
@@ -320,6 +328,8 @@ mod tests {
         let engine = Engine {
             paths: Paths::new(directory.path(), directory.path()),
             mapping,
+            file_system: None,
+            news: Vec::new(),
         };
         let facts = facts(&engine, &host, "docker", &Globals::default()).unwrap();
         assert_eq!(

@@ -32,6 +32,8 @@ impl Running {
         let engine = Engine {
             paths: Paths::new(home.path(), home.path()),
             mapping: Mapping::detect().unwrap(),
+            file_system: None,
+            news: Vec::new(),
         };
         let id = "0123456789abcdef".repeat(4);
         let directory = Directory::of(&engine, &id);

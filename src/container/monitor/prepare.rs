@@ -44,10 +44,19 @@ pub fn bundle(
         _ => None,
     });
     let layers = user_namespace::layers(engine, record, held)?;
-    root::prepare_upper(engine, record, &layers)?;
+    let is_copy = root::is_copy(directory);
+    match is_copy {
+        true => root::fill(engine, record)?,
+        false => root::prepare_upper(engine, record, &layers)?,
+    }
+    let as_directory = |path| Root::Directory {
+        path,
+        devices: options.privileged,
+    };
     let mut root = match mount::mounted(engine, &record.id) {
         // Two overlays of one upper directory would not know of each other's changes.
-        Some(path) => Root::Directory(path),
+        Some(path) => as_directory(path),
+        None if is_copy => as_directory(directory.file("upper")),
         None => {
             renew_work_directory(directory, record)?;
             Root::Overlay {
@@ -78,9 +87,8 @@ pub fn bundle(
         // The filter decides which nodes can be opened, wherever they lie.
         None => {
             device::open_nodes(&mut spec);
-            if let Root::Overlay { devices, .. } = &mut root {
-                *devices = true;
-            }
+            let (Root::Overlay { devices, .. } | Root::Directory { devices, .. }) = &mut root;
+            *devices = true;
         }
         Some(why) => warnings.extend(device::unenforced(options, &why)),
     }

@@ -349,7 +349,10 @@ fn needed(engine: &Engine, image: &Image) -> u32 {
         .iter()
         .map(|key| engine.paths.layer_tree(key))
         .collect();
-    let prefix = XattrPrefix::User;
+    let prefix = match engine.copies() {
+        Some(_) => XattrPrefix::Names,
+        None => XattrPrefix::User,
+    };
     let highest = |path: &str| {
         let lower = Lower::new(&trees, prefix);
         let text = read_of_image(&lower, path).unwrap_or_default();

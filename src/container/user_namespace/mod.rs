@@ -155,6 +155,9 @@ pub fn layers_of(
 /// Makes the copies of layers that a container needs, before it is started, and tells of each. What fails is tried
 /// again by the start, which says why. The process must have one thread.
 pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    if engine.copies().is_some() {
+        return copy_root(engine, record, tell);
+    }
     let Some(maps) = maps_of_layers(engine, &record.options) else {
         return Ok(());
     };
@@ -202,6 +205,20 @@ pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&st
     }
     copier.wait().context("wait for a child")?;
     Ok(())
+}
+
+/// Likewise where a container's root is a copy of all files of its image.
+fn copy_root(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    tell("copying the files of the image for this container");
+    let copier = process::clone3(0, || {
+        let copied = root::enter(engine).and_then(|()| root::fill(engine, record));
+        u8::from(copied.is_err())
+    });
+    copier
+        .context("fork")?
+        .wait()
+        .context("wait for a child")
+        .map(drop)
 }
 
 /// Whether the kernel maps owners for us there: not in every file system, only for who has mounted that, and for

@@ -50,6 +50,9 @@ pub struct Overlay<'a> {
     pub parents: &'a [PathBuf],
     /// How overlayfs marks things here.
     pub xattrs: XattrPrefix,
+    /// Whether the upper directory has all that the container has, and hides all that is below
+    /// ([`XattrPrefix::Names`]).
+    pub whole: bool,
     /// Paths that do not count as long as they are empty and new: what was made to mount something on.
     pub ignored: &'a [&'a str],
 }
@@ -105,11 +108,11 @@ impl Walk<'_> {
             seen.insert(last.to_vec());
             self.entry(directory, last, &join(path, last), below, depth)?;
         }
-        let is_root = path.is_empty();
-        if !is_root
-            && !below.is_empty()
-            && self.attribute(directory, "opaque")?.as_deref() == Some(b"y")
-        {
+        let is_opaque = |walk: &Self| -> Result<bool> {
+            let is_root = path.is_empty();
+            Ok(!is_root && walk.attribute(directory, "opaque")?.as_deref() == Some(b"y"))
+        };
+        if !below.is_empty() && (self.overlay.whole || is_opaque(self)?) {
             self.hidden(path, below, &seen)?;
         }
         Ok(())
@@ -130,7 +133,7 @@ impl Walk<'_> {
         };
         let stat = rustix::fs::fstat(&entry).map_err(|errno| failed("stat", path, errno))?;
         for mark in ["redirect", "metacopy"] {
-            if self.attribute(&entry, mark)?.is_some() {
+            if !self.overlay.whole && self.attribute(&entry, mark)?.is_some() {
                 let message = format!(
                     "`{}` has overlayfs' mark `{mark}`: only the kernel knows what it is",
                     shown(path)
@@ -182,16 +185,8 @@ impl Walk<'_> {
 
     /// What the layers have in an opaque directory and the upper one has not.
     fn hidden(&mut self, path: &[u8], below: &[usize], seen: &BTreeSet<Vec<u8>>) -> Result<()> {
-        let mut names = BTreeSet::new();
-        for &layer in below {
-            let full = self.lower.full(layer, path);
-            let entries =
-                std::fs::read_dir(&full).with_context(|| format!("read `{}`", full.display()))?;
-            for entry in entries {
-                let entry = entry.with_context(|| format!("read `{}`", full.display()))?;
-                names.insert(std::os::unix::ffi::OsStringExt::into_vec(entry.file_name()));
-            }
-        }
+        let names = self.lower.names(below, path);
+        let names = names.with_context(|| format!("read `/{}` below", shown(path)))?;
         for name in names.difference(seen) {
             let path = join(path, name);
             if !matches!(self.find(&path, below)?, Found::Nothing) {
@@ -256,6 +251,7 @@ impl Walk<'_> {
 
     fn is_whiteout(&self, entry: &OwnedFd, stat: &Stat) -> Result<bool> {
         Ok(match FileType::from_raw_mode(stat.st_mode) {
+            _ if self.overlay.whole => false,
             FileType::CharacterDevice => stat.st_rdev == 0,
             FileType::RegularFile => {
                 stat.st_size == 0 && self.attribute(entry, "whiteout")?.is_some()

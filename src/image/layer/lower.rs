@@ -5,6 +5,7 @@
 //! be one in the very layer it is taken from, so that no look-up follows a link of an image.
 
 use super::XattrPrefix;
+use super::name::{OPAQUE, WHITEOUT, join, split};
 use super::tree::Attributes;
 use rustix::fs::{AtFlags, CWD, FileType, Stat, statat};
 use rustix::io::{Errno, Result};
@@ -69,12 +70,13 @@ impl<'a> Lower<'a> {
         for &layer in layers {
             let full = self.full(layer, path);
             let stat = match statat(CWD, &full, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) if self.is_hidden_by_name(layer, path)? => break,
                 Err(Errno::NOENT) => continue,
                 result => result?,
             };
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 merged.push(layer);
-                if self.attribute(&full, "opaque")?.as_deref() == Some(b"y") {
+                if self.is_opaque(&full)? || self.is_hidden_by_name(layer, path)? {
                     break;
                 }
             } else if !merged.is_empty() || self.is_whiteout(&full, &stat)? {
@@ -90,15 +92,34 @@ impl<'a> Lower<'a> {
         })
     }
 
-    /// The names in a directory merged of these layers.
-    pub fn names(&self, layers: &[usize]) -> std::io::Result<BTreeSet<Vec<u8>>> {
+    /// The names in a directory merged of these layers, and those of what is hidden there.
+    pub fn names(&self, layers: &[usize], path: &[u8]) -> std::io::Result<BTreeSet<Vec<u8>>> {
         let mut names = BTreeSet::new();
         for &layer in layers {
-            for entry in std::fs::read_dir(&self.trees[layer])? {
-                names.insert(entry?.file_name().into_vec());
+            for entry in std::fs::read_dir(self.full(layer, path))? {
+                let name = entry?.file_name().into_vec();
+                if self.prefix != XattrPrefix::Names || !name.starts_with(WHITEOUT) {
+                    names.insert(name);
+                }
             }
         }
         Ok(names)
+    }
+
+    /// Whether a layer has a file that says so.
+    fn is_hidden_by_name(&self, layer: usize, path: &[u8]) -> Result<bool> {
+        let Some((directory, last)) = split(path).filter(|_| self.prefix == XattrPrefix::Names)
+        else {
+            return Ok(false);
+        };
+        exists(&self.full(layer, &join(directory, &[WHITEOUT, last].concat())))
+    }
+
+    fn is_opaque(&self, full: &Path) -> Result<bool> {
+        match self.prefix {
+            XattrPrefix::Names => exists(&full.join(OsStr::from_bytes(OPAQUE))),
+            _ => Ok(self.attribute(full, "opaque")?.as_deref() == Some(b"y")),
+        }
     }
 
     /// Where a path of one layer lies on the disk.
@@ -133,6 +154,9 @@ impl<'a> Lower<'a> {
     }
 
     fn attribute(&self, full: &Path, name: &str) -> Result<Option<Vec<u8>>> {
+        if self.prefix == XattrPrefix::Names {
+            return Ok(None);
+        }
         let mut value = Vec::with_capacity(16);
         match rustix::fs::lgetxattr(
             full,
@@ -143,6 +167,13 @@ impl<'a> Lower<'a> {
             Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+}
+
+fn exists(full: &Path) -> Result<bool> {
+    match statat(CWD, full, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        result => result.map(|_| true),
     }
 }
 

@@ -46,13 +46,17 @@ pub enum XattrPrefix {
     Trusted,
     /// `user.overlay.`, for mounts with `userxattr`; `trusted.*` attributes cannot be set and are left out.
     User,
+    /// Nothing is found by overlayfs, which is not used: what hides something is an empty file with the name that the
+    /// archive has for it (OCI image-spec, layer.md, "Whiteouts").
+    Names,
 }
 
 impl XattrPrefix {
     fn attribute(self, name: &str) -> String {
         match self {
             Self::Trusted => format!("trusted.overlay.{name}"),
-            Self::User => format!("user.overlay.{name}"),
+            // Nobody else knows it.
+            Self::User | Self::Names => format!("user.overlay.{name}"),
         }
     }
 }

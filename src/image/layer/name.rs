@@ -7,6 +7,8 @@ use crate::error::{Error, bad_input};
 
 /// What the name of a whiteout begins with.
 pub const WHITEOUT: &[u8] = b".wh.";
+/// What makes its directory opaque.
+pub const OPAQUE: &[u8] = b".wh..wh..opq";
 /// The directory in which aufs kept files that had been deleted but for their hard links.
 pub const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 

@@ -73,7 +73,10 @@ fn join(plan: &mut Plan, user: &OwnedFd, channel: &Channel, streams: &Streams) -
     program::raise_limits(&plan.process)?;
     namespace::unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
     mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
-    plan.root = Root::Directory(rootfs::attach_root(plan, user.as_fd())?);
+    plan.root = Root::Directory {
+        path: rootfs::attach_root(plan, user.as_fd())?,
+        devices: true,
+    };
     namespace::join(user.as_fd(), flags::NEW_USER).context("join the user namespace")?;
     parent::clone_init(plan, flags::SIBLING, channel, streams)
 }

@@ -90,7 +90,7 @@ pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBu
         .context("close the device nodes of the root file system")?;
     attach(&root, &place)?;
     let path = match &plan.root {
-        Root::Directory(path) => path,
+        Root::Directory { path, .. } => path,
         Root::Overlay { upper, .. } => upper,
     };
     Ok(path.clone())
@@ -244,10 +244,14 @@ fn hardened() -> Attributes {
 fn make_root(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, OwnedFd)> {
     let tier = plan.process.tier;
     match &plan.root {
-        Root::Directory(path) => {
+        Root::Directory { path, devices } => {
             let place = mount::open_source(path)?;
             let mounted = mount::clone_tree(place.as_fd(), true)
                 .with_context(|| format!("bind `{}`", path.display()))?;
+            if !devices {
+                mount::add_attributes(mounted.as_fd(), Attributes::MOUNT_ATTR_NODEV, false)
+                    .context("close the device nodes of the root file system")?;
+            }
             if let Some(spread) = plan.root_propagation {
                 spread_root(mounted.as_fd(), spread)?;
             }

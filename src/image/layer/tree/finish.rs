@@ -1,7 +1,8 @@
 //! The end of a tree: directories get their attributes, deepest first, when nothing is put in them any more.
 
-use super::super::name::{AUFS_LINKS, split};
-use super::whiteout::Form;
+use super::super::name::{AUFS_LINKS, OPAQUE, split};
+use super::super::{XattrPrefix, failed};
+use super::whiteout::{Form, make_mark};
 use super::{Tree, replaced};
 use anyhow::Result;
 use rustix::fs::{AtFlags, statat};
@@ -37,6 +38,14 @@ impl Tree<'_> {
             .map(|(directory, _)| directory)
             .collect();
         for (path, pending) in self.directories.iter().rev() {
+            if self.rules.xattrs == XattrPrefix::Names {
+                if pending.opaque {
+                    make_mark(&self.open_directory(path)?, OPAQUE)
+                        .map_err(|errno| failed("make opaque", path, errno))?;
+                }
+                self.set_on_directory(path, &pending.attributes, None)?;
+                continue;
+            }
             let value: Option<&[u8]> = if pending.opaque {
                 Some(b"y")
             } else {

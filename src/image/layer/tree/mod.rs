@@ -258,7 +258,14 @@ impl<'a> Tree<'a> {
                 make().map_err(|errno| failed("create the directory", path, errno))?;
                 opaque = true;
             }
-            result => result.map_err(|errno| failed("create the directory", path, errno))?,
+            result => {
+                result.map_err(|errno| failed("create the directory", path, errno))?;
+                // One that is a name is not in its way, and still hides.
+                if self.whiteouts.contains_key(path) {
+                    self.remove_whiteout(path)?;
+                    opaque = true;
+                }
+            }
         }
         self.set_pending(path, attributes, opaque);
         Ok(())
@@ -311,6 +318,9 @@ impl<'a> Tree<'a> {
             Err(Errno::NOENT) if self.left_out.contains_key(&from_path) => {
                 self.leave_out(parent, last, path.to_vec())?;
                 return Ok(false);
+            }
+            Err(Errno::NOENT) if self.whiteouts.contains_key(&from_path) => {
+                return Err(missing().into());
             }
             Err(Errno::NOENT) if self.copy_up(&from, target_last, &from_path)? => {}
             Err(Errno::NOENT) => return Err(missing().into()),

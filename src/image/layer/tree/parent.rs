@@ -124,13 +124,13 @@ impl Tree<'_> {
     /// Makes sure that there is a directory at the path, or gives the target of the link that is there.
     fn step(&mut self, path: &[u8], name: &[u8], mtime: Timespec) -> Result<Option<Vec<u8>>> {
         match statat(&self.root, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(failed("look at", path, errno)),
-            Ok(_) if self.whiteouts.contains_key(path) => {
+            Err(Errno::NOENT) if !self.whiteouts.contains_key(path) => {}
+            Ok(_) | Err(Errno::NOENT) if self.whiteouts.contains_key(path) => {
                 self.remove_whiteout(path)?;
                 self.make_directory(path, Attributes::implied(mtime), true)?;
                 return Ok(None);
             }
+            Err(errno) => return Err(failed("look at", path, errno)),
             Ok(stat) => {
                 return match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory => Ok(None),

@@ -4,12 +4,14 @@
 //! layer wins over a whiteout of its name, and survives in an opaque directory, whichever comes first.
 //!
 //! A whiteout is the character device 0:0. Where no such node can be made it is an empty file with the
-//! attribute `overlay.whiteout`, in a directory with `overlay.opaque=x`.
+//! attribute `overlay.whiteout`, in a directory with `overlay.opaque=x`. Where there are no overlays at all, both are
+//! empty files with the names that archives have for them.
 
-use super::super::name::{Name, join, split};
+use super::super::name::{Name, WHITEOUT, join, split};
 use super::super::{failed, lower::Found};
 use super::attributes::is_let_in;
 use super::{Attributes, Tree};
+use crate::image::layer::XattrPrefix;
 use crate::image::layer::archive::{Member, MemberKind};
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, mknodat, openat, statat, unlinkat};
@@ -23,6 +25,8 @@ pub enum Form {
     Device,
     /// An empty file with an attribute.
     Attribute,
+    /// An empty file whose name says what it hides ([`XattrPrefix::Names`]).
+    Name,
 }
 
 impl Tree<'_> {
@@ -64,6 +68,14 @@ impl Tree<'_> {
             self.depends_on_parents = true;
             return Ok(());
         }
+        if self.rules.xattrs == XattrPrefix::Names {
+            if !self.whiteouts.contains_key(&path) {
+                make_mark(parent, &[WHITEOUT, last].concat())
+                    .map_err(|errno| failed("create the whiteout", &path, errno))?;
+                self.whiteouts.insert(path, Form::Name);
+            }
+            return Ok(());
+        }
         let form = match mknodat(parent, last, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Form::Device,
             Err(Errno::PERM | Errno::ACCESS | Errno::INVAL | Errno::NOTSUP) => {
@@ -87,7 +99,12 @@ impl Tree<'_> {
     }
 
     pub fn remove_whiteout(&mut self, path: &[u8]) -> Result<()> {
-        unlinkat(&self.root, path, AtFlags::empty())
+        let by_name = self.whiteouts.get(path) == Some(&Form::Name);
+        let mark = match split(path).filter(|_| by_name) {
+            Some((directory, last)) => join(directory, &[WHITEOUT, last].concat()),
+            None => path.to_vec(),
+        };
+        unlinkat(&self.root, &*mark, AtFlags::empty())
             .map_err(|errno| failed("remove the whiteout", path, errno))?;
         self.whiteouts.remove(path);
         Ok(())
@@ -129,7 +146,11 @@ impl Tree<'_> {
             return Ok(());
         };
         self.depends_on_parents = true;
-        for name in self.lower.names(&layers).context("list the layers below")? {
+        for name in self
+            .lower
+            .names(&layers, b"")
+            .context("list the layers below")?
+        {
             if let Some(pending) = self.directories.get_mut(&name) {
                 pending.opaque = true;
             } else if statat(&self.root, &name, AtFlags::SYMLINK_NOFOLLOW).is_err() {
@@ -168,4 +189,10 @@ impl Tree<'_> {
         }
         false
     }
+}
+
+/// An empty file that only its name is for.
+pub fn make_mark(directory: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map(drop)
 }

@@ -31,7 +31,10 @@ fn plan_with(root: &Path, mounts: Vec<Mount>, sources: BTreeMap<PathBuf, Held>) 
         .build();
     let mut plan = Plan::new(Bundle {
         spec,
-        root: Root::Directory(root.to_owned()),
+        root: Root::Directory {
+            path: root.to_owned(),
+            devices: true,
+        },
         groups: Vec::new(),
         user_namespace: None,
         tier: Tier::Root,
