@@ -9,7 +9,7 @@
 //!
 //! | path below the data root | content | guarded by |
 //! |---|---|---|
-//! | `store.json` | format version, id mapping that everything here was made with | `lock` |
+//! | `store.json` | format version, id mapping that everything here was made with, what the file system can do | `lock` |
 //! | `lock` | taken exclusively by whoever adds or removes an image, a layer or a tag | flock |
 //! | `images/ID/…` | the image's own bytes, and our record | `lock` |
 //! | `tags.json` | reference → image id, and since when | `lock` |
