@@ -236,6 +236,8 @@ fn a_file_that_cannot_be_given_is_named() {
             site.display()
         ))
         .stderr_has("(1 files were changed, the others are as they were)");
+    // As it was to be removed, with its volumes.
+    store.onggi(["ps", "-aq"]).run().code(0).stdout("");
 }
 
 /// As often as the host gives ids to others: a volume keeps the ids that its containers know.
