@@ -113,6 +113,36 @@ pub fn open_nodes(spec: &mut Spec) {
     spec.set_mounts(Some(mounts));
 }
 
+/// Closes the nodes in what is bound, for real root without a filter: a container may make nodes there, and a hostile
+/// image may have some that were copied into a volume.
+///
+/// What the user names stays open: with Docker a bind gives the node and its filter, which is missing here, says whether
+/// it opens, so whoever binds `/dev` or something in it means devices, and so does the option `dev`. A path is enough
+/// for that, a look at the file is not: what lies elsewhere another container may have put there.
+pub fn close_bound_nodes(spec: &mut Spec) {
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    for mount in &mut mounts {
+        if mount.typ().as_deref() != Some("bind")
+            || mount.source().as_deref().is_some_and(has_devices)
+        {
+            continue;
+        }
+        let mut options = mount.options().clone().unwrap_or_default();
+        let has = |word: &str| options.iter().any(|option| option == word);
+        if !has("dev") {
+            let word = if has("rbind") { "rnodev" } else { "nodev" };
+            options.push(word.to_owned());
+            mount.set_options(Some(options));
+        }
+    }
+    spec.set_mounts(Some(mounts));
+}
+
+/// Whether a directory or a file is one for devices, by its path; to `/dev/shm` everybody may write.
+fn has_devices(source: &Path) -> bool {
+    source.starts_with("/dev") && !source.starts_with("/dev/shm")
+}
+
 /// A mount that nothing can be run from; what the node itself allows stays.
 fn bind(device: &Device) -> Mount {
     let mut mount = Mount::default();

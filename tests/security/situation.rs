@@ -15,6 +15,8 @@ pub enum Entry<'a> {
     Directory,
     /// A named pipe.
     Fifo,
+    /// A character device that everybody may read and write.
+    Device(u32, u32),
 }
 
 /// Imports Alpine as `hostile` with those entries in place of its own; false, with a skip, where it is missing.
@@ -56,6 +58,7 @@ pub fn members(entries: &[(&str, Entry<'_>)]) -> Vec<u8> {
             Entry::File(content, mode) => (EntryType::Regular, *mode, *content, None),
             Entry::Directory => (EntryType::Directory, 0o755, &[][..], None),
             Entry::Fifo => (EntryType::Fifo, 0o666, &[][..], None),
+            Entry::Device(..) => (EntryType::Char, 0o666, &[][..], None),
         };
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
@@ -64,6 +67,10 @@ pub fn members(entries: &[(&str, Entry<'_>)]) -> Vec<u8> {
         header.set_gid(0);
         header.set_mtime(0);
         header.set_size(content.len() as u64);
+        if let Entry::Device(major, minor) = entry {
+            header.set_device_major(*major).unwrap();
+            header.set_device_minor(*minor).unwrap();
+        }
         match target {
             Some(target) => builder.append_link(&mut header, path, target),
             None => builder.append_data(&mut header, path, content),

@@ -9,6 +9,7 @@ use crate::container::resources::Enforcement;
 use crate::container::{
     cgroup, device, inherited, mount, mount_point, quota, root, spec, user_namespace,
 };
+use crate::id_mapping::Tier;
 use crate::runtime::plan::{Bundle, Root, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
@@ -90,7 +91,12 @@ pub fn bundle(
             let (Root::Overlay { devices, .. } | Root::Directory { devices, .. }) = &mut root;
             *devices = true;
         }
-        Some(why) => warnings.extend(device::unenforced(options, &why)),
+        Some(why) => {
+            if engine.mapping.tier == Tier::Root && !options.privileged {
+                device::close_bound_nodes(&mut spec);
+            }
+            warnings.extend(device::unenforced(options, &why));
+        }
     }
     let bundle = Bundle {
         spec,
