@@ -190,7 +190,6 @@ fn what_the_readme_says_is_missing_is_missing() {
     };
     for words in [
         &["push", "x"][..],
-        &["login"],
         &["search", "x"],
         &["build", "."],
         &["compose", "up"],

@@ -277,6 +277,18 @@ pub const COMMANDS: &[Command] = &[
         "Take an image in from a registry",
     )
     .common(),
+    command::<image::login::Login>(
+        &["login"],
+        "[SERVER]",
+        "Check and keep the password for a registry",
+    )
+    .common(),
+    command::<image::login::Logout>(
+        &["logout"],
+        "[SERVER]",
+        "Forget the password for a registry",
+    )
+    .common(),
     command::<image::load::Load>(
         &["image load", "load"],
         "",

@@ -53,6 +53,40 @@ impl Drop for RawMode {
     }
 }
 
+/// What Ctrl-C types.
+pub const INTERRUPT: u8 = 3;
+
+/// What is typed is not shown, as long as it lives.
+#[derive(Debug)]
+pub struct NoEcho(Settings);
+
+impl NoEcho {
+    /// Lets a terminal show nothing but the end of a line. Ctrl-C ends a line with its own byte (3), since a signal
+    /// would leave the terminal as it is.
+    pub fn enter(terminal: BorrowedFd<'_>) -> Result<Self> {
+        use rustix::termios::{LocalModes, SpecialCodeIndex};
+        let terminal = terminal
+            .try_clone_to_owned()
+            .context("duplicate the terminal")?;
+        let settings = Settings::of(terminal)?;
+        let mut silent = settings.before.clone();
+        silent
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ISIG);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        silent.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
+        tcsetattr(&settings.terminal, OptionalActions::Flush, &silent)
+            .context("let the terminal show nothing")?;
+        Ok(Self(settings))
+    }
+}
+
+impl Drop for NoEcho {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
 /// Rows and columns of a terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
     tcgetwinsize(terminal)

@@ -4,6 +4,7 @@ pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod load;
+pub mod login;
 pub mod ls;
 pub mod prune;
 pub mod pull;

@@ -17,6 +17,7 @@ mod tabwriter;
 pub mod template;
 
 use crate::error;
+use crate::sys::terminal::{INTERRUPT, NoEcho};
 use anyhow::{Context, Result};
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -149,6 +150,41 @@ impl Output {
     /// Asks on standard output and reads a line from standard input; only `y` and `Y` are a yes.
     pub fn confirm(&mut self, question: &str) -> Result<bool> {
         self.confirm_from(&mut io::stdin().lock(), question)
+    }
+
+    /// Asks whoever sits at the terminal for a line; `None` where standard input is none.
+    pub fn ask(&mut self, question: &str) -> Result<Option<String>> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        self.write(question.as_bytes())?;
+        let mut answer = String::new();
+        let got = io::stdin().read_line(&mut answer);
+        got.context("read the answer from standard input")?;
+        Ok(Some(answer.trim().to_owned()))
+    }
+
+    /// Likewise, without showing what is typed.
+    pub fn ask_secret(&mut self, question: &str) -> Result<Option<String>> {
+        if !io::stdin().is_terminal() {
+            return Ok(None);
+        }
+        let _silent = NoEcho::enter(rustix::stdio::stdin())?;
+        self.write(question.as_bytes())?;
+        let mut input = io::stdin().lock();
+        let line = input
+            .fill_buf()
+            .context("read the answer from standard input")?
+            .to_vec();
+        input.consume(line.len());
+        if line.contains(&INTERRUPT) {
+            return Err(error::bad_input("interrupted").into());
+        }
+        Ok(Some(
+            String::from_utf8_lossy(&line)
+                .trim_end_matches(['\n', '\r'])
+                .to_owned(),
+        ))
     }
 
     fn confirm_from(&mut self, input: &mut dyn BufRead, question: &str) -> Result<bool> {

@@ -25,6 +25,8 @@ use ureq::http::{Method, Response, Uri, header};
 const DOCUMENT: u64 = 1 << 20;
 /// A token without a word about it lives that long (token specification).
 const USUAL_LIFE: Duration = Duration::from_secs(60);
+/// A request, and again with what was demanded, and again with a new token.
+const TRIES: usize = 3;
 /// A token is not used in its last moments.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,8 @@ pub struct Authorizer {
     credential: Option<Credential>,
     challenge: Mutex<Option<Challenge>>,
     tokens: Mutex<BTreeMap<String, Token>>,
+    /// Held while a token is fetched anew.
+    renewal: Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +73,7 @@ impl Authorizer {
             credential,
             challenge: Mutex::default(),
             tokens: Mutex::default(),
+            renewal: Mutex::default(),
         }
     }
 
@@ -85,18 +90,40 @@ impl Authorizer {
         call: &Call,
         scope: &str,
     ) -> Result<Response<Body>, Failure> {
-        let known = self.header(transport, call, scope)?;
-        let response = transport.fetch(&authorized(call, known.as_deref()))?;
-        if response.status().as_u16() != 401 || !self.learn(&response) {
-            return Ok(response);
+        let mut known = self.header(transport, call, scope)?;
+        for left in (0..TRIES).rev() {
+            let response = transport.fetch(&authorized(call, known.as_deref()))?;
+            if left == 0 || response.status().as_u16() != 401 || !self.learn(&response) {
+                return Ok(response);
+            }
+            let fresh = self.renew(transport, call, scope, known.as_deref())?;
+            if fresh.is_none() || fresh == known {
+                return Ok(response);
+            }
+            known = fresh;
         }
-        // A token may have ended since it was given, so another is fetched.
-        lock(&self.tokens).remove(scope);
-        let fresh = self.header(transport, call, scope)?;
-        if fresh.is_none() || fresh == known {
-            return Ok(response);
+        Err(bad_input(format!("{} was not asked", transport::shown(&call.url))).into())
+    }
+
+    /// What to send instead of what was refused: a token may have ended since it was given. Of several threads whose
+    /// token has ended one fetches another, for all.
+    fn renew(
+        &self,
+        transport: &Transport,
+        call: &Call,
+        scope: &str,
+        refused: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
+        let _one = lock(&self.renewal);
+        let is_refused =
+            |token: &Token| Some(format!("Bearer {}", token.value).as_str()) == refused;
+        {
+            let mut tokens = lock(&self.tokens);
+            if tokens.get(scope).is_some_and(is_refused) {
+                tokens.remove(scope);
+            }
         }
-        transport.fetch(&authorized(call, fresh.as_deref()))
+        self.header(transport, call, scope)
     }
 
     /// Takes the challenge that an answer has; false where there is none that can be met.

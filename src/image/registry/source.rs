@@ -289,6 +289,8 @@ impl Source {
         };
         let failure = match ask(&secure) {
             Ok(()) => return Ok(secure),
+            // A certificate that is not accepted is no reason to go without any.
+            Err(failure) if failure.reason == Reason::Final => return Err(failure.into()),
             Err(failure) => failure,
         };
         match ask(&plain) {

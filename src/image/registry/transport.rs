@@ -9,7 +9,7 @@ use super::proxy;
 use super::resolver::HostResolver;
 use crate::error::{Error, Kind, bad_input};
 use anyhow::Result;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -94,6 +94,8 @@ pub struct Failure {
 pub enum Reason {
     /// There is no TLS at the other end.
     NoTls,
+    /// Nobody listens there.
+    Refused,
     /// It may be better a moment later.
     Passing,
     /// Nothing.
@@ -436,29 +438,24 @@ fn io_error(host: &str, error: &io::Error) -> (Reason, String, Option<String>) {
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return tls(host, error);
     }
-    let what = match error.kind() {
-        ErrorKind::NotFound => return no_such_host(),
-        ErrorKind::ConnectionRefused => "connection refused",
+    match error.kind() {
+        ErrorKind::NotFound => no_such_host(),
+        ErrorKind::ConnectionRefused => (Reason::Refused, "connection refused".to_owned(), None),
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
             let hint = Some("see `ip route` and whether the network is up".to_owned());
-            return (Reason::Final, "no network leads there".to_owned(), hint);
+            (Reason::Final, "no network leads there".to_owned(), hint)
         }
         ErrorKind::UnexpectedEof
         | ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe => {
-            return (Reason::Passing, "the connection was cut".to_owned(), None);
-        }
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => {
-            return (
-                Reason::Passing,
-                "it does not answer in time".to_owned(),
-                None,
-            );
-        }
-        _ => return (Reason::Passing, error.to_string(), None),
-    };
-    (Reason::Final, what.to_owned(), None)
+        | ErrorKind::BrokenPipe => (Reason::Passing, "the connection was cut".to_owned(), None),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => (
+            Reason::Passing,
+            "it does not answer in time".to_owned(),
+            None,
+        ),
+        _ => (Reason::Passing, error.to_string(), None),
+    }
 }
 
 fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
@@ -498,19 +495,18 @@ fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
                 Some(trust),
             ),
         },
-        rustls::Error::AlertReceived(alert) => {
-            let wants = matches!(alert, rustls::AlertDescription::CertificateRequired);
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA,
+        ) => {
+            let what =
+                "it asks for a client certificate, or for another one than it was shown".to_owned();
             let hint =
                 format!("put one into /etc/docker/certs.d/{host}/ as client.cert and client.key");
-            match wants {
-                true => (
-                    Reason::Final,
-                    "it asks for a client certificate".to_owned(),
-                    Some(hint),
-                ),
-                false => (Reason::Final, format!("it refuses: {error}"), None),
-            }
+            (Reason::Final, what, Some(hint))
         }
+        rustls::Error::AlertReceived(_) => (Reason::Final, format!("it refuses: {error}"), None),
         other => (Reason::Final, format!("TLS fails: {other}"), None),
     }
 }

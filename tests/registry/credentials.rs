@@ -1,0 +1,254 @@
+//! Passwords and tokens: where they are kept, what they open, and what is said where they do not.
+
+use crate::real::{IMAGE, Options, Registry, USER};
+use crate::server::{Reply, answer};
+use crate::support::everyone;
+use crate::{Server, behind, somebody};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[test]
+fn login_keeps_what_the_registry_accepts() {
+    let Some(registry) = Registry::start(&Options {
+        password: true,
+        ..Options::default()
+    }) else {
+        return;
+    };
+    let (host, name) = (format!("127.0.0.1:{}", registry.port), registry.name(IMAGE));
+    let (user, password) = USER;
+    for store in everyone() {
+        let file = store.home().join(".docker/config.json");
+        store
+            .onggi(["pull", &name])
+            .run()
+            .code(1)
+            .stderr_has("pull access denied")
+            .stderr_has("no credentials");
+        let login = |password: &str| {
+            store
+                .onggi(["login", "-u", user, "--password-stdin", &host])
+                .stdin(format!("{password}\n"))
+                .run()
+        };
+        login("wrong")
+            .code(1)
+            .stderr_has("log in to 127.0.0.1")
+            .stderr_has("the password is wrong");
+        assert!(!file.exists());
+        login(password)
+            .code(0)
+            .stdout("Login Succeeded\n")
+            .stderr_has("stored unencrypted");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        store
+            .onggi(["login", &host])
+            .run()
+            .code(0)
+            .stdout_has("Authenticating with existing credentials...\nLogin Succeeded");
+        store.onggi(["pull", &name]).run().code(0);
+        store
+            .onggi(["logout", &host])
+            .run()
+            .code(0)
+            .stdout(&format!("Removing login credentials for {host}\n"));
+        store
+            .onggi(["logout", &host])
+            .run()
+            .code(0)
+            .stdout(&format!("Not logged in to {host}\n"));
+        store.onggi(["pull", "-q", &name]).run().code(1);
+    }
+}
+
+#[test]
+fn mistakes_of_login_have_dockers_words() {
+    let Some(store) = somebody() else {
+        return;
+    };
+    for (arguments, words) in [
+        (
+            &["login"][..],
+            "Cannot perform an interactive login from a non TTY device",
+        ),
+        (
+            &["login", "-u", "x"],
+            "Cannot perform an interactive login from a non TTY device",
+        ),
+        (
+            &["login", "--password-stdin"],
+            "Must provide --username with --password-stdin",
+        ),
+        (
+            &["login", "-u", "x", "-p", "y", "--password-stdin"],
+            "--password and --password-stdin are mutually exclusive",
+        ),
+        (
+            &["login", "-u", "x", "--password-stdin"],
+            "password is empty",
+        ),
+    ] {
+        store.onggi(arguments).run().code(1).stderr_has(words);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_file_and_the_entry() {
+    let Some(registry) = Registry::start(&Options {
+        password: true,
+        ..Options::default()
+    }) else {
+        return;
+    };
+    let Some(store) = somebody() else {
+        return;
+    };
+    let host = format!("127.0.0.1:{}", registry.port);
+    let file = store.path().join("runtime/containers/auth.json");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(
+        &file,
+        format!(r#"{{"auths":{{"{host}":{{"auth":"dTpw"}}}}}}"#),
+    )
+    .unwrap();
+    let refused = store.onggi(["pull", &registry.name(IMAGE)]).run();
+    refused
+        .code(1)
+        .stderr_has(&format!("the entry `{host}` of `{}`", file.display()));
+}
+
+/// A helper is a program on the search path that reads a name and writes JSON.
+#[test]
+fn helpers_are_asked() {
+    let Some(registry) = Registry::start(&Options {
+        password: true,
+        ..Options::default()
+    }) else {
+        return;
+    };
+    let Some(store) = somebody() else {
+        return;
+    };
+    let programs = store.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let script = format!(
+        "#!/bin/sh\nread name; echo \"$1 $name\" >>\"$HOME/asked\"\n\
+         [ \"$1\" = get ] && echo '{{\"ServerURL\":\"x\",\"Username\":\"{}\",\"Secret\":\"{}\"}}'\nexit 0\n",
+        USER.0, USER.1
+    );
+    let program = programs.join("docker-credential-jar");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let directory = store.home().join(".docker");
+    std::fs::create_dir(&directory).unwrap();
+    let file = directory.join("config.json");
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let pull = || {
+        store
+            .onggi(["pull", &registry.name(IMAGE)])
+            .env("PATH", &path)
+            .run()
+    };
+    std::fs::write(&file, r#"{"credsStore":"missing"}"#).unwrap();
+    pull()
+        .code(1)
+        .stderr_has("execute `docker-credential-missing`");
+    let host = format!("127.0.0.1:{}", registry.port);
+    std::fs::write(&file, format!(r#"{{"credHelpers":{{"{host}":"jar"}}}}"#)).unwrap();
+    pull().code(0);
+    let asked = std::fs::read_to_string(store.home().join("asked")).unwrap();
+    assert!(asked.starts_with(&format!("get {host}\n")), "{asked}");
+}
+
+#[test]
+fn tokens_are_fetched_kept_and_renewed() {
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    // Each token is good for four requests, then it has ended.
+    let Some((_registry, server, store)) = behind(|request| {
+        if request.path.starts_with("/token") {
+            let known = request.header("authorization") == "Basic cG90dGVyOnA=";
+            let asked = request.path.contains("scope=repository:image:pull")
+                && request.path.contains("service=jar");
+            return match known && asked {
+                true => {
+                    let token = format!("t{}", GIVEN.fetch_add(1, Ordering::SeqCst));
+                    USED.store(0, Ordering::SeqCst);
+                    answer(
+                        "200 OK",
+                        &[],
+                        format!(r#"{{"access_token":"{token}","expires_in":300}}"#),
+                    )
+                }
+                false => answer("401 Unauthorized", &[], "{}"),
+            };
+        }
+        let newest = format!("Bearer t{}", GIVEN.load(Ordering::SeqCst).wrapping_sub(1));
+        if request.header("authorization") == newest && USED.fetch_add(1, Ordering::SeqCst) < 4 {
+            return Reply::Forward;
+        }
+        let challenge = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"jar\",scope=\"repository:image:pull\"",
+            request.host
+        );
+        answer(
+            "401 Unauthorized",
+            &[&challenge],
+            r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#,
+        )
+    }) else {
+        return;
+    };
+    let file = store.path().join("auth.json");
+    let keep = |auth: &str| {
+        let text = format!(
+            r#"{{"auths":{{"127.0.0.1:{}/image":{{"auth":"{auth}"}}}}}}"#,
+            server.port
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let pull = || {
+        store
+            .onggi([
+                "pull",
+                "--authfile",
+                file.to_str().unwrap(),
+                &server.name(IMAGE),
+            ])
+            .run()
+    };
+    keep("cG90dGVyOng=");
+    pull()
+        .code(1)
+        .stderr_has("gives no token (401 Unauthorized)")
+        .stderr_has("auth.json");
+    keep("cG90dGVyOnA=");
+    pull().code(0);
+    assert!(GIVEN.load(Ordering::SeqCst) > 1);
+}
+
+#[test]
+fn a_token_server_that_answers_nonsense_is_named() {
+    for body in ["<html>", "{}", r#"{"token":"a b"}"#] {
+        let server = Server::start(None, move |request| {
+            match request.path.starts_with("/token") {
+                true => answer("200 OK", &[], body),
+                false => {
+                    let challenge = format!(
+                        "WWW-Authenticate: Bearer realm=\"http://{}/token\"",
+                        request.host
+                    );
+                    answer("401 Unauthorized", &[&challenge], "")
+                }
+            }
+        });
+        let Some(store) = somebody() else {
+            return;
+        };
+        store
+            .onggi(["pull", &server.name(IMAGE)])
+            .run()
+            .code(1)
+            .stderr_has("/token gives no token");
+    }
+}

@@ -1,0 +1,262 @@
+//! What `pull`, `run` and `create` do with a registry that behaves.
+
+use crate::behind;
+use crate::real::{DIGEST, IMAGE, Options, Registry};
+use crate::server::Reply;
+use crate::support::everyone;
+
+#[test]
+fn everyone_pulls_as_with_docker() {
+    let Some(registry) = Registry::start(&Options::default()) else {
+        return;
+    };
+    let (name, layers) = (registry.name(IMAGE), registry.layers());
+    for store in everyone() {
+        let pull = |arguments: &[&str]| store.onggi(["pull"].iter().chain(arguments)).run();
+        let first = pull(&[&name]);
+        first.code(0).stderr("");
+        let lines: Vec<String> = first.stdout_text().lines().map(str::to_owned).collect();
+        assert_eq!(lines[0], "multi: Pulling from image");
+        for (digest, _) in &layers {
+            let id = &digest[7..19];
+            for step in ["Pulling fs layer", "Download complete", "Pull complete"] {
+                let line = format!("{id}: {step}");
+                assert_eq!(
+                    lines.iter().filter(|other| **other == line).count(),
+                    1,
+                    "{line}: {lines:?}"
+                );
+            }
+        }
+        let end = [
+            format!("Digest: {DIGEST}"),
+            format!("Status: Downloaded newer image for {name}"),
+            name.clone(),
+        ];
+        assert_eq!(lines[lines.len() - 3..], end);
+        assert_eq!(lines.len(), 4 + 3 * layers.len());
+        let downloads = store.data().join("downloads");
+        assert_eq!(std::fs::read_dir(downloads).unwrap().count(), 0);
+        let again = pull(&[&name]);
+        let text = format!(
+            "multi: Pulling from image\nDigest: {DIGEST}\nStatus: Image is up to date for {name}\n{name}\n"
+        );
+        again.code(0).stdout(&text);
+        pull(&["-q", &name]).code(0).stdout(&format!("{DIGEST}\n"));
+        let inspected = store.onggi(["image", "inspect", &name]).run().json();
+        let by_digest = format!("{}@{DIGEST}", registry.name("image"));
+        assert_eq!(inspected[0]["RepoDigests"], serde_json::json!([by_digest]));
+        assert_eq!(inspected[0]["RepoTags"], serde_json::json!([name]));
+        store.onggi(["system", "check", "--deep"]).run().code(0);
+    }
+}
+
+#[test]
+fn digests_are_names_and_need_no_registry_a_second_time() {
+    let Some((registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let by_digest = server.name(&format!("image@{DIGEST}"));
+    let both = server.name(&format!("{IMAGE}@{DIGEST}"));
+    let pulled = store.onggi(["pull", &both]).run();
+    pulled.code(0).stdout_has(&format!(
+        "Status: Downloaded newer image for {both}\n{both}\n"
+    ));
+    drop(registry);
+    store
+        .onggi(["pull", &by_digest])
+        .run()
+        .code(0)
+        .stdout_has("Image is up to date");
+    store.onggi(["image", "inspect", &by_digest]).run().code(0);
+    let listed = store
+        .onggi([
+            "images",
+            "--digests",
+            "--format",
+            "{{.Repository}} {{.Tag}} {{.Digest}}",
+        ])
+        .run();
+    listed
+        .code(0)
+        .stdout(&format!("{} <none> {DIGEST}\n", server.name("image")));
+    let wrong = by_digest.replace("b5637b", "b5637c");
+    store.onggi(["pull", &wrong]).run().code(1);
+}
+
+#[test]
+fn create_and_run_pull_what_is_missing() {
+    let Some((_registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let name = server.name(IMAGE);
+    let manifests = || {
+        server
+            .seen()
+            .iter()
+            .filter(|request| request.is_manifest())
+            .count()
+    };
+    store
+        .onggi(["create", "--pull=never", &name, "x"])
+        .run()
+        .code(125)
+        .stderr_has(&format!("No such image: {name}"));
+    assert_eq!(manifests(), 0);
+    let created = store.onggi(["create", &name, "x"]).run();
+    created
+        .code(0)
+        .stderr_has(&format!(
+            "Unable to find image '{name}' locally\nmulti: Pulling from image\n"
+        ))
+        .stderr_has(&format!("Status: Downloaded newer image for {name}\n"));
+    assert_eq!(created.stdout_text().trim().len(), 64);
+    let before = manifests();
+    store.onggi(["create", &name, "x"]).run().code(0).stderr("");
+    assert_eq!(manifests(), before);
+    for policy in ["always", "newer"] {
+        let text = format!("Status: Image is up to date for {name}\n");
+        store
+            .onggi(["create", "--pull", policy, &name, "x"])
+            .run()
+            .code(0)
+            .stderr_has(&text);
+    }
+    store
+        .onggi(["create", "--pull", "always", "-q", &name, "x"])
+        .run()
+        .code(0)
+        .stderr("");
+    let missing = server.name("image:missing");
+    let refused = store.onggi(["run", "--rm", &missing]).run();
+    refused.code(125).stdout("").stderr_has(&format!(
+        "onggi: manifest for {missing} not found: manifest unknown"
+    ));
+}
+
+#[test]
+fn all_tags_come_page_by_page() {
+    let Some((registry, server, store)) = behind(|request| {
+        let Some((_, query)) = request.path.split_once("/tags/list?") else {
+            return Reply::Forward;
+        };
+        let (tag, link) = match query.contains("last") {
+            false => (
+                "multi",
+                vec!["Link: </v2/image/tags/list?last=multi&n=1>; rel=\"next\""],
+            ),
+            true => ("missing", vec![]),
+        };
+        let body = format!(r#"{{"name":"image","tags":["{tag}"]}}"#);
+        crate::server::answer("200 OK", &link, body)
+    }) else {
+        return;
+    };
+    let all = store.onggi(["pull", "-a", &server.name("image")]).run();
+    all.code(1)
+        .stdout_has("multi: Pulling from image")
+        .stderr_has("image:missing not found");
+    let real = registry.name("image");
+    store
+        .onggi(["pull", "-a", &real])
+        .run()
+        .code(0)
+        .stdout_has(&format!("Status: Downloaded newer image for {real}\n"));
+    let tagged = store.onggi(["pull", "-a", &server.name(IMAGE)]).run();
+    tagged
+        .code(1)
+        .stderr("onggi: tag can't be used with --all-tags/-a\n");
+}
+
+#[test]
+fn platforms_are_chosen_and_those_offered_are_told() {
+    let Some(registry) = Registry::start(&Options::default()) else {
+        return;
+    };
+    let Some(store) = crate::somebody() else {
+        return;
+    };
+    let name = registry.name(IMAGE);
+    let refused = store
+        .onggi(["pull", "--platform", "linux/s390x", &name])
+        .run();
+    refused.code(1).stderr_has(
+        "no matching manifest for linux/s390x in the manifest list entries: \
+         it is offered for linux/amd64, linux/arm64, linux/arm/v7",
+    );
+    for architecture in ["amd64", "arm64"] {
+        store
+            .onggi([
+                "pull",
+                "--platform",
+                &format!("linux/{architecture}"),
+                &name,
+            ])
+            .run()
+            .code(0);
+        let shown = store
+            .onggi(["image", "inspect", "-f", "{{.Architecture}}", &name])
+            .run();
+        shown.code(0).stdout(&format!("{architecture}\n"));
+    }
+}
+
+#[test]
+fn the_configuration_names_mirrors_and_blocks() {
+    let Some((registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let file = store.path().join("registries.conf");
+    let text = format!(
+        "[[registry]]\nlocation = \"somewhere.invalid\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:1/none\"\n\
+         [[registry.mirror]]\nlocation = \"127.0.0.1:{}\"\n[[registry]]\nprefix = \"evil.invalid\"\nblocked = true\n\
+         [aliases]\n\"pot\" = \"127.0.0.1:{}/image\"\n",
+        server.port, registry.port
+    );
+    std::fs::write(&file, text).unwrap();
+    let pull = |name: &str| {
+        store
+            .onggi(["pull", name])
+            .env("CONTAINERS_REGISTRIES_CONF", &file)
+            .run()
+    };
+    let name = format!("somewhere.invalid/{IMAGE}");
+    pull(&name)
+        .code(0)
+        .stdout_has(&format!("Status: Downloaded newer image for {name}\n"));
+    assert!(server.seen().iter().any(crate::Request::is_blob));
+    pull("pot:multi")
+        .code(0)
+        .stdout_has("Status: Downloaded newer image for pot:multi\ndocker.io/library/pot:multi\n");
+    pull("evil.invalid/x")
+        .code(1)
+        .stderr_has("registry evil.invalid is blocked in registries.conf");
+}
+
+#[test]
+fn a_proxy_leads_where_no_name_server_does() {
+    let Some((_registry, server, store)) = behind(|request| match request.method.as_str() {
+        "CONNECT" => Reply::Tunnel,
+        _ => Reply::Forward,
+    }) else {
+        return;
+    };
+    let name = format!("registry.invalid/{IMAGE}");
+    let proxy = format!("http://127.0.0.1:{}", server.port);
+    let pull = |exceptions: &str| {
+        let call = store
+            .onggi(["pull", "--tls-verify=false", &name])
+            .env("ALL_PROXY", &proxy);
+        call.env("NO_PROXY", exceptions).run()
+    };
+    pull(".invalid").code(1).stderr_has("registry.invalid");
+    assert!(server.seen().is_empty());
+    pull("").code(0);
+    assert!(
+        server
+            .seen()
+            .iter()
+            .any(|request| request.method == "CONNECT"
+                && request.path.starts_with("registry.invalid"))
+    );
+}
