@@ -14,12 +14,16 @@ use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Mapping, Tier};
 use crate::paths::{self, Paths};
 use crate::store::lock::Lock;
-use crate::sys::mount::{self, Attributes, FsOption};
+use crate::sys::mount::{self, Attributes, Change, FsOption, Propagation};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long whoever lets go of a volume waits for one who is mounting it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The files of a volume, held.
 #[derive(Debug)]
@@ -44,22 +48,26 @@ pub fn open(paths: &Paths, mapping: &Mapping, volume: &Volume, monitors: &[i32])
     };
     let directory = paths.volume(&volume.name);
     let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
+    let mut new = None;
     if !mount::is_mount_point(&data).with_context(|| format!("stat `{}`", data.display()))? {
-        let place = mount::open_source(&data)?;
         // A directory of the host is the same however often it is bound.
-        let new = match (mapping.tier, &source) {
+        let known = match (mapping.tier, &source) {
             (Tier::Root, _) | (_, Source::Bind { .. }) => None,
             _ => shared(paths, &volume.name, monitors)?,
         };
-        let new = match new {
-            Some(new) => new,
+        new = Some(match known {
+            Some(known) => known,
             None => detached(&source)
                 .with_context(|| format!("failed to mount local volume: {}", volume.name))?,
-        };
+        });
+    }
+    // First: what is mounted and has no such file would never be taken off.
+    let in_use = Lock::shared(&paths::volume_users_in(&directory))?;
+    if let Some(new) = new {
+        let place = mount::open_source(&data)?;
         mount::attach(new.as_fd(), place.as_fd())
             .with_context(|| format!("mount volume {} at `{}`", volume.name, data.display()))?;
     }
-    let in_use = Lock::shared(&paths::volume_users_in(&directory))?;
     let place = mount::open_source(&data)?;
     Ok(Opened {
         place,
@@ -68,15 +76,23 @@ pub fn open(paths: &Paths, mapping: &Mapping, volume: &Volume, monitors: &[i32])
 }
 
 /// Unmounts a volume that nobody uses any more: to be called by whoever has used it, once its [`Opened`] is gone, and by
-/// whoever comes after one that was killed.
+/// whoever comes after one that was killed. What is mounted is not looked at, since a server may not answer.
 pub fn release(paths: &Paths, name: &str) -> Result<()> {
-    let data = super::data(paths, name);
-    // Mostly nothing is, and nothing needs to be made for a look.
-    if !mount::is_mount_point(&data).unwrap_or(false) {
+    let directory = paths.volume(name);
+    let mounting = paths::volume_mounting_in(&directory);
+    // Most volumes have nothing to mount.
+    if !mounting.exists() {
         return Ok(());
     }
-    let directory = paths.volume(name);
-    let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
+    let until = Instant::now() + PATIENCE;
+    let _mounting = loop {
+        match Lock::try_file(&mounting)? {
+            Some(lock) => break lock,
+            // Whoever mounts it uses it, and comes here after that; or it was removed.
+            None if Instant::now() > until || !mounting.exists() => return Ok(()),
+            None => std::thread::sleep(Duration::from_millis(1)),
+        }
+    };
     match Lock::try_file(&paths::volume_users_in(&directory))? {
         Some(_nobody) => unmount(paths, name),
         None => Ok(()),
@@ -96,10 +112,15 @@ fn has_users(paths: &Paths, name: &str) -> bool {
 /// Unmounts it from this mount namespace.
 pub(super) fn unmount(paths: &Paths, name: &str) -> Result<()> {
     let data = super::data(paths, name);
-    while mount::is_mount_point(&data).unwrap_or(false) {
-        mount::detach(&data).with_context(|| format!("unmount `{}`", data.display()))?;
+    loop {
+        match mount::detach(&data) {
+            Ok(()) => {}
+            Err(error) if mount::is_mount_point(&data).unwrap_or(false) => {
+                return Err(error).with_context(|| format!("unmount `{}`", data.display()));
+            }
+            Err(_) => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// The mount that a running monitor has; `None` when nobody uses it.
@@ -134,8 +155,12 @@ fn detached(source: &Source) -> Result<OwnedFd> {
             attributes,
         } => {
             let place = mount::open_source(path)?;
-            let bound = mount::clone_tree(place.as_fd(), *recursive)
-                .with_context(|| format!("bind `{}`", path.display()))?;
+            let context = || format!("bind `{}`", path.display());
+            let bound = mount::clone_tree(place.as_fd(), *recursive).with_context(context)?;
+            // In the group of the original, to unmount this would unmount what is below that.
+            let slave = Some(Propagation::Slave);
+            mount::change(bound.as_fd(), Change::default(), slave, None, true)
+                .with_context(context)?;
             if !attributes.is_empty() {
                 mount::add_attributes(bound.as_fd(), *attributes, false).with_context(|| {
                     format!("set the attributes of a mount of `{}`", path.display())
