@@ -44,7 +44,10 @@ use relay::{Program, Relay};
 use restart::Restarts;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long those who wait for the end of a container wait for its volumes to be unmounted.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// Runs a monitor; `arguments` are those of [`spawn::spawn`].
 pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -172,6 +175,8 @@ impl Monitor {
                 .write_state(&self.state, Durability::Volatile)
                 .or_else(|_| self.directory.overwrite_state(&self.state));
             relay.clients.dismiss(&Report::Ended(code));
+            // Not before it is known how it ended: a server that does not answer may keep this waiting.
+            self.in_use = None;
             let until = Instant::now() + next.unwrap_or_default();
             if let Err(error) = relay.rest(until, self) {
                 return Report::Failed(error);
@@ -228,7 +233,6 @@ impl Monitor {
             // Without a pid namespace of its own, the end of its first process ends nobody else.
             let _ = process::kill_children();
         }
-        self.in_use = None;
         // Whoever follows the log has all of it when the state says that there is an end.
         if let Some(mut log) = self.log.take() {
             log.finish();
@@ -326,6 +330,23 @@ impl Monitor {
         Ok(())
     }
 
+    /// Unmounts the devices of volumes that nobody uses any more. A server that does not answer may take forever over it:
+    /// those who wait for the end of the container hear of it all the same.
+    fn let_go(&mut self) {
+        let Some(in_use) = self.in_use.take() else {
+            return;
+        };
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        let unmount = move || {
+            drop(in_use);
+            drop(done);
+        };
+        // Without a thread, it has been done when this fails.
+        if std::thread::Builder::new().spawn(unmount).is_ok() {
+            let _ = ended.recv_timeout(LETTING_GO);
+        }
+    }
+
     /// Writes down how it ended, or removes what was to go; then everybody is told.
     fn end(mut self, mut relay: Relay, lock: Lock, last: &Report<'_>) -> u8 {
         self.state.restarting = false;
@@ -343,6 +364,7 @@ impl Monitor {
                 let _ = settle::unmark(&self.engine, &self.record.id);
             }
         }
+        self.let_go();
         let _ = rustix::fs::unlinkat(
             lock.as_fd(),
             paths::MONITOR_SOCKET,
