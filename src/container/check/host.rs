@@ -9,7 +9,7 @@ use crate::container::record::Directory;
 use crate::image::check::{Finding, Repair};
 use crate::store::lock::Lock;
 use crate::sys::process::{self, Identity};
-use crate::volume::mount;
+use crate::volume::{self, mount};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -81,11 +81,13 @@ impl Host {
                 .ok()
                 .and_then(|rest| rest.iter().next())
                 .is_some_and(|id| Directory::of(engine, &id.to_string_lossy()).exists());
-            let volume = path.strip_prefix(engine.paths.volumes()).ok();
-            let is_of_volume = volume
-                .and_then(|rest| rest.iter().next())
-                .is_some_and(|name| mount::is_used(&engine.paths, &name.to_string_lossy()));
-            if !is_of_container && !is_of_volume {
+            let is_of_volume = path.starts_with(engine.paths.volumes());
+            let is_leaked = match volume_of(engine, path) {
+                Some(name) => !mount::is_used(&engine.paths, &name),
+                // What is mounted on a directory of files is an administrator's.
+                None => !is_of_container && !is_of_volume,
+            };
+            if is_leaked {
                 found.push(Finding {
                     kind: "leaked-mount",
                     object: path.display().to_string(),
@@ -110,6 +112,9 @@ impl Host {
     /// Mends one finding.
     pub fn mend(&self, engine: &Engine, finding: &Finding) -> Result<()> {
         if finding.kind == "leaked-mount" {
+            if let Some(name) = volume_of(engine, &finding.path) {
+                return mount::release(&engine.paths, &name);
+            }
             return rustix::mount::unmount(&finding.path, rustix::mount::UnmountFlags::DETACH)
                 .with_context(|| format!("unmount `{}`", finding.path.display()));
         }
@@ -141,6 +146,15 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// The volume with a device at whose files, or below them, the path leads.
+fn volume_of(engine: &Engine, path: &Path) -> Option<String> {
+    let mut below = path.strip_prefix(engine.paths.volumes()).ok()?.iter();
+    let name = below.next()?.to_str()?;
+    let has_device = || volume::find(&engine.paths, name)?.source();
+    let is_there = path.starts_with(volume::data(&engine.paths, name));
+    (is_there && matches!(has_device(), Ok(Some(_)))).then(|| name.to_owned())
 }
 
 /// The control groups of containers that do not run and that nobody is at work on.
