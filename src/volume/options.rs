@@ -184,6 +184,8 @@ impl Words {
             "noexec" => (A::empty(), A::MOUNT_ATTR_NOEXEC),
             "diratime" => (A::MOUNT_ATTR_NODIRATIME, A::empty()),
             "nodiratime" => (A::empty(), A::MOUNT_ATTR_NODIRATIME),
+            "symfollow" => (A::MOUNT_ATTR_NOSYMFOLLOW, A::empty()),
+            "nosymfollow" => (A::empty(), A::MOUNT_ATTR_NOSYMFOLLOW),
             "atime" | "relatime" | "nostrictatime" => (TIMES, A::empty()),
             "noatime" => (TIMES, A::MOUNT_ATTR_NOATIME),
             "strictatime" => (TIMES, A::MOUNT_ATTR_STRICTATIME),
@@ -236,6 +238,11 @@ mod tests {
                 &[("type", "bind"), ("o", "ro,noexec,rw"), ("device", "/a")],
                 false,
                 Attributes::MOUNT_ATTR_NOEXEC,
+            ),
+            (
+                &[("o", "bind,nodev,nosymfollow,dev"), ("device", "/a")],
+                false,
+                Attributes::MOUNT_ATTR_NOSYMFOLLOW,
             ),
         ] {
             let path = "/a".into();
