@@ -33,7 +33,7 @@
 //! | `id-ranges` | taken by whoever makes a container with ids that no other has | flock |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `volumes/NAME/` | one volume | flock of the directory: shared by who makes a container that names it, until the record of that is written; exclusively by who fills or removes it |
-//! | `volumes/NAME/volume.json` | the record, written before the directory gets its name | never changes |
+//! | `volumes/NAME/volume.json` | the record, written before the directory gets its name | never changes; `system check --repair` writes a damaged one anew |
 //! | `volumes/NAME/_data` | the files; here a volume with a `device` is mounted while somebody uses it | flock of `volumes/NAME/` to fill it |
 //! | `volumes/NAME/{filling,filled}` | what an image has there, half copied and on its way into `_data`; a volume with a `device` has them in its root, as `.onggi-filling` and `.onggi-filled` | flock of `volumes/NAME/` |
 //! | `volumes/NAME/mounting` | taken by whoever mounts or unmounts it | flock |

@@ -27,12 +27,13 @@ pub struct InspectVolume {
 impl Verb for InspectVolume {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let engine = context.engine()?;
-        // A template that asks for the size wants it counted.
-        let with_size = self.size
-            || self
-                .format
-                .as_ref()
-                .is_some_and(|format| format.contains("UsageData"));
+        // Not for a template that shows something else.
+        let shows_size = |format: &String| {
+            ["UsageData", "json", "{{.}}"]
+                .iter()
+                .any(|word| format.contains(word))
+        };
+        let with_size = self.size || self.format.as_ref().is_none_or(shows_size);
         if with_size {
             engine.enter_user_namespace()?;
         }
