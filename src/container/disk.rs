@@ -88,12 +88,14 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     let layers = seen.children(&paths.layers())?;
     let of_images = seen.children(&paths.images())?;
     let mut staging = Staged::default();
-    for (name, bytes) in seen.children(&paths.staging())? {
-        let is_active = Lock::is_held(&paths.staging().join(name));
-        staging.count += 1;
-        staging.active += usize::from(is_active);
-        staging.bytes += bytes;
-        staging.dead += if is_active { 0 } else { bytes };
+    for directory in [paths.staging(), paths.downloads()] {
+        for (name, bytes) in seen.children(&directory)? {
+            let is_active = Lock::is_held(&directory.join(name));
+            staging.count += 1;
+            staging.active += usize::from(is_active);
+            staging.bytes += bytes;
+            staging.dead += if is_active { 0 } else { bytes };
+        }
     }
     let (mut written, mut logs, mut records) = (BTreeMap::new(), BTreeMap::new(), 0);
     for id in names(&paths.containers())? {

@@ -193,6 +193,16 @@ pub fn sweep_staging(engine: &Engine) -> u64 {
     freed
 }
 
+/// Removes what has come of blobs that nobody downloads any more, and tells its bytes. What cannot be removed is noted.
+pub fn sweep_downloads(engine: &Engine) -> u64 {
+    crate::image::download::sweep(&engine.paths, std::time::Duration::ZERO).unwrap_or_else(
+        |error| {
+            damage::note("unfinished downloads stay", &error);
+            0
+        },
+    )
+}
+
 /// Puts in order what killed processes have left: half-made images, containers that are half made or half removed, those that were
 /// to go when they end, and those of whose end nobody knows. What cannot be put in order is noted, and in nobody's
 /// way.

@@ -186,3 +186,82 @@ fn what_was_spoilt_before_is_fetched_anew() {
     assert!(downloads(&store).is_empty());
     store.onggi(["system", "check", "--deep"]).run().code(0);
 }
+
+/// Unmounted when dropped, also when the test fails.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(place: PathBuf, options: &str) -> Self {
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&place)
+            .status();
+        assert!(mount.unwrap().success());
+        Self(place)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_what_is_there_and_tells_what_is_missing() {
+    let Some((registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    if store.user != crate::User::Root {
+        crate::support::skip("mounting needs root");
+        return;
+    }
+    let total: u64 = registry.layers().iter().map(|(_, size)| size).sum();
+    let _mounted = Mounted::tmpfs(store.data(), &format!("size={}", total / 2));
+    let name = server.name(IMAGE);
+    store
+        .onggi(["pull", &name])
+        .run()
+        .code(1)
+        .stderr_has("disk full")
+        .stderr_has("system prune");
+    let kept: u64 = downloads(&store).values().sum();
+    assert!(kept > 0);
+    assert_eq!(store.onggi(["images", "-q"]).run().stdout_text(), "");
+    let larger = std::process::Command::new("mount")
+        .args(["-o", "remount,size=256m"])
+        .arg(store.data())
+        .status();
+    assert!(larger.unwrap().success());
+    let before = server.sent();
+    store.onggi(["pull", &name]).run().code(0);
+    let second = server.sent() - before;
+    assert!(
+        second < total,
+        "{second} bytes of {total}, {kept} were here"
+    );
+    assert!(downloads(&store).is_empty());
+}
+
+#[test]
+fn what_nobody_goes_on_with_is_counted_and_pruned() {
+    let Some((_registry, server, store)) = behind(|request| match request.is_blob() {
+        true if request.header("range").is_empty() => Reply::Cut(PIECE),
+        true => crate::server::error("404 Not Found", "BLOB_UNKNOWN"),
+        false => Reply::Forward,
+    }) else {
+        return;
+    };
+    store.onggi(["pull", &server.name(IMAGE)]).run().code(1);
+    let kept: u64 = downloads(&store).values().sum();
+    assert!(kept > 0);
+    let disk = store.onggi(["system", "df", "--format", "json"]).run();
+    disk.code(0);
+    store
+        .onggi(["system", "prune", "-f"])
+        .run()
+        .code(0)
+        .stdout_has("Total reclaimed space:")
+        .stdout_lacks(" 0B");
+    assert!(downloads(&store).is_empty());
+}

@@ -8,6 +8,7 @@ mod answers;
 mod breaks;
 mod certificates;
 mod credentials;
+mod peers;
 mod pull;
 mod real;
 mod server;

@@ -38,7 +38,7 @@ impl Verb for Prune {
         let warning = self.warning()?;
         prune::ask(context, self.force, &warning, "system prune")?;
         engine.enter_user_namespace()?;
-        let of_killed = remove::sweep_staging(&engine);
+        let of_killed = remove::sweep_staging(&engine) + remove::sweep_downloads(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
         let (of_volumes, no_volume_stays) = match self.volumes {
             true => prune::volumes(context, &engine, false, &filters)?,
