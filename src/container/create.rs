@@ -18,6 +18,7 @@ use crate::image::config::Execution;
 use crate::image::store::Image;
 use crate::settings::Settings;
 use crate::store::atomic::Durability;
+use crate::store::damage;
 use crate::store::id::random_hex;
 use crate::store::lock::Lock;
 use crate::store::tree;
@@ -38,6 +39,16 @@ pub struct Created {
     pub lock: Lock,
     /// What will be otherwise than was asked for.
     pub warnings: Vec<String>,
+}
+
+impl Created {
+    /// Takes it back, since something that belongs to its making has failed. What cannot be removed is noted.
+    pub fn discard(&self, engine: &Engine) {
+        if let Err(error) = super::remove::remove_locked(engine, &self.record.id, &self.lock, true)
+        {
+            damage::note(format_args!("container {} stays", self.record.id), &error);
+        }
+    }
 }
 
 /// Makes a container from an image that is here.
@@ -144,11 +155,11 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
         let path = directory.file(name);
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
     }
+    record.name = take_name(engine, &record, undo)?;
     if let Some(bytes) = record.options.storage_size {
         quota::limit(engine, &record, bytes)?;
         undo.limited = Some((Directory::of(engine, &record.id), record.clone()));
     }
-    record.name = take_name(engine, &record, undo)?;
     // Held until the record names them: nobody may remove them before.
     let _volumes = mount_point::volumes::make(engine, &mut record, &mut undo.volumes)?;
     if let Some(cidfile) = &record.options.cidfile {

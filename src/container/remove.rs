@@ -127,20 +127,20 @@ pub(super) fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> R
 /// Removes a container whose lock is held; `volumes` as in [`remove`], which those that go by themselves always mean.
 pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> Result<()> {
     let directory = Directory::of(engine, id);
-    let mark = engine.paths.mark(id);
-    if !mark.exists() {
-        match std::fs::write(&mark, b"") {
-            // To remove is what helps against a full disk; the mark matters only if this process is killed meanwhile.
-            Err(error) if is_full(&error) => {}
-            made => made.with_context(|| format!("create `{}`", mark.display()))?,
-        }
-    }
     // Whoever has ever changed the record has left its lock.
     let may_have_two_names = directory.file(RECORD_LOCK).exists();
     // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
     let record_lock = directory.lock_record().ok();
     // A damaged one is as good as none: it goes, and its names are looked for.
     let record = directory.record().unwrap_or_default();
+    let volumes = volumes
+        || record
+            .as_ref()
+            .is_some_and(|record| record.options.auto_remove);
+    // Without a record that says so, only those of a container that never came to exist are nobody's.
+    let exists = record.is_some() || directory.file("container.json").exists();
+    let keeps_volumes = !volumes && exists && !directory.was_never_written();
+    let keeps_volumes = note_removal(&engine.paths.mark(id), keeps_volumes)?;
     if let Ok(Some(state)) = directory.state() {
         if state.is_unsettled() {
             settle::end_program(&state)?;
@@ -164,10 +164,8 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
     drop(record_lock);
     remove_tree(engine, directory.path())?;
     match &record {
-        Some(record) if volumes || record.options.auto_remove => {
-            mount_point::volumes::remove_anonymous(engine, &record.mounts);
-        }
-        Some(_) => {}
+        _ if keeps_volumes => {}
+        Some(record) => mount_point::volumes::remove_anonymous(engine, &record.mounts),
         None => mount_point::volumes::sweep(engine, id),
     }
     settle::unmark(engine, id)?;
@@ -175,6 +173,31 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
         super::event::container(engine, record, "destroy", &[]);
     }
     Ok(())
+}
+
+/// In the mark of a container that is being removed: its volumes stay.
+const KEEPS_VOLUMES: &[u8] = b"keeps volumes\n";
+
+/// Makes the mark of a container that is being removed, or finds that of a removal that was killed; tells whether its
+/// volumes stay.
+fn note_removal(mark: &Path, keeps_volumes: bool) -> Result<bool> {
+    if keeps_volumes_by(mark) {
+        return Ok(true);
+    }
+    if mark.exists() && !keeps_volumes {
+        return Ok(false);
+    }
+    let content = if keeps_volumes { KEEPS_VOLUMES } else { b"" };
+    match std::fs::write(mark, content) {
+        // To remove is what helps against a full disk; the mark matters only if this process is killed meanwhile.
+        Err(error) if is_full(&error) => {}
+        made => made.with_context(|| format!("create `{}`", mark.display()))?,
+    }
+    Ok(keeps_volumes)
+}
+
+fn keeps_volumes_by(mark: &Path) -> bool {
+    std::fs::read(mark).is_ok_and(|content| content == KEEPS_VOLUMES)
 }
 
 /// Removes the half-made images and layers of commands that were killed, and tells the bytes of their files. What cannot
@@ -232,7 +255,9 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     };
     if !directory.path().exists() {
         release_names(engine, id)?;
-        mount_point::volumes::sweep(engine, id);
+        if !keeps_volumes_by(&engine.paths.mark(id)) {
+            mount_point::volumes::sweep(engine, id);
+        }
         return settle::unmark(engine, id);
     }
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {

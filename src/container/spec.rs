@@ -274,12 +274,18 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     all.retain(|mount| {
         let target = mount.destination();
         !own.iter().any(|own| own.destination() == target)
-            && !(has_own_devices(record) && target.starts_with("/dev"))
+            && (!has_own_devices(record)
+                || !target.starts_with("/dev")
+                || is_asked(options, target))
     });
     all.extend(own);
     // A mount comes after the one that its place lies in.
     all.sort_by_key(|mount| mount.destination().components().count());
     Ok(all)
+}
+
+fn is_asked(options: &Options, target: &Path) -> bool {
+    options.tmpfs.keys().any(|asked| Path::new(asked) == target)
 }
 
 fn has_own_devices(record: &Record) -> bool {

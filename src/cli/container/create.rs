@@ -32,13 +32,9 @@ impl Verb for Create {
             context.output.warn(warning);
         }
         let mut tell = |line: &str| context.output.progress(line);
-        user_namespace::prepare_layers(&engine, &created.record, &mut tell)?;
-        // Last: it changes who this process is.
-        let mut warnings = Vec::new();
-        mount_point::prepare(&engine, &created.record, &mut warnings)?;
-        for warning in &warnings {
-            context.output.warn(warning);
-        }
+        user_namespace::prepare_layers(&engine, &created.record, &mut tell)
+            .and_then(|()| mount_point::fill(&engine, &created.record, &mut tell))
+            .inspect_err(|_| created.discard(&engine))?;
         context.output.line(&created.record.id)?;
         Ok(0)
     }

@@ -8,7 +8,7 @@ use crate::cli::system::hello;
 use crate::cli::value::{self, DetachKeys, Stream};
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
-use crate::container::{cgroup, create, mount_point, remove, start, user_namespace};
+use crate::container::{cgroup, create, mount_point, start, user_namespace};
 use crate::error::{Error, bad_input};
 use crate::image::hello::is_meant;
 use anyhow::Result;
@@ -70,15 +70,13 @@ impl Verb for Run {
             context.output.warn(warning);
         }
         let mut tell = |line: &str| context.output.progress(line);
-        let prepared = user_namespace::prepare_layers(&engine, &created.record, &mut tell)
-            .and_then(|()| mount_point::give(&engine, &created.record, &mut tell));
-        if let Err(error) = prepared {
-            // As where a start fails.
-            if created.record.options.auto_remove {
-                remove::remove_locked(&engine, &created.record.id, &created.lock, true)?;
-            }
-            return Err(error);
-        }
+        user_namespace::prepare_layers(&engine, &created.record, &mut tell)
+            .and_then(|()| mount_point::make_ready(&engine, &created.record, true, &mut tell))
+            .inspect_err(|_| {
+                if created.record.options.auto_remove {
+                    created.discard(&engine);
+                }
+            })?;
         let Some(attach) = attach else {
             // The id comes last: nobody who does not read it keeps the program from its start.
             let mut warn = |text: &str| context.output.warn(text);

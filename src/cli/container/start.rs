@@ -5,9 +5,10 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::value::{self, DetachKeys};
 use crate::container::engine::Engine;
+use crate::container::list::Container;
 use crate::container::monitor::channel::Wants;
 use crate::container::monitor::client::Attach;
-use crate::container::{cgroup, list, mount_point, start};
+use crate::container::{cgroup, list, mount_point, root, start};
 use crate::error::bad_input;
 use anyhow::Result;
 
@@ -52,10 +53,18 @@ impl Verb for Start {
         };
         check_terminal(&attach)?;
         let mut tell = |line: &str| context.output.progress(line);
-        mount_point::give(&engine, &found.record, &mut tell)?;
+        make_ready(&engine, &found, &mut tell)?;
         let mut warn = |text: &str| context.output.warn(text);
         let outcome = start::start(&engine, &found.record.id, Some(&attach), &mut warn)?;
         Ok(outcome.code())
+    }
+}
+
+/// Makes the mounts of a container ready, unless somebody else is at it or it runs already.
+fn make_ready(engine: &Engine, found: &Container, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    match root::lock(engine, &found.record)? {
+        Some(_lock) => mount_point::make_ready(engine, &found.record, found.state.is_none(), tell),
+        None => Ok(()),
     }
 }
 
@@ -65,7 +74,7 @@ fn start_all(context: &mut Context, engine: &Engine, names: &[String]) -> Result
     for name in names {
         let started = list::find(engine, name).and_then(|found| {
             let mut tell = |line: &str| context.output.progress(line);
-            mount_point::give(engine, &found.record, &mut tell)?;
+            make_ready(engine, &found, &mut tell)?;
             let mut warn = |text: &str| context.output.warn(text);
             start::start(engine, &found.record.id, None, &mut warn)?;
             Ok(cgroup::logout_warning(engine, &found.record.id))

@@ -211,7 +211,11 @@ struct Data<'a>(&'a mut Output);
 impl Write for Data<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes).map_err(io::Error::other)?;
-        Ok(bytes.len())
+        match self.0.closed {
+            // An archive that is cut off must not pass for a whole one.
+            true => Err(io::ErrorKind::BrokenPipe.into()),
+            false => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -13,16 +13,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What a start would do as well; for a container that is made and not started, since others may use its volumes before
-/// it does. The calling process is where [`root::enter`] leads afterwards.
-pub fn prepare(engine: &Engine, record: &Record, warnings: &mut Vec<String>) -> Result<()> {
-    if points(record).next().is_none() {
-        return Ok(());
-    }
-    root::enter(engine)?;
-    fill_new(engine, record, warnings)
-}
-
 /// Fills what is empty; `warnings` gets what could not be copied as it is. Needs [`root::enter`].
 pub(in crate::container) fn fill_new(
     engine: &Engine,
@@ -63,6 +53,11 @@ pub(in crate::container) fn fill_new(
         volume::mount::release(&engine.paths, name)?;
     }
     Ok(())
+}
+
+/// Whether a volume may have to be filled, as far as the caller can see: what it may not look into has something.
+pub(super) fn is_new(engine: &Engine, record: &Record) -> bool {
+    points(record).any(|point| may_be_empty(engine, &point.request.source).unwrap_or(false))
 }
 
 /// The mounts whose volumes get what the image has there.

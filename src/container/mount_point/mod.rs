@@ -18,10 +18,9 @@ pub mod volumes;
 
 pub(super) use configuration::TMPFS_DEFAULT;
 pub(super) use fill::fill_new;
-pub use fill::prepare;
 pub(super) use open::{InUse, home, open, open_volume};
 pub(super) use ownership::announce;
-pub use ownership::give;
+pub use ownership::{fill, make_ready};
 pub(super) use resolve::resolve;
 
 use super::engine::Engine;

@@ -113,7 +113,7 @@ pub(super) fn make_missing(point: &MountPoint) -> Result<()> {
 }
 
 /// What is below a mount's source, which may be written by containers: nothing there leads out of it.
-pub(super) fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedFd>> {
+fn open_below(place: BorrowedFd<'_>, point: &MountPoint) -> Result<Option<OwnedFd>> {
     let Some(subpath) = &point.request.subpath else {
         return Ok(None);
     };
@@ -140,6 +140,19 @@ pub(in crate::container) fn open_volume(engine: &Engine, name: &str) -> Result<O
         _ => monitors_with(engine, name)?,
     };
     volume::mount::open(&engine.paths, &engine.mapping, &found, &monitors)
+}
+
+/// What is mounted, to change its files, and what keeps its device mounted meanwhile.
+pub(super) fn open_to_change(
+    engine: &Engine,
+    point: &MountPoint,
+) -> Result<(OwnedFd, Option<Lock>)> {
+    let Some(name) = point.volume() else {
+        return Ok((open_bind(point)?, None));
+    };
+    let opened = open_volume(engine, name)?;
+    let below = open_below(opened.place.as_fd(), point)?;
+    Ok((below.unwrap_or(opened.place), opened.in_use))
 }
 
 /// The user namespace of a monitor that has a volume's device mounted already, to live in the same one: only from there

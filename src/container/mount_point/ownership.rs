@@ -2,9 +2,9 @@
 //! to its user.
 
 use super::MountPoint;
-use super::fill::fill_new;
-use super::open::{make_missing, mapped, open_below, open_volume};
-use super::request::{Kind, Relabel};
+use super::fill::{fill_new, is_new};
+use super::open::{make_missing, mapped, open_to_change};
+use super::request::{Kind, Recursion, Relabel};
 use crate::container::confinement;
 use crate::container::engine::Engine;
 use crate::container::record::Record;
@@ -15,20 +15,21 @@ use crate::id_mapping::{NOBODY, Tier, outside};
 use crate::runtime::lsm::Contexts;
 use crate::runtime::plan::Held;
 use crate::runtime::user::{Database, Identity};
-use crate::store::lock::Lock;
 use crate::store::tree::{self, Entry};
-use crate::sys::mount;
 use crate::sys::process::{self, Child};
 use crate::sys::signal::{SignalFd, unblock_all};
 use crate::volume;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags, chownat, fstat, lsetxattr, openat,
+    setxattr,
+};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{ErrorKind, PipeReader, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -120,79 +121,141 @@ fn nobodys(engine: &Engine, point: &MountPoint) -> &'static str {
     }
 }
 
-/// Gives the files of the mounts that ask for it (`U`) to the container's user, before it starts; `tell` hears how far
-/// it is. The calling process must have one thread.
-pub fn give(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+/// Makes the mounts of a container ready before it starts, as what may take long and can be interrupted: new volumes are
+/// filled at its `first` start, and files are given to its user where that is asked for (`U`). `tell` hears how far it is.
+/// The calling process must have one thread, and holds the container's lock.
+pub fn make_ready(
+    engine: &Engine,
+    record: &Record,
+    first: bool,
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
     let contexts = confinement::contexts(record)?;
-    // With a single id there is nobody else to give to.
-    let gives = |point: &MountPoint| point.request.chown && engine.mapping.tier != Tier::Single;
-    let points: Vec<_> = record
+    let changes: Vec<_> = record
         .mounts
         .iter()
-        .filter(|point| gives(point) || label(point, contexts.as_ref()).is_some())
+        .map(|point| Wanted {
+            point,
+            // With a single id there is nobody else to give to.
+            gives: point.request.chown && engine.mapping.tier != Tier::Single,
+            label: label(point, contexts.as_ref()),
+        })
+        .filter(|wanted| wanted.gives || wanted.label.is_some())
         .collect();
-    if points.is_empty() {
+    for wanted in &changes {
+        make_missing(wanted.point)?;
+    }
+    prepare(engine, record, first, &changes, tell)
+}
+
+/// Fills the new volumes of a container that is made and not started: others may use them before it does.
+pub fn fill(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    prepare(engine, record, true, &[], tell)
+}
+
+fn prepare(
+    engine: &Engine,
+    record: &Record,
+    first: bool,
+    changes: &[Wanted<'_>],
+    tell: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let fills = first && is_new(engine, record);
+    if changes.is_empty() && !fills {
         return Ok(());
     }
-    points.iter().try_for_each(|point| make_missing(point))?;
     let (lines, line) = std::io::pipe().context("pipe")?;
     let mut line = Some(line);
     // What ends it is to say how far it has come, and nobody else's business meanwhile.
     let signals = SignalFd::block_all()?;
-    let giver = process::clone3(0, || {
-        let Some(mut line) = line.take() else {
-            return 1;
-        };
-        let given = root::enter(engine).and_then(|()| {
-            let user = user(engine, record)?;
-            // What comes into a new volume is given too.
-            fill_new(engine, record, &mut Vec::new())?;
-            points.iter().try_for_each(|point| {
-                let label = label(point, contexts.as_ref());
-                let (place, _in_use) = open_source(engine, point)?;
-                let wanted = match gives(point) {
-                    true => Some(stored(engine, record, point, &user, &place)?),
-                    false => None,
-                };
-                let source = point.source(engine);
-                Change { wanted, label }.apply(&source, &place, &signals, &mut line)?;
-                drop((place, _in_use));
-                match point.volume() {
-                    Some(name) => volume::mount::release(&engine.paths, name),
-                    None => Ok(()),
-                }
-            })
-        });
-        match given {
-            Ok(()) => 0,
-            Err(error) => {
-                let hint = crate::error::hint(&error).unwrap_or_default();
-                // Who does not listen any more is not told.
-                let _ = writeln!(line, "{FAILED}{error:#}\t{hint}");
-                1
-            }
-        }
+    let worker = process::clone3(0, || match line.take() {
+        Some(line) => work(engine, record, fills, changes, line),
+        None => 1,
     });
     drop(line.take());
-    let giver = giver.context("fork")?;
-    let (failure, interrupted) = listen(&giver, lines, &signals, tell)?;
-    let code = giver.wait().context("wait for a child")?.code();
+    let worker = worker.context("fork")?;
+    let (failure, interrupted) = listen(&worker, lines, &signals, tell)?;
+    let code = worker.wait().context("wait for a child")?.code();
     unblock_all()?;
-    match (code, failure) {
-        (0, _) if interrupted => Err(Error::new(
-            Failure::Conflict,
-            "interrupted when all files had been given to the container's user",
-        )
+    let why = match (code, failure, interrupted) {
+        (0, _, false) => return Ok(()),
+        (_, Some(error), _) => return Err(error.into()),
+        (_, None, true) => "the preparation of its mounts was interrupted",
+        (_, None, false) => "the preparation of its mounts has ended",
+    };
+    Err(Error::new(Failure::Conflict, why)
         .hint("start the container to go on")
-        .into()),
-        (0, _) => Ok(()),
-        (_, Some(error)) => Err(error.into()),
-        _ => Err(Error::new(
-            Failure::Denied,
-            "giving files to the container's user has ended",
-        )
-        .into()),
+        .into())
+}
+
+/// A mount whose files are changed.
+struct Wanted<'a> {
+    point: &'a MountPoint,
+    gives: bool,
+    label: Option<String>,
+}
+
+/// In the child, which ends with what it returns.
+fn work(
+    engine: &Engine,
+    record: &Record,
+    fills: bool,
+    changes: &[Wanted<'_>],
+    mut line: PipeWriter,
+) -> u8 {
+    let mut work = || {
+        root::enter(engine)?;
+        if fills {
+            // Whoever ends it while it copies leaves nothing half filled.
+            unblock_all()?;
+            let mut warnings = Vec::new();
+            fill_new(engine, record, &mut warnings)?;
+            for warning in warnings {
+                let _ = writeln!(line, "{warning}");
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let signals = SignalFd::block_all()?;
+        let user = user(engine, record)?;
+        for wanted in changes {
+            change_one(engine, record, wanted, &user, &signals, &mut line)?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let Err(error) = work() else { return 0 };
+    let hint = crate::error::hint(&error).unwrap_or_default();
+    // Who does not listen any more is not told.
+    let _ = writeln!(line, "{FAILED}{error:#}\t{hint}");
+    1
+}
+
+fn change_one(
+    engine: &Engine,
+    record: &Record,
+    wanted: &Wanted<'_>,
+    user: &Identity,
+    signals: &SignalFd,
+    line: &mut impl Write,
+) -> Result<()> {
+    let point = wanted.point;
+    let (place, in_use) = open_to_change(engine, point)?;
+    let change = Change {
+        source: point.source(engine),
+        wanted: match wanted.gives {
+            true => Some(stored(engine, record, point, user, place.as_fd())?),
+            false => None,
+        },
+        label: wanted.label.as_deref(),
+        mounts_below: point.request.recursion != Recursion::Disabled,
+    };
+    let changed = change.apply(place.as_fd(), signals, line);
+    drop(in_use);
+    if let Some(name) = point.volume() {
+        volume::mount::release(&engine.paths, name)?;
     }
+    changed
 }
 
 /// Hears what the giver says until it ends: why, if it failed, and whether this command was to end. What is to end this command ends the giver, whether the
@@ -251,28 +314,14 @@ const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTE
 /// Begins the line that says why it has ended.
 const FAILED: &str = "\u{1}";
 
-/// The SELinux context that `z` and `Z` ask for, on hosts that have it.
+/// The SELinux context that `z` and `Z` ask for, on hosts that have it: that of the container's files, or the same without
+/// the categories that no other container has.
 fn label(point: &MountPoint, contexts: Option<&Contexts>) -> Option<String> {
-    match (point.request.relabel?, contexts?) {
-        (Relabel::Shared, _) => Some(SHARED_LABEL.to_owned()),
-        (Relabel::Private, contexts) => Some(contexts.mount.clone()),
+    let own = &contexts?.mount;
+    match point.request.relabel? {
+        Relabel::Private => Some(own.clone()),
+        Relabel::Shared => Some(own.splitn(5, ':').take(4).collect::<Vec<_>>().join(":")),
     }
-}
-
-/// What every container may use: the type of containers' files, without the categories of one of them.
-const SHARED_LABEL: &str = "system_u:object_r:container_file_t:s0";
-
-/// What will be mounted, links followed; and what keeps it there.
-fn open_source(engine: &Engine, point: &MountPoint) -> Result<(OwnedFd, Option<Lock>)> {
-    let (place, in_use) = match point.volume() {
-        None => (mount::open_source(&point.source(engine))?, None),
-        Some(name) => {
-            let opened = open_volume(engine, name)?;
-            (opened.place, opened.in_use)
-        }
-    };
-    let below = open_below(place.as_fd(), point)?;
-    Ok((below.unwrap_or(place), in_use))
 }
 
 /// The ids that the container's user has on the disk, as [`root::enter`] sees it.
@@ -281,7 +330,7 @@ fn stored(
     record: &Record,
     point: &MountPoint,
     user: &Identity,
-    place: &OwnedFd,
+    place: BorrowedFd<'_>,
 ) -> Result<(u32, u32)> {
     let is_mapped = point.request.idmap.is_some()
         || (point.volume().is_some() && is_volume_mapped(engine, record, place)?);
@@ -292,45 +341,54 @@ fn stored(
 }
 
 /// What every file of a mount gets.
-struct Change {
+struct Change<'a> {
+    source: PathBuf,
     wanted: Option<(u32, u32)>,
-    label: Option<String>,
+    label: Option<&'a str>,
+    /// Those of mounts below it too.
+    mounts_below: bool,
 }
 
-impl Change {
+impl Change<'_> {
     fn apply(
         &self,
-        source: &Path,
-        place: &OwnedFd,
+        place: BorrowedFd<'_>,
         signals: &SignalFd,
         line: &mut impl Write,
     ) -> Result<()> {
+        let top = fstat(place).context("fstat")?;
         let (mut seen, mut changed) = (0u64, 0u64);
         let mut look = |entry: &Entry<'_>| {
+            if entry.found.st_dev != top.st_dev && !self.mounts_below {
+                return Ok(false);
+            }
             seen += 1;
             let mut arrived = std::iter::from_fn(|| signals.next());
             if seen.is_multiple_of(STRIDE) && arrived.any(|signal| ENDING.contains(&signal)) {
                 return Err(ErrorKind::Interrupted.into());
             }
             if seen.is_multiple_of(LINE) {
-                let _ = writeln!(line, "{}: {seen} so far", self.describe(source));
+                let _ = writeln!(line, "{}: {seen} so far", self.describe());
             }
             let change = self.change(entry).map_err(|error| of_file(entry, &error));
             changed += u64::from(change?);
             Ok(true)
         };
-        let found = fstat(place).context("fstat")?;
-        let given = match FileType::from_raw_mode(found.st_mode) {
-            FileType::Directory => tree::visit(place.as_fd(), b".", &mut look),
+        let visited = match FileType::from_raw_mode(top.st_mode) {
+            FileType::Directory => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let directory = openat(place, ".", flags, Mode::empty()).context("open it")?;
+                tree::visit(directory.as_fd(), b".", &mut look)
+            }
             _ => look(&Entry {
-                parent: place.as_fd(),
+                parent: place,
                 name: b"",
-                found,
+                found: top,
             })
             .map(drop),
         };
-        given.map_err(|error| {
-            let what = self.describe(source);
+        visited.map_err(|error| {
+            let what = self.describe();
             let state = format!("{changed} files were changed, the others are as they were");
             match error.kind() {
                 ErrorKind::Interrupted => Error::new(
@@ -344,7 +402,8 @@ impl Change {
         })
     }
 
-    fn describe(&self, source: &Path) -> String {
+    fn describe(&self) -> String {
+        let source = &self.source;
         match self.wanted {
             Some((uid, gid)) => {
                 format!("giving the files of `{}` to {uid}:{gid}", source.display())
@@ -356,26 +415,14 @@ impl Change {
     fn change(&self, entry: &Entry<'_>) -> std::io::Result<bool> {
         let changes_owner =
             |wanted: &(u32, u32)| (entry.found.st_uid, entry.found.st_gid) != *wanted;
-        if let Some(label) = &self.label {
-            // Not followed: the last component is the file itself, the one before a directory that is held.
-            let mut path = PathBuf::from(format!("/proc/self/fd/{}", entry.parent.as_raw_fd()));
-            match entry.name {
-                b"" => path = std::fs::read_link(path)?,
-                name => path.push(OsStr::from_bytes(name)),
-            }
-            lsetxattr(
-                &path,
-                "security.selinux",
-                label.as_bytes(),
-                XattrFlags::empty(),
-            )?;
+        if let Some(label) = self.label {
+            set_label(entry, label)?;
         }
         let Some((uid, gid)) = self.wanted.filter(changes_owner) else {
             return Ok(false);
         };
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let give = |user, group| {
-            // Without a name it is what is held itself.
             let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
             chownat(entry.parent, entry.name, user, group, flags)
         };
@@ -390,6 +437,29 @@ impl Change {
             Err(Errno::NOENT) => Ok(false),
             changed => Ok(changed.map(|()| true)?),
         }
+    }
+}
+
+/// Labels a file that is not followed: the last component is the file itself, the one before a directory that is held.
+fn set_label(entry: &Entry<'_>, label: &str) -> std::io::Result<()> {
+    let mut path = format!("/proc/self/fd/{}", entry.parent.as_raw_fd()).into_bytes();
+    let set = match entry.name {
+        b"" => setxattr::<&[u8], &str>,
+        name => {
+            path.push(b'/');
+            path.extend_from_slice(name);
+            lsetxattr::<&[u8], &str>
+        }
+    };
+    match set(
+        &path,
+        "security.selinux",
+        label.as_bytes(),
+        XattrFlags::empty(),
+    ) {
+        // Removed meanwhile, or on a file system that has one label for all.
+        Err(Errno::NOENT | Errno::NOTSUP) => Ok(()),
+        labelled => Ok(labelled?),
     }
 }
 
@@ -409,10 +479,10 @@ fn of_file(entry: &Entry<'_>, error: &std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), message)
 }
 
-fn is_volume_mapped(engine: &Engine, record: &Record, place: &OwnedFd) -> Result<bool> {
+fn is_volume_mapped(engine: &Engine, record: &Record, place: BorrowedFd<'_>) -> Result<bool> {
     let Some(nested) = user_namespace::nested(&record.options, engine) else {
         return Ok(false);
     };
     let namespace = nested.maps.namespace()?;
-    Ok(mapped(engine, place.as_fd(), Some(namespace.as_fd()))?.is_some())
+    Ok(mapped(engine, place, Some(namespace.as_fd()))?.is_some())
 }
