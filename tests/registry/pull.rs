@@ -1,5 +1,6 @@
 //! What `pull`, `run` and `create` do with a registry that behaves.
 
+use crate::Server;
 use crate::behind;
 use crate::real::{DIGEST, IMAGE, Options, Registry};
 use crate::server::Reply;
@@ -86,10 +87,11 @@ fn digests_are_names_and_need_no_registry_a_second_time() {
 
 #[test]
 fn create_and_run_pull_what_is_missing() {
-    let Some((_registry, server, store)) = behind(|_| Reply::Forward) else {
+    let Some(registry) = Registry::start(&Options::default()) else {
         return;
     };
-    let name = server.name(IMAGE);
+    let server = Server::start(Some(registry.port), |_| Reply::Forward);
+    let (name, missing) = (server.name(IMAGE), server.name("image:missing"));
     let manifests = || {
         server
             .seen()
@@ -97,41 +99,39 @@ fn create_and_run_pull_what_is_missing() {
             .filter(|request| request.is_manifest())
             .count()
     };
-    store
-        .onggi(["create", "--pull=never", &name, "x"])
-        .run()
-        .code(125)
-        .stderr_has(&format!("No such image: {name}"));
-    assert_eq!(manifests(), 0);
-    let created = store.onggi(["create", &name, "x"]).run();
-    created
-        .code(0)
-        .stderr_has(&format!(
-            "Unable to find image '{name}' locally\nmulti: Pulling from image\n"
-        ))
-        .stderr_has(&format!("Status: Downloaded newer image for {name}\n"));
-    assert_eq!(created.stdout_text().trim().len(), 64);
-    let before = manifests();
-    store.onggi(["create", &name, "x"]).run().code(0).stderr("");
-    assert_eq!(manifests(), before);
-    for policy in ["always", "newer"] {
-        let text = format!("Status: Image is up to date for {name}\n");
-        store
-            .onggi(["create", "--pull", policy, &name, "x"])
-            .run()
+    for store in everyone() {
+        let create = |options: &[&str]| {
+            store
+                .onggi([&["create"], options, &[name.as_str(), "x"]].concat())
+                .run()
+        };
+        let before = manifests();
+        create(&["--pull=never"])
+            .code(125)
+            .stderr_has(&format!("No such image: {name}"));
+        assert_eq!(manifests(), before);
+        let created = create(&[]);
+        created
             .code(0)
-            .stderr_has(&text);
+            .stderr_has(&format!(
+                "Unable to find image '{name}' locally\nmulti: Pulling from image\n"
+            ))
+            .stderr_has(&format!("Status: Downloaded newer image for {name}\n"));
+        assert_eq!(created.stdout_text().trim().len(), 64);
+        let before = manifests();
+        create(&[]).code(0).stderr_lacks("Pulling");
+        assert_eq!(manifests(), before);
+        for policy in ["always", "newer"] {
+            let text = format!("Status: Image is up to date for {name}\n");
+            create(&["--pull", policy]).code(0).stderr_has(&text);
+        }
+        create(&["--pull", "always", "-q"])
+            .code(0)
+            .stderr_lacks("Status");
+        let refused = store.onggi(["run", "--rm", &missing]).run();
+        let words = format!("onggi: manifest for {missing} not found: manifest unknown");
+        refused.code(125).stdout("").stderr_has(&words);
     }
-    store
-        .onggi(["create", "--pull", "always", "-q", &name, "x"])
-        .run()
-        .code(0)
-        .stderr("");
-    let missing = server.name("image:missing");
-    let refused = store.onggi(["run", "--rm", &missing]).run();
-    refused.code(125).stdout("").stderr_has(&format!(
-        "onggi: manifest for {missing} not found: manifest unknown"
-    ));
 }
 
 #[test]

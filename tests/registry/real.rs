@@ -2,7 +2,7 @@
 
 use crate::support::{Need, image, requires};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ impl Registry {
             _directory: directory,
         };
         let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while connect(port).is_err() {
             assert!(Instant::now() < end, "docker-registry does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -76,7 +76,7 @@ impl Registry {
 
     /// A document of it.
     pub fn get(&self, path: &str) -> serde_json::Value {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        let mut stream = connect(self.port).unwrap();
         let accept = "application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.docker.distribution.manifest.v2+json";
         write!(
@@ -118,6 +118,13 @@ impl Drop for Registry {
     }
 }
 
+/// A connection to a port of this machine.
+pub fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_secs(30))
+}
+
+/// A port that nobody listens at.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()

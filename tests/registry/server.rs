@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -224,7 +224,7 @@ fn serve(
 
 /// Head and body of the registry's answer.
 fn forward(request: &Request, registry: u16, whole: bool) -> std::io::Result<(String, Vec<u8>)> {
-    let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, registry)))?;
+    let mut stream = super::real::connect(registry)?;
     // HTTP/1.0: the answer is not in chunks.
     write!(
         stream,
@@ -256,7 +256,7 @@ fn forward(request: &Request, registry: u16, whole: bool) -> std::io::Result<(St
 fn tunnel(stream: &TcpStream, registry: u16) -> std::io::Result<()> {
     let mut out = stream;
     out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-    let other = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, registry)))?;
+    let other = super::real::connect(registry)?;
     let (mut from, mut to) = (stream.try_clone()?, other.try_clone()?);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut from, &mut to);

@@ -141,6 +141,15 @@ impl Outcome {
         )
     }
 
+    /// Standard error has this nowhere.
+    #[track_caller]
+    pub fn stderr_lacks(&self, text: &str) -> &Self {
+        self.expect(
+            !self.stderr_text().contains(text),
+            &format!("stderr without {text:?}"),
+        )
+    }
+
     /// Whatever is wrong, said with the whole of what happened.
     #[track_caller]
     pub fn expect(&self, holds: bool, what: &str) -> &Self {

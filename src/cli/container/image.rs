@@ -58,7 +58,7 @@ pub fn obtain(
                 context
                     .output
                     .warn(format_args!("the image that is here is used: {error:#}"));
-                return Ok(here);
+                Ok(here)
             }
             Ok(()) => find(engine, name, platform.as_ref()),
         },
