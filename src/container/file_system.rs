@@ -101,7 +101,8 @@ fn words(error: anyhow::Error) -> String {
 /// What every store needs, and nothing replaces. `directory` is empty and goes afterwards.
 pub fn check(directory: &Path) -> Result<()> {
     let place = open(directory)?;
-    let needs: [(&str, &dyn Fn() -> Result<(), Errno>); 5] = [
+    type Attempt<'a> = &'a dyn Fn() -> Result<(), Errno>;
+    let needs: [(&str, Attempt<'_>); 5] = [
         ("symbolic links", &|| {
             rustix::fs::symlinkat("target", &place, "link")
         }),

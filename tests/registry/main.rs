@@ -1,5 +1,7 @@
 //! Images come in from registries: Debian's docker-registry on this machine, with and without TLS and passwords, and
 //! before it a server of a few lines that misbehaves in all the ways that networks and registries do.
+// Every address here is a number.
+#![allow(clippy::disallowed_methods)]
 
 #[path = "../support/mod.rs"]
 mod support;

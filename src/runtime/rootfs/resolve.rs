@@ -55,7 +55,7 @@ fn find_or_make(root: BorrowedFd<'_>, path: &Path, kind: Kind, purpose: &str) ->
     let was_there = found.is_some();
     let found = match found {
         Some(found) => Ok(found),
-        None => Walk::new(root, path, kind).to_the_end(),
+        None => Walk::new(root, path, kind).finish(),
     };
     let looked = found.and_then(|found| Ok((look(&found)?, found)));
     let (status, found) = looked.map_err(|error| explain(path, error))?;
@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
         self.rest.extend(names.rev().map(<[u8]>::to_vec));
     }
 
-    fn to_the_end(mut self) -> Result<OwnedFd, Errno> {
+    fn finish(mut self) -> Result<OwnedFd, Errno> {
         const HERE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
         while let Some(name) = self.rest.pop() {
             if name == b".." {

@@ -16,6 +16,7 @@ use crate::image::layer::archive::{Member, MemberKind};
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags, mknodat, openat, statat, unlinkat};
 use rustix::io::Errno;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 
 /// How a whiteout is written.
@@ -69,10 +70,10 @@ impl Tree<'_> {
             return Ok(());
         }
         if self.rules.xattrs == XattrPrefix::Names {
-            if !self.whiteouts.contains_key(&path) {
+            if let Entry::Vacant(place) = self.whiteouts.entry(path) {
                 make_mark(parent, &[WHITEOUT, last].concat())
-                    .map_err(|errno| failed("create the whiteout", &path, errno))?;
-                self.whiteouts.insert(path, Form::Name);
+                    .map_err(|errno| failed("create the whiteout", place.key(), errno))?;
+                place.insert(Form::Name);
             }
             return Ok(());
         }

@@ -86,7 +86,7 @@ fn without_a_dev_files_are_masked_all_the_same() {
     let host = std::fs::metadata("/dev/null").unwrap().mode();
     assert!(inside(&plan(root.path(), Vec::new()), || {
         let found = std::fs::metadata("/masked").unwrap();
-        let changed = std::fs::set_permissions("/masked", PermissionsExt::from_mode(0));
+        let changed = std::fs::set_permissions("/masked", PermissionsExt::from_mode(0o0));
         found.file_type().is_char_device()
             && std::fs::read("/masked").unwrap().is_empty()
             && std::fs::write("/masked", b"x").is_ok()
