@@ -17,7 +17,7 @@ pub mod mount;
 pub mod name;
 pub mod options;
 
-use crate::error::{Error, Kind, not_found};
+use crate::error::{self, Error, Kind, not_found};
 use crate::id_mapping::Mapping;
 use crate::paths::{self, Paths};
 use crate::store::atomic::{self, Durability};
@@ -63,6 +63,11 @@ pub struct Volume {
     /// Nobody has named it: it goes with its container.
     #[serde(default)]
     pub anonymous: bool,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 impl Volume {
@@ -210,6 +215,13 @@ pub fn repair(paths: &Paths, name: &str) -> Result<Volume> {
     Ok(volume)
 }
 
+/// Why nobody can tell what a volume is, which [`repair`] would mend; `None` also for what only cannot be read now, or by
+/// this version.
+pub fn damage(paths: &Paths, name: &str) -> Option<anyhow::Error> {
+    let error = read(paths, name).err()?;
+    (error::kind(&error) == Some(Kind::BadInput)).then_some(error)
+}
+
 /// The volume of that name.
 pub fn find(paths: &Paths, name: &str) -> Result<Volume> {
     known(paths, name)?.ok_or_else(|| missing(name).into())
@@ -246,16 +258,21 @@ fn read(paths: &Paths, name: &str) -> Result<Option<Volume>> {
         }
         text => text.with_context(|| format!("read `{}`", record.display()))?,
     };
+    // Of another version nothing else can be relied on.
+    let Version { version } =
+        serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
+    if version != VERSION {
+        let message = format!(
+            "the format of `{}` is version {version}, this program knows {VERSION}",
+            record.display()
+        );
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("a newer onggi knows it")
+            .into());
+    }
     let volume: Volume = serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
     if volume.name != name {
         return Err(damaged(&record, format!("it is that of `{}`", volume.name)).into());
-    }
-    if volume.version != VERSION {
-        let why = format!(
-            "its format is version {}, this program knows {VERSION}",
-            volume.version
-        );
-        return Err(damaged(&record, why).into());
     }
     Ok(Some(volume))
 }

@@ -56,13 +56,18 @@ fn a_damaged_one_costs_only_itself() {
     for text in [
         "",
         "{",
-        "{\"version\": 9, \"name\": \"bad\", \"created\": \"\", \"driver\": \"local\"}",
+        "{\"version\": 1}",
+        "{\"version\": 1, \"name\": \"good\", \"created\": \"\", \"driver\": \"local\"}",
     ] {
         std::fs::write(&record, text).unwrap();
         assert_eq!(list(&paths).unwrap().len(), 1);
         assert!(format!("{:#}", find(&paths, "bad").unwrap_err()).contains("is damaged"));
+        assert!(damage(&paths, "bad").is_some());
         assert!(create(&paths, &wanted("bad", &[])).is_err());
     }
+    std::fs::write(&record, "{\"version\": 2, \"name\": {}}").unwrap();
+    assert!(format!("{:#}", find(&paths, "bad").unwrap_err()).contains("is version 2"));
+    assert!(damage(&paths, "bad").is_none() && damage(&paths, "gone").is_none());
     std::fs::remove_file(&record).unwrap();
     assert!(format!("{:#}", find(&paths, "bad").unwrap_err()).contains("it is missing"));
     repair(&paths, "bad").unwrap();

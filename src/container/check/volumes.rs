@@ -21,8 +21,14 @@ pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
             && directory.exists()
         {
             let record = volume_record_in(&directory);
-            let repair =
-                Repair::Does("writes it again, without labels and options; its files stay");
+            let repair = match volume::damage(paths, &name) {
+                Some(_) => {
+                    Repair::Does("writes it again, without labels and options; its files stay")
+                }
+                None => Repair::User(
+                    "leave it as it is: it may be read later, or by a newer onggi".to_owned(),
+                ),
+            };
             let problem = format!("{error:#}");
             found.push(Finding::new(
                 "damaged-volume",
@@ -70,7 +76,7 @@ pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
     // To take it finishes what was half filled.
     let _lock = volume::lock_exclusive(&engine.paths, &engine.mapping, name)?;
     match finding.kind {
-        "damaged-volume" if volume::find(&engine.paths, name).is_err() => {
+        "damaged-volume" if volume::damage(&engine.paths, name).is_some() => {
             volume::repair(&engine.paths, name).map(drop)
         }
         _ => Ok(()),
