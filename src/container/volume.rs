@@ -183,12 +183,14 @@ pub fn export(engine: &Engine, name: &str, out: &mut dyn Write) -> Result<Vec<St
 /// user should know.
 pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> {
     let attempt = || {
+        volume::find(&engine.paths, name)?;
+        // Whoever writes the stream may be a container that has yet to be started, with this volume.
+        let (compression, stream) = compression::peek(stream).context("read the archive")?;
         with_files(engine, name, |directory| {
             let ids = match engine.mapping.tier {
                 Tier::Single => Ids::Single,
                 _ => Ids::Keep,
             };
-            let (compression, stream) = compression::peek(stream).context("read the archive")?;
             let stream = BufReader::with_capacity(256 << 10, compression.unpack(stream)?);
             let extractor = Extractor::new(Scope::Beneath(directory), ids, true);
             extractor.with_destination().extract(stream)

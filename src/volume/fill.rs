@@ -16,13 +16,14 @@ use super::mount::Opened;
 use super::{Volume, options::Source};
 use crate::id_mapping::Mapping;
 use crate::paths::{self, Paths};
+use crate::store::atomic::Durability;
 use crate::store::copy::{self, Copier, Owner};
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, Dir, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat, renameat_with,
-    statat,
+    AtFlags, Dir, Mode, OFlags, RenameFlags, fstat, fsync, mkdirat, openat, renameat,
+    renameat_with, statat, syncfs,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,31 +43,39 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 /// something in it stays as it is. Tells whether it was filled, and what the user should know.
 ///
 /// The caller holds [`super::lock_exclusive`] and is root of the store's user namespace. `owner` tells, for an owner that
-/// the image's files have as they are seen here, that of the copy.
+/// the image's files have as they are seen here, that of the copy. A [`Durability::Durable`] copy is whole or not there
+/// also after a power cut.
 pub fn fill(
     paths: &Paths,
     volume: &Volume,
     opened: &Opened,
     source: BorrowedFd<'_>,
     owner: Owner<'_>,
+    durability: Durability,
     _lock: &Lock,
 ) -> Result<Option<Vec<String>>> {
     let attempt = || {
-        let place = match volume.source()? {
-            None => Place::plain(paths, &volume.name)?,
-            // It is gone with its last user, who is the next one.
-            Some(Source::FileSystem(found)) if matches!(&*found.kind, "tmpfs" | "ramfs") => {
-                return Ok(None);
-            }
-            Some(_) => Place::mounted(opened)?,
+        let Some(place) = Place::of(paths, volume, opened)? else {
+            return Ok(None);
         };
         place.settle()?;
         if !place.is_empty()? {
             return Ok(None);
         }
-        place.fill(source, owner).map(Some)
+        place.fill(source, owner, durability).map(Some)
     };
     attempt().with_context(|| format!("copy what the image has to volume {}", volume.name))
+}
+
+/// Whether [`fill`] has something to do. The caller holds a lock of the volume, shared or not.
+pub fn is_due(paths: &Paths, volume: &Volume, opened: &Opened) -> Result<bool> {
+    let look = || -> Result<bool> {
+        let Some(place) = Place::of(paths, volume, opened)? else {
+            return Ok(false);
+        };
+        Ok(place.is_pending() || place.is_empty()?)
+    };
+    look().with_context(|| format!("look into volume {}", volume.name))
 }
 
 /// Whether somebody fills it, or was killed while he did.
@@ -97,6 +106,18 @@ struct Place {
 }
 
 impl Place {
+    /// `None` for one that gets nothing.
+    fn of(paths: &Paths, volume: &Volume, opened: &Opened) -> Result<Option<Self>> {
+        match volume.source()? {
+            None => Self::plain(paths, &volume.name).map(Some),
+            // It is gone with its last user, who is the next one.
+            Some(Source::FileSystem(found)) if matches!(&*found.kind, "tmpfs" | "ramfs") => {
+                Ok(None)
+            }
+            Some(_) => Self::mounted(opened).map(Some),
+        }
+    }
+
     fn plain(paths: &Paths, name: &str) -> Result<Self> {
         let open = |path: &Path| {
             rustix::fs::open(path, DIRECTORY, Mode::empty())
@@ -123,6 +144,11 @@ impl Place {
         })
     }
 
+    fn is_pending(&self) -> bool {
+        let exists = |name| statat(&self.parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        exists(self.filling) || exists(self.filled)
+    }
+
     fn is_empty(&self) -> Result<bool> {
         // What mkfs leaves for fsck(8) is nobody's data.
         Ok(names(self.root.as_fd())?
@@ -130,7 +156,12 @@ impl Place {
             .all(|name| name == b"lost+found"))
     }
 
-    fn fill(&self, source: BorrowedFd<'_>, owner: Owner<'_>) -> Result<Vec<String>> {
+    fn fill(
+        &self,
+        source: BorrowedFd<'_>,
+        owner: Owner<'_>,
+        durability: Durability,
+    ) -> Result<Vec<String>> {
         let make = |parent: BorrowedFd<'_>, name: &str| {
             mkdirat(parent, name, Mode::RWXU)
                 .and_then(|()| openat(parent, name, DIRECTORY, Mode::empty()))
@@ -148,7 +179,14 @@ impl Place {
                 return Err(error);
             }
         };
+        // What has the name `filled` is moved into the volume as it is, and never copied again.
+        if durability == Durability::Durable {
+            syncfs(&tree).context("write the copy to the disk")?;
+        }
         renameat(&filling, TREE, &self.parent, self.filled).context("rename to `filled`")?;
+        if durability == Durability::Durable {
+            fsync(&self.parent).context("write the directory to the disk")?;
+        }
         self.settle()?;
         Ok(warnings)
     }

@@ -1,7 +1,8 @@
 //! Volumes with a device: what is mounted as long as somebody uses it.
 
 use crate::support::{ALPINE, Need, OwnMounts, User, everyone_with_alpine, requires};
-use std::process::Command;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
 #[test]
 fn memory_is_the_same_for_all_who_use_it_at_the_same_time() {
@@ -108,5 +109,58 @@ fn what_the_host_has_mounted_below_a_named_directory_stays() {
             // Without `r`, what is mounted below is not part of it.
             assert_eq!(seen, kind == "rbind", "as {:?}", store.user);
         }
+    }
+}
+
+#[test]
+fn who_reads_or_writes_a_volume_for_long_keeps_no_container_from_starting() {
+    for store in everyone_with_alpine() {
+        let directory = store.home().join("named");
+        let script = "mkdir named && head -c 1000000 /dev/zero >named/zeros && chmod -R 777 named";
+        store.command("sh").args(["-c", script]).status().unwrap();
+        let device = format!("device={}", directory.display());
+        let words = ["volume", "create", "-o", "type=none", "-o", "o=bind", "-o"];
+        store.onggi(words).args([&*device, "named"]).run().code(0);
+        let mut export = store.onggi(["volume", "export", "named"]).into_command();
+        let mut export = export.stdout(Stdio::piped()).spawn().unwrap();
+        let mut rest = export.stdout.take().unwrap();
+        // It is at work from here on, and waits for its reader.
+        rest.read_exact(&mut [0]).unwrap();
+        let run = [
+            "run",
+            "--rm",
+            "-v",
+            "named:/etc/apk",
+            ALPINE,
+            "ls",
+            "/etc/apk",
+        ];
+        store.onggi(run).run().code(0).stdout("zeros\n");
+        assert!(export.try_wait().unwrap().is_none(), "as {:?}", store.user);
+        std::io::copy(&mut rest, &mut std::io::sink()).unwrap();
+        assert!(export.wait().unwrap().success(), "as {:?}", store.user);
+
+        store.ok(["volume", "create", "empty"]);
+        let mut import = store
+            .onggi(["volume", "import", "empty", "-"])
+            .into_command();
+        let import = import.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut import = import.spawn().unwrap();
+        let archive = ["run", "--rm", "-v", "empty:/etc/apk", ALPINE];
+        let archive = archive
+            .into_iter()
+            .chain(["tar", "c", "-C", "/etc", "hosts"]);
+        let archive = store.onggi(archive).run();
+        archive.code(0);
+        let mut stream = import.stdin.take().unwrap();
+        stream.write_all(archive.stdout_bytes()).unwrap();
+        drop(stream);
+        assert!(import.wait().unwrap().success(), "as {:?}", store.user);
+        let look = ["run", "--rm", "-v", "empty:/m", ALPINE, "ls", "/m"];
+        let seen = store.onggi(look).run().code(0).stdout_text();
+        assert!(
+            seen.contains("hosts\n") && seen.contains("world\n"),
+            "{seen}"
+        );
     }
 }

@@ -6,6 +6,7 @@ use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::container::root::{self, Owners};
 use crate::container::user_namespace;
+use crate::store::atomic::Durability;
 use crate::sys::openat2;
 use crate::volume;
 use anyhow::{Context, Result};
@@ -35,9 +36,21 @@ pub(in crate::container) fn fill_new(
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             found => found.with_context(|| format!("open `{target}` of the image"))?,
         };
-        let lock = volume::lock_exclusive(&engine.paths, &engine.mapping, name)?;
+        let lock = volume::lock_shared(&engine.paths, &engine.mapping, name)?;
         let found = volume::find(&engine.paths, name)?;
         let opened = open_volume(engine, name)?;
+        if !volume::fill::is_due(&engine.paths, &found, &opened)? {
+            drop((lock, opened));
+            volume::mount::release(&engine.paths, name)?;
+            continue;
+        }
+        // Only now: somebody may read from what is in it for as long as he likes.
+        drop(lock);
+        let lock = volume::lock_exclusive(&engine.paths, &engine.mapping, name)?;
+        let durability = match point.anonymous && record.options.auto_remove {
+            true => Durability::Volatile,
+            false => Durability::Durable,
+        };
         let owners = owners(engine, record, opened.place.as_fd())?;
         let owner = |owner| owners.inside(owner);
         let filled = volume::fill::fill(
@@ -46,6 +59,7 @@ pub(in crate::container) fn fill_new(
             &opened,
             source.as_fd(),
             &owner,
+            durability,
             &lock,
         )?;
         warnings.extend(filled.into_iter().flatten());
