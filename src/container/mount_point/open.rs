@@ -91,6 +91,8 @@ fn open_bind(point: &MountPoint) -> Result<OwnedFd> {
     opened.map_err(|error| {
         let message = format!("cannot open `{}` to mount it: {error}", path.display());
         let failure = match error {
+            Errno::NOENT if point.request.create_source => bad_input(message)
+                .hint("it is a symbolic link that leads nowhere: make what it names"),
             Errno::NOENT => {
                 bad_input(message).hint("make it, or use -v, which makes a missing directory")
             }

@@ -50,19 +50,18 @@ fn resolved(engine: &Engine, options: &Options, request: &Request) -> Result<Mou
     match request.kind {
         Kind::Bind if !request.create_source => {
             if let Err(error) = std::fs::symlink_metadata(&request.source) {
-                let message = match error.kind() {
-                    std::io::ErrorKind::NotFound => format!(
-                        "invalid mount config for type \"bind\": bind source path does not exist: {}",
-                        request.source
+                let (why, hint) = match error.kind() {
+                    std::io::ErrorKind::NotFound => (
+                        format!("bind source path does not exist: {}", request.source),
+                        "make it, or use -v, which makes a missing directory",
                     ),
-                    _ => format!(
-                        "invalid mount config for type \"bind\": stat `{}`: {error}",
-                        request.source
+                    _ => (
+                        format!("stat `{}`: {error}", request.source),
+                        "you have to be able to enter every directory on its way",
                     ),
                 };
-                return Err(bad_input(message)
-                    .hint("make it, or use -v, which makes a missing directory")
-                    .into());
+                let message = format!("invalid mount config for type \"bind\": {why}");
+                return Err(bad_input(message).hint(hint).into());
             }
         }
         Kind::Volume if request.driver.is_empty() => {
@@ -85,7 +84,7 @@ fn of_container(engine: &Engine, given: &str) -> Result<Vec<MountPoint>> {
     for word in mode.split(',') {
         match word {
             "ro" => read_only = true,
-            "rw" | "z" | "Z" | "nocopy" => {}
+            "rw" | "z" | "Z" | "nocopy" | "consistent" | "cached" | "delegated" => {}
             _ => {
                 return Err(bad_input(format!("invalid mode: {word}"))
                     .hint("CONTAINER, CONTAINER:ro or CONTAINER:rw")
