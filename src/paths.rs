@@ -30,6 +30,7 @@
 //! | `containers/ID/ID-json.log{,.N,.N.gz}` | the log of the driver `json-file`, newest without a number | written by the monitor only; readers notice when it is rotated |
 //! | `containers/ID/local-logs/container.log{,.N,.N.gz}` | that of the driver `local` | likewise |
 //! | `projects` | taken by whoever chooses a project id for what a container writes (`--storage-opt`) | flock |
+//! | `turns` | taken by an ordinary user's container that has a volume with a file system of its own, while it starts | flock |
 //! | `id-ranges` | taken by whoever makes a container with ids that no other has | flock |
 //! | `names/NAME` | a link whose target is the container's id: it is there whole or not at all, and only one maker can win | the link itself |
 //! | `volumes/NAME/` | one volume | flock of the directory: shared by who makes a container that names it, until the record of that is written; exclusively by who fills or removes it |
@@ -197,6 +198,11 @@ impl Paths {
     /// Whether it is that of one of an earlier version, `keep-UID-GID`.
     pub fn is_old_layer_copy(name: &str) -> bool {
         name.starts_with("keep-")
+    }
+
+    /// Taken by whoever starts a container whose volumes are mounted in the user namespace of the first that has them.
+    pub fn turns(&self) -> PathBuf {
+        self.data.join("turns")
     }
 
     /// Taken by whoever gives a container ids that no other has.

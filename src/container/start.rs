@@ -1,7 +1,7 @@
 //! Starting a container: its monitor is started, and the caller stays attached or leaves.
 
 use super::engine::Engine;
-use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, Request};
+use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, MONITOR_TURN, Request};
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home, Neighbour};
@@ -83,6 +83,14 @@ fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// What is held from the choice of [`home`] until the container runs: of two who start at once, the second has to live
+/// where the first does and would not see it yet.
+fn turn(engine: &Engine, record: &Record) -> Result<Option<Lock>> {
+    mount_point::takes_turns(engine, record)?
+        .then(|| Lock::exclusive(&engine.paths.turns()))
+        .transpose()
+}
+
 /// Starts a container whose lock is held; `warn` as in [`start`].
 pub fn start_locked(
     engine: &Engine,
@@ -106,9 +114,11 @@ pub fn start_locked(
         }
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
-    let handed = [theirs.as_fd(), lock.as_fd()];
-    let spawned = home(engine, record).and_then(|home| {
-        let neighbour = home.map(|user_namespace| Neighbour {
+    const { assert!(MONITOR_TURN == MONITOR_LOCK + 1) };
+    let spawned = turn(engine, record).and_then(|turn| {
+        let handed = [theirs.as_fd(), lock.as_fd()].into_iter();
+        let handed: Vec<_> = handed.chain(turn.as_ref().map(AsFd::as_fd)).collect();
+        let neighbour = home(engine, record)?.map(|user_namespace| Neighbour {
             user_namespace: Some(user_namespace),
             program: None,
         });

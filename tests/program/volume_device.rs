@@ -164,3 +164,32 @@ fn who_reads_or_writes_a_volume_for_long_keeps_no_container_from_starting() {
         );
     }
 }
+
+#[test]
+fn two_who_start_at_once_share_a_fresh_device() {
+    for store in everyone_with_alpine() {
+        let options = ["type=tmpfs", "device=tmpfs", "o=mode=777"];
+        let options = options.into_iter().flat_map(|option| ["-o", option]);
+        let create = ["volume", "create", "memory"].into_iter().chain(options);
+        store.onggi(create).run().code(0);
+        for name in ["one", "two"] {
+            let words = ["create", "--name", name, "-v", "memory:/m", ALPINE];
+            let script = format!("touch /m/{name}; exec sleep 100000");
+            let words = words.into_iter().chain(["sh", "-c", &script]);
+            store.onggi(words).run().code(0);
+        }
+        for _ in 0..8 {
+            let started = ["one", "two"].map(|name| store.onggi(["start", name]).spawn());
+            for started in started {
+                let output = started.wait_with_output().unwrap();
+                assert!(output.status.success(), "as {:?}: {output:?}", store.user);
+            }
+            for name in ["one", "two"] {
+                let both = "until test -e /m/one && test -e /m/two; do sleep 0.01; done";
+                store.ok(["exec", name, "sh", "-c", both]);
+            }
+            store.ok(["kill", "one", "two"]);
+            store.ok(["wait", "one", "two"]);
+        }
+    }
+}

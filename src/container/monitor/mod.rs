@@ -37,7 +37,7 @@ use crate::sys::process::{self, Child, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result};
-use channel::{MONITOR_CHANNEL, MONITOR_LOCK, Report};
+use channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_TURN, Report};
 use checks::Checks;
 use clients::Clients;
 use relay::{Program, Relay};
@@ -62,12 +62,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         descriptor::raise_limit().context("raise the limit of open files")?;
         let (engine, id) = spawn::wanted(arguments)?;
         let directory = Directory::of(&engine, &id);
+        let record = directory.record()?.context("the container has no record")?;
+        let turn = match mount_point::takes_turns(&engine, &record)? {
+            true => Some(Lock::inherited(descriptor::inherited(MONITOR_TURN)?)),
+            false => None,
+        };
         let state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
         // Where there is none it was never started, or what became of it is lost.
         let before = directory.state().ok().flatten();
         let was_wanted = |state: &State| !state.started.is_empty() && !state.stopped;
         let monitor = Monitor {
-            record: directory.record()?.context("the container has no record")?,
+            record,
+            turn,
             wish_is_kept: before.as_ref().is_some_and(was_wanted),
             state: match before {
                 Some(before) => state.after(&before),
@@ -136,6 +142,8 @@ struct Monitor {
     /// systemd ends the scope, at the end of the machine mostly: what runs ends, and what is to run runs again at the
     /// next boot.
     is_going_down: bool,
+    /// Until it has started for the first time, so that the next one finds it.
+    turn: Option<Lock>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
     /// Volumes that have to stay mounted while the program runs.
@@ -310,6 +318,7 @@ impl Monitor {
             started.child.end();
             return Err(error);
         }
+        self.turn = None;
         Program::new(started, pipes, self.record.options.stdin_once)
     }
 

@@ -18,7 +18,7 @@ pub mod volumes;
 
 pub(super) use configuration::TMPFS_DEFAULT;
 pub(super) use fill::fill_new;
-pub(super) use open::{InUse, home, open, open_volume};
+pub(super) use open::{InUse, home, open, open_volume, takes_turns};
 pub(super) use ownership::announce;
 pub use ownership::{fill, make_ready};
 pub(super) use resolve::resolve;

@@ -157,19 +157,30 @@ pub(super) fn open_to_change(
     Ok((below.unwrap_or(opened.place), opened.in_use))
 }
 
+/// Whether the container has volumes that can be shared only with those in the same user namespace.
+pub(in crate::container) fn takes_turns(engine: &Engine, record: &Record) -> Result<bool> {
+    Ok(engine.mapping.tier != Tier::Root && !shared_devices(engine, record)?.is_empty())
+}
+
+/// The volumes of a container that are file systems of their own.
+fn shared_devices<'a>(engine: &Engine, record: &'a Record) -> Result<Vec<&'a str>> {
+    let mut names = Vec::new();
+    for name in record.mounts.iter().filter_map(MountPoint::volume) {
+        let source = volume::find(&engine.paths, name)?.source()?;
+        if matches!(source, Some(Source::FileSystem(_))) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
 /// The user namespace of a monitor that has a volume's device mounted already, to live in the same one: only from there
 /// can it be shared. `None` where there is nothing to share.
 pub(in crate::container) fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
     if !engine.mapping.needs_user_namespace() {
         return Ok(None);
     }
-    for name in record.mounts.iter().filter_map(MountPoint::volume) {
-        if !matches!(
-            volume::find(&engine.paths, name)?.source()?,
-            Some(Source::FileSystem(_))
-        ) {
-            continue;
-        }
+    for name in shared_devices(engine, record)? {
         for pid in monitors_with(engine, name)? {
             let path = format!("/proc/{pid}/ns/user");
             // One that has just ended has nothing to share.
