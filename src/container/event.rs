@@ -6,8 +6,8 @@
 //! die (`exitCode`, `execDuration`), `exec_create: WORDS`, `exec_start: WORDS`, exec_detach and exec_die (`execID`,
 //! `exitCode`), export, `health_status: STATUS`, kill (`signal`), oom, pause, prune (`reclaimed`), rename
 //! (`oldName`), resize (`height`, `width`), restart, start, stop, top, unpause, update. Of images: delete, import,
-//! load, prune, pull, push, save, tag, untag. Of volumes: create, destroy, mount (`container`, `destination`, `propagation`,
-//! `read/write`), prune, unmount (`container`); each with `driver`.
+//! load, prune, pull, push, save, tag, untag. Of volumes: create, destroy, prune; each with
+//! `driver`. That a start mounts them and an end unmounts them is told by those events of the container.
 
 use super::engine::Engine;
 use super::record::Record;

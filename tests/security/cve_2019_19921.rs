@@ -15,7 +15,7 @@ pub const LOOK: &str = "for path in /proc/sys/kernel/core_pattern /proc/sys/kern
         test -d $path && test -n \"$(ls -A $path)\" && echo bare $path
     done; true";
 
-const REFUSAL: &str = "cannot be guarded: a symbolic link of the image's is on its way";
+const REFUSAL: &str = "cannot be hidden or made read-only: a symbolic link is on the way to it";
 
 #[test]
 fn the_mount_point_is_a_link() {

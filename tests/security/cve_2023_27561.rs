@@ -6,7 +6,7 @@ use crate::situation::{Entry, hostile, run_hostile};
 use crate::support::everyone_in_memory;
 
 /// What is to be masked or read-only lies somewhere else.
-const GUARD: &str = "cannot be guarded: a symbolic link of the image's is on its way";
+const GUARD: &str = "cannot be hidden or made read-only: a symbolic link is on the way to it";
 /// Two of what is mounted for every container in one place, so that one covers the other.
 const COVER: &str = "lies in the container's `/proc`";
 

@@ -3,8 +3,6 @@
 //!
 //! Looking takes no lock that would be in anybody's way. What is found is looked for again a moment later, since it
 //! may have been a change under way; mending takes the lock of what it mends and looks once more.
-//!
-//! Pieces of networks will be a part of [`host`], as soon as containers have some.
 
 mod host;
 mod records;

@@ -107,7 +107,7 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// Bytes of memory; `None`: half of what there is.
     pub tmpfs_size: Option<u64>,
-    /// Permission bits of the root of memory; `None`: 1777.
+    /// Permission bits of the root of memory; `None`: those of the directory whose place it takes, or else 1777.
     pub tmpfs_mode: Option<u32>,
     /// `exec`, `noexec`, `suid`, `nosuid`, `dev`, `nodev`, `noatime` and the like, and further options of tmpfs.
     pub flags: Vec<String>,

@@ -141,13 +141,10 @@ pub fn restrict(plan: &Plan, built: &mut Built) -> Result<()> {
             continue;
         };
         let say = || format!("mask `{}`", path.display());
-        let cover = match (is_directory(&target)?, &mut built.null) {
-            (false, Some(null)) => null,
-            (false, None) => unreachable!("there are masked paths"),
-            (true, _) => match &mut empty {
-                Some(empty) => empty,
-                None => empty.insert(Cover::new(empty_directory().with_context(say)?)),
-            },
+        let cover = match (is_directory(&target)?, &mut empty) {
+            (false, _) => built.null.as_mut().context("no null device is open")?,
+            (true, Some(empty)) => empty,
+            (true, None) => empty.insert(Cover::new(empty_directory().with_context(say)?)),
         };
         cover.put_on(target.as_fd()).with_context(say)?;
     }
@@ -311,7 +308,7 @@ fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => Ok(None),
         Err(Errno::LOOP) => {
             let message = format!(
-                "`{}` cannot be guarded: a symbolic link of the image's is on its way",
+                "`{}` cannot be hidden or made read-only: a symbolic link is on the way to it",
                 path.display()
             );
             Err(bad_input(message)
