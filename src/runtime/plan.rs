@@ -128,6 +128,37 @@ pub struct MountStep {
     pub options: MountOptions,
 }
 
+impl MountStep {
+    /// One mount of config.json.
+    pub fn of(mount: &Mount) -> Result<Self> {
+        let options = MountOptions::of(mount)?;
+        let target = mount.destination().clone();
+        let source = match (options.bind, mount.source()) {
+            (Some(_), Some(path)) => Source::Bind { path: path.clone() },
+            (Some(_), None) => {
+                return Err(bad_input(format!(
+                    "the bind mount at `{}` has no source",
+                    target.display()
+                ))
+                .into());
+            }
+            (None, source) => {
+                let kind = mount.typ().as_deref().unwrap_or("none");
+                let source = source.as_ref().map(|path| path.to_string_lossy());
+                Source::Filesystem {
+                    source: source.map_or(kind.to_owned(), Into::into),
+                    kind: kind.to_owned(),
+                }
+            }
+        };
+        Ok(Self {
+            target,
+            source,
+            options,
+        })
+    }
+}
+
 /// What is mounted.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Source {
@@ -287,7 +318,7 @@ impl Plan {
             .mounts()
             .iter()
             .flatten()
-            .map(mount_step)
+            .map(MountStep::of)
             .collect::<Result<_>>()?;
         let sysctls = linux
             .sysctl()
@@ -420,34 +451,6 @@ fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
 
 fn unsupported(what: String) -> anyhow::Error {
     Error::new(Kind::Unsupported, format!("{what} is not supported yet")).into()
-}
-
-fn mount_step(mount: &Mount) -> Result<MountStep> {
-    let options = MountOptions::of(mount)?;
-    let target = mount.destination().clone();
-    let source = match (options.bind, mount.source()) {
-        (Some(_), Some(path)) => Source::Bind { path: path.clone() },
-        (Some(_), None) => {
-            return Err(bad_input(format!(
-                "the bind mount at `{}` has no source",
-                target.display()
-            ))
-            .into());
-        }
-        (None, source) => {
-            let kind = mount.typ().as_deref().unwrap_or("none");
-            let source = source.as_ref().map(|path| path.to_string_lossy());
-            Source::Filesystem {
-                source: source.map_or(kind.to_owned(), Into::into),
-                kind: kind.to_owned(),
-            }
-        }
-    };
-    Ok(MountStep {
-        target,
-        source,
-        options,
-    })
 }
 
 fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {

@@ -1,7 +1,7 @@
 //! Which later mounts are seen on the other side of a bind, and how owners are mapped: the propagation and `idmap` options
 //! of -v and --mount (mount_namespaces(7), mount_setattr(2)).
 
-use crate::support::{ALPINE, Need, OwnMounts, Store, User, everyone_with_alpine, requires};
+use crate::support::{ALPINE, Need, OwnMounts, Store, User, everyone_with_alpine, requires, store};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -177,15 +177,40 @@ fn what_the_host_protects_stays_so() {
                 }
             }
         }
-        // What root may take away stays for others, who are not told that they may not.
+        // What root may take away stays for others.
         let mount = format!("type=bind,src={path},dst=/x,exec,suid");
         let look = "grep ' /x ' /proc/self/mountinfo | cut -d' ' -f6";
         let told = store.shell(&["--mount", &mount], look).run();
-        told.code(0).stdout(match store.user {
-            User::Root => "rw,nodev,noatime\n",
-            _ => "rw,nosuid,nodev,noexec,noatime\n",
-        });
+        match store.user {
+            User::Root => told.code(0).stdout("rw,nodev,noatime\n"),
+            _ => told.code(125).stderr_has(
+                "the host has mounted it with `nosuid,noexec`, which only root of the host can take away",
+            ),
+        };
     }
+}
+
+#[test]
+fn what_is_mounted_below_a_volume_is_seen_by_a_user_namespace() {
+    let Some(mut store) = store(User::Root).filter(Store::alpine) else {
+        return;
+    };
+    if !requires(&[Need::Root, Need::Program("nsenter")]) {
+        return;
+    }
+    let path = store.home().join("device");
+    let script =
+        "mount --make-rprivate /; mkdir -p $1/sub; mount -t tmpfs tmpfs $1/sub; touch $1/sub/file";
+    let _mounts = OwnMounts::prepared(&mut store, script, &[&path]);
+    let device = format!("device={}", path.display());
+    let [kind, bind] = ["type=none", "o=rbind"];
+    store.ok([
+        "volume", "create", "--opt", kind, "--opt", bind, "--opt", &device, "vol",
+    ]);
+    let own = store.own_user_namespace();
+    let options = ["-v", "vol:/x", own[0], own[1]];
+    let told = store.shell(&options, "stat -c %u:%g /x/sub/file").run();
+    told.code(0).stdout("0:0\n");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! do to the host by what lies in its volumes.
 
 use crate::cp::{cp, listing, names};
-use crate::support::{ALPINE, Store, everyone_with_alpine};
+use crate::support::{ALPINE, Need, OwnMounts, Store, User, everyone_with_alpine, requires};
 use std::path::{Path, PathBuf};
 
 fn data(store: &Store, volume: &str) -> PathBuf {
@@ -236,5 +236,66 @@ fn what_is_mounted_in_a_read_only_container_is_written() {
         cp(&store, &["file", "web:/fixed/x"]).code(1);
         assert_eq!(listing(&own), ["copied=hi", "new="]);
         store.ok(["rm", "web"]);
+    }
+}
+
+#[test]
+fn a_container_that_does_not_run_is_seen_with_the_options_of_its_mounts() {
+    for mut store in everyone_with_alpine() {
+        if !requires(&[Need::Root, Need::Program("nsenter")]) {
+            return;
+        }
+        let own = store.home().join("own");
+        let script = "mount --make-rprivate /; mkdir -m 777 $1 $1/sub; mount -t tmpfs -o mode=777 tmpfs $1/sub; \
+                      chown 1000:1000 $1";
+        let _mounts = OwnMounts::prepared(&mut store, script, &[&own]);
+        store.file("file", "hi");
+        let own = own.display();
+        let [writable, read_only, mapped] = [
+            format!("type=bind,src={own},dst=/writable,ro,bind-recursive=writable"),
+            format!("type=bind,src={own},dst=/fixed,ro"),
+            format!("{own}:/mapped:idmap=uids=1000-0-1;gids=1000-0-1"),
+        ];
+        let mut words = vec!["create", "--name", "web"];
+        words.extend(["--mount", &writable, "--mount", &read_only]);
+        if store.user == User::Root {
+            words.extend(["-v", &mapped]);
+        }
+        words.extend([ALPINE, "true"]);
+        store.onggi(words).run().code(0);
+        assert_eq!(names(&store, "/fixed"), ["fixed", "fixed/sub"]);
+        cp(&store, &["file", "web:/writable/sub/new"]).code(0);
+        for place in ["/writable/new", "/fixed/new", "/fixed/sub/other"] {
+            cp(&store, &["file", &format!("web:{place}")]).code(1);
+        }
+        assert_eq!(names(&store, "/fixed/sub"), ["sub", "sub/new"]);
+        if store.user == User::Root {
+            use std::os::unix::fs::MetadataExt;
+            cp(&store, &["file", "web:/mapped/new"]).code(0);
+            let found = store.seen(&store.home().join("own/new")).metadata();
+            assert_eq!(found.unwrap().uid(), 1000);
+        }
+        store.ok(["rm", "web"]);
+    }
+}
+
+#[test]
+fn to_read_makes_nothing_on_the_host() {
+    for store in everyone_with_alpine() {
+        let gone = store.home().join("gone");
+        let mount = format!("{}:/opt", gone.display());
+        let words = ["create", "--name", "web", "-v", &mount, ALPINE, "true"];
+        store.onggi(words).run().code(0);
+        for started in [false, true] {
+            if started {
+                store.ok(["start", "-a", "web"]);
+            }
+            let was_there = std::fs::remove_dir(&gone).is_ok();
+            assert!(was_there || !started);
+            // As it would be if the container were started.
+            assert_eq!(names(&store, "/opt"), ["opt"]);
+            assert_eq!(names(&store, "/bin/busybox"), ["busybox"]);
+            assert!(!gone.exists());
+        }
     }
 }

@@ -17,6 +17,7 @@ mod view;
 
 use super::engine::Engine;
 use super::list::Container;
+use super::mount_point::Missing;
 use super::{event, root};
 use crate::error::{Kind, not_found};
 use crate::id_mapping::Tier;
@@ -200,7 +201,8 @@ fn open(engine: &Engine, container: &Container, write: bool) -> Result<Opened> {
             if !entered {
                 root::enter(engine)?;
             }
-            let root = view::to_write(engine, record, &lock)?;
+            let missing = if write { Missing::Make } else { Missing::Show };
+            let root = view::to_write(engine, record, &lock, missing)?;
             return Ok(Opened {
                 root,
                 _lock: Some(lock),

@@ -2,20 +2,21 @@
 //! which is gone. The mounts are attached in a mount namespace that nobody else sees.
 
 use crate::container::engine::Engine;
-use crate::container::mount_point::{self, request::Kind};
+use crate::container::mount_point::{self, Missing, request::Kind};
 use crate::container::record::Record;
 use crate::container::{mount as mounted, root, user_namespace};
 use crate::error::bad_input;
 use crate::id_mapping::Tier;
-use crate::runtime::plan::Held;
-use crate::runtime::rootfs;
+use crate::runtime::plan::MountStep;
+use crate::runtime::rootfs::{self, trees};
 use crate::store::lock::Lock;
 use crate::sys::process::flags;
 use crate::sys::{mount, namespace, openat2};
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::mount::{UnmountFlags, unmount};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -34,15 +35,20 @@ pub fn to_read(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
     if !has_files(record) {
         return root::merged(engine, record).map(Some);
     }
-    attach(engine, record, Base::Merged)
+    attach(engine, record, Base::Merged, Missing::Show)
 }
 
-/// To be read and written.
-pub fn to_write(engine: &Engine, record: &Record, lock: &Lock) -> Result<OwnedFd> {
+/// To be read and written; `missing` says whether sources of mounts are made too.
+pub fn to_write(
+    engine: &Engine,
+    record: &Record,
+    lock: &Lock,
+    missing: Missing,
+) -> Result<OwnedFd> {
     if !has_files(record) && !record.options.read_only {
         return root::writable(engine, record, lock);
     }
-    let view = attach(engine, record, Base::Writable)?;
+    let view = attach(engine, record, Base::Writable, missing)?;
     view.context("make the places of mounts")
 }
 
@@ -51,11 +57,24 @@ fn has_files(record: &Record) -> bool {
     points.any(|point| point.request.kind != Kind::Tmpfs)
 }
 
-fn attach(engine: &Engine, record: &Record, base: Base) -> Result<Option<OwnedFd>> {
+fn attach(
+    engine: &Engine,
+    record: &Record,
+    base: Base,
+    missing: Missing,
+) -> Result<Option<OwnedFd>> {
     if engine.mapping.tier == Tier::Root {
         namespace::unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
     }
     mount::set_propagation_of_all(false).context("make mounts private")?;
+    // Before a root is attached on that of this process, which may make no user namespace then (user_namespaces(7)).
+    let namespace = user_namespace::nested(&record.options, engine)
+        .map(|nested| nested.maps.namespace())
+        .transpose()?;
+    let namespace = namespace.as_ref().map(AsFd::as_fd);
+    let sources = mount_point::open(engine, record, namespace, missing)?;
+    let steps = steps(engine, record)?;
+    let trees = trees::of(&steps, sources.held, namespace, engine.mapping.tier)?;
     let whole = match (base, mounted::mounted(engine, &record.id)) {
         (Base::Merged, _) => root::merged_overlay(engine, record)?,
         (Base::Writable, Some(path)) => {
@@ -67,25 +86,11 @@ fn attach(engine: &Engine, record: &Record, base: Base) -> Result<Option<OwnedFd
     // Any directory serves; on the root it hides no path from this process.
     let here = mount::open_source(Path::new("/"))?;
     mount::attach(whole.as_fd(), here.as_fd()).context("attach the container's root")?;
-    let namespace = user_namespace::nested(&record.options, engine)
-        .map(|nested| nested.maps.namespace())
-        .transpose()?;
-    let mut sources = mount_point::open(engine, record, namespace.as_ref().map(AsFd::as_fd))?;
-    for point in &record.mounts {
-        let target = Path::new(&point.request.target);
-        let Some(held) = sources.held.remove(target) else {
-            continue;
-        };
-        let tree = match held {
-            Held::Mount(tree) => tree,
-            Held::Place(place) => mount::clone_tree(place.as_fd(), true)
-                .with_context(|| format!("bind `{}`", point.request.source))?,
-        };
-        if point.request.read_only {
-            let read_only = mount::Attributes::MOUNT_ATTR_RDONLY;
-            mount::add_attributes(tree.as_fd(), read_only, true).context("make it read-only")?;
-        }
+    for (step, tree) in steps.iter().zip(trees) {
+        let (target, tree) = (&step.target, tree.context("memory is not shown")?);
         let Some(place) = place(whole.as_fd(), target, &tree, base)? else {
+            let attached = format!("/proc/self/fd/{}", whole.as_raw_fd());
+            unmount(attached, UnmountFlags::DETACH).context("take the container's root off")?;
             return Ok(None);
         };
         mount::attach(tree.as_fd(), place.as_fd())
@@ -98,6 +103,25 @@ fn attach(engine: &Engine, record: &Record, base: Base) -> Result<Option<OwnedFd
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(&whole, ".", flags, Mode::empty()).context("open the container's root")?;
     Ok(Some(root))
+}
+
+/// What the runtime would mount, but memory, and without later mounts of the host, which nobody waits for here.
+fn steps(engine: &Engine, record: &Record) -> Result<Vec<MountStep>> {
+    let mut quiet = record.clone();
+    for point in &mut quiet.mounts {
+        point.request.propagation = None;
+    }
+    quiet
+        .mounts
+        .retain(|point| point.request.kind != Kind::Tmpfs);
+    let mounts = mount_point::mounts(&quiet, engine)?;
+    let mut steps = mounts
+        .iter()
+        .map(MountStep::of)
+        .collect::<Result<Vec<_>>>()?;
+    // A mount comes after the one that its place lies in.
+    steps.sort_by_key(|step| step.target.components().count());
+    Ok(steps)
 }
 
 /// Where a mount goes, made where it can be.

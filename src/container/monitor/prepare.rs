@@ -3,7 +3,7 @@
 use super::relay::Pipes;
 use crate::cgroup::placement::Placement;
 use crate::container::engine::Engine;
-use crate::container::mount_point::InUse;
+use crate::container::mount_point::{InUse, Missing};
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
 use crate::container::{
@@ -70,7 +70,7 @@ pub fn bundle(
             }
         }
     };
-    let sources = mount_point::open(engine, record, held)?;
+    let sources = mount_point::open(engine, record, held, Missing::Make)?;
     mount_point::announce(engine, record, &sources.held, warnings)?;
     let mut spec = spec::build(record, engine)?;
     if options.limits == Enforcement::BestEffort

@@ -4,8 +4,8 @@
 //! -v, --mount ──▶ Request ──create──▶ MountPoint (in the record) ──start──▶ Held descriptor + OCI mount ──▶ runtime
 //! ```
 //!
-//! What was asked for ([`request`]) is looked up once, when the container is made ([`resolve`]), and opened once, when
-//! it starts ([`open`]): what was looked at is what is mounted.
+//! What was asked for ([`request`]) gets its names when the container is made ([`resolve`]). What has these names is
+//! opened at each start ([`open`]), once for the mount itself: what the monitor has opened is what is mounted.
 
 mod configuration;
 pub mod describe;
@@ -18,7 +18,7 @@ pub mod volumes;
 
 pub(super) use configuration::TMPFS_DEFAULT;
 pub(super) use fill::fill_new;
-pub(super) use open::{InUse, home, open, open_volume, takes_turns};
+pub(super) use open::{InUse, Missing, home, open, open_volume, takes_turns};
 pub(super) use ownership::announce;
 pub use ownership::{fill, make_ready};
 pub(super) use resolve::resolve;

@@ -51,11 +51,21 @@ impl Drop for InUse {
     }
 }
 
+/// What becomes of the source of a `-v` that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::container) enum Missing {
+    /// It is made.
+    Make,
+    /// An empty directory is shown, as the container would see it, and nothing is made.
+    Show,
+}
+
 /// Opens all sources. `namespace` is the user namespace of the container, where it has one of its own.
 pub(in crate::container) fn open(
     engine: &Engine,
     record: &Record,
     namespace: Option<BorrowedFd<'_>>,
+    missing: Missing,
 ) -> Result<Sources> {
     let mut sources = Sources {
         held: BTreeMap::new(),
@@ -67,6 +77,14 @@ pub(in crate::container) fn open(
     for point in &record.mounts {
         let held = match point.request.kind {
             Kind::Tmpfs => continue,
+            Kind::Bind if missing == Missing::Show && is_missing(point) => {
+                Held::Mount(mount::new_filesystem(
+                    "tmpfs",
+                    "tmpfs",
+                    &[("mode", Some("755"))],
+                    mount::Attributes::MOUNT_ATTR_RDONLY,
+                )?)
+            }
             Kind::Bind => Held::Place(open_bind(point)?),
             Kind::Volume => {
                 let opened = open_volume(engine, &point.request.source)?;
@@ -106,12 +124,19 @@ fn open_bind(point: &MountPoint) -> Result<OwnedFd> {
 
 /// Makes the source of a `-v` that is not there, as the caller.
 pub(super) fn make_missing(point: &MountPoint) -> Result<()> {
-    let path = Path::new(&point.request.source);
-    if !point.request.create_source || path.symlink_metadata().is_ok() {
+    if !is_missing(point) {
         return Ok(());
     }
+    let path = Path::new(&point.request.source);
     let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
     made.with_context(|| format!("create the directory `{}` to mount", path.display()))
+}
+
+/// Whether there is no such file, and a directory is to be made.
+fn is_missing(point: &MountPoint) -> bool {
+    let path = Path::new(&point.request.source);
+    let is_not_found = |error: std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    point.request.create_source && path.symlink_metadata().is_err_and(is_not_found)
 }
 
 /// What is below a mount's source, which may be written by containers: nothing there leads out of it.
@@ -217,8 +242,8 @@ fn show_volume(
     })
 }
 
-/// A mount of a volume that shows ids on the disk as the same ids of the container, where the kernel does that: for
-/// real root, whose containers have ids that other containers do not have.
+/// A mount of a volume that shows ids on the disk as the same ids of the container, with the mounts below it, where the
+/// kernel does that for all of them: for real root, whose containers have ids that other containers do not have.
 pub(super) fn mapped(
     engine: &Engine,
     place: BorrowedFd<'_>,
@@ -227,10 +252,14 @@ pub(super) fn mapped(
     let Some(namespace) = namespace.filter(|_| engine.mapping.tier == Tier::Root) else {
         return Ok(None);
     };
-    let copy = mount::clone_tree(place, false).context("bind a volume")?;
-    Ok(mount::map_ids(copy.as_fd(), namespace)
-        .is_ok()
-        .then_some(copy))
+    let copy = mount::clone_tree(place, true).context("bind a volume")?;
+    let nothing = mount::Change::default();
+    match mount::change(copy.as_fd(), nothing, None, Some(namespace), true) {
+        Ok(()) => Ok(Some(copy)),
+        // Some file system cannot do it, or shows other ids already.
+        Err(Errno::INVAL | Errno::PERM) => Ok(None),
+        Err(error) => Err(error).context("map the ids of a volume"),
+    }
 }
 
 /// The files of an image, which nobody can change.

@@ -9,31 +9,45 @@ use crate::runtime::plan::{Held, MountStep, Plan, Source};
 use crate::sys::mount::{self, Attributes, Change, Propagation};
 use anyhow::{Context, Result, ensure};
 use procfs::process::{MountInfo, MountOptFields};
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Makes those of all mounts of the plan; `user_namespace` is that of the container, if it has one of its own. The
 /// process must have one thread.
 pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<()> {
+    let sources = std::mem::take(&mut plan.sources);
+    plan.trees = of(&plan.mounts, sources, user_namespace, plan.process.tier)?;
+    Ok(())
+}
+
+/// Makes those of some mounts, of which `sources` are open, by destination; `None` for a file system that init makes.
+/// The process must have one thread.
+pub fn of(
+    mounts: &[MountStep],
+    mut sources: BTreeMap<PathBuf, Held>,
+    user_namespace: Option<BorrowedFd<'_>>,
+    tier: Tier,
+) -> Result<Vec<Option<OwnedFd>>> {
     let mut maker = Maker {
         user_namespace,
-        tier: plan.process.tier,
+        tier,
         mapped: Vec::new(),
     };
-    let mut trees = Vec::with_capacity(plan.mounts.len());
+    let mut trees = Vec::with_capacity(mounts.len());
     // From the last to the first: of several mounts at one place it is the last that an open source is for.
-    for step in plan.mounts.iter().rev() {
-        let held = plan.sources.remove(&step.target);
+    for step in mounts.iter().rev() {
+        let held = sources.remove(&step.target);
         let tree = maker.tree(step, held);
         trees.push(tree.with_context(|| super::mounts::describe(step))?);
     }
     trees.reverse();
-    plan.trees = trees;
-    let unused = plan.sources.keys().next();
+    let unused = sources.keys().next();
     ensure!(unused.is_none(), "{unused:?} is open, and not mounted");
-    Ok(())
+    Ok(trees)
 }
 
 struct Maker<'a> {
@@ -211,8 +225,9 @@ fn alone(place: BorrowedFd<'_>, propagation: Propagation) -> Result<Option<Owned
     Ok(Some(alone))
 }
 
-/// Changes a mount as far as it may be changed: what a mount namespace of more privilege has fixed stays
-/// (mount_namespaces(7), "Restrictions on mount namespaces").
+/// Changes a mount. What a mount namespace of more privilege has fixed stays (mount_namespaces(7), "Restrictions on
+/// mount namespaces"): the way access times are kept, which changes nothing that a program could do, and anything else
+/// is an error.
 fn change(
     mount: BorrowedFd<'_>,
     change: Change,
@@ -221,18 +236,67 @@ fn change(
     recursive: bool,
 ) -> Result<()> {
     let apply = |change| mount::change(mount, change, propagation, user_namespace, recursive);
+    let times = Attributes::MOUNT_ATTR__ATIME | Attributes::MOUNT_ATTR_NODIRATIME;
+    let without_times = Change {
+        set: change.set - times,
+        clear: change.clear - times,
+    };
     let done = match apply(change) {
-        Err(Errno::PERM) if !change.clear.is_empty() => apply(Change {
-            set: change.set - Attributes::MOUNT_ATTR__ATIME,
-            clear: Attributes::empty(),
-        }),
+        Err(Errno::PERM) if without_times != change => apply(without_times),
         done => done,
     };
     match (done, user_namespace) {
         (Ok(()), _) => Ok(()),
+        (Err(Errno::PERM), None) if !without_times.clear.is_empty() => {
+            Err(explain_fixed(mount, without_times.clear))
+        }
         (Err(error), None) => Err(error).context("mount_setattr"),
         (Err(error), Some(_)) => Err(explain_ids(error)),
     }
+}
+
+/// Names what is to be taken away and cannot be: what the mount has of it, or else some mount below it.
+fn explain_fixed(mount: BorrowedFd<'_>, wanted: Attributes) -> anyhow::Error {
+    const NAMES: [(Attributes, StatVfsMountFlags, &str); 4] = [
+        (
+            Attributes::MOUNT_ATTR_RDONLY,
+            StatVfsMountFlags::RDONLY,
+            "ro",
+        ),
+        (
+            Attributes::MOUNT_ATTR_NOSUID,
+            StatVfsMountFlags::NOSUID,
+            "nosuid",
+        ),
+        (
+            Attributes::MOUNT_ATTR_NODEV,
+            StatVfsMountFlags::NODEV,
+            "nodev",
+        ),
+        (
+            Attributes::MOUNT_ATTR_NOEXEC,
+            StatVfsMountFlags::NOEXEC,
+            "noexec",
+        ),
+    ];
+    let here = fstatvfs(mount).map_or(StatVfsMountFlags::empty(), |found| found.f_flag);
+    let names = |flags: StatVfsMountFlags| -> Vec<&str> {
+        let of_both = NAMES
+            .iter()
+            .filter(|(attribute, flag, _)| wanted.contains(*attribute) && flags.contains(*flag));
+        of_both.map(|(_, _, name)| *name).collect()
+    };
+    let (place, fixed) = match names(here) {
+        none if none.is_empty() => ("a mount below it", names(StatVfsMountFlags::all())),
+        fixed => ("it", fixed),
+    };
+    let message = format!(
+        "the host has mounted {place} with `{}`, which only root of the host can take away",
+        fixed.join(",")
+    );
+    Error::new(Kind::Denied, message)
+        .hint("leave out the option that is to take it away")
+        .into()
 }
 
 fn explain_ids(error: Errno) -> anyhow::Error {
