@@ -9,8 +9,8 @@ pub trait Progress: Sync {
 /// How far something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It will be fetched.
-    Planned,
+    /// It will be fetched, so many bytes.
+    Planned(u64),
     /// It was here before.
     AlreadyHere,
     /// Somebody else fetches it just now.

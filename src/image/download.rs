@@ -114,6 +114,7 @@ impl Download {
             return Ok(End::NotNeeded);
         };
         if waited && is_here() {
+            self.discard()?;
             return Ok(End::NotNeeded);
         }
         let before = file
@@ -152,7 +153,7 @@ impl Download {
             }
             progress.tell(id, Step::Broken(format!("{failure:#}")));
             if breaks > 0 {
-                std::thread::sleep(Duration::from_millis(250) * 2u32.pow(breaks));
+                repository.pause(Duration::from_millis(250) * 2u32.pow(breaks));
             }
         }
         progress.tell(id, Step::Downloaded);
@@ -218,8 +219,8 @@ impl Download {
     ) -> Result<()> {
         let mut blob = repository.blob(&self.digest, *received)?;
         *answered = true;
-        if let Some(length) = blob.length.filter(|length| blob.from + length != self.size) {
-            let announced = blob.from + length;
+        let announced = blob.length.map(|length| blob.from.saturating_add(length));
+        if let Some(announced) = announced.filter(|announced| *announced != self.size) {
             let message = format!(
                 "it is announced with {announced} bytes instead of {}",
                 self.size

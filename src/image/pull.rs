@@ -197,7 +197,7 @@ impl<'a> Layers<'a> {
             if here {
                 progress.tell(layer.digest.short(), Step::AlreadyHere);
             } else if !plan.downloads.contains_key(&layer.digest) {
-                progress.tell(layer.digest.short(), Step::Planned);
+                progress.tell(layer.digest.short(), Step::Planned(layer.size));
                 let download = Download::new(paths, &layer.digest, layer.size);
                 plan.downloads.insert(layer.digest.clone(), download);
                 plan.order.push((layer.digest.clone(), index));

@@ -221,14 +221,10 @@ fn layers_that_lie_elsewhere_or_are_no_layers() {
     }
 }
 
-#[test]
-fn redirects_are_followed_without_what_is_secret() {
-    let (Some(registry), Some(store)) = (Registry::start(&Options::default()), somebody()) else {
-        return;
-    };
-    let elsewhere = Server::start(Some(registry.port), |_| Reply::Forward);
+/// A registry that wants a password and has its blobs elsewhere.
+fn redirecting(registry: &Registry, elsewhere: &Server) -> Server {
     let port = elsewhere.port;
-    let redirecting = Server::start(Some(registry.port), move |request| {
+    Server::start(Some(registry.port), move |request| {
         match request.header("authorization") {
             "" => answer(
                 "401 Unauthorized",
@@ -244,26 +240,45 @@ fn redirects_are_followed_without_what_is_secret() {
             }
             _ => Reply::Forward,
         }
+    })
+}
+
+#[test]
+fn redirects_are_followed_without_what_is_secret() {
+    let (Some(registry), Some(store)) = (Registry::start(&Options::default()), somebody()) else {
+        return;
+    };
+    let kind = Server::start(Some(registry.port), |_| Reply::Forward);
+    // It asks for the password.
+    let thief = Server::start(Some(registry.port), |request| {
+        let bearer = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{}/token\"",
+            request.host
+        );
+        answer(
+            "401 Unauthorized",
+            &["WWW-Authenticate: Basic realm=\"x\"", &bearer],
+            "",
+        )
     });
     let file = store.path().join("auth.json");
-    let text = format!(
-        r#"{{"auths":{{"127.0.0.1:{}":{{"username":"u","password":"p"}}}}}}"#,
-        redirecting.port
-    );
-    std::fs::write(&file, text).unwrap();
-    store
-        .onggi(["pull", &redirecting.name(IMAGE)])
-        .env("REGISTRY_AUTH_FILE", &file)
-        .run()
-        .code(0);
-    let blobs: Vec<_> = elsewhere.seen();
-    assert!(blobs.len() > registry.layers().len());
-    assert!(
-        blobs
-            .iter()
-            .all(|request| request.header("authorization").is_empty()),
-        "{blobs:?}"
-    );
+    for (elsewhere, code) in [(&thief, 1), (&kind, 0)] {
+        let server = redirecting(&registry, elsewhere);
+        let entry = format!(
+            r#""127.0.0.1:{}":{{"username":"u","password":"p"}}"#,
+            server.port
+        );
+        std::fs::write(&file, format!(r#"{{"auths":{{{entry}}}}}"#)).unwrap();
+        let pull = store
+            .onggi(["pull", &server.name(IMAGE)])
+            .env("REGISTRY_AUTH_FILE", &file);
+        pull.run().code(code);
+        let seen = elsewhere.seen();
+        assert!(seen.iter().any(crate::Request::is_blob));
+        let is_plain =
+            |request: &Request| request.is_blob() && request.header("authorization").is_empty();
+        assert!(seen.iter().all(is_plain), "{seen:?}");
+    }
     refused(
         |request| answer("302 Found", &[&format!("Location: {}", request.path)], ""),
         &["redirects again and again"],

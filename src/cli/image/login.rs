@@ -99,7 +99,8 @@ fn account(server: Option<&str>) -> Result<String> {
         Ok(name) if name.domain() == domain || host(domain, false).account == DOCKER => {
             Ok(host(domain, false).account)
         }
-        Ok(name) if domain.eq_ignore_ascii_case(name.path()) => Ok(domain.to_owned()),
+        // A host without a dot.
+        Ok(name) if name.path() == format!("{domain}/x") => Ok(domain.to_owned()),
         _ => Err(bad_input(format!("`{server}` is no name of a registry")).into()),
     }
 }

@@ -81,7 +81,7 @@ impl Progress for Bars {
 /// The line of a step; counting bytes has none.
 fn plain(name: &str, step: &Step) -> Option<String> {
     let what = match step {
-        Step::Planned => "Pulling fs layer",
+        Step::Planned(_) => "Pulling fs layer",
         Step::AlreadyHere => "Already exists",
         Step::Waiting => "Waiting for another process that downloads it",
         Step::Broken(why) => return Some(format!("{name}: Retrying: {}", visible(why))),
@@ -95,21 +95,20 @@ fn plain(name: &str, step: &Step) -> Option<String> {
 impl State {
     /// Whether that is another step than before.
     fn take(&mut self, name: &str, step: &Step) -> bool {
-        let place = self.items.iter().position(|item| item.name == name);
-        let place = place.unwrap_or_else(|| {
-            let item = Item {
+        let known = self.items.iter().position(|item| item.name == name);
+        let place = known.unwrap_or_else(|| {
+            self.items.push(Item {
                 name: name.to_owned(),
-                step: Step::Planned,
+                step: step.clone(),
                 received: 0,
                 total: 0,
                 before: None,
-            };
-            self.items.push(item);
+            });
             self.items.len() - 1
         });
         let item = &mut self.items[place];
-        let is_new = item.total == 0 && item.step == Step::Planned;
         match step {
+            Step::Planned(total) => item.total = *total,
             Step::Downloading(received, total) => {
                 item.before.get_or_insert(*received);
                 (item.received, item.total) = (*received, *total);
@@ -119,12 +118,12 @@ impl State {
             Step::Unpacking(_, total) => (item.received, item.total) = (*total, *total),
             _ => {}
         }
-        let changed = is_new || std::mem::discriminant(&item.step) != std::mem::discriminant(step);
+        let same = std::mem::discriminant(&item.step) == std::mem::discriminant(step);
         let done = matches!(item.step, Step::Done | Step::AlreadyHere);
         if !done {
             item.step = step.clone();
         }
-        changed && !done
+        known.is_none() || (!same && !done)
     }
 
     fn draw(&mut self, last: bool) {
@@ -141,8 +140,9 @@ impl State {
         let mut lines: Vec<String> = self.items.iter().map(Item::line).collect();
         if lines.len() > rows - 2 {
             // What still moves is worth more than what is done.
-            let moving =
-                |item: &&Item| !matches!(item.step, Step::Done | Step::AlreadyHere | Step::Planned);
+            let moving = |item: &&Item| {
+                !matches!(item.step, Step::Done | Step::AlreadyHere | Step::Planned(_))
+            };
             lines = self
                 .items
                 .iter()
@@ -171,12 +171,16 @@ impl State {
         if !self.items.iter().any(|item| coming(&item)) {
             return None;
         }
-        let received: u64 = self.items.iter().map(|item| item.received).sum();
-        let total: u64 = self.items.iter().map(|item| item.total).sum();
+        // What an image says of its lengths may be anything.
+        let sum = |of: fn(&Item) -> u64| self.items.iter().map(of).fold(0, u64::saturating_add);
+        let (received, total) = (sum(|item| item.received), sum(|item| item.total));
         let rate = self.rate.per_second();
         let left = match rate {
             0 => String::new(),
-            rate => format!("  {} left", clock((total - received).div_ceil(rate))),
+            rate => format!(
+                "  {} left",
+                clock(total.saturating_sub(received).div_ceil(rate))
+            ),
         };
         let (received, total, rate) = (
             size::decimal(received),
@@ -191,7 +195,7 @@ impl Item {
     fn line(&self) -> String {
         let name = &self.name;
         let bar = |what: &str, done: u64, total: u64| {
-            let part = (done * 30).checked_div(total).unwrap_or(30).min(30) as usize;
+            let part = (done / (total / 30).max(1)).min(30) as usize;
             let (full, empty) = ("=".repeat(part), " ".repeat(30 - part));
             format!(
                 "{name}: {what} [{full}>{empty}] {}/{}",
@@ -268,7 +272,7 @@ mod tests {
             rate: Rate::new(Instant::now()),
         };
         for (step, told) in [
-            (Step::Planned, true),
+            (Step::Planned(10), true),
             (Step::Downloading(1, 10), true),
             (Step::Downloading(2, 10), false),
             (Step::Unpacking(1, 10), false),

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use ureq::Body;
 use ureq::http::{Method, Response, Uri, header};
+use ureq::{Body, ResponseExt};
 
 const DOCUMENT: u64 = 1 << 20;
 /// A token without a word about it lives that long (token specification).
@@ -93,7 +93,10 @@ impl Authorizer {
         let mut known = self.header(transport, call, scope)?;
         for left in (0..TRIES).rev() {
             let response = transport.fetch(&authorized(call, known.as_deref()))?;
-            if left == 0 || response.status().as_u16() != 401 || !self.learn(&response) {
+            // Where it was redirected to, somebody else demands, who is to get nothing.
+            let is_own = transport::origin(response.get_uri())? == transport::origin(&call.url)?;
+            let is_demand = response.status().as_u16() == 401 && is_own;
+            if left == 0 || !is_demand || !self.learn(&response) {
                 return Ok(response);
             }
             let fresh = self.renew(transport, call, scope, known.as_deref())?;

@@ -92,6 +92,13 @@ impl Repository {
         self.sources.iter().for_each(Source::cancel);
     }
 
+    /// Waits, unless it is cancelled meanwhile.
+    pub fn pause(&self, time: Duration) {
+        if let Some(source) = self.sources.first() {
+            source.pause(time);
+        }
+    }
+
     /// Whether [`Repository::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         self.sources.iter().any(Source::is_cancelled)

@@ -89,6 +89,11 @@ impl Source {
         self.transport.cancel();
     }
 
+    /// Waits, unless it is cancelled meanwhile.
+    pub fn pause(&self, time: std::time::Duration) {
+        self.transport.pause(time);
+    }
+
     /// Whether it was.
     pub fn is_cancelled(&self) -> bool {
         self.transport.is_cancelled()
@@ -113,7 +118,8 @@ impl Source {
             .fetch(&self.transport, &call, &self.scope())?;
         match response.status().is_success() {
             true => Ok(announced_digest(&response)),
-            false => Err(self.refusal(response)),
+            // Why, only the answer to a GET can tell.
+            false => Ok(None),
         }
     }
 
@@ -245,11 +251,7 @@ impl Source {
             "{}/manifests/{tag_or_digest}",
             self.place.repository
         ))?;
-        let mut call = Call::get(url);
-        for kind in manifest::KINDS {
-            call = call.with(header::ACCEPT, kind);
-        }
-        Ok(call)
+        Ok(Call::get(url).with(header::ACCEPT, manifest::KINDS.join(", ")))
     }
 
     fn scope(&self) -> String {

@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
@@ -26,6 +26,8 @@ const REDIRECTS: usize = 10;
 const TRIES: u32 = 5;
 /// A server may ask for this much patience.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often who waits looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(50);
 const CONNECT: Duration = Duration::from_secs(20);
 const USER_AGENT: &str = concat!("onggi/", env!("CARGO_PKG_VERSION"));
 
@@ -167,10 +169,18 @@ impl Transport {
             if self.is_cancelled() {
                 return Err(failure.unwrap_or_else(|| cancelled().into()));
             }
-            std::thread::sleep(wait.unwrap_or(pause));
+            self.pause(wait.unwrap_or(pause));
             pause *= 2;
         }
         Err(cancelled().into())
+    }
+
+    /// Waits, unless it is cancelled meanwhile.
+    pub fn pause(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.is_cancelled() {
+            std::thread::sleep(LOOK.min(end.saturating_duration_since(Instant::now())));
+        }
     }
 
     /// Makes a request once, and follows redirects.
