@@ -142,9 +142,11 @@ impl Engine {
             Some(known) if known.is_of(data)? => return Ok(()),
             _ => {}
         }
-        let staging = Staging::new(&self.paths.staging())?;
-        // Who may not make a user namespace, or an overlay, is told so by what needs one.
-        let Ok(found) = FileSystem::probe(staging.path(), &self.mapping) else {
+        // Who may not make a user namespace, or an overlay, is told so by what needs one; on a full disk the next
+        // command tries again.
+        let probed = Staging::new(&self.paths.staging())
+            .and_then(|staging| FileSystem::probe(staging.path(), &self.mapping));
+        let Ok(found) = probed else {
             return Ok(());
         };
         if let Roots::Copies { why } = &found.roots

@@ -55,12 +55,10 @@ impl FileSystem {
     /// Looks at the file system of a directory, which is made with the ids of `mapping`.
     pub fn probe(directory: &Path, mapping: &Mapping) -> Result<Self> {
         let why = match mapping.needs_user_namespace() {
-            false => overlay_fails(directory, mapping.tier != Tier::Root)
-                .err()
-                .map(words),
+            false => refusal(overlay_fails(directory, mapping.tier != Tier::Root))?,
             true => within(mapping, || {
                 unshare(flags::NEW_MOUNT).context("unshare the mount namespace")?;
-                Ok(overlay_fails(directory, true).err().map(words))
+                refusal(overlay_fails(directory, true))
             })?,
         };
         Ok(Self {
@@ -94,8 +92,17 @@ fn id(directory: &Path) -> Result<String> {
     Ok(format!("{kind:x}:{number:x}"))
 }
 
-fn words(error: anyhow::Error) -> String {
-    format!("{error:#}")
+/// Why an overlay cannot be had here; fails where that is not the file system's nature: its disk is full, for example.
+fn refusal(tried: Result<()>) -> Result<Option<String>> {
+    use Errno as E;
+    const PASSING: [Errno; 6] = [E::NOSPC, E::DQUOT, E::MFILE, E::NFILE, E::NOMEM, E::IO];
+    match tried {
+        Ok(()) => Ok(None),
+        Err(error) => match error.downcast_ref() {
+            Some(errno) if PASSING.contains(errno) => Err(error),
+            _ => Ok(Some(format!("{error:#}"))),
+        },
+    }
 }
 
 /// What every store needs, and nothing replaces. `directory` is empty and goes afterwards.
@@ -180,7 +187,7 @@ fn within(mapping: &Mapping, look: impl Fn() -> Result<Option<String>>) -> Resul
         let (byte, text) = match look() {
             Ok(None) => ("+", String::new()),
             Ok(Some(text)) => ("-", text),
-            Err(error) => ("!", words(error)),
+            Err(error) => ("!", format!("{error:#}")),
         };
         let told = answer
             .take()
