@@ -47,7 +47,7 @@
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// In a layer's directory: its unpacked files.
 pub const LAYER_TREE: &str = "tree";
@@ -361,6 +361,22 @@ pub fn registries_configuration() -> Result<Vec<PathBuf>> {
         files.extend(found);
     }
     Ok(files)
+}
+
+/// An absolute path without `.` and `..`, each of which takes back the name before it, as in Docker; links count for
+/// nothing.
+pub fn cleaned(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => {
+                cleaned.pop();
+            }
+            _ => {}
+        }
+    }
+    cleaned
 }
 
 /// The file of a ring that lines are added to.

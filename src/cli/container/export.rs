@@ -2,12 +2,9 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::Output;
+use crate::cli::output::archive;
 use crate::container::{export, list, root};
-use crate::error::bad_input;
-use crate::store::atomic;
-use anyhow::{Context as _, Result};
-use std::io::Write;
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// Options of `export`.
@@ -21,28 +18,13 @@ pub struct Export {
 
 impl Verb for Export {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        if self.output.is_none() && Output::is_terminal() {
-            let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
-            return Err(bad_input(message).into());
-        }
+        archive::refuse_terminal(self.output.as_deref())?;
         let engine = context.engine()?;
         let found = list::find(&engine, &self.container)?;
         root::enter(&engine)?;
-        let mut warnings = Vec::new();
-        match &self.output {
-            Some(path) => atomic::stream(path, |out| {
-                warnings = export::export(&engine, &found.record, out)?;
-                Ok(())
-            })?,
-            None => {
-                let mut out = context.output.stream();
-                warnings = export::export(&engine, &found.record, &mut out)?;
-                out.flush().context("write to standard output")?;
-            }
-        }
-        warnings
-            .iter()
-            .for_each(|warning| context.output.warn(warning));
+        archive::write(&mut context.output, self.output.as_deref(), |out| {
+            export::export(&engine, &found.record, out)
+        })?;
         Ok(0)
     }
 }

@@ -62,6 +62,9 @@ impl Verb for Start {
 
 /// Makes the mounts of a container ready, unless somebody else is at it or it runs already.
 fn make_ready(engine: &Engine, found: &Container, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    if found.record.mounts.is_empty() {
+        return Ok(());
+    }
     match root::lock(engine, &found.record)? {
         Some(_lock) => mount_point::make_ready(engine, &found.record, found.state.is_none(), tell),
         None => Ok(()),

@@ -2,9 +2,8 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::Output;
+use crate::cli::output::archive;
 use crate::container::event;
-use crate::error::bad_input;
 use crate::image::platform::Platform;
 use crate::image::save::{save, save_to};
 use crate::image::store;
@@ -26,10 +25,7 @@ pub struct Save {
 
 impl Verb for Save {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        if self.output.is_none() && Output::is_terminal() {
-            let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
-            return Err(bad_input(message).into());
-        }
+        archive::refuse_terminal(self.output.as_deref())?;
         let engine = context.engine()?;
         engine.enter_user_namespace()?;
         let platform = self.platform.as_ref();

@@ -9,6 +9,7 @@
 //! A reader that goes away (`onggi ps | head -1`) is not an error: from then on data lines go nowhere, and
 //! the command ends as if they had been read. No colours: there is nothing a colour would say here.
 
+pub mod archive;
 pub mod inspect;
 pub mod progress;
 pub mod size;

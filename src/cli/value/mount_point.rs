@@ -6,6 +6,7 @@
 use super::volume;
 use crate::container::mount_point::request::{Kind, Request};
 use crate::error::{Error, bad_input};
+use crate::paths;
 use crate::volume::name;
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
@@ -189,17 +190,10 @@ pub fn absolute(source: &str) -> String {
     }
 }
 
-/// `path` without `.` and `..`, each of which takes back the name before it.
+/// As [`paths::cleaned`] does it.
 pub fn cleaned(path: &str) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for name in path.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
-        }
-    }
-    format!("/{}", names.join("/"))
+    let cleaned = paths::cleaned(Path::new(path));
+    cleaned.to_string_lossy().into_owned()
 }
 
 /// Whether it stays below where it begins, as Go's `filepath.IsLocal` says it.

@@ -2,13 +2,12 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::output::Output;
+use crate::cli::output::archive;
 use crate::container::volume;
 use crate::error::bad_input;
-use crate::store::atomic;
 use anyhow::{Context as _, Result};
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -33,26 +32,11 @@ pub struct Import {
 
 impl Verb for Export {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        if self.output.is_none() && Output::is_terminal() {
-            let message = "cowardly refusing to save to a terminal. Use the -o flag or redirect";
-            return Err(bad_input(message).into());
-        }
+        archive::refuse_terminal(self.output.as_deref())?;
         let engine = context.engine()?;
-        let mut warnings = Vec::new();
-        match &self.output {
-            Some(path) => atomic::stream(path, |out| {
-                warnings = volume::export(&engine, &self.volume, out)?;
-                Ok(())
-            })?,
-            None => {
-                let mut out = context.output.stream();
-                warnings = volume::export(&engine, &self.volume, &mut out)?;
-                out.flush().context("write to standard output")?;
-            }
-        }
-        warnings
-            .iter()
-            .for_each(|warning| context.output.warn(warning));
+        archive::write(&mut context.output, self.output.as_deref(), |out| {
+            volume::export(&engine, &self.volume, out)
+        })?;
         Ok(0)
     }
 }

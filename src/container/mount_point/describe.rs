@@ -9,9 +9,6 @@ use crate::paths::Paths;
 use crate::volume;
 use serde_json::{Map, Value, json};
 
-/// The one driver of volumes.
-const LOCAL: &str = "local";
-
 impl MountPoint {
     /// What `ps` shows: the name of a volume, else where it comes from; `None` for memory.
     pub fn shown(&self) -> Option<&str> {
@@ -71,7 +68,7 @@ fn mount_point(mount: &MountPoint, paths: &Paths) -> Value {
 
 fn driver(request: &Request) -> &str {
     match request.driver.as_str() {
-        "" => LOCAL,
+        "" => volume::LOCAL,
         other => other,
     }
 }

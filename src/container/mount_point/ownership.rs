@@ -130,6 +130,9 @@ pub fn make_ready(
     first: bool,
     tell: &mut dyn FnMut(&str),
 ) -> Result<()> {
+    if record.mounts.is_empty() {
+        return Ok(());
+    }
     let contexts = confinement::contexts(record)?;
     let changes: Vec<_> = record
         .mounts

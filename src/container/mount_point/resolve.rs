@@ -8,6 +8,7 @@ use crate::container::list;
 use crate::container::options::Options;
 use crate::error::bad_input;
 use crate::image::store::{self, Image};
+use crate::paths;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,14 +109,7 @@ fn of_container(engine: &Engine, given: &str) -> Result<Vec<MountPoint>> {
 
 /// A path of an image's `VOLUME`, as a target.
 fn cleaned(written: &str) -> Result<String> {
-    let mut clean = std::path::PathBuf::from("/");
-    for part in Path::new(written).components() {
-        match part {
-            std::path::Component::Normal(name) => clean.push(name),
-            std::path::Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
+    let clean = paths::cleaned(Path::new(written));
     match clean.to_str() {
         Some("/") | None => Err(bad_input(format!(
             "invalid volume `{written}` of the image: destination can't be '/'"

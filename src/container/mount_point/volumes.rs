@@ -5,8 +5,8 @@
 
 use super::MountPoint;
 use crate::container::engine::Engine;
+use crate::container::list;
 use crate::container::record::Record;
-use crate::container::{event, list};
 use crate::error::{self, Kind};
 use crate::image::digest::Digest;
 use crate::store::damage;
@@ -116,23 +116,11 @@ pub(in crate::container) fn sweep(engine: &Engine, id: &str) {
 }
 
 fn remove_unused(engine: &Engine, name: &str) {
-    let (paths, mapping) = (&engine.paths, &engine.mapping);
-    let remove = || {
-        let lock = volume::lock_exclusive(paths, mapping, name)?;
-        match used(engine)?.contains(name) {
-            true => Ok(()),
-            false => {
-                volume::remove(paths, mapping, name, &lock)?;
-                event::volume(engine, name, "destroy", &[]);
-                Ok(())
-            }
-        }
-    };
-    match remove() {
-        Err(error) if error::kind(&error) != Some(Kind::NotFound) => {
-            damage::note(format_args!("volume {name} stays"), &error);
-        }
-        _ => {}
+    match crate::container::volume::remove(engine, name, true) {
+        // Another container has it.
+        Err(error) if error::kind(&error) == Some(Kind::Conflict) => {}
+        Err(error) => damage::note(format_args!("volume {name} stays"), &error),
+        Ok(()) => {}
     }
 }
 

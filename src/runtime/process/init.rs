@@ -7,6 +7,7 @@ use super::program::{self, Company};
 use super::protocol;
 use crate::cgroup;
 use crate::id_mapping::sandbox;
+use crate::paths;
 use crate::runtime::plan::{Plan, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
@@ -18,7 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// Runs in the child; returns the exit code only when the program could not be executed.
 pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
@@ -136,24 +137,11 @@ fn make_working_directory(path: &Path) -> Result<()> {
     let root = openat2::open_root(Path::new("/")).context("open `/`")?;
     let name = path.as_os_str().as_bytes();
     match openat2::open_in_root(&root, name, OFlags::PATH, Mode::empty()) {
-        Err(Errno::NOENT) => rootfs::make(root.as_fd(), &cleaned(path), rootfs::Kind::Directory)
-            .map(drop)
-            .with_context(|| format!("create the working directory `{}`", path.display())),
+        Err(Errno::NOENT) => {
+            rootfs::make(root.as_fd(), &paths::cleaned(path), rootfs::Kind::Directory)
+                .map(drop)
+                .with_context(|| format!("create the working directory `{}`", path.display()))
+        }
         _ => Ok(()),
     }
-}
-
-/// `path` without `..`, each of which takes back the name before it, as in Docker.
-fn cleaned(path: &Path) -> PathBuf {
-    let mut cleaned = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => cleaned.push(name),
-            Component::ParentDir => {
-                cleaned.pop();
-            }
-            _ => {}
-        }
-    }
-    cleaned
 }
