@@ -32,6 +32,9 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Of the blob in bytes.
     pub size: u64,
+    /// What an artifact that is a manifest is about (OCI image-index.md, `artifactType`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
     /// Free words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
@@ -47,6 +50,7 @@ impl Descriptor {
             media_type: media_type.to_owned(),
             digest: Digest::of(bytes),
             size: bytes.len() as u64,
+            artifact_type: None,
             annotations: None,
             platform: None,
         }

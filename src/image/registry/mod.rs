@@ -2,7 +2,7 @@
 //!
 //! - `configuration`: which places a name leads to · `credentials`: who we are there
 //! - `transport`: one request and its answer; below it `resolver`, `proxy`, `certificates`
-//! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
+//! - `referrers`: what refers to an image · `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
 //!
 //! Nothing of all this happens, and no file of it is read, before a [`Repository`] is opened.
 //!
@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod configuration;
 pub mod credentials;
 mod proxy;
+pub mod referrers;
 mod resolver;
 pub mod selection;
 pub mod source;
