@@ -25,6 +25,16 @@ pub enum Step {
     Unpacking(u64, u64),
     /// It is unpacked.
     Done,
+    /// It is made ready to be sent.
+    Preparing,
+    /// So many of so many bytes are sent; of how many, where they are made while they go, is not known.
+    Uploading(u64, Option<u64>),
+    /// All of it is at the other end.
+    Uploaded,
+    /// The other end has it already.
+    AlreadyThere,
+    /// The other end took it from that repository of its own.
+    Mounted(String),
 }
 
 /// Nobody wants to know.

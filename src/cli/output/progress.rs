@@ -78,6 +78,14 @@ impl Progress for Bars {
     }
 }
 
+/// Whether nothing comes after it.
+fn is_end(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Done | Step::AlreadyHere | Step::Uploaded | Step::AlreadyThere | Step::Mounted(_)
+    )
+}
+
 /// The line of a step; counting bytes has none.
 fn plain(name: &str, step: &Step) -> Option<String> {
     let what = match step {
@@ -87,7 +95,11 @@ fn plain(name: &str, step: &Step) -> Option<String> {
         Step::Broken(why) => return Some(format!("{name}: Retrying: {}", visible(why))),
         Step::Downloaded => "Download complete",
         Step::Done => "Pull complete",
-        Step::Downloading(..) | Step::Unpacking(..) => return None,
+        Step::Preparing => "Preparing",
+        Step::Uploaded => "Pushed",
+        Step::AlreadyThere => "Layer already exists",
+        Step::Mounted(from) => return Some(format!("{name}: Mounted from {}", visible(from))),
+        Step::Downloading(..) | Step::Unpacking(..) | Step::Uploading(..) => return None,
     };
     Some(format!("{name}: {what}"))
 }
@@ -116,10 +128,16 @@ impl State {
             // What is unpacked while it still comes is shown as coming.
             Step::Unpacking(..) if item.received < item.total => return false,
             Step::Unpacking(_, total) => (item.received, item.total) = (*total, *total),
+            Step::Uploading(sent, total) => {
+                item.before.get_or_insert(*sent);
+                // What was sent in vain is sent again.
+                item.before = item.before.min(Some(*sent));
+                (item.received, item.total) = (*sent, total.unwrap_or_default().max(*sent));
+            }
             _ => {}
         }
         let same = std::mem::discriminant(&item.step) == std::mem::discriminant(step);
-        let done = matches!(item.step, Step::Done | Step::AlreadyHere);
+        let done = is_end(&item.step);
         if !done {
             item.step = step.clone();
         }
@@ -140,9 +158,8 @@ impl State {
         let mut lines: Vec<String> = self.items.iter().map(Item::line).collect();
         if lines.len() > rows - 2 {
             // What still moves is worth more than what is done.
-            let moving = |item: &&Item| {
-                !matches!(item.step, Step::Done | Step::AlreadyHere | Step::Planned(_))
-            };
+            let moving =
+                |item: &&Item| !is_end(&item.step) && !matches!(item.step, Step::Planned(_));
             lines = self
                 .items
                 .iter()
@@ -167,7 +184,12 @@ impl State {
 
     /// All layers together, while something comes.
     fn total(&self) -> Option<String> {
-        let coming = |item: &&Item| matches!(item.step, Step::Downloading(..) | Step::Broken(_));
+        let coming = |item: &&Item| {
+            matches!(
+                item.step,
+                Step::Downloading(..) | Step::Uploading(..) | Step::Broken(_)
+            )
+        };
         if !self.items.iter().any(|item| coming(&item)) {
             return None;
         }
@@ -206,6 +228,8 @@ impl Item {
         match &self.step {
             Step::Downloading(done, total) => bar("Downloading", *done, *total),
             Step::Unpacking(done, total) => bar("Extracting ", *done, *total),
+            Step::Uploading(done, Some(total)) => bar("Pushing", *done, *total),
+            Step::Uploading(done, None) => format!("{name}: Pushing {}", size::decimal(*done)),
             step => plain(name, step).unwrap_or_default(),
         }
     }

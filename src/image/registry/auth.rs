@@ -11,7 +11,8 @@
 //! where the registry itself has it. A token is kept for its scope as long as it lives.
 
 use super::credentials::{Credential, Secret};
-use super::transport::{self, Call, Failure, Transport, is_https};
+use super::failure::Failure;
+use super::transport::{self, Call, Payload, Transport, is_https};
 use crate::error::{Error, Kind, bad_input};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -90,9 +91,30 @@ impl Authorizer {
         call: &Call,
         scope: &str,
     ) -> Result<Response<Body>, Failure> {
+        self.answered(transport, call, scope, Transport::fetch)
+    }
+
+    /// Likewise, but has no patience with a server that is busy or broken: what it did meanwhile, only the caller can
+    /// find out.
+    pub fn send(
+        &self,
+        transport: &Transport,
+        call: &Call,
+        scope: &str,
+    ) -> Result<Response<Body>, Failure> {
+        self.answered(transport, call, scope, Transport::follow)
+    }
+
+    fn answered(
+        &self,
+        transport: &Transport,
+        call: &Call,
+        scope: &str,
+        make: fn(&Transport, &Call) -> Result<Response<Body>, Failure>,
+    ) -> Result<Response<Body>, Failure> {
         let mut known = self.header(transport, call, scope)?;
         for left in (0..TRIES).rev() {
-            let response = transport.fetch(&authorized(call, known.as_deref()))?;
+            let response = make(transport, &authorized(call, known.as_deref()))?;
             // Where it was redirected to, somebody else demands, who is to get nothing.
             let is_own = transport::origin(response.get_uri())? == transport::origin(&call.url)?;
             let is_demand = response.status().as_u16() == 401 && is_own;
@@ -233,7 +255,7 @@ impl Authorizer {
                     header::CONTENT_TYPE,
                     "application/x-www-form-urlencoded".to_owned(),
                 )],
-                body: Some(body.as_bytes()),
+                body: Payload::Bytes(body.as_bytes()),
             };
             transport.fetch(&call)?
         } else {

@@ -1,8 +1,9 @@
 //! Registries: a client of the OCI distribution-spec. What is in them, not what becomes of it here.
 //!
 //! - `configuration`: which places a name leads to · `credentials`: who we are there
-//! - `transport`: one request and its answer; below it `resolver`, `proxy`, `certificates`
-//! - `referrers`: what refers to an image · `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
+//! - `transport`: one request and its answer, or the `failure` to get one; below it `resolver`, `proxy`, `certificates`
+//! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
+//! - `referrers`: what refers to an image · `push`, `upload`: what is written to a registry
 //!
 //! Nothing of all this happens, and no file of it is read, before a [`Repository`] is opened.
 //!
@@ -12,12 +13,15 @@ pub mod auth;
 pub mod certificates;
 pub mod configuration;
 pub mod credentials;
+mod failure;
 mod proxy;
+mod push;
 pub mod referrers;
 mod resolver;
 pub mod selection;
 pub mod source;
 pub mod transport;
+mod upload;
 
 use super::digest::Digest;
 use super::manifest::{Descriptor, Document};

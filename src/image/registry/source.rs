@@ -4,14 +4,16 @@
 use super::auth::Authorizer;
 use super::configuration::Place;
 use super::credentials::Credential;
-use super::transport::{self, Call, Policy, Reason, Transport};
+use super::failure::Reason;
+use super::transport::{self, Call, Policy, Transport};
 use super::{Fetched, Options};
 use crate::error::{Error, Kind, bad_input};
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Descriptor, Document};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use ureq::Body;
 use ureq::http::{Method, Response, StatusCode, Uri, header};
 
@@ -29,9 +31,13 @@ const REFERRERS: usize = 10_000;
 /// A place.
 #[derive(Debug)]
 pub struct Source {
-    place: Place,
-    transport: Transport,
-    authorizer: Authorizer,
+    pub(super) place: Place,
+    pub(super) transport: Transport,
+    pub(super) authorizer: Authorizer,
+    /// What is asked for in tokens.
+    actions: &'static str,
+    /// Uploads that were begun where a blob should have been mounted.
+    pub(super) begun: Mutex<BTreeMap<Digest, Uri>>,
     may_be_plain: bool,
     /// Scheme and host, once it is known whether there is TLS.
     base: OnceLock<String>,
@@ -81,9 +87,18 @@ impl Source {
             place,
             transport: Transport::new(policy),
             authorizer: Authorizer::new(credential),
+            actions: "pull",
+            begun: Mutex::default(),
             may_be_plain,
             base: OnceLock::new(),
         }
+    }
+
+    /// The same, to push to it as well.
+    #[must_use]
+    pub fn to_push(mut self) -> Self {
+        self.actions = "pull,push";
+        self
     }
 
     /// See [`super::Repository::cancel`].
@@ -284,15 +299,15 @@ impl Source {
         Ok(Call::get(url).with(header::ACCEPT, manifest::KINDS.join(", ")))
     }
 
-    fn scope(&self) -> String {
-        format!("repository:{}:pull", self.place.repository)
+    pub(super) fn scope(&self) -> String {
+        format!("repository:{}:{}", self.place.repository, self.actions)
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         format!("{}/{}", self.place.host, self.place.repository)
     }
 
-    fn url(&self, path: &str) -> Result<Uri, Answer> {
+    pub(super) fn url(&self, path: &str) -> Result<Uri, Answer> {
         let base = match self.base.get() {
             Some(base) => base.clone(),
             None => {
@@ -341,7 +356,7 @@ impl Source {
     }
 
     /// What an answer without success means.
-    fn refusal(&self, response: Response<Body>) -> Answer {
+    pub(super) fn refusal(&self, response: Response<Body>) -> Answer {
         let status = response.status();
         let kind = media_type(&response);
         let text = transport::read_document(response, EXPLANATION)
@@ -413,7 +428,7 @@ fn media_type(response: &Response<Body>) -> String {
     kind.trim().to_ascii_lowercase()
 }
 
-fn announced_digest(response: &Response<Body>) -> Option<Digest> {
+pub(super) fn announced_digest(response: &Response<Body>) -> Option<Digest> {
     let value = response.headers().get("docker-content-digest")?;
     value.to_str().ok()?.parse().ok()
 }

@@ -5,11 +5,11 @@
 //! to go by TLS never goes without. Nothing waits for ever: each read has a limit, and so have all waits together.
 
 use super::certificates;
+use super::failure::{Failure, Reason, explain};
 use super::proxy;
 use super::resolver::HostResolver;
 use crate::error::{Error, Kind, bad_input};
 use anyhow::Result;
-use rustls::{AlertDescription, CertificateError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -17,9 +17,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, SendBody};
 
 const REDIRECTS: usize = 10;
 /// Requests that fail for a while are made this often.
@@ -29,6 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often who waits looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(50);
 const CONNECT: Duration = Duration::from_secs(20);
+/// A body of up to so many bytes is sent without asking whether it is wanted.
+const UNANNOUNCED: u64 = 64 << 10;
 const USER_AGENT: &str = concat!("onggi/", env!("CARGO_PKG_VERSION"));
 
 /// How connections to one registry are made.
@@ -60,17 +63,57 @@ pub struct Call<'a> {
     /// Beside those that each request has; `Authorization` stays with the origin.
     pub headers: Vec<(header::HeaderName, String)>,
     /// What goes with it.
-    pub body: Option<&'a [u8]>,
+    pub body: Payload<'a>,
 }
 
-impl Call<'_> {
+/// What goes with a request.
+#[derive(Clone, Default)]
+pub enum Payload<'a> {
+    /// Nothing, as with GET.
+    #[default]
+    Nothing,
+    /// What is in memory.
+    Bytes(&'a [u8]),
+    /// What is read while it goes, from its start for each try and each redirect.
+    Stream {
+        /// How many bytes; `None`: until its end, which not every server takes.
+        length: Option<u64>,
+        /// Gives them.
+        open: &'a Opener<'a>,
+    },
+}
+
+/// Opens something to be read from its start.
+pub type Opener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Any request.
+    pub fn new(method: Method, url: Uri, body: Payload<'a>) -> Self {
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body,
+        }
+    }
+
     /// A GET.
     pub fn get(url: Uri) -> Self {
         Self {
             method: Method::GET,
             url,
             headers: Vec::new(),
-            body: None,
+            body: Payload::Nothing,
         }
     }
 
@@ -79,43 +122,6 @@ impl Call<'_> {
     pub fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
-    }
-}
-
-/// Why there was no answer.
-#[derive(Debug)]
-pub struct Failure {
-    /// What can be done about it.
-    pub reason: Reason,
-    /// What to say.
-    pub error: Error,
-}
-
-/// What can be done about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// There is no TLS at the other end.
-    NoTls,
-    /// Nobody listens there.
-    Refused,
-    /// It may be better a moment later.
-    Passing,
-    /// Nothing.
-    Final,
-}
-
-impl From<Failure> for anyhow::Error {
-    fn from(failure: Failure) -> Self {
-        failure.error.into()
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self {
-            reason: Reason::Final,
-            error,
-        }
     }
 }
 
@@ -135,6 +141,11 @@ impl Transport {
             agents: Mutex::default(),
             cancelled: AtomicBool::new(false),
         }
+    }
+
+    /// Whether certificates are looked at, and TLS is insisted on where it was begun with.
+    pub fn verifies(&self) -> bool {
+        self.policy.verify
     }
 
     /// Ends all requests that other threads are in, and lets none begin.
@@ -199,6 +210,10 @@ impl Transport {
                 );
                 return Err(bad_input(message).into());
             }
+            if response.status() == StatusCode::SEE_OTHER {
+                call.method = Method::GET;
+                call.body = Payload::Nothing;
+            }
             if origin(&next)? != origin(&call.url)? {
                 call.headers
                     .retain(|(name, _)| *name != header::AUTHORIZATION);
@@ -215,12 +230,48 @@ impl Transport {
             request = request.header(name, value);
         }
         let sent = match call.body {
-            Some(body) => request.body(body).map(|request| agent.run(request)),
-            None => request.body(()).map(|request| agent.run(request)),
+            Payload::Bytes(body) => request.body(body).map(|request| agent.run(request)),
+            Payload::Nothing => request.body(()).map(|request| agent.run(request)),
+            Payload::Stream { length, open } => {
+                return self.send_stream(&agent, request, call, length, open);
+            }
         };
         let invalid = |error| bad_input(format!("{} cannot be asked: {error}", shown(&call.url)));
         sent.map_err(invalid)?
             .map_err(|error| explain(&call.url, &error))
+    }
+
+    /// A server that does not want a long body gets the chance to say so before it comes: while it comes nobody listens.
+    fn send_stream(
+        &self,
+        agent: &Agent,
+        mut request: Builder,
+        call: &Call,
+        length: Option<u64>,
+        open: &Opener,
+    ) -> Result<Response<Body>, Failure> {
+        if let Some(length) = length {
+            request = request.header(header::CONTENT_LENGTH, length);
+        }
+        if length.is_none_or(|length| length > UNANNOUNCED) {
+            request = request.header(header::EXPECT, "100-continue");
+        }
+        let unreadable =
+            |why: String| Failure::from(bad_input(format!("read what is sent: {why}")));
+        let mut body = Sent {
+            inner: open().map_err(|error| unreadable(format!("{error:#}")))?,
+            left: length,
+            failure: None,
+        };
+        let invalid = |error| bad_input(format!("{} cannot be asked: {error}", shown(&call.url)));
+        let request = request
+            .body(SendBody::from_reader(&mut body))
+            .map_err(invalid)?;
+        let sent = agent.run(request);
+        match body.failure {
+            Some(why) => Err(unreadable(why)),
+            None => sent.map_err(|error| explain(&call.url, &error)),
+        }
     }
 
     /// The connections of an origin.
@@ -277,8 +328,46 @@ impl Transport {
     }
 }
 
+/// A body on its way: exactly as long as it was announced, and remembering whether it could be read.
+struct Sent<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    left: Option<u64>,
+    failure: Option<String>,
+}
+
+impl Read for Sent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = self.left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        });
+        let end = most.min(buffer.len());
+        if end == 0 {
+            return Ok(0);
+        }
+        let got = loop {
+            match self.inner.read(&mut buffer[..end]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Nobody waits for bytes that never come.
+                Ok(0) if self.left.is_some() => {
+                    let missing = self.left.unwrap_or_default();
+                    break Err(io::Error::other(format!(
+                        "it ends {missing} bytes before its end"
+                    )));
+                }
+                got => break got,
+            }
+        };
+        if let Err(error) = &got {
+            self.failure = Some(error.to_string());
+        }
+        let got = got?;
+        self.left = self.left.map(|left| left - got as u64);
+        Ok(got)
+    }
+}
+
 /// Panics of other threads are no reason to stop here: what the lock guards is whole after each statement.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -289,7 +378,7 @@ fn cancelled() -> Error {
 }
 
 /// What a busy or broken server asks for: `None` when it is neither, else how long to wait if it says so.
-fn patience(response: &Response<Body>, url: &Uri) -> Option<Result<Option<Duration>, Error>> {
+pub fn patience(response: &Response<Body>, url: &Uri) -> Option<Result<Option<Duration>, Error>> {
     if !matches!(response.status().as_u16(), 408 | 429 | 500 | 502..=504) {
         return None;
     }
@@ -406,119 +495,6 @@ pub fn read_document(response: Response<Body>, limit: u64) -> io::Result<Option<
         .take(limit + 1)
         .read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
-}
-
-/// What went wrong between here and a server, in words of ours.
-fn explain(url: &Uri, error: &ureq::Error) -> Failure {
-    let host = url.authority().map_or("", |authority| authority.as_str());
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let (reason, what, hint) = describe(host, error);
-    let mut error = Error::new(Kind::Denied, format!("connect to `{host}`: {what}"));
-    error.hint = hint;
-    Failure { reason, error }
-}
-
-fn describe(host: &str, error: &ureq::Error) -> (Reason, String, Option<String>) {
-    let text =
-        |reason, text: &str, hint: Option<&str>| (reason, text.to_owned(), hint.map(str::to_owned));
-    match error {
-        ureq::Error::Timeout(_) => text(Reason::Passing, "it does not answer in time", None),
-        ureq::Error::HostNotFound => no_such_host(),
-        ureq::Error::Rustls(error) => tls(host, error),
-        ureq::Error::ConnectProxyFailed(why) => {
-            (Reason::Final, format!("by the proxy: {why}"), None)
-        }
-        ureq::Error::Io(error) => io_error(host, error),
-        other => (Reason::Passing, other.to_string(), None),
-    }
-}
-
-fn no_such_host() -> (Reason, String, Option<String>) {
-    let hint =
-        "the name may be misspelt; names are looked up in /etc/hosts and by /etc/resolv.conf";
-    (
-        Reason::Final,
-        "no such host".to_owned(),
-        Some(hint.to_owned()),
-    )
-}
-
-fn io_error(host: &str, error: &io::Error) -> (Reason, String, Option<String>) {
-    let inner = error.get_ref();
-    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return tls(host, error);
-    }
-    match error.kind() {
-        ErrorKind::NotFound => no_such_host(),
-        ErrorKind::ConnectionRefused => (Reason::Refused, "connection refused".to_owned(), None),
-        ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
-            let hint = Some("see `ip route` and whether the network is up".to_owned());
-            (Reason::Final, "no network leads there".to_owned(), hint)
-        }
-        ErrorKind::UnexpectedEof
-        | ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe => (Reason::Passing, "the connection was cut".to_owned(), None),
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => (
-            Reason::Passing,
-            "it does not answer in time".to_owned(),
-            None,
-        ),
-        _ => (Reason::Passing, error.to_string(), None),
-    }
-}
-
-fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
-    let trust = format!(
-        "put the certificate of its authority into /etc/docker/certs.d/{host}/ca.crt or \
-         ~/.config/containers/certs.d/{host}/ca.crt"
-    );
-    match error {
-        rustls::Error::InvalidMessage(_) => {
-            let hint = "--tls-verify=false allows to speak to it without TLS";
-            (
-                Reason::NoTls,
-                "it does not speak TLS".to_owned(),
-                Some(hint.to_owned()),
-            )
-        }
-        rustls::Error::InvalidCertificate(why) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                (
-                    Reason::Final,
-                    format!("its certificate is for another name ({why})"),
-                    None,
-                )
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-                Reason::Final,
-                format!("its certificate has expired ({why})"),
-                None,
-            ),
-            CertificateError::UnknownIssuer => {
-                let what = "its certificate is signed by an unknown authority".to_owned();
-                (Reason::Final, what, Some(trust))
-            }
-            why => (
-                Reason::Final,
-                format!("its certificate is not accepted: {why}"),
-                Some(trust),
-            ),
-        },
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA,
-        ) => {
-            let what =
-                "it asks for a client certificate, or for another one than it was shown".to_owned();
-            let hint =
-                format!("put one into /etc/docker/certs.d/{host}/ as client.cert and client.key");
-            (Reason::Final, what, Some(hint))
-        }
-        rustls::Error::AlertReceived(_) => (Reason::Final, format!("it refuses: {error}"), None),
-        other => (Reason::Final, format!("TLS fails: {other}"), None),
-    }
 }
 
 #[cfg(test)]
