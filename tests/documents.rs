@@ -190,7 +190,6 @@ fn what_the_readme_says_is_missing_is_missing() {
     };
     for words in [
         &["push", "x"][..],
-        &["search", "x"],
         &["build", "."],
         &["compose", "up"],
         &["run", "--pull=never", "-v", "/a:/b:O", "x"],

@@ -277,6 +277,11 @@ pub const COMMANDS: &[Command] = &[
         "Take an image in from a registry",
     )
     .common(),
+    command::<image::search::Search>(
+        &["search"],
+        "TERM|HOST/TERM",
+        "Find repositories in a registry, or the tags of one",
+    ),
     command::<image::login::Login>(
         &["login"],
         "[SERVER]",

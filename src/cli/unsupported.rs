@@ -117,7 +117,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
     ("network", LOOPBACK),
-    ("push search manifest image.push", REGISTRY),
+    ("push manifest image.push", REGISTRY),
     ("build builder buildx image.build", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),

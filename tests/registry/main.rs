@@ -13,6 +13,7 @@ mod credentials;
 mod peers;
 mod pull;
 mod real;
+mod search;
 mod server;
 
 use real::Registry;

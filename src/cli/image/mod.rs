@@ -11,6 +11,7 @@ pub mod pull;
 pub mod registry;
 pub mod rm;
 pub mod save;
+pub mod search;
 pub mod tag;
 
 use crate::cli::Context;

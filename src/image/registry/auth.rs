@@ -366,7 +366,8 @@ pub fn form(fields: &[(&str, &str)]) -> String {
     fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
-fn escaped(text: &str) -> String {
+/// Percent encoding (RFC 3986, 2.1).
+pub fn escaped(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z'
         | b'a'..=b'z'

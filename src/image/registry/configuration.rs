@@ -14,8 +14,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// What Docker calls its registry, and where that is.
-const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// What Docker calls its registry.
+pub const DOCKER: &str = "docker.io";
+/// Where that is, and where its search is.
+const DOCKER_HOST: &str = "registry-1.docker.io";
+const DOCKER_INDEX: &str = "index.docker.io";
 
 /// All files together.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,6 +45,16 @@ struct Mirror {
     location: String,
     insecure: bool,
     pull_from_mirror: String,
+}
+
+impl Registry {
+    fn refuse_blocked(&self) -> Result<(), Error> {
+        let message = || format!("registry {} is blocked in registries.conf", self.prefix);
+        match self.blocked {
+            true => Err(Error::new(Kind::Denied, message())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A place where a repository may be.
@@ -143,10 +156,7 @@ impl Configuration {
         let Some(registry) = self.find(&name) else {
             return Ok(vec![place(&name, &name, false)?]);
         };
-        if registry.blocked {
-            let message = format!("registry {} is blocked in registries.conf", registry.prefix);
-            return Err(Error::new(Kind::Denied, message).into());
-        }
+        registry.refuse_blocked()?;
         let mut places = Vec::new();
         for mirror in &registry.mirror {
             let wanted = match mirror.pull_from_mirror.as_str() {
@@ -162,6 +172,32 @@ impl Configuration {
         let at = moved(&name, &registry.prefix, &registry.location);
         places.push(place(&at, &name, registry.insecure)?);
         Ok(places)
+    }
+
+    /// Where a registry as a whole is, then its mirrors; each repository of it begins with that of the place.
+    pub fn registries(&self, domain: &str) -> Result<Vec<Place>> {
+        let whole = |at: &str, account: Option<&str>, insecure| {
+            let (domain, repository) = at.split_once('/').unwrap_or((at, ""));
+            let mut place = host(domain, insecure);
+            if place.host == DOCKER_HOST {
+                place.host = DOCKER_INDEX.to_owned();
+            }
+            place.repository = repository.to_owned();
+            place.account = account.map_or(place.account, str::to_owned);
+            place
+        };
+        let Some(registry) = self.find(domain) else {
+            return Ok(vec![whole(domain, None, false)]);
+        };
+        registry.refuse_blocked()?;
+        let at = moved(domain, &registry.prefix, &registry.location);
+        let mirrors = registry.mirror.iter().map(|mirror| {
+            let at = moved(domain, &registry.prefix, &mirror.location);
+            whole(&at, None, mirror.insecure)
+        });
+        Ok(std::iter::once(whole(&at, Some(domain), registry.insecure))
+            .chain(mirrors)
+            .collect())
     }
 
     /// Whether a host is one that need not have TLS.
@@ -203,15 +239,14 @@ fn place(at: &str, account: &str, insecure: bool) -> Result<Place> {
         .split_once('/')
         .ok_or_else(|| bad_input(format!("`{at}` in registries.conf names no repository")))?;
     let account = account.split('/').next().unwrap_or(host).to_owned();
-    let (docker, real) = DOCKER;
-    let is_docker = [docker, "index.docker.io"].contains(&host);
+    let is_docker = is_docker(host);
     let repository = match is_docker && !repository.contains('/') {
         true => format!("library/{repository}"),
         false => repository.to_owned(),
     };
     Ok(Place {
         host: if is_docker {
-            real.to_owned()
+            DOCKER_HOST.to_owned()
         } else {
             host.to_owned()
         },
@@ -221,20 +256,24 @@ fn place(at: &str, account: &str, insecure: bool) -> Result<Place> {
     })
 }
 
+/// Whether a host is Docker's registry by name.
+pub fn is_docker(host: &str) -> bool {
+    [DOCKER, DOCKER_INDEX].contains(&host)
+}
+
 /// The place of a registry itself, to log in to.
 pub fn host(domain: &str, insecure: bool) -> Place {
-    let (docker, real) = DOCKER;
-    let is_docker = [docker, "index.docker.io", real].contains(&domain);
+    let is_docker = is_docker(domain) || domain == DOCKER_HOST;
     Place {
         host: if is_docker {
-            real.to_owned()
+            DOCKER_HOST.to_owned()
         } else {
             domain.to_owned()
         },
         repository: String::new(),
         insecure,
         account: if is_docker {
-            docker.to_owned()
+            DOCKER.to_owned()
         } else {
             domain.to_owned()
         },

@@ -3,6 +3,7 @@
 //! - `configuration`: which places a name leads to · `credentials`: who we are there
 //! - `transport`: one request and its answer, or the `failure` to get one; below it `resolver`, `proxy`, `certificates`
 //! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
+//! - `discovery`: what a place has · `search`: what of it somebody looks for
 //! - `referrers`: what refers to an image · `push`, `upload`: what is written to a registry
 //!
 //! Nothing of all this happens, and no file of it is read, before a [`Repository`] is opened.
@@ -13,11 +14,13 @@ pub mod auth;
 pub mod certificates;
 pub mod configuration;
 pub mod credentials;
+pub mod discovery;
 mod failure;
 mod proxy;
 mod push;
 pub mod referrers;
 mod resolver;
+pub mod search;
 pub mod selection;
 pub mod source;
 pub mod transport;

@@ -19,14 +19,8 @@ use ureq::http::{Method, Response, StatusCode, Uri, header};
 
 /// The longest manifest (distribution-spec, "Pushing Manifests").
 const MANIFEST: u64 = 4 << 20;
-/// The longest list of tags and the longest explanation.
-const LIST: u64 = 16 << 20;
+/// The longest explanation.
 const EXPLANATION: u64 = 64 << 10;
-/// Pages of a list of tags, and how many are asked for on each.
-const PAGES: usize = 10_000;
-const PAGE: &str = "1000";
-/// The most that may refer to one manifest.
-const REFERRERS: usize = 10_000;
 
 /// A place.
 #[derive(Debug)]
@@ -225,72 +219,6 @@ impl Source {
         Ok(Blob { body, from, length })
     }
 
-    /// All tags.
-    pub fn tags(&self) -> Result<Vec<String>, Answer> {
-        #[derive(Deserialize)]
-        struct Tags {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-        }
-        let what = format!("the list of tags of {}", self.shown());
-        let mut tags = Vec::new();
-        let mut next = Some(self.url(&format!("{}/tags/list?n={PAGE}", self.place.repository))?);
-        for _ in 0..PAGES {
-            let Some(url) = next.take() else {
-                return Ok(tags);
-            };
-            let response = self.get(&url)?;
-            if !response.status().is_success() {
-                return Err(self.refusal(response));
-            }
-            let (page, following) = read_page::<Tags>(&url, response, &what)?;
-            tags.extend(page.tags.unwrap_or_default());
-            next = following;
-        }
-        Err(bad_input(format!("{what} has no end")).into())
-    }
-
-    /// What refers to a manifest; `None` where the registry has no such lists (distribution-spec, "Listing Referrers").
-    pub fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, Answer> {
-        #[derive(Deserialize)]
-        struct Referrers {
-            #[serde(default)]
-            manifests: Option<Vec<Descriptor>>,
-        }
-        let what = format!("the list of what refers to {digest} of {}", self.shown());
-        let mut referrers = Vec::new();
-        let mut next = Some(self.url(&format!("{}/referrers/{digest}", self.place.repository))?);
-        while let Some(url) = next.take() {
-            let response = self.get(&url)?;
-            match response.status() {
-                status if status.is_success() => {}
-                // What does not know the path answers in many ways, some of them with a page for people.
-                StatusCode::NOT_FOUND
-                | StatusCode::BAD_REQUEST
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::NOT_IMPLEMENTED => return Ok(None),
-                _ => return Err(self.refusal(response)),
-            }
-            let (page, following) = read_page::<Referrers>(&url, response, &what)?;
-            let page = page.manifests.unwrap_or_default();
-            // A page without entries is the last, lest there be no end.
-            next = following.filter(|_| !page.is_empty());
-            referrers.extend(page);
-            if referrers.len() > REFERRERS {
-                return Err(bad_input(format!("{what} is longer than {REFERRERS} entries")).into());
-            }
-        }
-        Ok(Some(referrers))
-    }
-
-    fn get(&self, url: &Uri) -> Result<Response<Body>, Answer> {
-        let call = Call::get(url.clone());
-        let response = self
-            .authorizer
-            .fetch(&self.transport, &call, &self.scope())?;
-        Ok(response)
-    }
-
     fn manifest_call(&self, tag_or_digest: &str) -> Result<Call<'static>, Answer> {
         let url = self.url(&format!(
             "{}/manifests/{tag_or_digest}",
@@ -308,6 +236,11 @@ impl Source {
     }
 
     pub(super) fn url(&self, path: &str) -> Result<Uri, Answer> {
+        self.address(&format!("v2/{path}"))
+    }
+
+    /// The address of something that is not of the distribution-spec.
+    pub(super) fn address(&self, path: &str) -> Result<Uri, Answer> {
         let base = match self.base.get() {
             Some(base) => base.clone(),
             None => {
@@ -315,7 +248,7 @@ impl Source {
                 self.base.get_or_init(|| base).clone()
             }
         };
-        let url = format!("{base}/v2/{path}");
+        let url = format!("{base}/{path}");
         url.parse()
             .map_err(|_| bad_input(format!("`{url}` is no address")).into())
     }
@@ -448,37 +381,6 @@ fn range_start(response: &Response<Body>) -> Option<u64> {
         .next()?
         .parse()
         .ok()
-}
-
-/// `Link: <…>; rel="next"` (RFC 8288).
-fn next_page(url: &Uri, response: &Response<Body>) -> Option<Uri> {
-    let value = response.headers().get(header::LINK)?.to_str().ok()?;
-    let (target, parameters) = value.trim().strip_prefix('<')?.split_once('>')?;
-    parameters
-        .contains("next")
-        .then(|| transport::relative(url, target))?
-}
-
-/// One page of a list, and where the next is.
-fn read_page<T: serde::de::DeserializeOwned>(
-    url: &Uri,
-    response: Response<Body>,
-    what: &str,
-) -> Result<(T, Option<Uri>), Answer> {
-    let wrong = |why: &str| bad_input(format!("{what}: {why}"));
-    let next = match next_page(url, &response) {
-        // Credentials go with it, so it must be of the same origin.
-        Some(next) if transport::origin(&next)? == transport::origin(url)? && next != *url => {
-            Some(next)
-        }
-        _ => None,
-    };
-    let bytes = transport::read_document(response, LIST)
-        .map_err(|error| wrong(&error.to_string()))?
-        .ok_or_else(|| wrong("it is too long"))?;
-    let page = serde_json::from_slice(&bytes)
-        .map_err(|error| wrong(&format!("it is no valid JSON: {error}")))?;
-    Ok((page, next))
 }
 
 /// Where the header names no kind of manifest, the document itself does; where both do, they must agree.
