@@ -16,10 +16,14 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// OCI layer, not compressed.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// Docker's index.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Docker's manifest.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's config.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// Docker's layer, not compressed.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
 /// Points to a blob (OCI descriptor.md).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,6 +142,14 @@ impl Manifest {
         }
     }
 
+    /// One of Docker's schema 2.
+    pub fn docker(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            media_type: Some(DOCKER_MANIFEST.to_owned()),
+            ..Self::new(config, layers)
+        }
+    }
+
     /// Refuses layers that are not in the archive by design, or are of no known kind.
     pub fn check(&self) -> Result<(), Error> {
         self.layers
@@ -164,8 +176,13 @@ fn is_layer(kind: &str) -> bool {
         || kind.starts_with("application/vnd.docker.image.rootfs.")
 }
 
+/// Whether layers of a media type lie elsewhere by design.
+pub fn is_foreign(kind: &str) -> bool {
+    kind.contains(".nondistributable.") || kind.contains(".foreign.")
+}
+
 fn check_layer(kind: &str) -> Result<(), Error> {
-    if kind.contains(".nondistributable.") || kind.contains(".foreign.") {
+    if is_foreign(kind) {
         return Err(unknown(format!(
             "layers of the media type `{kind}` lie elsewhere and cannot be taken in"
         )));
@@ -235,6 +252,16 @@ impl Document {
                 Ok(Self::Manifest(manifest))
             }
             kind => Err(bad_input(format!("it has the unknown media type `{kind}`")).into()),
+        }
+    }
+}
+
+impl Document {
+    /// Its media type, where nothing says another one.
+    pub fn media_type(&self) -> &str {
+        match self {
+            Self::Index(index) => index.media_type.as_deref().unwrap_or(OCI_INDEX),
+            Self::Manifest(manifest) => manifest.media_type.as_deref().unwrap_or(OCI_MANIFEST),
         }
     }
 }

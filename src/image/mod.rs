@@ -6,7 +6,7 @@
 //! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
-//! - `pull` from a `registry`, by way of `download`s
+//! - `pull` from a `registry`, by way of `download`s · `copy` between registries, archives, layouts and the store
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -14,6 +14,7 @@ pub mod change;
 pub mod check;
 pub mod compression;
 pub mod config;
+pub mod copy;
 pub mod digest;
 pub mod docker_archive;
 pub mod download;
@@ -37,4 +38,5 @@ pub mod save;
 pub mod shift;
 pub mod store;
 pub mod tag;
+mod tar_writer;
 pub mod v1_archive;

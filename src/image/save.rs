@@ -11,11 +11,12 @@ use super::manifest::{self, Descriptor, Index, Manifest};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::store::{self, Image, Names};
+use super::tar_writer::{Tar, blob};
 use crate::error::bad_input;
 use crate::paths::Paths;
 use crate::store::atomic;
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -44,18 +45,7 @@ pub fn save(
             .into());
         }
     }
-    let mut tar = Tar {
-        out,
-        written: BTreeSet::new(),
-    };
-    for directory in ["blobs", "blobs/sha256"] {
-        tar.header(
-            &format!("{directory}/"),
-            tar::EntryType::Directory,
-            0o755,
-            0,
-        )?;
-    }
+    let mut tar = Tar::new(out)?;
     let mut entries = Vec::new();
     let mut descriptors = Vec::new();
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
@@ -148,13 +138,13 @@ fn write_image(
     paths: &Paths,
     image: &Image,
     names: &[Reference],
-    tar: &mut Tar,
+    tar: &mut Tar<&mut dyn Write>,
 ) -> Result<(Descriptor, Entry)> {
     let config = store::config_bytes(paths, &image.id)?;
     let diff_ids = Config::parse(&config)?.rootfs.diff_ids;
     let mut layers = Vec::new();
     for (directory, diff_id) in image.layers.iter().zip(&diff_ids) {
-        let size = tar.layer(paths, directory, diff_id)?;
+        let size = write_layer(tar, paths, directory, diff_id)?;
         layers.push(Descriptor {
             digest: diff_id.clone(),
             size,
@@ -193,74 +183,24 @@ fn named(descriptor: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
     }
 }
 
-fn blob(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
-}
-
-/// A tar archive on its way out.
-struct Tar<'a> {
-    out: &'a mut dyn Write,
-    written: BTreeSet<Digest>,
-}
-
-impl Tar<'_> {
-    fn header(&mut self, name: &str, kind: tar::EntryType, mode: u32, size: u64) -> Result<()> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name)?;
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_cksum();
-        self.write(header.as_bytes())
-    }
-
-    fn file(&mut self, name: &str, content: &[u8]) -> Result<()> {
-        self.header(name, tar::EntryType::Regular, 0o644, content.len() as u64)?;
-        self.write(content)?;
-        self.pad(content.len() as u64)
-    }
-
-    fn blob(&mut self, content: &[u8]) -> Result<()> {
-        let digest = Digest::of(content);
-        if self.written.insert(digest.clone()) {
-            self.file(&blob(&digest), content)?;
+/// Streams a layer out of the store; returns the size of its tar in bytes.
+fn write_layer(
+    tar: &mut Tar<&mut dyn Write>,
+    paths: &Paths,
+    directory: &str,
+    diff_id: &Digest,
+) -> Result<u64> {
+    let directory = paths.layer(directory);
+    let size = store::layer_record(&directory)?.tar_size;
+    tar.blob_of(diff_id, size, |out| {
+        let context = || format!("stream the layer `{}`", directory.display());
+        let got = layer::stream_tar(&directory, out).with_context(context)?;
+        if got != *diff_id {
+            let message =
+                format!("it gives {got} instead of {diff_id}: its files were changed in the store");
+            return Err(anyhow::anyhow!(message)).with_context(context);
         }
         Ok(())
-    }
-
-    /// Streams a layer out of the store; returns the size of its tar in bytes.
-    fn layer(&mut self, paths: &Paths, directory: &str, diff_id: &Digest) -> Result<u64> {
-        let directory = paths.layer(directory);
-        let size = store::layer_record(&directory)?.tar_size;
-        if self.written.insert(diff_id.clone()) {
-            self.header(&blob(diff_id), tar::EntryType::Regular, 0o644, size)?;
-            let context = || format!("stream the layer `{}`", directory.display());
-            let got = layer::stream_tar(&directory, self.out).with_context(context)?;
-            if got != *diff_id {
-                let message = format!(
-                    "it gives {got} instead of {diff_id}: its files were changed in the store"
-                );
-                return Err(anyhow::anyhow!(message)).with_context(context);
-            }
-            self.pad(size)?;
-        }
-        Ok(size)
-    }
-
-    fn pad(&mut self, size: u64) -> Result<()> {
-        let missing = size.next_multiple_of(512) - size;
-        self.write(&[0; 512][..usize::try_from(missing)?])
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.write(&[0; 1024])?;
-        self.out.flush().context("write the archive")
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).context("write the archive")
-    }
+    })?;
+    Ok(size)
 }

@@ -86,7 +86,19 @@ pub fn overwrite(path: &Path, mut json: Vec<u8>) -> Result<()> {
 
 /// Lets `write` fill a file of the user's that is there whole or not at all, readable for nobody else. What is there
 /// and no regular file, a pipe or a device, is written to as it is.
-pub fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub fn stream(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<()> {
+    stream_with(path, 0o600, write)
+}
+
+/// Likewise with another mode, as far as the umask allows.
+pub fn stream_with(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<()> {
     let context = |path: &Path| format!("create `{}`", path.display());
     if path.exists() && !path.is_file() {
         let mut out = File::options()
@@ -101,7 +113,7 @@ pub fn stream(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> 
     let file = File::options()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&temporary);
     let mut out = BufWriter::with_capacity(1 << 20, file.with_context(|| context(&temporary))?);
     let written = write(&mut out)

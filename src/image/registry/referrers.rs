@@ -19,8 +19,15 @@ impl Repository {
         }
     }
 
+    /// Whether the registry keeps such lists itself.
+    pub fn lists_referrers(&self, digest: &Digest) -> Result<bool> {
+        self.ask(|source| source.referrers(digest))
+            .map(|listed| listed.is_some())
+            .map_err(|refusal| self.refused(&digest.to_string(), refusal))
+    }
+
     fn tagged_referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let tag = format!("sha256-{}", digest.hex());
+        let tag = fallback_tag(digest);
         match self.manifest(&tag) {
             Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -34,4 +41,9 @@ impl Repository {
             },
         }
     }
+}
+
+/// The tag of the index of what refers to a manifest, where a registry keeps no list.
+pub fn fallback_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.hex())
 }

@@ -4,6 +4,7 @@
 use super::{Fetched, Repository};
 use crate::error::bad_input;
 use crate::image::config::Config;
+use crate::image::digest::Digest;
 use crate::image::manifest::{self, Descriptor, Document, Index, Manifest};
 use crate::image::platform::Platform;
 use crate::image::store::DOCUMENT_LIMIT;
@@ -21,47 +22,67 @@ pub struct Image {
     /// The config, byte for byte.
     pub config: Vec<u8>,
     /// The digests of its layers, uncompressed; one for each layer of the manifest.
-    pub diff_ids: Vec<crate::image::digest::Digest>,
+    pub diff_ids: Vec<Digest>,
 }
 
 /// The image behind what a tag or digest leads to.
 pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result<Image> {
-    let manifest = match top.document {
+    let fetch = |descriptor: &Descriptor| fetch(repository, descriptor);
+    let manifest = match choose(top, wanted, &fetch)?.document {
         Document::Manifest(manifest) => manifest,
+        Document::Index(_) => return Err(bad_input("it is an index").into()),
+    };
+    manifest.check()?;
+    let config = repository
+        .document(&manifest.config, DOCUMENT_LIMIT)
+        .context("fetch the config of the image")?;
+    let diff_ids = check(&manifest, &config, wanted)?;
+    Ok(Image {
+        manifest,
+        config,
+        diff_ids,
+    })
+}
+
+/// The manifest of the image that suits a platform best. `fetch` gives what an index names, checked.
+pub fn choose(
+    top: Fetched,
+    wanted: &Platform,
+    fetch: &dyn Fn(&Descriptor) -> Result<Fetched>,
+) -> Result<Fetched> {
+    let chosen = match &top.document {
+        Document::Manifest(_) => top,
         Document::Index(index) => {
             let mut search = Search {
-                repository,
+                fetch,
                 wanted,
                 left: INDEXES,
                 found: Vec::new(),
                 offered: Vec::new(),
             };
-            search.collect(&index, 0)?;
-            let descriptor = search.best()?;
-            let fetched = fetch(repository, &descriptor)?;
-            match fetched.document {
-                Document::Manifest(manifest) => manifest,
-                Document::Index(_) => {
-                    let digest = descriptor.digest;
-                    return Err(bad_input(format!(
-                        "{digest} is an index, and was announced as a manifest"
-                    ))
-                    .into());
-                }
-            }
+            search.collect(index, 0)?;
+            fetch(&search.best()?)?
         }
     };
-    if let Some(kind) = manifest.artifact() {
-        return Err(bad_input(format!(
-            "it is no image, but something of the media type `{kind}`"
-        ))
-        .into());
+    match &chosen.document {
+        Document::Index(_) => {
+            let digest = &chosen.descriptor.digest;
+            let message = format!("{digest} is an index, and was announced as a manifest");
+            Err(bad_input(message).into())
+        }
+        Document::Manifest(manifest) => match manifest.artifact() {
+            Some(kind) => {
+                let message = format!("it is no image, but something of the media type `{kind}`");
+                Err(bad_input(message).into())
+            }
+            None => Ok(chosen),
+        },
     }
-    manifest.check()?;
-    let config = repository
-        .document(&manifest.config, DOCUMENT_LIMIT)
-        .context("fetch the config of the image")?;
-    let parsed = Config::parse(&config).context("read the config of the image")?;
+}
+
+/// The digests of the layers, uncompressed, of an image whose config must fit its manifest and the platform.
+pub fn check(manifest: &Manifest, config: &[u8], wanted: &Platform) -> Result<Vec<Digest>> {
+    let parsed = Config::parse(config).context("read the config of the image")?;
     let diff_ids = parsed.rootfs.diff_ids.clone();
     if diff_ids.len() != manifest.layers.len() {
         let (listed, here) = (diff_ids.len(), manifest.layers.len());
@@ -78,11 +99,7 @@ pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result
                 .into(),
         );
     }
-    Ok(Image {
-        manifest,
-        config,
-        diff_ids,
-    })
+    Ok(diff_ids)
 }
 
 fn fetch(repository: &Repository, descriptor: &Descriptor) -> Result<Fetched> {
@@ -99,7 +116,7 @@ fn fetch(repository: &Repository, descriptor: &Descriptor) -> Result<Fetched> {
 }
 
 struct Search<'a> {
-    repository: &'a Repository,
+    fetch: &'a dyn Fn(&Descriptor) -> Result<Fetched>,
     wanted: &'a Platform,
     left: usize,
     /// What fits, and how well; what does not say what it is for comes last.
@@ -142,7 +159,7 @@ impl Search<'_> {
             return Err(bad_input("its indexes lead to more and more indexes").into());
         }
         self.left -= 1;
-        match fetch(self.repository, descriptor)?.document {
+        match (self.fetch)(descriptor)?.document {
             Document::Index(index) => self.collect(&index, depth + 1),
             Document::Manifest(_) => {
                 self.found.push((usize::MAX, descriptor.clone()));

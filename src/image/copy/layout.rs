@@ -1,0 +1,295 @@
+//! An OCI layout (image-layout.md), in a directory or in an archive, to copy from; one in a directory to copy to.
+//!
+//! Signatures and the like, which a registry has under tags of their own, stand in `index.json` under those names.
+//!
+//! Invariant: `index.json` is replaced as a whole, by one writer at a time, after all that it leads to is there.
+
+use super::{Name, Source, Stream, Target};
+use crate::error::{bad_input, not_found};
+use crate::image::archive::{Archive, missing};
+use crate::image::digest::Digest;
+use crate::image::manifest::{Descriptor, Document, Index, OCI_INDEX};
+use crate::image::reference::Reference;
+use crate::image::registry::Fetched;
+use crate::image::registry::referrers::fallback_tag;
+use crate::image::registry::transport::Opener;
+use crate::image::tar_writer::blob;
+use crate::progress::Progress;
+use crate::store::atomic::{self, Durability};
+use crate::store::lock::Lock;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The annotation that is a name within a layout.
+pub const NAME: &str = "org.opencontainers.image.ref.name";
+/// The one that is a name anywhere.
+pub const WHOLE_NAME: &str = "io.containerd.image.name";
+/// What the file `oci-layout` says.
+pub const VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An image in a layout, to be read.
+pub struct Layout {
+    archive: Archive,
+    index: Index,
+    top: Descriptor,
+    name: Option<Reference>,
+}
+
+impl Layout {
+    /// The image that is called `wanted`, or the only one.
+    pub fn open(archive: Archive, wanted: Option<&str>) -> Result<Self> {
+        let bytes = archive
+            .document("index.json")?
+            .ok_or_else(|| missing("index.json"))?;
+        let index = match Document::parse(&Descriptor::of(OCI_INDEX, &bytes), &bytes) {
+            Ok(Document::Index(index)) => index,
+            Ok(Document::Manifest(_)) => return Err(bad_input("`index.json` is a manifest").into()),
+            Err(error) => return Err(error.context("read `index.json`")),
+        };
+        let top = entry(&index, wanted)?.clone();
+        let name = top.annotation(WHOLE_NAME).or(top.annotation(NAME));
+        let name = name.filter(|name| name.contains([':', '/']));
+        let name = name.and_then(|name| name.parse().ok());
+        Ok(Self {
+            archive,
+            index,
+            top,
+            name,
+        })
+    }
+}
+
+/// The entry of an image.
+fn entry<'a>(index: &'a Index, wanted: Option<&str>) -> Result<&'a Descriptor> {
+    let beside = |name: &str| name.strip_prefix("sha256-").is_some();
+    let entries = index.manifests.iter();
+    let fitting: Vec<&Descriptor> = match wanted {
+        Some(wanted) => entries.filter(|entry| is_called(entry, wanted)).collect(),
+        None => entries
+            .filter(|entry| !entry.annotation(NAME).is_some_and(beside))
+            .collect(),
+    };
+    let Some(first) = fitting.first() else {
+        return Err(match wanted {
+            Some(wanted) => not_found(format!(
+                "no image in it is called `{wanted}`{}",
+                names(index)
+            )),
+            None => bad_input("there is no image in its `index.json`"),
+        }
+        .into());
+    };
+    match fitting.iter().all(|entry| entry.digest == first.digest) {
+        true => Ok(first),
+        false => Err(
+            bad_input(format!("it holds several images{}", names(index)))
+                .hint("say which: `oci:DIRECTORY:NAME`, `oci-archive:FILE:NAME`")
+                .into(),
+        ),
+    }
+}
+
+fn is_called(entry: &Descriptor, wanted: &str) -> bool {
+    let whole = |name: &str| name.parse::<Reference>().ok().map(Reference::or_latest);
+    [entry.annotation(NAME), entry.annotation(WHOLE_NAME)]
+        .into_iter()
+        .flatten()
+        .any(|name| name == wanted || (name.contains('/') && whole(name) == whole(wanted)))
+}
+
+fn names(index: &Index) -> String {
+    let named = |entry: &Descriptor| {
+        let name = entry.annotation(WHOLE_NAME).or(entry.annotation(NAME));
+        name.map(|name| format!("`{name}`"))
+    };
+    let names: Vec<String> = index.manifests.iter().filter_map(named).take(20).collect();
+    match names.is_empty() {
+        true => ", and none has a name".to_owned(),
+        false => format!(": {}", names.join(", ")),
+    }
+}
+
+impl Source for Layout {
+    fn top(&self) -> Result<Fetched> {
+        self.document(&self.top)
+    }
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Fetched> {
+        let path = blob(&descriptor.digest);
+        let bytes = self
+            .archive
+            .document(&path)?
+            .ok_or_else(|| missing(&path))?;
+        fetched(descriptor, bytes).with_context(|| format!("read `{path}`"))
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Stream<'_>> {
+        let path = blob(&descriptor.digest);
+        let section = self.archive.file(&path)?.ok_or_else(|| missing(&path))?;
+        Ok(Box::new(section))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
+        let mut entries = self.index.manifests.iter();
+        let entry = entries.find(|entry| entry.annotation(NAME) == Some(tag));
+        entry.map(|entry| self.document(entry)).transpose()
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        match Source::tagged(self, &fallback_tag(digest))?.map(|fetched| fetched.document) {
+            Some(Document::Index(index)) => Ok(index.manifests),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn name(&self) -> Option<&Reference> {
+        self.name.as_ref()
+    }
+}
+
+/// A document that a descriptor leads to, checked.
+pub fn fetched(descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Fetched> {
+    if bytes.len() as u64 != descriptor.size {
+        let (expected, got) = (descriptor.size, bytes.len());
+        return Err(bad_input(format!("it should be {expected} bytes long and is {got}")).into());
+    }
+    let digest = Digest::of(&bytes);
+    if digest != descriptor.digest {
+        let expected = &descriptor.digest;
+        return Err(bad_input(format!("its digest should be {expected} and is {digest}")).into());
+    }
+    let document = Document::parse(descriptor, &bytes)?;
+    let kind = match descriptor.media_type.as_str() {
+        "" => document.media_type().to_owned(),
+        kind => kind.to_owned(),
+    };
+    Ok(Fetched {
+        descriptor: Descriptor::of(&kind, &bytes),
+        bytes,
+        document,
+    })
+}
+
+/// A layout in a directory, to be written.
+pub struct Directory {
+    path: PathBuf,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Directory {
+    /// A layout that is there, or a new one; `annotations` name the image in it.
+    pub fn open(path: PathBuf, annotations: BTreeMap<String, String>) -> Result<Self> {
+        let directory = Self { path, annotations };
+        let blobs = directory.path.join("blobs/sha256");
+        let is_layout = directory.path.join("index.json").exists() || blobs.exists();
+        let context = |path: &PathBuf| format!("create `{}`", path.display());
+        let mut entries = std::fs::read_dir(&directory.path).into_iter().flatten();
+        if !is_layout && entries.next().is_some() {
+            let shown = directory.path.display();
+            return Err(bad_input(format!("`{shown}` is no OCI layout and not empty")).into());
+        }
+        std::fs::create_dir_all(&blobs).with_context(|| context(&blobs))?;
+        let version = directory.path.join("oci-layout");
+        if !version.exists() {
+            atomic::write(&version, VERSION, Durability::Volatile)?;
+        }
+        Ok(directory)
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        self.path.join(blob(digest))
+    }
+
+    /// Points a name to a document, instead of whatever it pointed to.
+    fn enter(&self, document: &Fetched, annotations: &BTreeMap<String, String>) -> Result<()> {
+        let path = self.path.join("index.json");
+        let _lock = Lock::directory(&self.path)?;
+        let mut index = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+            }
+            bytes => {
+                let bytes = bytes.with_context(|| format!("read `{}`", path.display()))?;
+                let wrong = |error| bad_input(format!("it is no valid JSON: {error}"));
+                serde_json::from_slice(&bytes)
+                    .map_err(wrong)
+                    .with_context(|| format!("read `{}`", path.display()))?
+            }
+        };
+        let entries = index.get_mut("manifests").and_then(Value::as_array_mut);
+        let entries =
+            entries.ok_or_else(|| bad_input(format!("`{}` is no index", path.display())))?;
+        let descriptor = &document.descriptor;
+        let named = |entry: &Value| entry["annotations"][NAME].as_str().map(str::to_owned);
+        let name = annotations.get(NAME).cloned();
+        entries.retain(|entry| match &name {
+            None => named(entry).is_some() || entry["digest"] != descriptor.digest.to_string(),
+            name => named(entry) != *name,
+        });
+        let mut entry = serde_json::to_value(descriptor)?;
+        if !annotations.is_empty() {
+            entry["annotations"] = json!(annotations);
+        }
+        entries.push(entry);
+        atomic::write(&path, &serde_json::to_vec(&index)?, Durability::Durable)
+    }
+}
+
+impl Target for Directory {
+    fn has_document(&self, _: &Digest) -> Result<bool> {
+        // What is there may come from somebody who left blobs out.
+        Ok(false)
+    }
+
+    fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        let found = std::fs::metadata(self.blob(&blob.digest));
+        Ok(found.is_ok_and(|found| found.is_file() && found.len() == blob.size))
+    }
+
+    fn mount(&self, _: &Descriptor, _: &Reference) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn put_blob(&self, blob: &Descriptor, open: &Opener, progress: &dyn Progress) -> Result<()> {
+        let mut stream = super::told(open()?, blob, progress);
+        atomic::stream_with(&self.blob(&blob.digest), 0o644, |out| {
+            std::io::copy(&mut stream, out)?;
+            Ok(())
+        })
+    }
+
+    fn put_document(&self, document: &Fetched, name: Name) -> Result<()> {
+        let path = self.blob(&document.descriptor.digest);
+        atomic::write(&path, &document.bytes, Durability::Volatile)?;
+        match name {
+            Name::None => Ok(()),
+            Name::Own => self.enter(document, &self.annotations),
+            Name::Tag(tag) => self.enter(
+                document,
+                &BTreeMap::from([(NAME.to_owned(), tag.to_owned())]),
+            ),
+        }
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
+        if !self.path.join("index.json").exists() {
+            return Ok(None);
+        }
+        match Layout::open(Archive::directory(&self.path)?, Some(tag)) {
+            Err(error) if crate::error::kind(&error) == Some(crate::error::Kind::NotFound) => {
+                Ok(None)
+            }
+            layout => layout?.top().map(Some),
+        }
+    }
+
+    fn lists_referrers(&self, _: &Digest) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn takes_several(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,205 @@
+//! An image in a registry, to copy from or to.
+
+use super::{Name, Source, Stream, Target};
+use crate::error::{self, Kind, bad_input};
+use crate::image::digest::Digest;
+use crate::image::manifest::Descriptor;
+use crate::image::reference::Reference;
+use crate::image::registry::transport::Opener;
+use crate::image::registry::{Fetched, Options, Repository};
+use crate::progress::Progress;
+use anyhow::{Context, Result};
+use std::io::{self, ErrorKind, Read};
+use std::time::Duration;
+
+/// Breaks in a row without a single byte between them.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A name in a registry.
+pub struct Registry {
+    repository: Repository,
+    name: Reference,
+}
+
+impl Registry {
+    /// To read from; `typed` is the name as it was written.
+    pub fn open(name: &Reference, typed: &str, options: &Options) -> Result<Self> {
+        Ok(Self {
+            repository: Repository::open(name, typed, options)?,
+            name: name.clone(),
+        })
+    }
+
+    /// To write to.
+    pub fn open_to_push(name: &Reference, typed: &str, options: &Options) -> Result<Self> {
+        Ok(Self {
+            repository: Repository::open_to_push(name, typed, options)?,
+            name: name.clone(),
+        })
+    }
+
+    /// The digest, or else the tag.
+    fn what(&self) -> String {
+        match (self.name.digest(), self.name.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        }
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
+        match self.repository.manifest(tag) {
+            Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),
+            fetched => fetched.map(Some),
+        }
+    }
+}
+
+impl Source for Registry {
+    fn top(&self) -> Result<Fetched> {
+        self.repository.manifest(&self.what())
+    }
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Fetched> {
+        let fetched = self.repository.manifest(&descriptor.digest.to_string())?;
+        let (expected, got) = (descriptor.size, fetched.bytes.len());
+        match expected == got as u64 {
+            true => Ok(fetched),
+            false => {
+                Err(bad_input(format!("it should be {expected} bytes long and is {got}")).into())
+            }
+        }
+    }
+
+    fn blob(&self, blob: &Descriptor) -> Result<Stream<'_>> {
+        let mut stream = Resuming {
+            repository: &self.repository,
+            blob: blob.clone(),
+            body: None,
+            position: 0,
+            left: TRIES,
+        };
+        // What is wrong with the first request is told as it is.
+        stream.body = Some(stream.open()?);
+        Ok(Box::new(stream))
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
+        self.tagged(tag)
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        self.repository.referrers(digest)
+    }
+
+    fn name(&self) -> Option<&Reference> {
+        Some(&self.name)
+    }
+}
+
+impl Target for Registry {
+    fn has_document(&self, digest: &Digest) -> Result<bool> {
+        let found = self.repository.digest_of(&digest.to_string())?;
+        Ok(found.as_ref() == Some(digest))
+    }
+
+    fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
+        self.repository.has_blob(&blob.digest)
+    }
+
+    fn mount(&self, blob: &Descriptor, from: &Reference) -> Result<bool> {
+        self.repository.mount_blob(&blob.digest, from)
+    }
+
+    fn put_blob(&self, blob: &Descriptor, open: &Opener, progress: &dyn Progress) -> Result<()> {
+        self.repository.upload_blob(blob, open, progress)
+    }
+
+    fn put_document(&self, document: &Fetched, name: Name) -> Result<()> {
+        let digest = &document.descriptor.digest;
+        let what = match name {
+            Name::None => digest.to_string(),
+            Name::Own => self.what(),
+            Name::Tag(tag) => tag.to_owned(),
+        };
+        if let (Name::Own, Some(wanted)) = (name, self.name.digest())
+            && wanted != digest
+        {
+            let message =
+                format!("the image has the digest {digest}, and is to be put as {wanted}");
+            return Err(bad_input(message).hint("name a tag").into());
+        }
+        let kind = match document.descriptor.media_type.as_str() {
+            "" => document.document.media_type(),
+            kind => kind,
+        };
+        self.repository.put_manifest(&what, kind, &document.bytes)?;
+        Ok(())
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
+        self.tagged(tag)
+    }
+
+    fn lists_referrers(&self, digest: &Digest) -> Result<bool> {
+        self.repository.lists_referrers(digest)
+    }
+
+    fn takes_several(&self) -> bool {
+        true
+    }
+}
+
+/// A blob that is asked for again from where it broke.
+struct Resuming<'a> {
+    repository: &'a Repository,
+    blob: Descriptor,
+    body: Option<Box<dyn Read + Send>>,
+    position: u64,
+    left: u32,
+}
+
+impl Resuming<'_> {
+    fn open(&self) -> Result<Box<dyn Read + Send>> {
+        let mut answer = self.repository.blob(&self.blob.digest, self.position)?;
+        // A registry without ranges sends all of it again.
+        let again = self.position - answer.from;
+        let skipped = io::copy(&mut answer.body.by_ref().take(again), &mut io::sink());
+        skipped.with_context(|| format!("fetch {}", self.blob.digest))?;
+        Ok(answer.body)
+    }
+}
+
+impl Read for Resuming<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let broken = match self.body.as_mut() {
+                None => match self.open() {
+                    Ok(body) => {
+                        self.body = Some(body);
+                        continue;
+                    }
+                    Err(error) => io::Error::other(format!("{error:#}")),
+                },
+                Some(body) => match body.read(buffer) {
+                    Ok(0) if self.position < self.blob.size && !buffer.is_empty() => {
+                        io::Error::from(ErrorKind::UnexpectedEof)
+                    }
+                    Ok(got) => {
+                        self.position += got as u64;
+                        self.left = if got > 0 { TRIES } else { self.left };
+                        return Ok(got);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    Err(error) => error,
+                },
+            };
+            self.body = None;
+            if self.left == 0 || self.repository.is_cancelled() {
+                return Err(broken);
+            }
+            self.left -= 1;
+            self.repository.pause(PAUSE);
+        }
+    }
+}
