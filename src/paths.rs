@@ -15,6 +15,9 @@
 //! | `tags.json` | reference → image id, and since when | `lock` |
 //! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
 //! | `layers/KEY/mapped-HEX` | its files again with the owners of one id mapping, immutable | renamed into place |
+//! | `layers/KEY/blobs.json` | the blobs that it is known to come from, and where those were seen; nothing needs it | `lock` |
+//! | `layers/KEY/blob-HEX` | one of those, kept (`storage.keep-blobs`), immutable | renamed into place |
+//! | `images/ID/origins.json` | the manifests that it is known to have come by; nothing needs it | `lock` |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `downloads/HEX` | as much of a blob as has come, by the digest it is to have; goes with the image that it was for | flock of the file: who downloads |
 //! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
@@ -53,6 +56,8 @@ use std::path::{Component, Path, PathBuf};
 pub const LAYER_TREE: &str = "tree";
 /// In a layer's directory: what of its tar stream the files do not hold.
 pub const LAYER_JOURNAL: &str = "journal";
+/// In a layer's directory: how the name of a blob begins that is kept.
+pub const KEPT_BLOB: &str = "blob-";
 /// In a layer's directory while it is being unpacked: entries that later ones of the same layer replace.
 pub const LAYER_REPLACED: &str = "replaced";
 
@@ -399,6 +404,11 @@ pub fn staged_images(staging: &Path) -> PathBuf {
     staging.join("images")
 }
 
+/// Blobs on their way into layers that are here.
+pub fn staged_blobs(staging: &Path) -> PathBuf {
+    staging.join("blobs")
+}
+
 /// Names of the layers that somebody builds on and nobody may remove meanwhile.
 pub fn staging_pins(staging: &Path) -> PathBuf {
     staging.join("pins")
@@ -412,6 +422,21 @@ pub fn tree_in(layer: &Path) -> PathBuf {
 /// What of a layer's tar stream its files do not hold.
 pub fn journal_in(layer: &Path) -> PathBuf {
     layer.join(LAYER_JOURNAL)
+}
+
+/// The blobs that a layer is known to come from.
+pub fn blobs_in(layer: &Path) -> PathBuf {
+    layer.join("blobs.json")
+}
+
+/// A blob that a layer came from, kept.
+pub fn kept_blob_in(layer: &Path, hex: &str) -> PathBuf {
+    layer.join(format!("{KEPT_BLOB}{hex}"))
+}
+
+/// How an image is known to have come.
+pub fn origins_in(image: &Path) -> PathBuf {
+    image.join("origins.json")
 }
 
 /// What we know of a layer.

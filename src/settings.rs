@@ -2,7 +2,7 @@
 //!
 //! Read from `/etc/onggi/settings.json`, then `$XDG_CONFIG_HOME/onggi/settings.json` (`~/.config/…`), then the
 //! environment; later ones win. A setting `layer-max-bytes` is the JSON key of that name and the variable
-//! `ONGGI_LAYER_MAX_BYTES`.
+//! `ONGGI_LAYER_MAX_BYTES`; a dot becomes `_` as well.
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub log_options: BTreeMap<String, String>,
     /// `cgroup-manager`: who makes the cgroup of a container that does not say; `auto`: whoever is there.
     pub cgroup_manager: String,
+    /// `storage.keep-blobs`: whether compressed layers are kept beside what was unpacked of them.
+    pub keep_blobs: bool,
     /// `registry-timeout`: how long a registry may say nothing, in seconds.
     pub registry_timeout: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
             cgroup_manager: "auto".to_owned(),
+            keep_blobs: false,
             registry_timeout: Duration::from_secs(60),
         }
     }
@@ -82,8 +85,9 @@ impl Settings {
             "log-opts",
             "cgroup-manager",
             "registry-timeout",
+            "storage.keep-blobs",
         ] {
-            let variable = format!("ONGGI_{}", key.to_uppercase().replace('-', "_"));
+            let variable = format!("ONGGI_{}", key.to_uppercase().replace(['-', '.'], "_"));
             if let Ok(value) = std::env::var(&variable) {
                 settings
                     .set(key, &value)
@@ -122,6 +126,8 @@ impl Settings {
                 Ok(seconds @ 1..) => self.registry_timeout = Duration::from_secs(seconds),
                 _ => return Err(wrong("a number of seconds above 0").into()),
             },
+            ("storage.keep-blobs", "true" | "false") => self.keep_blobs = value == "true",
+            ("storage.keep-blobs", _) => return Err(wrong("`true` or `false`").into()),
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
         Ok(())
@@ -154,6 +160,7 @@ mod tests {
             ("log-opts", "{\"max-file\":3}"),
             ("cgroup-manager", "x"),
             ("registry-timeout", "0"),
+            ("storage.keep-blobs", "yes"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

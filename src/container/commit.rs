@@ -73,7 +73,7 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
     let mut intake = Intake::new(&engine.paths, &rules)?;
     let mut chain = Chain::default();
     for diff_id in &base.config.rootfs.diff_ids {
-        intake.present(&mut chain, diff_id)?;
+        intake.present(&mut chain, diff_id, None)?;
     }
     let wanted = order.pause && container.status() == Status::Running;
     let paused = wanted

@@ -208,6 +208,7 @@ impl Engine {
             },
             absolute_names: settings.layer_absolute_names,
             max_bytes: settings.layer_max_bytes,
+            keep_blobs: settings.keep_blobs,
         })
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, bad_input};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 /// A sha256 digest: proves that its hexadecimal form is 64 lower-case digits, safe as a file name.
@@ -33,6 +34,32 @@ impl Digest {
     /// The first twelve, as tables show them.
     pub fn short(&self) -> &str {
         &self.0[..12]
+    }
+}
+
+/// Takes the digest of what is written to it, and counts it.
+#[derive(Debug, Default)]
+pub struct Hashing {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Hashing {
+    /// Digest, and length in bytes.
+    pub fn finish(self) -> (Digest, u64) {
+        (Digest::from_hasher(self.hasher), self.size)
+    }
+}
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -58,6 +58,7 @@ fn image(archive: &Archive, wanted: &Wanted, entry: Entry) -> Result<Offered> {
         file,
         blob: None,
         compression: None,
+        descriptor: None,
     };
     let layers = entry
         .layers

@@ -12,19 +12,20 @@
 //! with the next [`super::remove::sweep`].
 
 use super::config::{Config, chain_id};
-use super::digest::Digest;
+use super::digest::{Digest, Hashing};
 use super::layer::{self, Rules};
+use super::origin::{self, Blob, Origin};
 use super::reference::Reference;
 use super::store::{self, ImageRecord, NameRecord, Names};
 use crate::error::bad_input;
-use crate::paths::{self, Paths, staged_images, staged_layers, staging_pins};
+use crate::paths::{self, Paths, staged_blobs, staged_images, staged_layers, staging_pins};
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Images on their way into the store.
@@ -37,6 +38,11 @@ pub struct Intake<'a> {
     images: BTreeMap<Digest, PathBuf>,
     names: Vec<(Reference, Digest)>,
     unpacked: usize,
+    /// Blobs that `commit` puts beside what was unpacked of them, by the layer's name.
+    kept: BTreeSet<(String, Digest)>,
+    /// What `commit` remembers.
+    blobs: Vec<(String, Blob)>,
+    origins: Vec<(Digest, Origin)>,
 }
 
 /// The layers of one image as far as they are here, lowest first.
@@ -63,6 +69,16 @@ pub struct Expected {
     pub diff_id: Option<Digest>,
     /// Of the blob itself and its length in bytes.
     pub blob: Option<(Digest, u64)>,
+    /// What to remember of the blob.
+    pub remembered: Option<Blob>,
+}
+
+impl Expected {
+    /// The blob, where it is one to be kept: what is not compressed can be had from the layer at any time.
+    fn kept(&self, rules: &Rules) -> Option<&Digest> {
+        let (digest, _) = self.blob.as_ref().filter(|_| rules.keep_blobs)?;
+        (self.diff_id.as_ref() != Some(digest)).then_some(digest)
+    }
 }
 
 /// A name that pointed to another image before.
@@ -83,7 +99,7 @@ impl<'a> Intake<'a> {
         }
         super::remove::sweep(paths)?;
         let staging = Staging::new(&paths.staging())?;
-        for directory in [staged_layers, staged_images, staging_pins] {
+        for directory in [staged_layers, staged_images, staging_pins, staged_blobs] {
             let directory = directory(staging.path());
             std::fs::create_dir(&directory)
                 .with_context(|| format!("create `{}`", directory.display()))?;
@@ -96,6 +112,9 @@ impl<'a> Intake<'a> {
             images: BTreeMap::new(),
             names: Vec::new(),
             unpacked: 0,
+            kept: BTreeSet::new(),
+            blobs: Vec::new(),
+            origins: Vec::new(),
         })
     }
 
@@ -110,10 +129,18 @@ impl<'a> Intake<'a> {
     }
 
     /// Puts a layer that is here on top of the chain, where it is all one has.
-    pub fn present(&mut self, chain: &mut Chain, diff_id: &Digest) -> Result<()> {
+    pub fn present(
+        &mut self,
+        chain: &mut Chain,
+        diff_id: &Digest,
+        remembered: Option<&Blob>,
+    ) -> Result<()> {
         let found = self.find(chain, diff_id, store::layer_is_complete)?;
         let missing = || anyhow::anyhow!("the layer {diff_id} of its image is missing");
-        put(chain, found.ok_or_else(missing)?, diff_id.clone())
+        let found = found.ok_or_else(missing)?;
+        self.blobs
+            .extend(remembered.map(|blob| (found.0.clone(), blob.clone())));
+        put(chain, found, diff_id.clone())
     }
 
     /// Puts a layer on top of the chain. `open` is called only if it has to be unpacked: one of that diff id that is
@@ -131,10 +158,68 @@ impl<'a> Intake<'a> {
             None => None,
         };
         let (found, diff_id) = match known {
-            Some(known) => known,
+            Some(known) => {
+                let kept = expected.kept(self.rules);
+                if let Some(digest) = kept.filter(|digest| self.lacks(&known.0, digest)) {
+                    self.keep(&known.0.0, digest, expected, open()?)?;
+                }
+                known
+            }
             None => self.unpack(chain, expected, open()?)?,
         };
+        if let Some(blob) = &expected.remembered {
+            self.blobs.push((found.0.clone(), blob.clone()));
+        }
         put(chain, found, diff_id)
+    }
+
+    /// Whether a blob is to be kept.
+    pub fn keeps(&self, expected: &Expected) -> bool {
+        expected.kept(self.rules).is_some()
+    }
+
+    /// Whether a blob is to be kept and is not there, although its layer may be.
+    pub fn wants_blob(&self, names: &[String; 2], expected: &Expected) -> bool {
+        let lacks = |digest: &Digest| {
+            let directory = |name: &String| (name.clone(), self.paths.layer(name));
+            names
+                .iter()
+                .all(|name| self.lacks(&directory(name), digest))
+        };
+        expected.kept(self.rules).is_some_and(lacks)
+    }
+
+    fn lacks(&self, (name, directory): &(String, PathBuf), digest: &Digest) -> bool {
+        !self.kept.contains(&(name.clone(), digest.clone()))
+            && !paths::kept_blob_in(directory, digest.hex()).exists()
+    }
+
+    /// Keeps the blob of a layer that is here.
+    fn keep<R: Read>(
+        &mut self,
+        name: &str,
+        digest: &Digest,
+        expected: &Expected,
+        blob: R,
+    ) -> Result<()> {
+        let mut hashing = Hashing::default();
+        let mut tee = self.tee(Some(digest), blob)?;
+        io::copy(&mut tee, &mut hashing).context("read the blob that is to be kept")?;
+        let got = hashing.finish();
+        if expected.blob.as_ref() != Some(&got) {
+            let (got, size) = got;
+            return Err(bad_input(format!("it is {got} with {size} bytes")).into());
+        }
+        self.kept.insert((name.to_owned(), digest.clone()));
+        Ok(())
+    }
+
+    /// What is read, and written down on the way if it is `kept`.
+    fn tee<R: Read>(&self, kept: Option<&Digest>, blob: R) -> Result<Tee<R>> {
+        let path = kept.map(|digest| staged_blobs(self.staging.path()).join(digest.hex()));
+        let file = path.as_ref().map(File::create).transpose();
+        let copy = file.with_context(|| format!("create `{}`", path.unwrap_or_default().display()));
+        Ok(Tee { blob, copy: copy? })
     }
 
     /// Whether a layer is here under one of its names; then it stays until `commit`.
@@ -187,8 +272,13 @@ impl<'a> Intake<'a> {
         self.unpacked += 1;
         std::fs::create_dir(&directory)
             .with_context(|| format!("create `{}`", directory.display()))?;
+        let kept = expected.kept(self.rules);
+        let blob = self.tee(kept, blob)?;
         let unpacked = layer::unpack(blob, &directory, &chain.trees, self.rules)?;
         verify(expected, &unpacked)?;
+        if let Some(blob) = &expected.remembered {
+            origin::add_blob(&directory, blob, Durability::Volatile)?;
+        }
         let record = store::LayerRecord {
             version: store::VERSION,
             diff_id: unpacked.diff_id.clone(),
@@ -207,6 +297,8 @@ impl<'a> Intake<'a> {
             false => unpacked.diff_id.hex().to_owned(),
         };
         self.layers.insert(name.clone(), directory.clone());
+        self.kept
+            .extend(kept.map(|digest| (name.clone(), digest.clone())));
         Ok(((name, directory), unpacked.diff_id))
     }
 
@@ -239,6 +331,15 @@ impl<'a> Intake<'a> {
         Ok(id)
     }
 
+    /// Remembers how an image came that was added.
+    pub fn came_by(&mut self, id: &Digest, origin: Origin) -> Result<()> {
+        if let Some(directory) = self.images.get(id) {
+            origin::add_origin(directory, &origin, Durability::Volatile)?;
+        }
+        self.origins.push((id.clone(), origin));
+        Ok(())
+    }
+
     /// Makes it all visible and durable; nothing of it when it fails. Returns the names that changed hands.
     pub fn commit(self) -> Result<Vec<Displaced>> {
         let staging = self.staging.path();
@@ -256,9 +357,34 @@ impl<'a> Intake<'a> {
             moved.place(directory, &place, whole, staging)?;
         }
         atomic::sync_directory(&self.paths.images())?;
+        self.remember(&mut moved)?;
         let displaced = give_names(self.paths, &self.names)?;
         moved.0.clear();
         Ok(displaced)
+    }
+
+    /// Beside what was here before, or has come from somebody else meanwhile.
+    fn remember(&self, moved: &mut Moved) -> Result<()> {
+        for (name, digest) in &self.kept {
+            let directory = self.paths.layer(name);
+            let place = paths::kept_blob_in(&directory, digest.hex());
+            // The same blob may have come for several layers.
+            let staged = staged_blobs(self.staging.path()).join(digest.hex());
+            if directory.exists() && !place.exists() && staged.exists() {
+                moved.rename(&staged, &place)?;
+                atomic::sync_directory(&directory)?;
+            }
+        }
+        for (name, blob) in &self.blobs {
+            origin::add_to_store(self.paths, name, blob)?;
+        }
+        for (id, origin) in &self.origins {
+            let directory = self.paths.image(id.hex());
+            if directory.exists() {
+                origin::add_origin(&directory, origin, Durability::Volatile)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -296,6 +422,22 @@ pub(super) fn give_names(paths: &Paths, given: &[(Reference, Digest)]) -> Result
     }
     names.write(paths)?;
     Ok(displaced)
+}
+
+/// A blob that is copied while it is read.
+struct Tee<R> {
+    blob: R,
+    copy: Option<File>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.blob.read(buffer)?;
+        if let Some(copy) = &mut self.copy {
+            copy.write_all(&buffer[..got])?;
+        }
+        Ok(got)
+    }
 }
 
 fn verify(expected: &Expected, unpacked: &layer::Unpacked) -> Result<()> {

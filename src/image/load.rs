@@ -9,6 +9,8 @@ use super::config::{Config, History};
 use super::digest::Digest;
 use super::intake::{Chain, Displaced, Expected, Intake};
 use super::layer::Rules;
+use super::manifest::Descriptor;
+use super::origin::{Blob, Origin};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::{docker_archive, oci_layout, v1_archive};
@@ -108,6 +110,8 @@ pub struct Layer {
     pub blob: Option<(Digest, u64)>,
     /// The compression that something promises.
     pub compression: Option<Compression>,
+    /// How a manifest describes the blob.
+    pub descriptor: Option<Descriptor>,
 }
 
 /// An image in an archive.
@@ -118,6 +122,8 @@ pub struct Offered {
     pub platform: Platform,
     /// What it is called.
     pub names: Vec<Reference>,
+    /// By which manifest it came.
+    pub origin: Option<Origin>,
 }
 
 enum OfferedConfig {
@@ -153,6 +159,7 @@ impl Offered {
             layers,
             platform,
             names,
+            origin: None,
         })
     }
 
@@ -169,6 +176,7 @@ impl Offered {
             layers,
             platform,
             names,
+            origin: None,
         }
     }
 }
@@ -247,6 +255,7 @@ fn take_in_image(
         let expected = Expected {
             diff_id,
             blob: layer.blob.clone(),
+            remembered: (layer.descriptor.as_ref()).map(|found| Blob::new(found, None)),
         };
         intake
             .layer(&mut chain, &expected, || {
@@ -266,6 +275,9 @@ fn take_in_image(
         OfferedConfig::V1 { top, history } => v1_archive::config(&top, &history, chain.diff_ids())?,
     };
     let id = intake.image(&config, &chain, image.names.clone())?;
+    if let Some(origin) = image.origin {
+        intake.came_by(&id, origin)?;
+    }
     Ok(LoadedImage {
         id,
         names: image.names,

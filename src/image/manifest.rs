@@ -266,6 +266,19 @@ impl Document {
     }
 }
 
+/// The media type of a layer in another compression, in the words of the same family.
+pub fn layer_kind(kind: &str, compression: super::compression::Compression) -> String {
+    use super::compression::Compression;
+    let (base, mark) = match kind.starts_with(DOCKER_LAYER) {
+        true => (DOCKER_LAYER, '.'),
+        false => (OCI_LAYER, '+'),
+    };
+    match compression {
+        Compression::None => base.to_owned(),
+        compression => format!("{base}{mark}{}", compression.name()),
+    }
+}
+
 /// What [`Document::parse`] reads, for asking for it.
 pub const KINDS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 

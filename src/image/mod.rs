@@ -7,6 +7,7 @@
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
 //! - `pull` from a `registry`, by way of `download`s · `copy` between registries, archives, layouts and the store
+//! - `package`: an image as registries take it · `origin`: what is remembered of how images came and went
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -28,6 +29,8 @@ pub mod layer;
 pub mod load;
 pub mod manifest;
 pub mod oci_layout;
+pub mod origin;
+pub mod package;
 pub mod platform;
 pub mod prune;
 pub mod pull;

@@ -9,6 +9,7 @@ use super::config::Config;
 use super::digest::Digest;
 use super::load::{Layer, Offered, Wanted};
 use super::manifest::{self, Descriptor, Document, Index, Manifest};
+use super::origin::{self, Origin};
 use super::reference::Reference;
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -223,9 +224,16 @@ impl Reader<'_> {
         let config = blob(self.archive, &manifest.config)
             .and_then(|bytes| Ok((Config::parse(&bytes)?, bytes)))
             .with_context(|| format!("{what}: config {}", manifest.config.digest))?;
-        Offered::new(config, layers(&manifest), Vec::new())
-            .context(what)
-            .map(Some)
+        let mut offered =
+            Offered::new(config, layers(&manifest), Vec::new()).context(what.clone())?;
+        let bytes = blob(self.archive, descriptor).context(what)?;
+        let manifest = origin::Document::new(&descriptor.media_type, &bytes);
+        offered.origin = manifest.map(|manifest| Origin {
+            manifest,
+            index: None,
+            repository: None,
+        });
+        Ok(Some(offered))
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Document> {
@@ -240,6 +248,7 @@ fn layers(manifest: &Manifest) -> Vec<Layer> {
         file: path(descriptor),
         blob: Some((descriptor.digest.clone(), descriptor.size)),
         compression: Some(manifest::promised_compression(&descriptor.media_type)),
+        descriptor: Some(descriptor.clone()),
     };
     manifest.layers.iter().map(layer).collect()
 }

@@ -13,12 +13,13 @@ use super::download::{self, Download};
 use super::intake::{Chain, Displaced, Expected, Intake, give_names};
 use super::layer::Rules;
 use super::manifest::Descriptor;
+use super::origin::Blob;
 use super::platform::Platform;
 use super::reference::Reference;
 use super::registry::{Repository, selection};
 use super::store::{self, Image};
 use crate::error::{self, Kind};
-use crate::paths::Paths;
+use crate::paths::{Paths, kept_blob_in};
 use crate::progress::{Progress, Step};
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
@@ -70,11 +71,15 @@ pub fn pull(
         &intake,
         &image.manifest.layers,
         &image.diff_ids,
+        repository,
         progress,
     )?;
     let chain = layers.take_in(&mut intake, repository, progress)?;
     let names = names(name, &digest);
     let id = intake.image(&image.config, &chain, names)?;
+    if let Some(origin) = image.origin {
+        intake.came_by(&id, origin)?;
+    }
     let displaced = intake.commit()?;
     for download in layers.downloads.values() {
         download.discard()?;
@@ -163,8 +168,11 @@ struct Layers<'a> {
     paths: &'a Paths,
     layers: &'a [Descriptor],
     diff_ids: &'a [Digest],
-    /// The names that each layer may have in the store.
+    /// The names that each layer may have in the store, and what it must be.
     keys: Vec<[String; 2]>,
+    expected: Vec<Expected>,
+    /// Whether its blob is to be kept.
+    keeps: Vec<bool>,
     /// By digest, each once.
     downloads: BTreeMap<Digest, Download>,
     /// In the order in which they are needed, with the place of the first layer that does.
@@ -177,13 +185,21 @@ impl<'a> Layers<'a> {
         intake: &Intake,
         layers: &'a [Descriptor],
         diff_ids: &'a [Digest],
+        repository: &Repository,
         progress: &dyn Progress,
     ) -> Result<Self> {
+        let expected = |(layer, diff_id): (&Descriptor, &Digest)| Expected {
+            diff_id: Some(diff_id.clone()),
+            blob: Some((layer.digest.clone(), layer.size)),
+            remembered: Some(Blob::new(layer, Some(repository.name()))),
+        };
         let mut plan = Self {
             paths,
             layers,
             diff_ids,
             keys: Vec::new(),
+            expected: layers.iter().zip(diff_ids).map(expected).collect(),
+            keeps: Vec::new(),
             downloads: BTreeMap::new(),
             order: Vec::new(),
         };
@@ -192,7 +208,9 @@ impl<'a> Layers<'a> {
             let chain = super::config::chain_id(chain_id.as_ref(), diff_id);
             plan.keys
                 .push([diff_id.hex().to_owned(), chain.hex().to_owned()]);
-            let here = intake.pins(&plan.keys[index])?;
+            plan.keeps.push(intake.keeps(&plan.expected[index]));
+            let here = intake.pins(&plan.keys[index])?
+                && !intake.wants_blob(&plan.keys[index], &plan.expected[index]);
             chain_id = Some(chain);
             if here {
                 progress.tell(layer.digest.short(), Step::AlreadyHere);
@@ -207,9 +225,12 @@ impl<'a> Layers<'a> {
     }
 
     fn is_here(&self, index: usize) -> bool {
-        self.keys[index]
-            .iter()
-            .any(|key| store::layer_is_whole(&self.paths.layer(key)))
+        let hex = self.layers[index].digest.hex();
+        self.keys[index].iter().any(|key| {
+            let directory = self.paths.layer(key);
+            store::layer_is_whole(&directory)
+                && (!self.keeps[index] || kept_blob_in(&directory, hex).exists())
+        })
     }
 
     /// Downloads and unpacks; the first failure ends all of it.
@@ -264,20 +285,17 @@ impl<'a> Layers<'a> {
                 layer.digest
             )
         };
-        let expected = Expected {
-            diff_id: Some(self.diff_ids[index].clone()),
-            blob: Some((layer.digest.clone(), layer.size)),
-        };
+        let expected = &self.expected[index];
         let Some(download) = self.downloads.get(&layer.digest) else {
             return intake
-                .present(chain, &self.diff_ids[index])
+                .present(chain, &self.diff_ids[index], expected.remembered.as_ref())
                 .with_context(what);
         };
         download.begun().with_context(what)?;
-        let unpacked = intake.layer(chain, &expected, || download.reader(progress));
+        let unpacked = intake.layer(chain, expected, || download.reader(progress));
         let unpacked = match unpacked {
             Err(error) => self.again(
-                download, error, chain, intake, &expected, repository, progress,
+                download, error, chain, intake, expected, repository, progress,
             ),
             unpacked => unpacked,
         };

@@ -74,6 +74,16 @@ impl Reference {
         }
     }
 
+    /// The repository alone.
+    #[must_use]
+    pub fn untagged(&self) -> Self {
+        Self {
+            tag: None,
+            digest: None,
+            ..self.clone()
+        }
+    }
+
     /// The repository of this name with a digest instead of a tag.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {

@@ -102,6 +102,7 @@ fn image(archive: &Archive, wanted: &Wanted, top: &str, names: Vec<String>) -> R
         file: format!("{id}/layer.tar"),
         blob: None,
         compression: None,
+        descriptor: None,
     });
     let layers = layers.collect();
     let (_, text, json) = chain.swap_remove(0);

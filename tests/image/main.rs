@@ -44,6 +44,7 @@ impl Library {
             devices: if root { Devices::Make } else { Devices::Skip },
             absolute_names: false,
             max_bytes: 1 << 30,
+            keep_blobs: false,
         };
         Self {
             directory,

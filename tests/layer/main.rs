@@ -28,6 +28,7 @@ const RULES: Rules = Rules {
     devices: Devices::Make,
     absolute_names: false,
     max_bytes: 1 << 30,
+    keep_blobs: false,
 };
 
 /// Layers on top of each other, in a directory of their own.

@@ -85,6 +85,8 @@ pub struct Rules {
     pub absolute_names: bool,
     /// The longest tar stream that is unpacked, in bytes.
     pub max_bytes: u64,
+    /// Whether compressed blobs are kept.
+    pub keep_blobs: bool,
 }
 
 /// What was unpacked.

@@ -179,6 +179,7 @@ mod tests {
             devices: Devices::Make,
             absolute_names,
             max_bytes: 1 << 30,
+            keep_blobs: false,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::error::bad_input;
 use crate::image::config::Config;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Descriptor, Document, Index, Manifest};
+use crate::image::origin::{self, Origin};
 use crate::image::platform::Platform;
 use crate::image::store::DOCUMENT_LIMIT;
 use anyhow::{Context, Result};
@@ -17,6 +18,8 @@ const INDEXES: usize = 32;
 /// An image that was chosen.
 #[derive(Debug)]
 pub struct Image {
+    /// How it came, where that can be remembered.
+    pub origin: Option<Origin>,
     /// Its manifest.
     pub manifest: Manifest,
     /// The config, byte for byte.
@@ -28,7 +31,15 @@ pub struct Image {
 /// The image behind what a tag or digest leads to.
 pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result<Image> {
     let fetch = |descriptor: &Descriptor| fetch(repository, descriptor);
-    let manifest = match choose(top, wanted, &fetch)?.document {
+    let document = |of: &Fetched| origin::Document::new(&of.descriptor.media_type, &of.bytes);
+    let of_top = document(&top);
+    let chosen = choose(top, wanted, &fetch)?;
+    let origin = document(&chosen).map(|manifest| Origin {
+        index: of_top.filter(|top| top.digest != manifest.digest),
+        manifest,
+        repository: Some(repository.name().untagged()),
+    });
+    let manifest = match chosen.document {
         Document::Manifest(manifest) => manifest,
         Document::Index(_) => return Err(bad_input("it is an index").into()),
     };
@@ -38,6 +49,7 @@ pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result
         .context("fetch the config of the image")?;
     let diff_ids = check(&manifest, &config, wanted)?;
     Ok(Image {
+        origin,
         manifest,
         config,
         diff_ids,
