@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | 0 | [`error`] | kind → exit code, hint | anything else |
 //! | 1 | [`sys`] [`paths`] [`settings`] [`progress`] [`duration`] | man pages; where things lie on disk | containers, images, OCI |
-//! | 2 | [`store`] [`id_mapping`] | records, locks, ids; which ids a caller may map | what the records mean |
+//! | 2 | [`store`] [`id_mapping`] [`systemd`] | records, locks, ids; which ids a caller may map; sockets of a service | what the records mean |
 //! | 3 | [`cgroup`] | cgroups(7) of version 2, systemd's scopes | who lives in a group |
 //! | 4 | [`runtime`] [`image`] [`volume`] | a bundle becomes a process; archives become layers; data that stays. Blind to each other | Docker's options, names |
 //! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
@@ -71,4 +71,5 @@ pub mod runtime;
 pub mod settings;
 pub mod store;
 pub mod sys;
+pub mod systemd;
 pub mod volume;

@@ -20,6 +20,7 @@
 //! | `images/ID/origins.json` | the manifests that it is known to have come by; nothing needs it | `lock` |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `downloads/HEX` | as much of a blob as has come, by the digest it is to have; goes with the image that it was for | flock of the file: who downloads |
+//! | `registry/` | what `registry serve` keeps, see [`registry`] | `registry/lock` |
 //! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | flock of `containers/ID/` |
@@ -47,6 +48,8 @@
 //! | path below the run root | content | guarded by |
 //! |---|---|---|
 //! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
+
+pub mod registry;
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -228,6 +231,11 @@ impl Paths {
     /// One of them; `hex` is the digest that it is to have, without the algorithm.
     pub fn download(&self, hex: &str) -> PathBuf {
         self.downloads().join(hex)
+    }
+
+    /// What `registry serve` keeps unless another folder is named.
+    pub fn registry(&self) -> PathBuf {
+        self.data.join("registry")
     }
 
     /// All containers.

@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, system, volume};
+use super::{Context, container, image, registry, system, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -96,6 +96,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "image",
         "Take images in, name them, look at them, give them out",
     ),
+    ("registry", "Serve images to other programs and machines"),
     ("healthcheck", "See whether containers do their work"),
     ("volume", "Keep files that outlive containers"),
     ("system", "Ask about this program and its host"),
@@ -330,6 +331,16 @@ pub const COMMANDS: &[Command] = &[
         &["image history", "history"],
         "IMAGE",
         "Show the steps that made an image",
+    ),
+    command::<registry::serve::Serve>(
+        &["registry serve"],
+        "",
+        "Be a registry that images are pushed to and pulled from",
+    ),
+    command::<registry::prune::Prune>(
+        &["registry prune"],
+        "",
+        "Remove blobs that no manifest names from a registry's folder",
     ),
     command::<volume::create::Create>(&["volume create"], "[VOLUME]", "Make a volume"),
     command::<volume::ls::Ls>(&["volume ls", "volume list"], "", "List volumes"),

@@ -13,6 +13,7 @@ pub mod image;
 pub mod manual;
 pub mod output;
 pub mod prune;
+pub mod registry;
 pub mod system;
 pub mod unsupported;
 pub mod value;

@@ -8,6 +8,7 @@
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
 //! - `pull` from a `registry`, by way of `download`s · `copy` between registries, archives, layouts and the store
 //! - `package`: an image as registries take it · `origin`: what is remembered of how images came and went
+//! - `serve`: a registry of our own
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -38,6 +39,7 @@ pub mod reference;
 pub mod registry;
 pub mod remove;
 pub mod save;
+pub mod serve;
 pub mod shift;
 pub mod store;
 pub mod tag;

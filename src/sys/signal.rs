@@ -12,7 +12,6 @@ impl SignalFd {
     /// Blocks all signals that can be forwarded and delivers them through the descriptor instead. Those by which
     /// the kernel reports our own faults, and the two that cannot be caught, are left alone.
     pub fn block_all() -> Result<Self> {
-        let mut set = empty_set();
         const OWN: [i32; 9] = [
             libc::SIGSEGV,
             libc::SIGBUS,
@@ -24,8 +23,17 @@ impl SignalFd {
             libc::SIGKILL,
             libc::SIGSTOP,
         ];
-        for signal in (1..=64).filter(|signal| !OWN.contains(signal) && !(32..34).contains(signal))
-        {
+        Self::block((1..=64).filter(|signal| !OWN.contains(signal) && !(32..34).contains(signal)))
+    }
+
+    /// Likewise for those by which a service is asked to end, SIGTERM and SIGINT.
+    pub fn block_requests_to_end() -> Result<Self> {
+        Self::block([libc::SIGTERM, libc::SIGINT].into_iter())
+    }
+
+    fn block(signals: impl Iterator<Item = i32>) -> Result<Self> {
+        let mut set = empty_set();
+        for signal in signals {
             // SAFETY: `set` is an initialised set and the number is a valid signal.
             unsafe { libc::sigaddset(&raw mut set, signal) };
         }

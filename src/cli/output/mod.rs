@@ -3,7 +3,7 @@
 //!
 //! - `table`, `inspect`: lists and inspected objects, in the forms of `--format`
 //! - `template`: the language of those forms; `tabwriter`: the columns
-//! - `progress`: what is under way
+//! - `progress`: what is under way · `log`: what happens while a command goes on
 //! - `size`: numbers as people write and read them
 //!
 //! A reader that goes away (`onggi ps | head -1`) is not an error: from then on data lines go nowhere, and
@@ -11,6 +11,7 @@
 
 pub mod archive;
 pub mod inspect;
+pub mod log;
 pub mod progress;
 pub mod size;
 pub mod table;

@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
@@ -341,6 +342,41 @@ pub fn stream_tar(directory: &Path, out: &mut dyn Write) -> Result<Digest> {
             }
         }
     }
+}
+
+/// Streams a part of the layer's tar. Nothing is compared with the diff id; what lies before the part is not read from
+/// the tree.
+pub fn stream_part(directory: &Path, part: Range<u64>, out: &mut dyn Write) -> Result<()> {
+    let mut reader = Reader::open(directory.join(paths::LAYER_JOURNAL))?;
+    let mut content = Content::open(&directory.join(paths::LAYER_TREE))?;
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| out.write_all(bytes).context("write the tar of a layer");
+    while at < part.end {
+        match reader.next()? {
+            Record::Raw(bytes) => {
+                let wanted = within(&part, at, bytes.len() as u64);
+                put(&bytes[usize::try_from(wanted.start)?..usize::try_from(wanted.end)?])?;
+                at += bytes.len() as u64;
+            }
+            Record::Entry(entry) => content.entry = Some((entry, None)),
+            Record::Data { offset, length } => {
+                let wanted = within(&part, at, length);
+                if !wanted.is_empty() {
+                    let start = offset + wanted.start;
+                    content.read(start, wanted.end - wanted.start, &mut put)?;
+                }
+                at += length;
+            }
+            Record::End(_) => return Err(damaged().into()),
+        }
+    }
+    Ok(())
+}
+
+/// Which bytes of a piece of `length` bytes at `at` belong to the part, counted from the piece's start.
+fn within(part: &Range<u64>, at: u64, length: u64) -> Range<u64> {
+    let start = part.start.saturating_sub(at).min(length);
+    start..part.end.saturating_sub(at).clamp(start, length)
 }
 
 /// Whether every byte of the layer's tar has its place: the journal is whole, and each file that it relies on is there

@@ -26,7 +26,7 @@ mod unpack;
 use super::digest::Digest;
 use crate::error::{Error, Kind, bad_input};
 pub use archive::{Archive, Member, MemberKind};
-pub use journal::{Entry, entries, stream_tar, verify};
+pub use journal::{Entry, entries, stream_part, stream_tar, verify};
 use rustix::io::Errno;
 pub use unpack::unpack;
 
