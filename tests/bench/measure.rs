@@ -23,13 +23,26 @@ pub struct Contender<'a> {
     pub name: String,
     /// Makes what a round needs and gives the command; not measured.
     pub command: Box<dyn FnMut() -> Command + 'a>,
+    /// The CPU time so far of a daemon that does the work.
+    pub daemon: Option<Box<dyn Fn() -> Duration + 'a>>,
 }
 
 impl<'a> Contender<'a> {
     /// A contender whose rounds are all alike.
     pub fn new(name: impl Into<String>, command: impl FnMut() -> Command + 'a) -> Self {
         let (name, command) = (name.into(), Box::new(command));
-        Self { name, command }
+        Self {
+            name,
+            command,
+            daemon: None,
+        }
+    }
+
+    /// With a daemon whose CPU time counts.
+    #[must_use]
+    pub fn served_by(mut self, cpu: impl Fn() -> Duration + 'a) -> Self {
+        self.daemon = Some(Box::new(cpu));
+        self
     }
 }
 
@@ -78,6 +91,8 @@ pub fn differences(title: &str, rounds: usize, contenders: Vec<Contender>) {
 fn run(title: &str, rounds: usize, mut contenders: Vec<Contender>) -> Vec<Series> {
     println!("\n{title}, {rounds} rounds, interleaved");
     nix::sys::prctl::set_child_subreaper(true).unwrap();
+    // What the bench itself has started, as a registry.
+    let own = children();
     let mut able = Vec::new();
     for mut contender in contenders.drain(..) {
         match attempt(&mut (contender.command)()) {
@@ -87,25 +102,31 @@ fn run(title: &str, rounds: usize, mut contenders: Vec<Contender>) -> Vec<Series
     }
     // Helpers that some engines leave running for good, as podman's keeper of its namespace.
     std::thread::sleep(Duration::from_millis(200));
-    reap(&BTreeSet::new(), Duration::ZERO);
+    reap(&own, Duration::ZERO);
     let lasting = children();
     let mut series: Vec<Series> = able.iter().map(Series::new).collect();
     for _ in 0..rounds {
         for (contender, series) in able.iter_mut().zip(&mut series) {
             let mut command = (contender.command)();
             silence(&mut command);
-            let (start, before) = (Instant::now(), cpu());
+            let daemon = || {
+                contender
+                    .daemon
+                    .as_ref()
+                    .map_or(Duration::ZERO, |cpu| cpu())
+            };
+            let (start, before) = (Instant::now(), cpu() + daemon());
             let status = command.spawn().unwrap().wait().unwrap();
             series.wall.push(start.elapsed());
             assert!(status.success(), "{}: {status}", contender.name);
             reap(&lasting, Duration::from_secs(5));
-            series.cpu.push(cpu() - before);
+            series.cpu.push(cpu() + daemon() - before);
         }
     }
-    for pid in children() {
+    for pid in children().difference(&own).copied() {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     }
-    reap(&BTreeSet::new(), Duration::from_secs(1));
+    reap(&own, Duration::from_secs(1));
     series
 }
 
