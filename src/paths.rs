@@ -376,6 +376,20 @@ pub fn registries_configuration() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The files that say whose images are taken in (containers-policy.json(5)), the caller's first; the first that is there
+/// counts alone.
+pub fn policy_files() -> Vec<PathBuf> {
+    let own = user_policy();
+    own.into_iter()
+        .chain([PathBuf::from("/etc/containers/policy.json")])
+        .collect()
+}
+
+/// The caller's own of them.
+pub fn user_policy() -> Option<PathBuf> {
+    Some(user_configuration()?.join("containers/policy.json"))
+}
+
 /// An absolute path without `.` and `..`, each of which takes back the name before it, as in Docker; links count for
 /// nothing.
 pub fn cleaned(path: &Path) -> PathBuf {

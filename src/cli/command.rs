@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, registry, system, volume};
+use super::{Context, container, image, registry, system, trust, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -98,6 +98,7 @@ pub const GROUPS: &[(&str, &str)] = &[
     ),
     ("registry", "Serve images to other programs and machines"),
     ("healthcheck", "See whether containers do their work"),
+    ("trust", "Say whose images are taken in"),
     ("volume", "Keep files that outlive containers"),
     ("system", "Ask about this program and its host"),
 ];
@@ -341,6 +342,26 @@ pub const COMMANDS: &[Command] = &[
         &["registry prune"],
         "",
         "Remove blobs that no manifest names from a registry's folder",
+    ),
+    command::<trust::add::Add>(
+        &["trust add"],
+        "SCOPE",
+        "Say what images must be signed by, or that they need not be, or that they are refused",
+    ),
+    command::<trust::ls::Ls>(
+        &["trust ls", "trust list"],
+        "",
+        "Show whose images are taken in",
+    ),
+    command::<trust::show::Show>(
+        &["trust show"],
+        "IMAGE",
+        "Show what an image must be signed by",
+    ),
+    command::<trust::rm::Rm>(
+        &["trust rm", "trust remove"],
+        "SCOPE",
+        "Take back what was said of images",
     ),
     command::<volume::create::Create>(&["volume create"], "[VOLUME]", "Make a volume"),
     command::<volume::ls::Ls>(&["volume ls", "volume list"], "", "List volumes"),

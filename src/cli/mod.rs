@@ -15,6 +15,7 @@ pub mod output;
 pub mod prune;
 pub mod registry;
 pub mod system;
+pub mod trust;
 pub mod unsupported;
 pub mod value;
 pub mod volume;

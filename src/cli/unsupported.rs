@@ -45,7 +45,9 @@ const REGISTRY: Fate = Fate::NotYet("images come in by `pull` and do not go out 
 const SWARM: Fate = Fate::Never(
     "a cluster needs managers that run all the time; for one host there will be compose and systemd units",
 );
-const TRUST: Fate = Fate::Never("Docker Content Trust is being retired");
+const TRUST: Fate = Fate::Never(
+    "Docker Content Trust is being retired; `onggi trust add` says whose signatures by cosign count",
+);
 const PLUGIN: Fate = Fate::Never("plugins live in a daemon, and there is none");
 const BUILD: Fate = Fate::NotYet("there is no builder");
 const COMPOSE: Fate = Fate::NotYet("there is no compose");
@@ -129,7 +131,10 @@ const COMMANDS: &[(&str, Fate)] = &[
     ("compose", COMPOSE),
     ("config node service stack swarm", SWARM),
     ("plugin", PLUGIN),
-    ("trust", TRUST),
+    (
+        "trust.inspect trust.key trust.revoke trust.sign trust.signer",
+        TRUST,
+    ),
     (
         "buildx.dial-stdio",
         Fate::Never("there is no builder daemon to speak to"),

@@ -9,6 +9,7 @@
 //! - `pull` from a `registry`, by way of `download`s · `copy` between registries, archives, layouts and the store
 //! - `package`: an image as registries take it · `origin`: what is remembered of how images came and went
 //! - `serve`: a registry of our own
+//! - `trust`: whose images are taken in
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -44,4 +45,5 @@ pub mod shift;
 pub mod store;
 pub mod tag;
 mod tar_writer;
+pub mod trust;
 pub mod v1_archive;

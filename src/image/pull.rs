@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! tag ─▶ digest ─▶ here already? ─▶ names
-//!                  manifest ─▶ config ─▶ layers that are missing ─┬─▶ workers: download, a few at a time
-//!                                                                 └─▶ here: unpack one after the other, while they come
+//!                  manifest ─▶ signed? ─▶ config ─▶ layers that are missing ─┬─▶ workers: download, a few at a time
+//!                                          here: unpack one after the other ◀┘   while they come
 //! ```
 //!
 //! Layers are unpacked in their order, since what an upper one looks like may depend on those below it.
@@ -16,8 +16,9 @@ use super::manifest::Descriptor;
 use super::origin::Blob;
 use super::platform::Platform;
 use super::reference::Reference;
-use super::registry::{Repository, selection};
+use super::registry::{Fetched, Repository, selection};
 use super::store::{self, Image};
+use super::trust::{Demands, Trust};
 use crate::error::{self, Kind};
 use crate::paths::{Paths, kept_blob_in};
 use crate::progress::{Progress, Step};
@@ -52,16 +53,18 @@ pub fn pull(
     repository: &Repository,
     name: &Reference,
     platform: Option<&Platform>,
+    trust: &Trust,
     progress: &dyn Progress,
 ) -> Result<Pulled> {
-    if let Some(pulled) = up_to_date(paths, repository, name, platform)? {
+    let demands = trust.demands(&repository.target(name))?;
+    // Only the registry has signatures, so it is asked even for what is here.
+    if demands.is_empty()
+        && let Some(pulled) = up_to_date(paths, repository, name, platform)?
+    {
         return Ok(pulled);
     }
-    let fetched = repository.manifest(&what(name))?;
-    let digest = fetched.descriptor.digest.clone();
-    let host = Platform::host();
-    let image = selection::image(repository, fetched, platform.unwrap_or(&host))
-        .with_context(|| format!("pull `{name}`"))?;
+    let before = store::find(paths, &name.canonical()).ok();
+    let (digest, image) = choose(repository, name, platform, demands)?;
     let mut intake = Intake::new(paths, rules)?;
     let downloads = paths.downloads();
     std::fs::create_dir_all(&downloads)
@@ -86,11 +89,35 @@ pub fn pull(
     }
     download::sweep(paths, FORGOTTEN)?;
     Ok(Pulled {
+        newer: before.is_none_or(|image| image.id != id),
         id,
         digest,
-        newer: true,
         displaced,
     })
+}
+
+/// The image that the name leads to now, once its manifest has the signatures that are wanted, and the digest of what the
+/// name led to. From here on everything is reached by digests.
+fn choose(
+    repository: &Repository,
+    name: &Reference,
+    platform: Option<&Platform>,
+    mut demands: Demands,
+) -> Result<(Digest, selection::Image)> {
+    let top = repository.manifest(&what(name))?;
+    let digest = top.descriptor.digest.clone();
+    let host = Platform::host();
+    let wanted = platform.unwrap_or(&host);
+    demands.look(repository, &top)?;
+    let accept = |manifest: &Fetched| {
+        if manifest.descriptor.digest != digest {
+            demands.look(repository, manifest)?;
+        }
+        Ok(demands.settle()?)
+    };
+    let image = selection::image(repository, top, wanted, accept)
+        .with_context(|| format!("pull `{name}`"))?;
+    Ok((digest, image))
 }
 
 /// The digest, or else the tag.

@@ -95,6 +95,16 @@ impl Reference {
         }
     }
 
+    /// The tag and the digest of this name in the repository of another.
+    #[must_use]
+    pub fn in_repository_of(&self, other: &Self) -> Self {
+        Self {
+            domain: other.domain.clone(),
+            path: other.path.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Whether both name the same repository.
     pub fn same_repository(&self, other: &Self) -> bool {
         self.domain == other.domain && self.path == other.path

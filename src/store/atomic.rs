@@ -42,10 +42,39 @@ pub fn sweep(directory: &Path) -> Result<()> {
 
 /// Replaces the file at `path` by `bytes`.
 pub fn write(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
+    write_and_rename(path, durability, |temporary| {
+        write_new(temporary, bytes, durability)
+    })
+}
+
+/// Replaces a file of the user's, durably; who may read it and whose it is stays as it was.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    write_and_rename(path, Durability::Durable, |temporary| {
+        write_new(temporary, bytes, Durability::Durable)?;
+        let Ok(old) = std::fs::metadata(path) else {
+            return Ok(());
+        };
+        let new = std::fs::metadata(temporary)
+            .with_context(|| format!("stat `{}`", temporary.display()))?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            std::os::unix::fs::chown(temporary, Some(old.uid()), Some(old.gid()))
+                .with_context(|| format!("chown `{}`", temporary.display()))?;
+        }
+        std::fs::set_permissions(temporary, old.permissions())
+            .with_context(|| format!("chmod `{}`", temporary.display()))
+    })
+}
+
+fn write_and_rename(
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!("{TEMPORARY}{}", super::id::random_hex(8)?));
     let temporary = Path::new(&temporary);
-    let written = write_new(temporary, bytes, durability).and_then(|()| {
+    let written = write(temporary).and_then(|()| {
         std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display()))
     });
     if written.is_err() {

@@ -18,11 +18,7 @@ pub struct Create {
 
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let wanted = image::Wanted {
-            platform: self.create.platform.clone(),
-            pull: self.create.pull,
-            quiet: self.create.quiet,
-        };
+        let wanted = image::Wanted::new(&self.create)?;
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;

@@ -1,5 +1,6 @@
 //! The image of a new container: one that is here, or the built-in `hello`.
 
+use super::options::CreateFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::value::Pull;
@@ -22,6 +23,30 @@ pub struct Wanted {
     pub pull: Pull,
     /// `--quiet`.
     pub quiet: bool,
+    /// `--verify`.
+    pub verify: Option<String>,
+}
+
+impl Wanted {
+    /// What the flags come to. Signatures are looked at when an image is pulled, so that whoever insists on one has it
+    /// pulled even if it is here.
+    pub fn new(flags: &CreateFlags) -> Result<Self> {
+        let pull = match (flags.verify.is_some(), flags.pull) {
+            (true, Pull::Never) => {
+                return Err(bad_input("conflicting options: --verify and --pull never")
+                    .hint("signatures are in registries, and are looked at when an image is pulled")
+                    .into());
+            }
+            (true, _) => Pull::Always,
+            (false, pull) => pull,
+        };
+        Ok(Self {
+            platform: flags.platform.clone(),
+            pull,
+            quiet: flags.quiet,
+            verify: flags.verify.clone(),
+        })
+    }
 }
 
 /// Finds the image, or brings it in, or tells why it cannot be had.
@@ -100,6 +125,9 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
     command.arg("pull");
     if let Some(platform) = &wanted.platform {
         command.args(["--platform", platform]);
+    }
+    if let Some(key) = &wanted.verify {
+        command.arg(format!("--verify={key}"));
     }
     let told = match wanted.quiet {
         true => Stdio::null(),

@@ -208,6 +208,9 @@ pub struct CreateFlags {
     /// UTS namespace: a new one, or "host"
     #[arg(long)]
     uts: Option<String>,
+    /// Pull the image, and insist on a signature by the key in this file, or else by one that the policy names
+    #[arg(long, value_name = "file", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub verify: Option<String>,
     /// Mount a path of the host or a volume ([source:]target[:options])
     #[arg(short, long)]
     volume: Vec<String>,

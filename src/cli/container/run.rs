@@ -50,11 +50,7 @@ impl Verb for Run {
         if let Some(attach) = &attach {
             check_terminal(attach)?;
         }
-        let wanted = image::Wanted {
-            platform: flags.platform.clone(),
-            pull: flags.pull,
-            quiet: flags.quiet,
-        };
+        let wanted = image::Wanted::new(flags)?;
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         options.stdin_once &= !self.detach;

@@ -4,6 +4,7 @@ use super::registry::{RegistryFlags, complete};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::progress::Bars;
+use crate::cli::trust::asked;
 use crate::cli::value::{self, Pull as Policy};
 use crate::container::engine::Engine;
 use crate::container::event;
@@ -14,6 +15,7 @@ use crate::image::pull::{Pulled, pull};
 use crate::image::reference::Reference;
 use crate::image::registry::Repository;
 use crate::image::store;
+use crate::image::trust::Trust;
 use crate::progress::{Progress, Silent};
 use anyhow::Result;
 
@@ -32,6 +34,9 @@ pub struct Pull {
     /// Print the digest only
     #[arg(short, long)]
     quiet: bool,
+    /// Insist on a signature by the key in this file, or else by one that the policy names
+    #[arg(long, value_name = "file", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    verify: Option<String>,
     #[command(flatten)]
     registry: RegistryFlags,
     name: String,
@@ -43,8 +48,12 @@ impl Verb for Pull {
         if self.all_tags && !bare {
             return Err(bad_input("tag can't be used with --all-tags/-a").into());
         }
+        let trust = Trust::load(asked(self.verify.as_deref())?)?;
         let engine = context.engine()?;
-        if !self.all_tags && is_enough(&engine, &name, self.platform.as_ref(), self.policy)? {
+        if self.verify.is_none()
+            && !self.all_tags
+            && is_enough(&engine, &name, self.platform.as_ref(), self.policy)?
+        {
             return tell_here(context, &engine, &name, self.quiet);
         }
         let rules = engine.layer_rules()?;
@@ -60,12 +69,14 @@ impl Verb for Pull {
             rules: &rules,
             platform: self.platform.as_ref(),
             quiet: self.quiet,
+            trust: &trust,
         };
         if !self.all_tags {
             let pulled = call.pull(context, &repository, &name);
             return match pulled {
                 Err(error)
                     if self.policy == Policy::Newer
+                        && self.verify.is_none()
                         && store::find(&engine.paths, &name.canonical()).is_ok() =>
                 {
                     context
@@ -151,6 +162,7 @@ struct One<'a> {
     rules: &'a Rules,
     platform: Option<&'a Platform>,
     quiet: bool,
+    trust: &'a Trust,
 }
 
 impl One<'_> {
@@ -180,6 +192,7 @@ impl One<'_> {
             repository,
             name,
             self.platform,
+            self.trust,
             progress,
         );
         bars.iter().for_each(Bars::finish);

@@ -135,8 +135,8 @@ impl Configuration {
         self.aliases.extend(later.aliases);
     }
 
-    /// Where a repository may be, in the order in which to ask. `typed` is the name as somebody wrote it.
-    pub fn places(&self, reference: &Reference, typed: &str) -> Result<Vec<Place>> {
+    /// What an alias makes of a name that is written `typed`; any other is itself.
+    pub fn target(&self, reference: &Reference, typed: &str) -> Result<Reference> {
         let short = typed
             .split('@')
             .next()
@@ -144,15 +144,21 @@ impl Configuration {
             .split(':')
             .next()
             .unwrap_or(typed);
-        let name = match self.aliases.get(short).filter(|alias| !alias.is_empty()) {
+        match self.aliases.get(short).filter(|alias| !alias.is_empty()) {
             Some(alias) => {
                 let target: Reference = alias
                     .parse()
                     .with_context(|| format!("follow the alias of `{short}` to `{alias}`"))?;
-                format!("{}/{}", target.domain(), target.path())
+                Ok(reference.in_repository_of(&target))
             }
-            None => format!("{}/{}", reference.domain(), reference.path()),
-        };
+            None => Ok(reference.clone()),
+        }
+    }
+
+    /// Where a repository may be, in the order in which to ask. `typed` is the name as somebody wrote it.
+    pub fn places(&self, reference: &Reference, typed: &str) -> Result<Vec<Place>> {
+        let target = self.target(reference, typed)?;
+        let name = format!("{}/{}", target.domain(), target.path());
         let Some(registry) = self.find(&name) else {
             return Ok(vec![place(&name, &name, false)?]);
         };

@@ -55,6 +55,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Repository {
     name: Reference,
+    /// The name that an alias makes of it.
+    target: Reference,
     sources: Vec<Source>,
     /// The place that answered last.
     current: AtomicUsize,
@@ -78,13 +80,16 @@ impl Repository {
     /// Finds out where `name` is and who we are there; asks nobody yet. `typed` is the name as it was written.
     pub fn open(name: &Reference, typed: &str, options: &Options) -> Result<Self> {
         let mut sources = Vec::new();
-        for place in Configuration::load()?.places(name, typed)? {
+        let configuration = Configuration::load()?;
+        let target = configuration.target(name, typed)?;
+        for place in configuration.places(name, typed)? {
             let account = format!("{}/{}", place.account, place.repository);
             let credential = options.files.find(&account)?;
             sources.push(Source::new(place, credential, options));
         }
         Ok(Self {
             name: name.clone(),
+            target,
             sources,
             current: AtomicUsize::new(0),
         })
@@ -93,6 +98,11 @@ impl Repository {
     /// What it is called.
     pub fn name(&self) -> &Reference {
         &self.name
+    }
+
+    /// What a name of this repository is in its registry: where an alias leads elsewhere, the name there.
+    pub fn target(&self, name: &Reference) -> Reference {
+        name.in_repository_of(&self.target)
     }
 
     /// Ends all requests that other threads are in.

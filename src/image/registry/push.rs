@@ -17,7 +17,8 @@ use ureq::http::{Method, header};
 impl Repository {
     /// Like [`Repository::open`], at the registry itself and at no mirror, with the right to push.
     pub fn open_to_push(name: &Reference, typed: &str, options: &Options) -> Result<Self> {
-        let mut places = Configuration::load()?.places(name, typed)?;
+        let configuration = Configuration::load()?;
+        let mut places = configuration.places(name, typed)?;
         let place = places
             .pop()
             .ok_or_else(|| bad_input(format!("`{name}` has no place to be pushed to")))?;
@@ -25,6 +26,7 @@ impl Repository {
         let credential = options.files.find(&account)?;
         Ok(Self {
             name: name.clone(),
+            target: configuration.target(name, typed)?,
             sources: vec![Source::new(place, credential, options).to_push()],
             current: AtomicUsize::new(0),
         })

@@ -28,12 +28,18 @@ pub struct Image {
     pub diff_ids: Vec<Digest>,
 }
 
-/// The image behind what a tag or digest leads to.
-pub fn image(repository: &Repository, top: Fetched, wanted: &Platform) -> Result<Image> {
+/// The image behind what a tag or digest leads to. `accept` sees its manifest before anything of it is read.
+pub fn image(
+    repository: &Repository,
+    top: Fetched,
+    wanted: &Platform,
+    accept: impl FnOnce(&Fetched) -> Result<()>,
+) -> Result<Image> {
     let fetch = |descriptor: &Descriptor| fetch(repository, descriptor);
     let document = |of: &Fetched| origin::Document::new(&of.descriptor.media_type, &of.bytes);
     let of_top = document(&top);
     let chosen = choose(top, wanted, &fetch)?;
+    accept(&chosen)?;
     let origin = document(&chosen).map(|manifest| Origin {
         index: of_top.filter(|top| top.digest != manifest.digest),
         manifest,

@@ -1,0 +1,547 @@
+//! `policy.json` (containers-policy.json(5)): what must be true of an image before it is taken in. The caller's file
+//! counts, or else the machine's; where there is neither, everything is accepted.
+//!
+//! Invariant: what is not understood is refused. A key, a type or a name that is unknown makes the whole file
+//! unreadable; what is known and not supported (GPG, keyless signatures) refuses the images that it is about.
+
+use super::identity::Identity;
+use super::key::Key;
+use super::node::Node;
+use crate::error::{Error, bad_input};
+use crate::image::reference::Reference;
+use crate::paths;
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The transport of images of registries.
+pub const DOCKER: &str = "docker";
+/// The scope of all names that no other is about.
+pub const DEFAULT: &str = "default";
+
+/// One thing that must be true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// `insecureAcceptAnything`: nothing.
+    Accept,
+    /// `reject`: what never is.
+    Reject,
+    /// `sigstoreSigned` with keys.
+    Signed(Signed),
+    /// Something that only other programs can find out; the text names it.
+    Unsupported(String),
+}
+
+/// A signature is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// Where the keys are; one of them is enough.
+    pub keys: Vec<KeySource>,
+    /// For which name.
+    pub identity: Identity,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// `keyPath`.
+    File(PathBuf),
+    /// `keyData`, decoded: PEM.
+    Data(Vec<u8>),
+}
+
+impl KeySource {
+    /// Reads the key.
+    pub fn key(&self) -> Result<Key> {
+        match self {
+            Self::File(path) => read_key(path),
+            Self::Data(pem) => Key::parse(pem).context("read a key of the policy"),
+        }
+    }
+}
+
+/// The longest file of a key.
+const LONGEST_KEY: u64 = 64 << 10;
+
+/// Reads a key of a file.
+pub fn read_key(path: &Path) -> Result<Key> {
+    use std::io::Read;
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_KEY).read_to_end(&mut pem))
+        .with_context(|| format!("read the key `{}`", path.display()))?;
+    Key::parse(&pem).with_context(|| format!("read the key `{}`", path.display()))
+}
+
+/// What a policy says of a set of names.
+pub type Requirements = Vec<Requirement>;
+
+/// All that is to be true of which images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Where it was read.
+    pub file: Option<PathBuf>,
+    /// Of everything else.
+    pub default: Requirements,
+    /// By transport, then by scope.
+    pub transports: BTreeMap<String, BTreeMap<String, Requirements>>,
+}
+
+/// The part of a policy that an image falls under.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule<'a> {
+    /// The scope as written; `default`, or nothing for all of a transport.
+    pub scope: &'a str,
+    /// All of them must be kept.
+    pub requirements: &'a [Requirement],
+}
+
+impl Policy {
+    /// Reads the file that counts.
+    pub fn load() -> Result<Self> {
+        for file in paths::policy_files() {
+            match std::fs::read_to_string(&file) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                text => {
+                    let text = text.with_context(|| format!("read `{}`", file.display()))?;
+                    return Ok(Self::parse(&file, &text)?);
+                }
+            }
+        }
+        Ok(Self {
+            file: None,
+            default: vec![Requirement::Accept],
+            transports: BTreeMap::new(),
+        })
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Error> {
+        let read = || {
+            let value = super::node::parse(text)?;
+            let top = Node::top(&value);
+            let fields = top.object(&["default", "transports"])?;
+            let Some(default) = fields.get("default") else {
+                return Err(top.wrong("`default` is missing"));
+            };
+            let mut transports = BTreeMap::new();
+            if let Some(given) = fields.get("transports") {
+                for (transport, scopes) in given.members()? {
+                    let mut read = BTreeMap::new();
+                    for (scope, list) in scopes.members()? {
+                        read.insert(scope.to_owned(), requirements(&list)?);
+                    }
+                    transports.insert(transport.to_owned(), read);
+                }
+            }
+            Ok((requirements(default)?, transports))
+        };
+        let (default, transports) = read().map_err(|error: Error| {
+            let message = format!("the policy `{}`: {}", file.display(), error.message);
+            let hint = error.hint.unwrap_or_else(|| {
+                "containers-policy.json(5) describes the file; until it is mended no image is taken in".to_owned()
+            });
+            bad_input(message).hint(hint)
+        })?;
+        Ok(Self {
+            file: Some(file.to_owned()),
+            default,
+            transports,
+        })
+    }
+
+    /// What counts for an image of a registry: the scope that is nearest to its name.
+    pub fn rule(&self, name: &Reference) -> Rule<'_> {
+        self.nearest(DOCKER, scopes(name).iter().map(String::as_str))
+    }
+
+    /// What counts for an image that is no registry's: of a file or directory, by the transport that podman has for it.
+    pub fn rule_of_file(&self, transport: &str, path: &Path) -> Rule<'_> {
+        self.nearest(transport, path.ancestors().filter_map(Path::to_str))
+    }
+
+    fn nearest<'a>(&self, transport: &str, mut scopes: impl Iterator<Item = &'a str>) -> Rule<'_> {
+        let of_transport = self.transports.get(transport);
+        let found = of_transport.and_then(|of| {
+            scopes
+                .find_map(|scope| of.get_key_value(scope))
+                .or_else(|| of.get_key_value(""))
+        });
+        match found {
+            Some((scope, requirements)) => Rule {
+                scope,
+                requirements,
+            },
+            None => Rule {
+                scope: DEFAULT,
+                requirements: &self.default,
+            },
+        }
+    }
+
+    /// Whether images that no scope names are taken in as they are.
+    pub fn is_open(&self) -> bool {
+        let open = |requirements: &Requirements| {
+            requirements.iter().all(|one| *one == Requirement::Accept)
+        };
+        let of_registries = self.transports.get(DOCKER).and_then(|of| of.get(""));
+        open(of_registries.unwrap_or(&self.default))
+    }
+
+    /// How messages call it.
+    pub fn shown(&self) -> String {
+        match &self.file {
+            Some(file) => format!("the policy `{}`", file.display()),
+            None => "the policy".to_owned(),
+        }
+    }
+}
+
+/// All scopes that a name is in, the nearest first: itself, its repository, what that is below, its host, and the domains
+/// of that.
+fn scopes(name: &Reference) -> Vec<String> {
+    let mut scopes = vec![name.canonical()];
+    let repository = format!("{}/{}", name.domain(), name.path());
+    let mut rest = repository.as_str();
+    loop {
+        scopes.push(rest.to_owned());
+        match rest.rsplit_once('/') {
+            Some((above, _)) => rest = above,
+            None => break,
+        }
+    }
+    let mut domain = rest.split(':').next().unwrap_or(rest);
+    while let Some((_, above)) = domain.split_once('.') {
+        scopes.push(format!("*.{above}"));
+        domain = above;
+    }
+    scopes
+}
+
+fn requirements(list: &Node) -> Result<Requirements, Error> {
+    let items = list.list()?;
+    if items.is_empty() {
+        return Err(list.wrong("it is empty, and at least one requirement must stand there"));
+    }
+    items.iter().map(requirement).collect()
+}
+
+const GPG: &[&str] = &[
+    "type",
+    "keyType",
+    "keyPath",
+    "keyPaths",
+    "keyData",
+    "signedIdentity",
+];
+const SIGSTORE: &[&str] = &[
+    "type",
+    "keyPath",
+    "keyPaths",
+    "keyData",
+    "keyDatas",
+    "fulcio",
+    "pki",
+    "rekorPublicKeyPath",
+    "rekorPublicKeyPaths",
+    "rekorPublicKeyData",
+    "rekorPublicKeyDatas",
+    "signedIdentity",
+];
+
+fn requirement(node: &Node) -> Result<Requirement, Error> {
+    match node.kind()? {
+        "insecureAcceptAnything" => node.object(&["type"]).map(|_| Requirement::Accept),
+        "reject" => node.object(&["type"]).map(|_| Requirement::Reject),
+        "signedBy" => {
+            node.object(GPG)?;
+            Ok(Requirement::Unsupported(
+                "a signature by GPG (`signedBy`)".to_owned(),
+            ))
+        }
+        "sigstoreSigned" => sigstore(node),
+        other => Err(node.wrong(&format!("the type `{other}` is unknown"))),
+    }
+}
+
+fn sigstore(node: &Node) -> Result<Requirement, Error> {
+    let fields = node.object(SIGSTORE)?;
+    let identity = match fields.get("signedIdentity") {
+        Some(given) => identity(given)?,
+        None => Identity::MatchRepoDigestOrExact,
+    };
+    let mut sources = Vec::new();
+    for (name, field) in &fields {
+        let many = || match name.ends_with('s') {
+            true => field.texts(),
+            false => Ok(vec![field.text()?]),
+        };
+        match *name {
+            "keyPath" | "keyPaths" => {
+                let files = many()?
+                    .into_iter()
+                    .map(|path| KeySource::File(PathBuf::from(path)));
+                sources.push(files.collect::<Vec<_>>());
+            }
+            "keyData" | "keyDatas" => {
+                let decode = |text: &str| {
+                    let pem = BASE64_STANDARD.decode(text);
+                    pem.map(KeySource::Data)
+                        .map_err(|error| field.wrong(&format!("it is no base64: {error}")))
+                };
+                sources.push(many()?.into_iter().map(decode).collect::<Result<_, _>>()?);
+            }
+            "fulcio" | "pki" => sources.push(Vec::new()),
+            _ => {}
+        }
+    }
+    let [keys] = sources.as_mut_slice() else {
+        let ways = "one of `keyPath`, `keyPaths`, `keyData`, `keyDatas`, `fulcio`, `pki`";
+        return Err(node.wrong(&format!("it must have {ways}, and has {}", sources.len())));
+    };
+    let unsupported =
+        |name: &&&str| matches!(**name, "fulcio" | "pki") || name.starts_with("rekor");
+    if let Some(name) = fields.keys().find(unsupported) {
+        let what = match *name {
+            "fulcio" | "pki" => format!("a signature without a key of its own (`{name}`)"),
+            _ => format!("an entry in a public log (`{name}`)"),
+        };
+        return Ok(Requirement::Unsupported(what));
+    }
+    if keys.is_empty() {
+        return Err(node.wrong("it has no key"));
+    }
+    Ok(Requirement::Signed(Signed {
+        keys: std::mem::take(keys),
+        identity,
+    }))
+}
+
+fn identity(node: &Node) -> Result<Identity, Error> {
+    let only = |known: &[&str], identity| node.object(known).map(|_| identity);
+    let reference = |key: &'static str| {
+        let fields = node.object(&["type", key])?;
+        let field = fields
+            .get(key)
+            .ok_or_else(|| node.wrong(&format!("`{key}` is missing")))?;
+        let name: Reference = field
+            .text()?
+            .parse()
+            .map_err(|error: Error| field.wrong(&error.message))?;
+        Ok::<_, Error>((name, field.text()?.to_owned()))
+    };
+    match node.kind()? {
+        "matchExact" => only(&["type"], Identity::MatchExact),
+        "matchRepoDigestOrExact" => only(&["type"], Identity::MatchRepoDigestOrExact),
+        "matchRepository" => only(&["type"], Identity::MatchRepository),
+        "exactReference" => match reference("dockerReference")? {
+            (name, text) if name.tag().is_none() && name.digest().is_none() => {
+                Err(node.wrong(&format!("`{text}` has neither tag nor digest")))
+            }
+            (name, _) => Ok(Identity::ExactReference(name)),
+        },
+        "exactRepository" => match reference("dockerRepository")? {
+            (name, text) if name.tag().is_some() || name.digest().is_some() => {
+                Err(node.wrong(&format!("`{text}` is no repository")))
+            }
+            (name, _) => Ok(Identity::ExactRepository(name)),
+        },
+        "remapIdentity" => {
+            let fields = node.object(&["type", "prefix", "signedPrefix"])?;
+            let prefix = |key: &str| {
+                let field = fields
+                    .get(key)
+                    .ok_or_else(|| node.wrong(&format!("`{key}` is missing")))?;
+                let text = field.text()?;
+                match is_prefix(text) {
+                    true => Ok(text.to_owned()),
+                    false => Err(field.wrong(&format!(
+                        "`{text}` is neither a host nor a repository of one"
+                    ))),
+                }
+            };
+            Ok(Identity::Remap {
+                prefix: prefix("prefix")?,
+                signed: prefix("signedPrefix")?,
+            })
+        }
+        other => Err(node.wrong(&format!("the type `{other}` is unknown"))),
+    }
+}
+
+/// A host, or a host with the beginning of repositories on it, whole components.
+pub fn is_prefix(text: &str) -> bool {
+    // A repository below it must be called so as it is written.
+    let below = format!("{text}/x/x");
+    let name: Result<Reference, _> = below.parse();
+    name.is_ok_and(|name| name.canonical() == below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy(text: &str) -> Result<Policy, Error> {
+        Policy::parse(Path::new("/p/policy.json"), text)
+    }
+
+    fn signed(identity: &serde_json::Value) -> serde_json::Value {
+        json!([{"type": "sigstoreSigned", "keyPath": "/k", "signedIdentity": identity}])
+    }
+
+    #[test]
+    fn the_nearest_scope_counts() {
+        let accept = json!([{"type": "insecureAcceptAnything"}]);
+        let scopes = [
+            "",
+            "a.org",
+            "a.org:5000",
+            "a.org/team",
+            "a.org/team/app",
+            "a.org/team/app:1",
+            "*.b.org",
+            "c.b.org",
+            "*.org",
+            "docker.io/library/alpine",
+        ];
+        let scopes: serde_json::Map<String, serde_json::Value> = scopes
+            .iter()
+            .map(|scope| ((*scope).to_owned(), accept.clone()))
+            .collect();
+        let text = json!({"default": [{"type": "reject"}], "transports": {"docker": scopes, "dir": {"/a": accept}}});
+        let policy = policy(&text.to_string()).unwrap();
+        for (name, scope) in [
+            ("a.org/x:1", "a.org"),
+            ("a.org/teams/x:1", "a.org"),
+            ("a.org/team/x:1", "a.org/team"),
+            ("a.org/team/app:1", "a.org/team/app:1"),
+            ("a.org/team/app:11", "a.org/team/app"),
+            ("a.org:5000/team/app:1", "a.org:5000"),
+            ("a.org:5001/team/app:1", "*.org"),
+            ("x.b.org/y:1", "*.b.org"),
+            ("x.y.b.org:443/y:1", "*.b.org"),
+            ("c.b.org/y:1", "c.b.org"),
+            ("b.org/y:1", "*.org"),
+            ("alpine:3", "docker.io/library/alpine"),
+            ("debian:3", ""),
+        ] {
+            let name: Reference = name.parse().unwrap();
+            assert_eq!(policy.rule(&name).scope, scope, "{name}");
+        }
+        assert!(policy.is_open());
+        for (transport, path, scope) in [
+            ("dir", "/a/b", "/a"),
+            ("dir", "/b", DEFAULT),
+            ("oci", "/a", DEFAULT),
+        ] {
+            assert_eq!(policy.rule_of_file(transport, Path::new(path)).scope, scope);
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_makes_a_policy_unreadable() {
+        let list = |requirement: serde_json::Value| json!({"default": [requirement]}).to_string();
+        let of = |identity: serde_json::Value| json!({"default": signed(&identity)}).to_string();
+        for (text, part) in [
+            ("{".to_owned(), "no valid JSON"),
+            ("{}".to_owned(), "`default` is missing"),
+            ("[]".to_owned(), "should be an object"),
+            (r#"{"default":[]}"#.to_owned(), "default: it is empty"),
+            (r#"{"default":[{"type":"reject"}],"defualt":[]}"#.to_owned(), "the key `defualt` is unknown"),
+            (
+                r#"{"default":[{"type":"reject"}],"default":[{"type":"insecureAcceptAnything"}]}"#.to_owned(),
+                "the key `default` stands there twice",
+            ),
+            (list(json!({"type": "accept"})), "default[0]: the type `accept` is unknown"),
+            (list(json!({"type": "reject", "x": 1})), "default[0]: the key `x` is unknown"),
+            (list(json!({"keyPath": "/k"})), "`type` is missing"),
+            (list(json!({"type": "sigstoreSigned"})), "and has 0"),
+            (list(json!({"type": "sigstoreSigned", "keyPath": "/k", "keyData": ""})), "and has 2"),
+            (list(json!({"type": "sigstoreSigned", "keyPath": "/k", "fulcio": {}})), "and has 2"),
+            (list(json!({"type": "sigstoreSigned", "keyPaths": []})), "it has no key"),
+            (list(json!({"type": "sigstoreSigned", "keyPath": 1})), "default[0].keyPath: it should be a text"),
+            (list(json!({"type": "sigstoreSigned", "keyData": "%"})), "default[0].keyData: it is no base64"),
+            (list(json!({"type": "signedBy", "keyring": "/k"})), "the key `keyring` is unknown"),
+            (of(json!({"type": "matchAll"})), "default[0].signedIdentity: the type `matchAll` is unknown"),
+            (of(json!({"type": "matchExact", "x": 1})), "the key `x` is unknown"),
+            (of(json!({"type": "exactReference"})), "`dockerReference` is missing"),
+            (of(json!({"type": "exactReference", "dockerReference": "a.org/x"})), "neither tag nor digest"),
+            (of(json!({"type": "exactRepository", "dockerRepository": "a.org/x:1"})), "is no repository"),
+            (of(json!({"type": "exactRepository", "dockerRepository": "A B"})), "invalid reference format"),
+            (of(json!({"type": "remapIdentity", "prefix": "a.org"})), "`signedPrefix` is missing"),
+            (of(json!({"type": "remapIdentity", "prefix": "alpine", "signedPrefix": "a.org"})), "neither a host"),
+            (of(json!({"type": "remapIdentity", "prefix": "a.org/x:1", "signedPrefix": "a.org"})), "neither a host"),
+            (
+                r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.org/x":[{"type":"x"}]}}}"#.to_owned(),
+                "transports.docker[\"a.org/x\"][0]: the type `x`",
+            ),
+        ] {
+            let error = policy(&text).expect_err(&text).message;
+            assert!(error.starts_with("the policy `/p/policy.json`: ") && error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_only_others_can_check_is_named() {
+        for (requirement, part) in [
+            (
+                json!({"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}),
+                "GPG",
+            ),
+            (
+                json!({"type": "sigstoreSigned", "fulcio": {}, "rekorPublicKeyPath": "/r"}),
+                "`fulcio`",
+            ),
+            (json!({"type": "sigstoreSigned", "pki": {}}), "`pki`"),
+            (
+                json!({"type": "sigstoreSigned", "keyPath": "/k", "rekorPublicKeyData": ""}),
+                "`rekorPublicKeyData`",
+            ),
+        ] {
+            let policy = policy(&json!({"default": [requirement]}).to_string()).unwrap();
+            assert!(
+                matches!(&policy.default[..], [Requirement::Unsupported(what)] if what.contains(part))
+            );
+        }
+    }
+
+    #[test]
+    fn signatures_are_wanted_for_names() {
+        for (identity, expected) in [
+            (
+                json!({"type": "matchRepository"}),
+                Identity::MatchRepository,
+            ),
+            (
+                json!({"type": "exactRepository", "dockerRepository": "a.org/x"}),
+                Identity::ExactRepository("a.org/x".parse().unwrap()),
+            ),
+            (
+                json!({"type": "remapIdentity", "prefix": "m.org:5000", "signedPrefix": "docker.io/library"}),
+                Identity::Remap {
+                    prefix: "m.org:5000".to_owned(),
+                    signed: "docker.io/library".to_owned(),
+                },
+            ),
+        ] {
+            let policy = policy(&json!({"default": signed(&identity)}).to_string()).unwrap();
+            assert!(
+                matches!(&policy.default[..], [Requirement::Signed(wanted)] if wanted.identity == expected)
+            );
+        }
+        let bare =
+            policy(r#"{"default":[{"type":"sigstoreSigned","keyPaths":["/a","/b"]}]}"#).unwrap();
+        let [Requirement::Signed(wanted)] = &bare.default[..] else {
+            panic!("{bare:?}");
+        };
+        assert_eq!(
+            (wanted.keys.len(), &wanted.identity),
+            (2, &Identity::MatchRepoDigestOrExact)
+        );
+    }
+}
