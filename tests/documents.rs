@@ -189,8 +189,7 @@ fn what_the_readme_says_is_missing_is_missing() {
         return;
     };
     for words in [
-        &["push", "x"][..],
-        &["build", "."],
+        &["build", "."][..],
         &["compose", "up"],
         &["run", "--pull=never", "-v", "/a:/b:O", "x"],
         &["run", "--pull=never", "-p", "1:1", "x"],

@@ -279,6 +279,12 @@ pub const COMMANDS: &[Command] = &[
         "Take an image in from a registry",
     )
     .common(),
+    command::<image::push::Push>(
+        &["image push", "push"],
+        "NAME[:TAG]",
+        "Send an image to a registry",
+    )
+    .common(),
     command::<image::search::Search>(
         &["search"],
         "TERM|HOST/TERM",

@@ -76,7 +76,11 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         CGROUP_V1,
     ),
     (CREATE, "disable-content-trust", Fate::Ignored),
-    (&["image pull"], "disable-content-trust", Fate::Ignored),
+    (
+        &["image pull", "image push"],
+        "disable-content-trust",
+        Fate::Ignored,
+    ),
     (
         CREATE,
         "kernel-memory=",
@@ -119,7 +123,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
     ("network", LOOPBACK),
-    ("push manifest image.push", REGISTRY),
+    ("manifest", REGISTRY),
     ("build builder buildx image.build", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),

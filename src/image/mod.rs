@@ -7,7 +7,7 @@
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
 //! - `pull` from a `registry`, by way of `download`s · `copy` between registries, archives, layouts and the store
-//! - `package`: an image as registries take it · `origin`: what is remembered of how images came and went
+//! - `push` to a `registry`, by way of a `spool` · `package`: an image as registries take it · `origin`: what is remembered of how images came and went
 //! - `serve`: a registry of our own
 //! - `trust`: whose images are taken in
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
@@ -36,12 +36,14 @@ pub mod package;
 pub mod platform;
 pub mod prune;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod remove;
 pub mod save;
 pub mod serve;
 pub mod shift;
+mod spool;
 pub mod store;
 pub mod tag;
 mod tar_writer;

@@ -8,6 +8,7 @@ pub mod login;
 pub mod ls;
 pub mod prune;
 pub mod pull;
+pub mod push;
 pub mod registry;
 pub mod rm;
 pub mod save;

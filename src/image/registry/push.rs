@@ -61,8 +61,32 @@ impl Repository {
         open: &Opener,
         progress: &dyn Progress,
     ) -> Result<()> {
+        self.upload_blob_as(blob.digest.short(), blob, open, progress)
+    }
+
+    /// Likewise; `progress` is told of it by another name.
+    pub fn upload_blob_as(
+        &self,
+        name: &str,
+        blob: &Descriptor,
+        open: &Opener,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         self.write(&format!("upload {} to", blob.digest), |source| {
-            source.upload_blob(blob, blob.digest.short(), open, progress)
+            source.upload_blob(blob, name, open, progress)
+        })
+    }
+
+    /// Sends a blob while it is made. `open` gives its bytes as they come, and `end` what it has become, once it has.
+    pub fn upload_growing(
+        &self,
+        name: &str,
+        open: &Opener,
+        end: &dyn Fn() -> Result<Descriptor>,
+        progress: &dyn Progress,
+    ) -> Result<Descriptor> {
+        self.write("upload a layer to", |source| {
+            source.upload_growing(name, open, end, progress)
         })
     }
 

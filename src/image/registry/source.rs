@@ -13,7 +13,7 @@ use crate::image::manifest::{self, Descriptor, Document};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use ureq::Body;
 use ureq::http::{Method, Response, StatusCode, Uri, header};
 
@@ -34,7 +34,7 @@ pub struct Source {
     pub(super) begun: Mutex<BTreeMap<Digest, Uri>>,
     may_be_plain: bool,
     /// Scheme and host, once it is known whether there is TLS.
-    base: OnceLock<String>,
+    base: Mutex<Option<String>>,
 }
 
 /// A question that was not answered.
@@ -84,7 +84,7 @@ impl Source {
             actions: "pull",
             begun: Mutex::default(),
             may_be_plain,
-            base: OnceLock::new(),
+            base: Mutex::default(),
         }
     }
 
@@ -241,11 +241,12 @@ impl Source {
 
     /// The address of something that is not of the distribution-spec.
     pub(super) fn address(&self, path: &str) -> Result<Uri, Answer> {
-        let base = match self.base.get() {
-            Some(base) => base.clone(),
-            None => {
-                let base = self.find_base()?;
-                self.base.get_or_init(|| base).clone()
+        let base = {
+            // Of several threads one finds out, for all.
+            let mut known = transport::lock(&self.base);
+            match known.as_ref() {
+                Some(base) => base.clone(),
+                None => known.insert(self.find_base()?).clone(),
             }
         };
         let url = format!("{base}/{path}");

@@ -145,7 +145,7 @@ impl Read for Passage<'_, '_, '_> {
 }
 
 impl Source {
-    /// Sends a blob. `name` is what `progress` is told that it is.
+    /// Sends a blob. `name` is what `progress` is told that it is called.
     pub(super) fn upload_blob(
         &self,
         blob: &Descriptor,
@@ -168,6 +168,92 @@ impl Source {
             piece: None,
         };
         upload.run()
+    }
+
+    /// Begins an upload.
+    fn begin(&self) -> Result<Session, Trouble> {
+        let path = format!("{}/blobs/uploads/", self.place.repository);
+        let call = Call::new(Method::POST, self.url(&path)?, Payload::Bytes(b""));
+        let response = self.send(&call)?;
+        let status = response.status().as_u16();
+        if status != 202 {
+            let judged = self.judge(&call, response);
+            return Err(match judged {
+                Err(Trouble::Lost(answer) | Trouble::TooLong(answer)) => Trouble::Final(answer),
+                Err(trouble) => trouble,
+                Ok(_) => {
+                    let host = &self.place.host;
+                    let message = format!("`{host}` answers {status} where an upload begins");
+                    Trouble::Final(bad_input(message).into())
+                }
+            });
+        }
+        let url = self.location(&call.url, &response).map_err(Answer::from)?;
+        let least = response.headers().get("oci-chunk-min-length");
+        let least = least.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Session {
+            url,
+            offset: 0,
+            least: least.unwrap_or(0),
+        })
+    }
+
+    /// Sends a blob whose digest and length `end` tells when all of it is made. What a server does not take in this way
+    /// is sent again when it is whole.
+    pub(super) fn upload_growing(
+        &self,
+        name: &str,
+        open: &Opener,
+        end: &dyn Fn() -> Result<Descriptor>,
+        progress: &dyn Progress,
+    ) -> Result<Descriptor, Answer> {
+        let session = match self.send_growing(name, open, progress) {
+            Err(Trouble::Final(answer)) => return Err(answer),
+            sent => sent.ok(),
+        };
+        let blob = end()?;
+        let mut upload = Upload {
+            source: self,
+            blob: &blob,
+            name,
+            progress,
+            content: Content::new(open),
+            session: session.map(|(url, received)| Session {
+                url,
+                offset: received.unwrap_or(blob.size).min(blob.size),
+                least: 0,
+            }),
+            piece: None,
+        };
+        upload.run()?;
+        Ok(blob)
+    }
+
+    /// Gives where the upload goes on, and how much of it the registry has if it says so.
+    fn send_growing(
+        &self,
+        name: &str,
+        open: &Opener,
+        progress: &dyn Progress,
+    ) -> Result<(Uri, Option<u64>), Trouble> {
+        let session = self.begin()?;
+        let content = Content::new(open);
+        let tell = |position| progress.tell(name, Step::Uploading(position, None));
+        let open = || content.from(0, &tell);
+        let body = Payload::Stream {
+            length: None,
+            open: &open,
+        };
+        let call =
+            Call::new(Method::PATCH, session.url.clone(), body).with(header::CONTENT_TYPE, BYTES);
+        let response = self.judge(&call, self.send(&call)?)?;
+        let url = match response.headers().contains_key(header::LOCATION) {
+            true => self
+                .location(&session.url, &response)
+                .map_err(Answer::from)?,
+            false => session.url,
+        };
+        Ok((url, received(&response)))
     }
 
     /// Keeps the upload that was begun where something should have been mounted.
@@ -284,7 +370,7 @@ impl Upload<'_, '_> {
     fn attempt(&mut self) -> Result<(), Trouble> {
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => self.begin()?,
+            None => self.source.begin()?,
         };
         if session.offset == 0 && self.piece.is_none() {
             return self.finish(session, true);
@@ -293,36 +379,6 @@ impl Upload<'_, '_> {
             session = self.send_piece(session)?;
         }
         self.finish(session, false)
-    }
-
-    fn begin(&self) -> Result<Session, Trouble> {
-        let path = format!("{}/blobs/uploads/", self.source.place.repository);
-        let call = Call::new(Method::POST, self.source.url(&path)?, Payload::Bytes(b""));
-        let response = self.source.send(&call)?;
-        let status = response.status().as_u16();
-        if status != 202 {
-            let judged = self.source.judge(&call, response);
-            return Err(match judged {
-                Err(Trouble::Lost(answer) | Trouble::TooLong(answer)) => Trouble::Final(answer),
-                Err(trouble) => trouble,
-                Ok(_) => {
-                    let host = &self.source.place.host;
-                    let message = format!("`{host}` answers {status} where an upload begins");
-                    Trouble::Final(bad_input(message).into())
-                }
-            });
-        }
-        let url = self
-            .source
-            .location(&call.url, &response)
-            .map_err(Answer::from)?;
-        let least = response.headers().get("oci-chunk-min-length");
-        let least = least.and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Session {
-            url,
-            offset: 0,
-            least: least.unwrap_or(0),
-        })
     }
 
     /// One piece; gives where the next one goes.
