@@ -14,11 +14,9 @@ use super::store::{self, Image, Names};
 use super::tar_writer::{Tar, blob};
 use crate::error::bad_input;
 use crate::paths::Paths;
-use crate::store::atomic;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 
 /// An image with the names that it is to have in the archive.
 struct Selected {
@@ -74,16 +72,6 @@ pub fn save(
         tar.file("repositories", &serde_json::to_vec(&repositories)?)?;
     }
     tar.end()
-}
-
-/// [`save`] into a file that is there whole or not at all; what is no regular file is written to as it is.
-pub fn save_to(
-    paths: &Paths,
-    names: &[String],
-    platform: Option<&Platform>,
-    path: &Path,
-) -> Result<()> {
-    atomic::stream(path, |out| save(paths, names, platform, out))
 }
 
 fn select(paths: &Paths, asked: &[String]) -> Result<Vec<Selected>> {

@@ -2,10 +2,13 @@
 //! fsynced (rename(2), fsync(2)).
 
 use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 /// Whether the caller may tell somebody that the data is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +74,7 @@ fn write_and_rename(
     durability: Durability,
     write: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!("{TEMPORARY}{}", super::id::random_hex(8)?));
+    let temporary = temporary_name(path.as_os_str())?;
     let temporary = Path::new(&temporary);
     let written = write(temporary).and_then(|()| {
         std::fs::rename(temporary, path).with_context(|| format!("rename to `{}`", path.display()))
@@ -114,7 +116,8 @@ pub fn overwrite(path: &Path, mut json: Vec<u8>) -> Result<()> {
 }
 
 /// Lets `write` fill a file of the user's that is there whole or not at all, readable for nobody else. What is there
-/// and no regular file, a pipe or a device, is written to as it is.
+/// and no regular file, a pipe or a device, is written to as it is. Whoever is interrupted leaves nothing, where the file
+/// system has files without names (NFS has none).
 pub fn stream(
     path: &Path,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
@@ -128,36 +131,98 @@ pub fn stream_with(
     mode: u32,
     write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
 ) -> Result<()> {
-    let context = |path: &Path| format!("create `{}`", path.display());
-    if path.exists() && !path.is_file() {
+    let context = || format!("create `{}`", path.display());
+    let is_directory = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if is_directory || path.exists() && !path.is_file() {
         let mut out = File::options()
             .write(true)
             .open(path)
-            .with_context(|| context(path))?;
+            .with_context(context)?;
         return write(&mut out);
     }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", super::id::random_hex(8)?));
-    let temporary = PathBuf::from(temporary);
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary);
-    let mut out = BufWriter::with_capacity(1 << 20, file.with_context(|| context(&temporary))?);
-    let written = write(&mut out)
-        .and_then(|()| {
-            out.flush()
-                .with_context(|| format!("write `{}`", temporary.display()))
+    let new = New::beside(path, Mode::from_raw_mode(mode)).with_context(context)?;
+    let file = new.file.try_clone().with_context(context)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write(&mut out)?;
+    out.flush()
+        .with_context(|| format!("write `{}`", path.display()))?;
+    new.rename().with_context(context)
+}
+
+/// A file that gets its name when it is whole. The directory is held, since the caller may have come into another mount
+/// namespace by then, whose mounts are others.
+struct New {
+    file: File,
+    directory: OwnedFd,
+    /// What it will be called.
+    name: OsString,
+    /// What it is called until then, where it has to be called something.
+    temporary: Option<OsString>,
+}
+
+impl New {
+    fn beside(path: &Path, mode: Mode) -> Result<Self> {
+        let name = path.file_name().context("that is no name of a file")?;
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let (file, temporary) = match openat(&directory, ".", flags | OFlags::TMPFILE, mode) {
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let temporary = temporary_name(name)?;
+                let flags = flags | OFlags::CREATE | OFlags::EXCL;
+                let file = openat(&directory, &*temporary, flags, mode)?;
+                (file, Some(temporary))
+            }
+            file => (file?, None),
+        };
+        Ok(Self {
+            file: file.into(),
+            directory,
+            name: name.to_owned(),
+            temporary,
         })
-        .and_then(|()| {
-            std::fs::rename(&temporary, path)
-                .with_context(|| format!("rename to `{}`", path.display()))
-        });
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
     }
-    written
+
+    fn rename(mut self) -> Result<()> {
+        if self.temporary.is_none() {
+            match self.link(&self.name) {
+                Err(Errno::EXIST) => {
+                    let temporary = temporary_name(&self.name)?;
+                    self.link(&temporary)?;
+                    self.temporary = Some(temporary);
+                }
+                linked => return Ok(linked?),
+            }
+        }
+        if let Some(temporary) = &self.temporary {
+            renameat(&self.directory, &**temporary, &self.directory, &*self.name)?;
+            self.temporary = None;
+        }
+        Ok(())
+    }
+
+    /// By the magic link: to link a descriptor itself takes privileges.
+    fn link(&self, name: &OsStr) -> Result<(), Errno> {
+        let magic = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, magic, &self.directory, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(&self.directory, &**temporary, AtFlags::empty());
+        }
+    }
+}
+
+fn temporary_name(name: &OsStr) -> Result<OsString> {
+    let mut temporary = name.to_owned();
+    temporary.push(format!("{TEMPORARY}{}", super::id::random_hex(8)?));
+    Ok(temporary)
 }
 
 fn write_new(path: &Path, bytes: &[u8], durability: Durability) -> Result<()> {
@@ -200,6 +265,42 @@ mod tests {
         let error = overwrite(&path, vec![b' '; 10]).unwrap_err();
         assert!(is_full(&error), "{error:#}");
         assert_eq!(std::fs::read(&path).unwrap(), b"[1, 3]   ");
+    }
+
+    #[test]
+    fn a_file_of_the_users_is_there_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("archive");
+        let names = || {
+            let entries = std::fs::read_dir(directory.path()).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name())
+                .collect::<Vec<_>>()
+        };
+        for text in ["one", "another"] {
+            let fill = |out: &mut (dyn Write + Send)| -> Result<()> {
+                // While it is written it has no name: nobody has to take that away.
+                assert!(
+                    names().len() <= usize::from(text == "another"),
+                    "{:?}",
+                    names()
+                );
+                Ok(write!(out, "{text}")?)
+            };
+            stream(&path, fill).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(names(), ["archive"]);
+        }
+        let failed = stream(&path, |_| anyhow::bail!("no")).unwrap_err();
+        assert_eq!(format!("{failed:#}"), "no");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "another");
+        assert_eq!(names(), ["archive"]);
+        for wrong in ["missing/archive", "archive/", "archive/x", ".."] {
+            let wrong = directory.path().join(wrong);
+            let error = stream(&wrong, |_| Ok(())).unwrap_err();
+            let said = format!("create `{}`: ", wrong.display());
+            assert!(format!("{error:#}").starts_with(&said), "{error:#}");
+        }
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use super::Library;
 use super::support::{Need, image, requires};
-use onggi::image::save::{save, save_to};
+use onggi::image::platform::Platform;
+use onggi::image::save::save;
 use onggi::image::{store, tag};
+use onggi::store::atomic;
 use std::path::Path;
 use std::process::Command;
 
@@ -55,11 +57,21 @@ fn what_is_saved_comes_in_again_as_it_was() {
     assert!(loaded.images[0].id == id && loaded.images[0].names.is_empty());
 }
 
+fn save_to(
+    library: &Library,
+    name: &str,
+    platform: Option<&Platform>,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let names = [name.to_owned()];
+    atomic::stream(path, |out| save(&library.paths, &names, platform, out))
+}
+
 #[test]
 fn a_file_is_whole_or_not_there() {
     let Some(library) = filled() else { return };
     let file = library.directory.path().join("saved.tar");
-    save_to(&library.paths, &["alpine-caps:v1".to_owned()], None, &file).unwrap();
+    save_to(&library, "alpine-caps:v1", None, &file).unwrap();
     assert!(std::fs::read(&file).unwrap() == saved(&library, &["alpine-caps:v1"]));
     let layer = store::find(&library.paths, "alpine-caps:v1")
         .unwrap()
@@ -68,21 +80,15 @@ fn a_file_is_whole_or_not_there() {
     std::fs::remove_file(library.paths.layer_tree(&layer).join("etc/alpine-release")).unwrap();
     std::fs::remove_file(&file).unwrap();
     let before = std::fs::read_dir(library.directory.path()).unwrap().count();
-    assert!(save_to(&library.paths, &["alpine-caps:v1".to_owned()], None, &file).is_err());
+    assert!(save_to(&library, "alpine-caps:v1", None, &file).is_err());
     assert_eq!(
         std::fs::read_dir(library.directory.path()).unwrap().count(),
         before
     );
-    let error = save_to(&library.paths, &["nosuch".to_owned()], None, &file).unwrap_err();
+    let error = save_to(&library, "nosuch", None, &file).unwrap_err();
     assert_eq!(error.to_string(), "No such image: nosuch:latest");
     let platform = "linux/s390x".parse().unwrap();
-    let error = save_to(
-        &library.paths,
-        &["dive-test".to_owned()],
-        Some(&platform),
-        &file,
-    )
-    .unwrap_err();
+    let error = save_to(&library, "dive-test", Some(&platform), &file).unwrap_err();
     assert!(
         error
             .to_string()

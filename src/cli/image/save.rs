@@ -5,7 +5,7 @@ use crate::cli::command::Verb;
 use crate::cli::output::archive;
 use crate::container::event;
 use crate::image::platform::Platform;
-use crate::image::save::{save, save_to};
+use crate::image::save::save;
 use crate::image::store;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -29,13 +29,9 @@ impl Verb for Save {
         let engine = context.engine()?;
         engine.enter_user_namespace()?;
         let platform = self.platform.as_ref();
-        match &self.output {
-            Some(path) => save_to(&engine.paths, &self.images, platform, path)?,
-            None => {
-                let mut out = context.output.stream();
-                save(&engine.paths, &self.images, platform, &mut out)?;
-            }
-        }
+        archive::write(&mut context.output, self.output.as_deref(), |out| {
+            save(&engine.paths, &self.images, platform, out).map(|()| Vec::new())
+        })?;
         for name in &self.images {
             // It may be gone by now, or be a repository without a tag.
             if let Ok(image) = store::find(&engine.paths, name) {

@@ -1,7 +1,7 @@
 //! Archives that go to a file of the user's or to standard output.
 
 use super::Output;
-use crate::error::{Error, bad_input};
+use crate::error::{Error, Kind, bad_input};
 use crate::store::atomic;
 use anyhow::{Context, Result};
 use std::io::Write;
@@ -17,6 +17,20 @@ pub fn refuse_terminal(path: Option<&Path>) -> Result<(), Error> {
     }
 }
 
+/// Where there is no room for it, the store is not what is full.
+fn explain(error: anyhow::Error, path: Option<&Path>) -> anyhow::Error {
+    if !atomic::is_full(&error) {
+        return error;
+    }
+    let place = match path {
+        Some(path) => format!("where `{}` lies", path.display()),
+        None => "where standard output goes".to_owned(),
+    };
+    Error::new(Kind::Denied, format!("{error:#}"))
+        .hint(format!("free some space {place}, or write it elsewhere"))
+        .into()
+}
+
 /// Lets `write` fill the file, which is there whole or not at all, or standard output; what it returns are warnings.
 pub fn write(
     output: &mut Output,
@@ -24,17 +38,20 @@ pub fn write(
     write: impl FnOnce(&mut dyn Write) -> Result<Vec<String>>,
 ) -> Result<()> {
     let mut warnings = Vec::new();
-    match path {
+    let written = match path {
         Some(path) => atomic::stream(path, |out| {
             warnings = write(out)?;
             Ok(())
-        })?,
+        }),
         None => {
             let mut out = output.stream();
-            warnings = write(&mut out)?;
-            out.flush().context("write to standard output")?;
+            write(&mut out).and_then(|found| {
+                warnings = found;
+                out.flush().context("write to standard output")
+            })
         }
-    }
+    };
+    written.map_err(|error| explain(error, path))?;
     warnings.iter().for_each(|warning| output.warn(warning));
     Ok(())
 }
