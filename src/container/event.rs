@@ -6,10 +6,12 @@
 //! die (`exitCode`, `execDuration`), `exec_create: WORDS`, `exec_start: WORDS`, exec_detach and exec_die (`execID`,
 //! `exitCode`), export, `health_status: STATUS`, kill (`signal`), oom, pause, prune (`reclaimed`), rename
 //! (`oldName`), resize (`height`, `width`), restart, start, stop, top, unpause, update. Of images: delete, import,
-//! load, prune, pull, push, save, tag, untag. Of volumes: create, destroy, prune; each with
-//! `driver`. That a start mounts them and an end unmounts them is told by those events of the container.
+//! load, prune, pull, push, save, tag, untag. Of volumes: create, destroy,
+//! mount (`container`, `destination`, `propagation`, `read/write`), prune, unmount (`container`); each with `driver`.
+//! Those that a start mounts and an end unmounts are told together with that of the container, in one write.
 
 use super::engine::Engine;
+use super::mount_point::MountPoint;
 use super::record::Record;
 use crate::image::digest::Digest;
 use crate::image::remove::Removal;
@@ -62,13 +64,43 @@ pub struct Actor {
 
 /// Tells that something happened to a container; `attributes` are those that the action brings with it.
 pub fn container(engine: &Engine, record: &Record, action: &str, attributes: &[(&str, &str)]) {
-    let own = [
-        ("image", record.image_name.as_str()),
-        ("name", &record.name),
-    ];
-    let own: Vec<_> = own.into_iter().chain(attributes.iter().copied()).collect();
-    let event = Event::new("container", action, &record.id, &record.labels, &own);
-    write(engine, event);
+    write(
+        engine,
+        vec![Event::of_container(record, action, attributes)],
+    );
+}
+
+/// Tells that a container's program has started, and what volumes it has for that.
+pub fn started(engine: &Engine, record: &Record) {
+    let mut events: Vec<Event> = record
+        .mounts
+        .iter()
+        .filter_map(|point| {
+            let (name, request) = (point.volume()?, &point.request);
+            let own = [
+                ("container", record.id.as_str()),
+                ("destination", &request.target),
+                // A volume takes no part in later mounts.
+                ("propagation", ""),
+                (
+                    "read/write",
+                    if request.read_only { "false" } else { "true" },
+                ),
+            ];
+            Some(Event::of_volume(name, "mount", &own))
+        })
+        .collect();
+    events.push(Event::of_container(record, "start", &[]));
+    write(engine, events);
+}
+
+/// Tells that it has ended, and that it needs its volumes no more; `attributes` are those of its end.
+pub fn ended(engine: &Engine, record: &Record, attributes: &[(&str, &str)]) {
+    let own = [("container", record.id.as_str())];
+    let volumes = record.mounts.iter().filter_map(MountPoint::volume);
+    let unmounts = volumes.map(|name| Event::of_volume(name, "unmount", &own));
+    let die = Event::of_container(record, "die", attributes);
+    write(engine, [die].into_iter().chain(unmounts).collect());
 }
 
 /// Tells that something happened to an image; `name` is what it was called thereby, its id where it was not. The
@@ -77,20 +109,13 @@ pub fn image(engine: &Engine, id: &Digest, name: &str, action: &str) {
     let id = id.to_string();
     let labels = store::find(&engine.paths, &id).map(|image| image.config.config.labels);
     let labels = labels.unwrap_or_default();
-    write(
-        engine,
-        Event::new("image", action, &id, &labels, &[("name", name)]),
-    );
+    let event = Event::new("image", action, &id, &labels, &[("name", name)]);
+    write(engine, vec![event]);
 }
 
 /// Tells that something happened to a volume; `attributes` are those that the action brings with it.
 pub fn volume(engine: &Engine, name: &str, action: &str, attributes: &[(&str, &str)]) {
-    let own = [("driver", crate::volume::LOCAL)];
-    let own: Vec<_> = own.into_iter().chain(attributes.iter().copied()).collect();
-    write(
-        engine,
-        Event::new("volume", action, name, &BTreeMap::new(), &own),
-    );
+    write(engine, vec![Event::of_volume(name, action, attributes)]);
 }
 
 /// Tells what a removal of images has done.
@@ -104,10 +129,8 @@ pub fn removal(engine: &Engine, removal: &Removal) {
 pub fn prune(engine: &Engine, kind: &str, reclaimed: u64) {
     let reclaimed = reclaimed.to_string();
     let attributes = [("reclaimed", reclaimed.as_str())];
-    write(
-        engine,
-        Event::new(kind, "prune", "", &BTreeMap::new(), &attributes),
-    );
+    let event = Event::new(kind, "prune", "", &BTreeMap::new(), &attributes);
+    write(engine, vec![event]);
 }
 
 /// A reader of events, which begins with the oldest one known.
@@ -116,6 +139,21 @@ pub fn read(engine: &Engine) -> Result<Reader> {
 }
 
 impl Event {
+    fn of_container(record: &Record, action: &str, attributes: &[(&str, &str)]) -> Self {
+        let own = [
+            ("image", record.image_name.as_str()),
+            ("name", &record.name),
+        ];
+        let own: Vec<_> = own.into_iter().chain(attributes.iter().copied()).collect();
+        Self::new("container", action, &record.id, &record.labels, &own)
+    }
+
+    fn of_volume(name: &str, action: &str, attributes: &[(&str, &str)]) -> Self {
+        let own = [("driver", crate::volume::LOCAL)];
+        let own: Vec<_> = own.into_iter().chain(attributes.iter().copied()).collect();
+        Self::new("volume", action, name, &BTreeMap::new(), &own)
+    }
+
     fn new(
         kind: &str,
         action: &str,
@@ -186,10 +224,9 @@ impl Event {
     }
 }
 
-fn write(engine: &Engine, event: Event) {
-    if let Some(line) = event.line() {
-        let _ = Ring::new(engine.paths.events()).append(&line);
-    }
+fn write(engine: &Engine, events: Vec<Event>) {
+    let lines: Vec<_> = events.into_iter().filter_map(Event::line).collect();
+    let _ = Ring::new(engine.paths.events()).append(&lines);
 }
 
 #[cfg(test)]

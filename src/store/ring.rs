@@ -42,16 +42,19 @@ impl Ring {
         }
     }
 
-    /// Adds a line, which holds no newline itself.
-    pub fn append(&self, line: &[u8]) -> Result<()> {
-        anyhow::ensure!(
-            line.len() <= LINE_LIMIT,
-            "a line of {} bytes is too long",
-            line.len()
-        );
+    /// Adds lines, which hold no newlines themselves, at once: nothing comes between them.
+    pub fn append<L: AsRef<[u8]>>(&self, lines: &[L]) -> Result<()> {
+        let mut bytes = Vec::new();
+        for line in lines.iter().map(AsRef::as_ref) {
+            anyhow::ensure!(
+                line.len() <= LINE_LIMIT,
+                "a line of {} bytes is too long",
+                line.len()
+            );
+            bytes.extend([b"\n", line, b"\n"].concat());
+        }
         let path = ring_current(&self.directory);
         let mut file = self.open_for_append(&path)?;
-        let bytes = [b"\n", line, b"\n"].concat();
         if size(&file, &path)? + bytes.len() as u64 > FILE_LIMIT {
             self.turn_over(bytes.len() as u64)?;
             file = self.open_for_append(&path)?;
@@ -242,11 +245,11 @@ mod tests {
     fn lines_come_in_order_and_once() {
         let directory = tempfile::tempdir().unwrap();
         let ring = Ring::new(directory.path().join("events"));
-        ring.append(b"one").unwrap();
+        ring.append(&[b"one"]).unwrap();
         let mut reader = ring.read().unwrap();
         assert_eq!(texts(&mut reader), ["one"]);
         assert!(texts(&mut reader).is_empty());
-        ring.append(b"two").unwrap();
+        ring.append(&[b"two"]).unwrap();
         let nothing = File::open("/dev/null").unwrap();
         assert_eq!(reader.wait(None, nothing.as_fd()).unwrap(), Waited::More);
         assert_eq!(texts(&mut reader), ["two"]);
@@ -264,13 +267,13 @@ mod tests {
     fn a_torn_line_spoils_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let ring = Ring::new(directory.path());
-        ring.append(b"one").unwrap();
+        ring.append(&[b"one"]).unwrap();
         let path = ring_current(directory.path());
         let mut file = File::options().append(true).open(path).unwrap();
         file.write_all(b"\nto").unwrap();
         let mut reader = ring.read().unwrap();
         assert_eq!(texts(&mut reader), ["one"]);
-        ring.append(b"three").unwrap();
+        ring.append(&[b"three"]).unwrap();
         assert_eq!(texts(&mut reader), ["to", "three"]);
     }
 
@@ -282,8 +285,7 @@ mod tests {
         let mut seen = Vec::new();
         let filler = "x".repeat(10_000);
         for number in 0..500 {
-            ring.append(format!("{number} {filler}").as_bytes())
-                .unwrap();
+            ring.append(&[format!("{number} {filler}")]).unwrap();
             if number % 60 == 0 {
                 seen.extend(texts(&mut reader));
             }
@@ -299,7 +301,7 @@ mod tests {
             .map(|entry| entry.unwrap().metadata().unwrap().len())
             .sum();
         assert!(bytes > FILE_LIMIT && bytes <= 2 * FILE_LIMIT, "{bytes}");
-        assert!(ring.append(&vec![b'x'; LINE_LIMIT + 1]).is_err());
+        assert!(ring.append(&[vec![b'x'; LINE_LIMIT + 1]]).is_err());
     }
 
     #[test]
@@ -312,7 +314,7 @@ mod tests {
                 let ring = &ring;
                 scope.spawn(move || {
                     for number in 0..100 {
-                        ring.append(format!("{writer}-{number}-{}", "y".repeat(3000)).as_bytes())
+                        ring.append(&[format!("{writer}-{number}-{}", "y".repeat(3000))])
                             .unwrap();
                     }
                 });

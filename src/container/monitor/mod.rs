@@ -222,7 +222,7 @@ impl Monitor {
             .start_program(&mut relay.clients)
             .and_then(|mut program| {
                 self.checks = Checks::begin(&self.record, &self.directory);
-                event::container(&self.engine, &self.record, "start", &[]);
+                event::started(&self.engine, &self.record);
                 relay.clients.tell_all(&Report::Started);
                 relay.serve(&mut program, self)
             });
@@ -254,7 +254,7 @@ impl Monitor {
             ("execDuration", lasted.as_str()),
             ("exitCode", &code.to_string()),
         ];
-        event::container(&self.engine, &self.record, "die", &attributes);
+        event::ended(&self.engine, &self.record, &attributes);
         Ok(code)
     }
 
