@@ -96,6 +96,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         options,
     };
     health::validate(&record)?;
+    mount_point::check_count(&record.mounts)?;
     // Whatever the plan would refuse is refused now, while nothing has been made.
     let mut spec = super::spec::build(&record, engine)?;
     if let Some(asked) = spec

@@ -81,6 +81,14 @@ pub struct VolumeSpace {
     pub links: usize,
 }
 
+/// Bytes of a tree by itself, in blocks too; 0 of one that is not there.
+pub fn taken(path: &Path) -> Result<u64> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        _ => Seen::new(path)?.tree(path),
+    }
+}
+
 /// Counts all of it.
 pub fn usage(engine: &Engine) -> Result<Disk> {
     let paths = &engine.paths;
@@ -269,5 +277,7 @@ mod tests {
         let du: u64 = du.split_whitespace().next().unwrap().parse().unwrap();
         assert_eq!(part + rest, du);
         assert!(part >= 100_000 && rest < part);
+        assert_eq!(taken(directory.path()).unwrap(), du);
+        assert_eq!(taken(&path("missing")).unwrap(), 0);
     }
 }

@@ -78,6 +78,11 @@ fn state(engine: &Engine, container: &Container) -> Value {
         .and_then(|state| state.program.as_ref())
         .map_or(0, |program| program.pid);
     let health = health::shown(engine, &container.record, status);
+    // Of one that runs, it is the end before.
+    let ended = state.and_then(|state| match status.is_active() {
+        true => Some(state.finished.clone()),
+        false => state.ended(),
+    });
     let fields = json!({
         "Status": status.word(),
         "Running": running,
@@ -89,7 +94,7 @@ fn state(engine: &Engine, container: &Container) -> Value {
         "ExitCode": if status.is_up() { 0 } else { state.map_or(0, |state| state.code()) },
         "Error": state.map_or("", |state| &state.error),
         "StartedAt": time(state.map(|state| &state.started)),
-        "FinishedAt": time(state.map(|state| &state.finished)),
+        "FinishedAt": time(ended.as_ref()),
         "Health": health,
     });
     without_null(fields, &["Health"])

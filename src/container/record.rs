@@ -22,6 +22,7 @@ use crate::paths::RECORD_LOCK;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
 use crate::store::lock::Lock;
+use crate::sys::identity;
 use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -257,9 +258,19 @@ impl State {
     pub fn settle(&mut self) {
         if self.finished.is_empty() {
             self.exit_code = self.code();
-            self.finished = now();
+            self.finished = self.ended().unwrap_or_else(now);
         }
         self.restarting = false;
+    }
+
+    /// When it ended, RFC 3339; of an end that nobody has seen, when it must have been, where that is known: a run of an
+    /// earlier boot was over when this one began.
+    pub fn ended(&self) -> Option<String> {
+        if !self.finished.is_empty() {
+            return Some(self.finished.clone());
+        }
+        let is_over = !self.started.is_empty() && !self.monitor.is_of_this_boot();
+        is_over.then(|| identity::boot_time().to_string())
     }
 
     /// The exit code; for an end that nobody has seen, what must have been its cause.

@@ -245,11 +245,7 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         all.push(tmpfs(target, given)?);
     }
     let directory = Directory::of(engine, &record.id);
-    for (name, target) in [
-        ("resolv.conf", "/etc/resolv.conf"),
-        ("hostname", "/etc/hostname"),
-        ("hosts", "/etc/hosts"),
-    ] {
+    for (name, target) in mount_point::OWN_FILES {
         all.push(bind(
             &directory.file(name),
             target,

@@ -6,7 +6,7 @@
 
 use super::copy::extract::{Extractor, Ids, Scope};
 use super::engine::Engine;
-use super::{event, list, mount_point, size};
+use super::{disk, event, list, mount_point};
 use crate::error::{Error, Kind, kind};
 use crate::id_mapping::Tier;
 use crate::image::compression;
@@ -139,21 +139,21 @@ pub fn prune(engine: &Engine, fits: impl Fn(&Volume) -> bool) -> Result<Pruned> 
     Ok(pruned)
 }
 
-/// Bytes of the files of a volume; `None` for one with a device, which is not ours to count. An ordinary user is in the
-/// store's user namespace.
+/// Bytes that a volume takes on the disk, as `system df` counts them; `None` for one with a device, which is not ours to
+/// count. An ordinary user is in the store's user namespace.
 pub fn size(engine: &Engine, volume: &Volume) -> Result<Option<u64>> {
     match volume.source()? {
         Some(_) => Ok(None),
-        None => size::sum(&volume::data(&engine.paths, &volume.name)).map(Some),
+        None => disk::taken(&volume::data(&engine.paths, &volume.name)).map(Some),
     }
 }
 
 /// Takes what is in use of a volume, runs `act` with its directory, and lets go again. Afterwards an ordinary user is
-/// where [`super::root::enter`] leads.
+/// where [`mount_point::enter`] leads.
 fn with_files<T>(engine: &Engine, name: &str, act: impl FnOnce(OwnedFd) -> Result<T>) -> Result<T> {
     volume::find(&engine.paths, name)?;
     let _lock = volume::lock_shared(&engine.paths, &engine.mapping, name)?;
-    super::root::enter(engine)?;
+    mount_point::enter(engine, std::iter::once(name))?;
     let opened = mount_point::open_volume(engine, name)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(&opened.place, ".", flags, Mode::empty())
@@ -179,11 +179,28 @@ pub fn export(engine: &Engine, name: &str, out: &mut dyn Write) -> Result<Vec<St
     attempt().with_context(|| format!("export volume {name}"))
 }
 
+/// What is in memory is gone with the last who uses it, which would be the import itself.
+fn refuse_forgetful(engine: &Engine, volume: &Volume) -> Result<()> {
+    let forgets = matches!(volume.source()?, Some(source) if source.is_memory());
+    let name = &volume.name;
+    if !forgets || volume::mount::is_used(&engine.paths, name) {
+        return Ok(());
+    }
+    let message = format!(
+        "volume {name} is in memory, and no running container uses it: what is put there would be lost at once"
+    );
+    Err(Error::new(Kind::Conflict, message)
+        .hint(format!(
+            "start a container with it first: onggi run -d -v {name}:/data IMAGE sleep infinity"
+        ))
+        .into())
+}
+
 /// Unpacks a tar stream, perhaps compressed, into a volume: what it has there of the same name is replaced. Gives what the
 /// user should know.
 pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> {
     let attempt = || {
-        volume::find(&engine.paths, name)?;
+        refuse_forgetful(engine, &volume::find(&engine.paths, name)?)?;
         // Whoever writes the stream may be a container that has yet to be started, with this volume.
         let (compression, stream) = compression::peek(stream).context("read the archive")?;
         with_files(engine, name, |directory| {
@@ -193,7 +210,7 @@ pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> 
             };
             let stream = BufReader::with_capacity(256 << 10, compression.unpack(stream)?);
             let extractor = Extractor::new(Scope::Beneath(directory), ids, true);
-            extractor.with_destination().extract(stream)
+            extractor.with_destination().never_empty().extract(stream)
         })
     };
     attempt().with_context(|| format!("import into volume {name}"))

@@ -6,13 +6,13 @@
 //! Invariant: every name is looked up in a directory that is held, and none is followed; only regular files and
 //! directories are opened. Depth costs no descriptors: the way up is `..`.
 
+use super::tree;
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr,
-    fremovexattr, fsetxattr, fstat, ftruncate, futimens, ioctl_ficlone, lgetxattr, linkat,
-    llistxattr, lsetxattr, mkdirat, mknodat, openat, readlinkat, seek, statat, symlinkat,
-    utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    chmodat, chownat, copy_file_range, fchmod, fchown, fgetxattr, flistxattr, fremovexattr,
+    fsetxattr, fstat, ftruncate, futimens, ioctl_ficlone, lgetxattr, linkat, llistxattr, lsetxattr,
+    mkdirat, mknodat, openat, readlinkat, seek, statat, symlinkat, utimensat,
 };
 use rustix::io::{Errno, pread, pwrite};
 use std::collections::HashMap;
@@ -342,17 +342,9 @@ impl<'a> Copier<'a> {
 
 impl Level {
     fn of(name: Vec<u8>, (source, copy): &(OwnedFd, OwnedFd)) -> Result<Self> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(source).context("read a directory")? {
-            let entry = entry.context("read a directory")?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
         Ok(Self {
             name,
-            names,
+            names: tree::names(source.as_fd()).context("read a directory")?,
             stat: fstat(source).context("fstat")?,
             copy: identity(&fstat(copy).context("fstat")?),
         })

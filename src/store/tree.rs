@@ -131,16 +131,22 @@ fn enter(
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         directory => directory?,
     };
+    let names = names(directory.as_fd())?;
+    let identity = identity(&fstat(&directory)?);
+    Ok(Some((directory, Level { identity, names })))
+}
+
+/// The names in a directory, in its own order.
+pub fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(&directory)? {
+    for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
             names.push(name.to_vec());
         }
     }
-    let identity = identity(&fstat(&directory)?);
-    Ok(Some((directory, Level { identity, names })))
+    Ok(names)
 }
 
 fn identity(found: &Stat) -> (u64, u64) {

@@ -55,6 +55,11 @@ pub fn raise_limit() -> Result<(), Errno> {
     Ok(())
 }
 
+/// How many descriptors this process may ask for at most.
+pub fn most() -> Result<u64, Errno> {
+    Ok(limit(libc::RLIMIT_NOFILE)?.1)
+}
+
 /// Takes that back: programs that use select(2) fail with more descriptors than they expect.
 pub fn restore_limit() -> Result<(), Errno> {
     let Some(before) = LIMIT_BEFORE.get() else {

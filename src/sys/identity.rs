@@ -108,6 +108,14 @@ fn stat(pid: i32) -> Option<Found> {
     })
 }
 
+/// When this boot began (clock_gettime(2): the clocks differ by that, to the second).
+pub fn boot_time() -> jiff::Timestamp {
+    use rustix::time::{ClockId, clock_gettime};
+    let seconds = |clock| clock_gettime(clock).tv_sec;
+    let began = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
+    jiff::Timestamp::from_second(began).unwrap_or_default()
+}
+
 /// Random id of this boot (random(4)).
 pub fn boot_id() -> Result<&'static str> {
     static KNOWN: OnceLock<String> = OnceLock::new();
@@ -134,6 +142,15 @@ mod tests {
         assert!(!identity.is_alive() && identity.open().is_none());
         child.wait().unwrap();
         assert!(Identity::of(pid).is_err());
+    }
+
+    #[test]
+    fn this_boot_began_when_the_kernel_says() {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap();
+        let began = stat.lines().find_map(|line| line.strip_prefix("btime "));
+        let began: i64 = began.unwrap().parse().unwrap();
+        // Each is rounded in its own way, and a namespace of time may be ahead.
+        assert!((boot_time().as_second() - began).abs() <= 2);
     }
 
     #[test]

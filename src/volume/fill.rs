@@ -12,8 +12,8 @@
 //! Invariant: all of this happens under the exclusive lock of the volume, and whoever gets a lock finishes or sweeps
 //! what a killed process has left, first.
 
+use super::Volume;
 use super::mount::Opened;
-use super::{Volume, options::Source};
 use crate::id_mapping::Mapping;
 use crate::paths::{self, Paths};
 use crate::store::atomic::Durability;
@@ -22,8 +22,8 @@ use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, Dir, Mode, OFlags, RenameFlags, fstat, fsync, mkdirat, openat, renameat,
-    renameat_with, statat, syncfs,
+    AtFlags, Mode, OFlags, RenameFlags, fstat, fsync, mkdirat, openat, renameat, renameat_with,
+    statat, syncfs,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -111,9 +111,7 @@ impl Place {
         match volume.source()? {
             None => Self::plain(paths, &volume.name).map(Some),
             // It is gone with its last user, who is the next one.
-            Some(Source::FileSystem(found)) if matches!(&*found.kind, "tmpfs" | "ramfs") => {
-                Ok(None)
-            }
+            Some(source) if source.is_memory() => Ok(None),
             Some(_) => Self::mounted(opened).map(Some),
         }
     }
@@ -123,8 +121,9 @@ impl Place {
             rustix::fs::open(path, DIRECTORY, Mode::empty())
                 .with_context(|| format!("open `{}`", path.display()))
         };
+        let files = rustix::fs::open(super::data(paths, name), DIRECTORY, Mode::empty());
         Ok(Self {
-            root: open(&super::data(paths, name))?,
+            root: files.map_err(|error| super::without_files(paths, name, error))?,
             parent: open(&paths.volume(name))?,
             filling: paths::VOLUME_FILLING,
             filled: paths::VOLUME_FILLED,
@@ -235,13 +234,5 @@ impl Place {
 }
 
 fn names(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory).context("read a directory")? {
-        let entry = entry.context("read a directory")?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
+    tree::names(directory).context("read a directory")
 }

@@ -27,12 +27,13 @@ use crate::store::staging::Staging;
 use crate::store::{id, tree};
 use anyhow::{Context, Result};
 use options::Source;
-use rustix::fs::{CWD, Mode, RenameFlags, mkdirat, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, mkdirat, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,8 @@ use std::path::{Path, PathBuf};
 pub const VERSION: u32 = 1;
 /// The one driver there is.
 pub const LOCAL: &str = "local";
+/// Of the directory of a new volume's files.
+const DATA_MODE: u32 = 0o755;
 /// Docker's label of volumes that nobody has named.
 pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 
@@ -169,12 +172,8 @@ fn write(paths: &Paths, volume: &Volume) -> Result<bool> {
     let staging = Staging::new(&paths.staging())?;
     let made = paths::staged_volume(staging.path());
     let data = paths::volume_data_in(&made);
-    for (directory, mode) in [(&made, 0o700), (&data, 0o755)] {
-        let context = || format!("create `{}`", directory.display());
-        mkdirat(CWD, directory, Mode::from_raw_mode(mode)).with_context(context)?;
-        // Whatever the umask is.
-        std::fs::set_permissions(directory, Permissions::from_mode(mode)).with_context(context)?;
-    }
+    make_directory(&made, 0o700)?;
+    make_directory(&data, DATA_MODE)?;
     atomic::write(
         &paths::volume_record_in(&made),
         &serde_json::to_vec_pretty(volume)?,
@@ -192,6 +191,13 @@ fn write(paths: &Paths, volume: &Volume) -> Result<bool> {
     }
     atomic::sync_directory(&volumes)?;
     Ok(true)
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<()> {
+    let context = || format!("create `{}`", path.display());
+    mkdirat(CWD, path, Mode::from_raw_mode(mode)).with_context(context)?;
+    // Whatever the umask is.
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(context)
 }
 
 /// Writes the record of a volume anew that is damaged, with nothing that its files do not tell. The caller holds
@@ -314,6 +320,68 @@ pub fn list(paths: &Paths) -> Result<Vec<Volume>> {
 /// Where the files of a volume lie, or its device is mounted.
 pub fn data(paths: &Paths, name: &str) -> PathBuf {
     paths::volume_data_in(&paths.volume(name))
+}
+
+/// What to say of a volume whose directory of files, which is `error`, cannot be opened.
+fn without_files(paths: &Paths, name: &str, error: Errno) -> anyhow::Error {
+    let path = data(paths, name);
+    let message = format!("the files of volume {name} are lost: `{}`", path.display());
+    match error {
+        Errno::NOENT | Errno::NOTDIR => not_found(format!("{message}: {error}"))
+            .hint(format!(
+                "put them back from a copy; or `onggi system check --repair` makes the volume empty, \
+                 `onggi volume rm {name}` removes it"
+            ))
+            .into(),
+        _ => anyhow::Error::from(error).context(format!("open `{}`", path.display())),
+    }
+}
+
+/// Opens the directory of a volume's files, or what is mounted there (`O_PATH`).
+fn open_files(paths: &Paths, name: &str) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(data(paths, name), flags, Mode::empty())
+        .map_err(|error| without_files(paths, name, error))
+}
+
+/// Whether a volume has nothing in it, as far as the caller may see.
+pub fn is_empty(paths: &Paths, name: &str) -> Result<bool> {
+    let mut entries = std::fs::read_dir(data(paths, name)).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        without_files(paths, name, errno)
+    })?;
+    Ok(entries.next().is_none())
+}
+
+/// What has become of the directory of a volume's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// It is there.
+    There,
+    /// It was removed.
+    Gone,
+    /// Something else has its name.
+    Other,
+}
+
+/// Looks for the directory of a volume's files.
+pub fn files(paths: &Paths, name: &str) -> Files {
+    let data = data(paths, name);
+    match (data.is_dir(), data.symlink_metadata()) {
+        (true, _) => Files::There,
+        (false, Err(error)) if error.kind() == ErrorKind::NotFound => Files::Gone,
+        (false, _) => Files::Other,
+    }
+}
+
+/// Makes the directory of the files of a volume that has lost it, empty.
+pub fn make_files(paths: &Paths, name: &str) -> Result<()> {
+    // Not as one of the other two: what a killed command has left of filling it cannot be put in order without it.
+    let _lock = locked(paths, name, Lock::directory)?;
+    match files(paths, name) {
+        Files::Gone => make_directory(&data(paths, name), DATA_MODE),
+        Files::There | Files::Other => Ok(()),
+    }
 }
 
 /// Keeps a volume from being filled or removed; waits for who does either. What a killed command has left of filling

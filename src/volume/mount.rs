@@ -40,12 +40,13 @@ pub struct Opened {
 pub fn open(paths: &Paths, mapping: &Mapping, volume: &Volume, monitors: &[i32]) -> Result<Opened> {
     let data = super::data(paths, &volume.name);
     let Some(source) = volume.source()? else {
-        let place = mount::open_source(&data)?;
+        let place = super::open_files(paths, &volume.name)?;
         return Ok(Opened {
             place,
             in_use: None,
         });
     };
+    super::open_files(paths, &volume.name)?;
     let directory = paths.volume(&volume.name);
     let _mounting = Lock::exclusive(&paths::volume_mounting_in(&directory))?;
     let mut new = None;

@@ -23,6 +23,13 @@ pub enum Source {
     FileSystem(FileSystem),
 }
 
+impl Source {
+    /// Whether all that is in it is gone when nobody has it mounted.
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Self::FileSystem(found) if matches!(&*found.kind, "tmpfs" | "ramfs"))
+    }
+}
+
 /// A file system to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {

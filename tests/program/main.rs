@@ -69,5 +69,6 @@ mod volume_cp;
 mod volume_device;
 mod volume_fill;
 mod volume_flag;
+mod volume_trouble;
 mod volumes_from;
 mod wait;

@@ -209,7 +209,7 @@ fn giving_files_stops_when_it_is_interrupted() {
         assert!(
             line.contains(&format!(
                 "was interrupted: {now} files were changed, the others are as they were\n\
-                 try: start the container again to go on\n"
+                 try: `onggi start web` goes on\n"
             )),
             "{line}"
         );

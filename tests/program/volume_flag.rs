@@ -1,7 +1,7 @@
 //! `-v`: what is mounted, what stays, who owns what it makes, and what cannot be mounted.
 
 use super::mount_flag::{assert_refused, volumes};
-use crate::support::{ALPINE, Store, everyone_with_alpine, store};
+use crate::support::{ALPINE, Store, User, everyone_with_alpine, store};
 use std::os::unix::fs::{MetadataExt, symlink};
 
 /// A directory of the user with one file in it.
@@ -200,6 +200,20 @@ fn what_cannot_be_mounted_leaves_nothing() {
             ("./a:/x:ro:z", "invalid spec: ./a:/x:ro:z: too many colons"),
             ("data:ro", "invalid volume specification: 'data:ro'"),
             ("data:/x:y", "invalid mode: y"),
+            ("data:/x:ro,", "try: there is a comma too many\n"),
+            ("data:/x:ro,ro", "try: write \"ro\" once\n"),
+            (
+                "./co:lon:/m",
+                "--mount type=bind,source=./co:lon,target=/m\n",
+            ),
+            (
+                "/co:l:on:/m:ro",
+                "--mount type=bind,source=/co:l:on,target=/m,readonly\n",
+            ),
+            (
+                "./a:/x:idmap=uids=0-0-10#5-100-1",
+                "entries of idmap overlap: some id on the disk is in two of them",
+            ),
             ("data:/x:ro,rw", "invalid mode: ro,rw"),
             ("data:/", "invalid specification: destination can't be '/'"),
             (
@@ -233,6 +247,10 @@ fn what_cannot_be_mounted_leaves_nothing() {
                 &["-v", "made:/made", "--storage-opt", value],
                 message,
             );
+        }
+        if store.user == User::Root {
+            let silent = ["-v", "one:/x:idmap"];
+            assert_refused(&store, &silent, "neither it nor the container says how");
         }
         let twice = ["-v", "one:/x", "-v", "two:/x/"];
         assert_refused(&store, &twice, "Duplicate mount point: /x");

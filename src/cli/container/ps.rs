@@ -264,10 +264,10 @@ impl Look<'_> {
             return "Created".to_owned();
         };
         let up = || format!("Up {}", duration::human(since(&state.started, self.now)));
-        let ago = |text: &str| match text {
+        let ago = || match state.ended() {
             // Whatever killed its monitor left nobody to note when.
-            "" => String::new(),
-            text => format!(" {}", duration::ago(since(text, self.now))),
+            None => String::new(),
+            Some(when) => format!(" {}", duration::ago(since(&when, self.now))),
         };
         match status {
             Status::Created => "Created".to_owned(),
@@ -276,8 +276,8 @@ impl Look<'_> {
                 None => up(),
             },
             Status::Paused => format!("{} (Paused)", up()),
-            Status::Restarting => format!("Restarting ({}){}", state.code(), ago(&state.finished)),
-            Status::Exited => format!("Exited ({}){}", state.code(), ago(&state.finished)),
+            Status::Restarting => format!("Restarting ({}){}", state.code(), ago()),
+            Status::Exited => format!("Exited ({}){}", state.code(), ago()),
         }
     }
 }

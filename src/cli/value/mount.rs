@@ -129,7 +129,7 @@ impl Draft {
         let request = &mut self.request;
         match key {
             "type" => request.kind = kind(value)?,
-            "source" | "src" => request.source = absolute(value),
+            "source" | "src" => request.source = absolute(value).map_err(|error| error.message)?,
             "target" | "destination" | "dst" => value.clone_into(&mut request.target),
             "consistency" => match value.to_ascii_lowercase().as_str() {
                 "default" | "consistent" | "cached" | "delegated" => {}

@@ -9,6 +9,7 @@ use crate::error::{Error, bad_input};
 use crate::paths;
 use crate::volume::name;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Component, Path};
 
 /// All mounts that are asked for, in order. Where there are several for one place it is an error; but volumes without
@@ -179,15 +180,23 @@ pub fn target_path(text: &str) -> Result<String, Error> {
 }
 
 /// A source as it is meant from the current directory where it begins with a dot, as in Docker.
-pub fn absolute(source: &str) -> String {
+pub fn absolute(source: &str) -> Result<String, Error> {
     if !source.starts_with('.') {
-        return source.to_owned();
+        return Ok(source.to_owned());
     }
-    let here = std::env::current_dir().ok();
-    match here.as_ref().and_then(|path| path.to_str()) {
-        Some(here) => cleaned(&format!("{here}/{source}")),
-        None => source.to_owned(),
-    }
+    let unknown = |why: &str| {
+        bad_input(format!(
+            "`{source}` is meant from the current directory, {why}"
+        ))
+    };
+    let here = std::env::current_dir().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => unknown("which was removed").hint("cd to one that is there"),
+        _ => unknown(&format!("which cannot be found: {error}")),
+    })?;
+    let here = here
+        .to_str()
+        .ok_or_else(|| unknown("whose name is no UTF-8"))?;
+    Ok(cleaned(&format!("{here}/{source}")))
 }
 
 /// As [`paths::cleaned`] does it.

@@ -17,7 +17,7 @@ pub fn volume(text: &str, driver: &str) -> Result<Request, Error> {
         let why = "changes of a bind mount cannot be thrown away";
         return Err(unsupported::not_yet(&format!("--volume {text}"), why));
     }
-    let source = absolute(source);
+    let source = absolute(source)?;
     let mut request = Request {
         kind: if source.starts_with('/') {
             Kind::Bind
@@ -90,13 +90,33 @@ fn sections(text: &str) -> Result<(&str, &str, &str), Error> {
         [source, target] => Ok((source, target, "")),
         [source, target, mode] if !mode.starts_with('/') => Ok((source, target, mode)),
         _ => {
-            let hint = "a path with a colon takes --mount type=bind,source=...,target=...";
+            let hint = format!("a path with a colon takes --mount {}", as_mount(&parts));
             let why = match parts.last() {
                 Some(last) if parts.len() == 3 => format!("invalid mode: {last}"),
                 _ => format!("invalid spec: {text}: too many colons"),
             };
             Err(bad_input(why).hint(hint))
         }
+    }
+}
+
+/// What was most likely meant: the last path is that in the container.
+fn as_mount(parts: &[&str]) -> String {
+    let target = parts.iter().rposition(|part| part.starts_with('/'));
+    let plain = |part: &&str| !part.contains([',', '"', '\'']);
+    match target {
+        Some(place @ 1..) if parts.iter().all(plain) => {
+            let read_only = match parts[place + 1..] {
+                ["ro"] => ",readonly",
+                _ => "",
+            };
+            let source = parts[..place].join(":");
+            format!(
+                "type=bind,source={source},target={}{read_only}",
+                parts[place]
+            )
+        }
+        _ => "type=bind,source=...,target=...".to_owned(),
     }
 }
 
@@ -124,9 +144,17 @@ impl Mode {
             let family = mode
                 .set(word)
                 .map_err(|why| invalid(&why))?
-                .ok_or_else(|| invalid(&format!("leave out {word:?}: there are {MODES}")))?;
+                .ok_or_else(|| {
+                    invalid(&match word {
+                        "" => "there is a comma too many".to_owned(),
+                        word => format!("leave out {word:?}: there are {MODES}"),
+                    })
+                })?;
             if let Some((_, other)) = seen.iter().find(|(known, _)| *known == family) {
-                return Err(invalid(&format!("keep one of {other:?} and {word:?}")));
+                return Err(invalid(&match *other == word {
+                    true => format!("write {word:?} once"),
+                    false => format!("keep one of {other:?} and {word:?}"),
+                }));
             }
             seen.push((family, word));
         }
@@ -370,11 +398,11 @@ mod tests {
                     r#""read_only=true idmap={'uids':['1:0:10','11:10:10'],'gids':['0:5:1']}""#,
                 ),
                 ("y", &unknown("y", "y")),
-                ("ro,", &unknown("ro,", "")),
+                ("ro,", "! invalid mode: ro, (there is a comma too many)"),
                 ("RO", &unknown("RO", "RO")),
                 ("ro=true", &unknown("ro=true", "ro=true")),
                 ("ro,rw", &both("ro,rw", "ro", "rw")),
-                ("ro,ro", &both("ro,ro", "ro", "ro")),
+                ("ro,ro", "! invalid mode: ro,ro (write \"ro\" once)"),
                 ("z,Z", &both("z,Z", "z", "Z")),
                 ("shared,rslave", &both("shared,rslave", "shared", "rslave")),
                 ("exec,noexec", &both("exec,noexec", "exec", "noexec")),

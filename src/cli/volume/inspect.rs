@@ -17,7 +17,7 @@ pub struct InspectVolume {
     /// Print by a Go template, or "json" for one line
     #[arg(short, long)]
     format: Option<String>,
-    /// Count the bytes of the files
+    /// Count what the files take on the disk, in bytes
     #[arg(short, long)]
     size: bool,
     #[arg(required = true)]

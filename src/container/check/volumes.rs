@@ -5,11 +5,16 @@ use crate::container::list;
 use crate::image::check::{Finding, Repair};
 use crate::paths::volume_record_in;
 use crate::store::lock::Lock;
-use crate::volume;
+use crate::volume::{self, Files};
 use anyhow::Result;
 
 /// What this file finds and mends.
-pub const KINDS: &[&str] = &["damaged-volume", "half-filled-volume", "lost-volume"];
+pub const KINDS: &[&str] = &[
+    "damaged-volume",
+    "half-filled-volume",
+    "lost-files",
+    "lost-volume",
+];
 
 /// Everything, without a lock.
 pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
@@ -37,6 +42,21 @@ pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
                 problem,
                 repair,
             ));
+        }
+        let lost = match volume::files(paths, &name) {
+            Files::There => None,
+            Files::Gone => Some((
+                "the directory of its files was removed",
+                Repair::Does("makes it again, empty"),
+            )),
+            Files::Other => Some((
+                "what has the name of the directory of its files is none",
+                Repair::User("put the directory back, or remove the volume".to_owned()),
+            )),
+        };
+        if let Some((problem, repair)) = lost.filter(|_| directory.exists()) {
+            let path = volume::data(paths, &name);
+            found.push(Finding::new("lost-files", &name, path, problem, repair));
         }
         if volume::fill::is_pending(paths, &name) && !Lock::is_held(&directory) {
             let problem = "a killed command has left it half filled";
@@ -73,6 +93,9 @@ pub fn look(engine: &Engine) -> Result<Vec<Finding>> {
 /// Mends one finding under the lock of its volume, if it still holds there.
 pub fn mend(engine: &Engine, finding: &Finding) -> Result<()> {
     let name = &finding.object;
+    if finding.kind == "lost-files" {
+        return volume::make_files(&engine.paths, name);
+    }
     // To take it finishes what was half filled.
     let _lock = volume::lock_exclusive(&engine.paths, &engine.mapping, name)?;
     match finding.kind {

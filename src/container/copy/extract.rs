@@ -56,6 +56,8 @@ pub struct Extractor {
     overwrite: bool,
     /// The destination itself gets the attributes that the stream has for it.
     with_destination: bool,
+    /// A stream of no bytes is none.
+    never_empty: bool,
     /// The directory of the last member: the next one mostly lies there too.
     held: Option<(Vec<u8>, OwnedFd)>,
     /// New directories with what they are to get.
@@ -89,6 +91,7 @@ impl Extractor {
             ids,
             overwrite,
             with_destination: false,
+            never_empty: false,
             held: None,
             pending: Vec::new(),
             warnings: Vec::new(),
@@ -101,11 +104,19 @@ impl Extractor {
         self
     }
 
+    /// A stream that has not even the end of an archive, as of a command that has failed, is an error.
+    pub fn never_empty(mut self) -> Self {
+        self.never_empty = true;
+        self
+    }
+
     /// Makes all that the stream has; gives what the user should know.
     pub fn extract(&mut self, stream: impl BufRead) -> Result<Vec<String>> {
         let mut archive = Archive::new(stream);
+        let mut is_empty = self.never_empty;
         while let Some(member) = archive.next_member().context("read the archive")? {
             archive.raw().clear();
+            is_empty = false;
             let name = clean(&member.name)?;
             let mut content = Content {
                 archive: &mut archive,
@@ -113,6 +124,12 @@ impl Extractor {
             self.member(&name, &member, &mut content)
                 .with_context(|| format!("create `{}`", shown(&name)))?;
             content.skip().context("read the archive")?;
+        }
+        if is_empty && archive.raw().is_empty() {
+            let error = bad_input("the archive is cut off: there is nothing of it");
+            return Err(error
+                .hint("see whether what was to write it has failed")
+                .into());
         }
         while archive.tail().context("read the archive")? {
             archive.raw().clear();

@@ -17,7 +17,7 @@ mod view;
 
 use super::engine::Engine;
 use super::list::Container;
-use super::mount_point::Missing;
+use super::mount_point::{self, Missing};
 use super::{event, root};
 use crate::error::{Kind, not_found};
 use crate::id_mapping::Tier;
@@ -190,7 +190,7 @@ fn open(engine: &Engine, container: &Container, write: bool) -> Result<Opened> {
         }
         if !write {
             if !entered {
-                root::enter(engine)?;
+                mount_point::enter(engine, record.volumes())?;
                 entered = true;
             }
             if let Some(root) = view::to_read(engine, record)? {
@@ -199,7 +199,7 @@ fn open(engine: &Engine, container: &Container, write: bool) -> Result<Opened> {
         }
         if let Some(lock) = root::lock(engine, record)? {
             if !entered {
-                root::enter(engine)?;
+                mount_point::enter(engine, record.volumes())?;
             }
             let missing = if write { Missing::Make } else { Missing::Show };
             let root = view::to_write(engine, record, &lock, missing)?;

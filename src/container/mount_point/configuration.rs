@@ -13,13 +13,24 @@ pub const TMPFS_DEFAULT: [&str; 3] = ["noexec", "nosuid", "nodev"];
 
 impl MountPoint {
     /// As the runtime takes it; `source` is where a volume or a bind lies, `namespace` what ids the container has where
-    /// they are its own.
+    /// they are its own; `is_root`: without one it has those of the host.
     pub(in crate::container) fn to_oci(
         &self,
         source: PathBuf,
         namespace: Option<&IdMaps>,
+        is_root: bool,
     ) -> Result<Mount> {
         let request = &self.request;
+        let is_silent = |map: &Idmap| map.uids.is_empty() && map.gids.is_empty();
+        if request.idmap.as_ref().is_some_and(is_silent) && namespace.is_none() && is_root {
+            let message = format!(
+                "ids of the mount on `{}` are to be mapped, and neither it nor the container says how",
+                request.target
+            );
+            return Err(bad_input(message)
+                .hint("give the container a user namespace, with --userns auto for example, or the mount a mapping: idmap=uids=DISK-INSIDE-SIZE")
+                .into());
+        }
         let mut mount = Mount::default();
         mount.set_destination(PathBuf::from(&request.target));
         let options = match request.kind {
@@ -120,6 +131,9 @@ fn mappings(map: &Idmap, namespace: Option<&IdMaps>) -> Result<(Mappings, Mappin
     };
     let users = ranges(&or(&map.uids, &map.gids), namespace.map(|maps| &*maps.uids))?;
     let groups = ranges(&or(&map.gids, &map.uids), namespace.map(|maps| &*maps.gids))?;
+    for ranges in [&users, &groups] {
+        refuse_overlap(ranges)?;
+    }
     Ok((Some(users), Some(groups)))
 }
 
@@ -157,6 +171,30 @@ fn ranges(entries: &[String], namespace: Option<&[Range]>) -> Result<Vec<LinuxId
         }
     }
     Ok(all)
+}
+
+/// The kernel gives an id one meaning, in either direction.
+fn refuse_overlap(ranges: &[LinuxIdMapping]) -> Result<()> {
+    let meet = |a: u32, b: u32, sizes: (u32, u32)| {
+        let (a, b) = (u64::from(a), u64::from(b));
+        a < b + u64::from(sizes.1) && b < a + u64::from(sizes.0)
+    };
+    for (index, one) in ranges.iter().enumerate() {
+        for other in &ranges[..index] {
+            let sizes = (one.size(), other.size());
+            let on_disk = meet(one.container_id(), other.container_id(), sizes);
+            let side = match (on_disk, meet(one.host_id(), other.host_id(), sizes)) {
+                (true, _) => "on the disk",
+                (_, true) => "of the container",
+                _ => continue,
+            };
+            let message = format!("entries of idmap overlap: some id {side} is in two of them");
+            return Err(bad_input(message)
+                .hint("idmap=uids=DISK-INSIDE-SIZE#DISK-INSIDE-SIZE takes each id once on either side")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// Where ids from `inside` on are outside, and how many of `size` are there in a row.
@@ -239,5 +277,27 @@ mod tests {
                 message
             );
         }
+    }
+
+    #[test]
+    fn an_id_has_one_meaning() {
+        let refused = |words: &[&str]| {
+            let uids: Vec<String> = words.iter().map(ToString::to_string).collect();
+            let gids = Vec::new();
+            let error = mappings(&Idmap { uids, gids }, None).err()?;
+            Some(error.to_string())
+        };
+        let said = |side| {
+            Some(format!(
+                "entries of idmap overlap: some id {side} is in two of them"
+            ))
+        };
+        assert_eq!(refused(&["0:0:10", "10:10:10"]), None);
+        assert_eq!(refused(&["0:0:10", "5:100:10"]), said("of the container"));
+        assert_eq!(refused(&["0:0:10", "50:9:1"]), said("on the disk"));
+        assert_eq!(
+            refused(&["1:4294967294:1", "2:4294967293:2"]),
+            said("on the disk")
+        );
     }
 }

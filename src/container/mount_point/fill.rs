@@ -87,11 +87,8 @@ fn may_be_empty(engine: &Engine, name: &str) -> Result<bool> {
     if volume::find(&engine.paths, name)?.source()?.is_some() {
         return Ok(true);
     }
-    let data = volume::data(&engine.paths, name);
-    let mut entries =
-        std::fs::read_dir(&data).with_context(|| format!("read `{}`", data.display()))?;
     // In this order: while somebody fills it, it is not whole, whatever is there.
-    Ok(entries.next().is_none() || volume::fill::is_pending(&engine.paths, name))
+    Ok(volume::is_empty(&engine.paths, name)? || volume::fill::is_pending(&engine.paths, name))
 }
 
 /// How the owners of the image's files are written into a volume: as the container calls them where it sees the volume

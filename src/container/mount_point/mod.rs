@@ -11,6 +11,7 @@ mod configuration;
 pub mod describe;
 mod fill;
 mod open;
+mod own_files;
 mod ownership;
 pub mod request;
 mod resolve;
@@ -18,7 +19,8 @@ pub mod volumes;
 
 pub(super) use configuration::TMPFS_DEFAULT;
 pub(super) use fill::fill_new;
-pub(super) use open::{InUse, Missing, home, open, open_volume, takes_turns};
+pub(super) use open::{InUse, Missing, enter, home, open, open_volume, takes_turns};
+pub(super) use own_files::OWN_FILES;
 pub(super) use ownership::announce;
 pub use ownership::{fill, make_ready};
 pub(super) use resolve::resolve;
@@ -26,8 +28,12 @@ pub(super) use resolve::resolve;
 use super::engine::Engine;
 use super::record::Record;
 use super::user_namespace;
+use crate::error::{self, Error};
+use crate::id_mapping::Tier;
 use crate::image::digest::Digest;
+use crate::sys::descriptor;
 use crate::volume;
+use anyhow::Context;
 use oci_spec::runtime::Mount;
 use request::{Kind, Request};
 use serde::{Deserialize, Serialize};
@@ -71,12 +77,31 @@ impl MountPoint {
     }
 }
 
+/// Descriptors that a monitor has for other things than mounts, with some to spare.
+const OTHERS: usize = 100;
+
+/// Refuses more mounts than there can be descriptors: a mount is one until it is attached.
+pub(super) fn check_count(points: &[MountPoint]) -> anyhow::Result<()> {
+    let limit = descriptor::most().context("getrlimit")?;
+    if (points.len() + OTHERS) as u64 <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "{} mounts need as many open files and {OTHERS} more, and this user may have {limit} (RLIMIT_NOFILE, hard)",
+        points.len()
+    );
+    Err(Error::new(error::Kind::Denied, message)
+        .hint("raise it: `ulimit -Hn` as root, `nofile` in /etc/security/limits.conf, or LimitNOFILE= of the systemd unit")
+        .into())
+}
+
 /// The mounts that a record asks for, in the words of an OCI configuration.
 pub(super) fn mounts(record: &Record, engine: &Engine) -> anyhow::Result<Vec<Mount>> {
     let nested = user_namespace::nested(&record.options, engine);
     let namespace = nested.as_ref().map(|nested| &nested.maps);
     let points = record.mounts.iter();
+    let is_root = engine.mapping.tier == Tier::Root;
     points
-        .map(|point| point.to_oci(point.source(engine), namespace))
+        .map(|point| point.to_oci(point.source(engine), namespace, is_root))
         .collect()
 }

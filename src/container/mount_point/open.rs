@@ -2,21 +2,24 @@
 //! caller's user namespace, and so reaches what the caller reaches.
 
 use super::MountPoint;
+use super::own_files;
 use super::request::Kind;
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::record::Record;
+use crate::container::root;
 use crate::container::user_namespace;
 use crate::error::{Error, Kind as Failure, bad_input};
-use crate::id_mapping::Tier;
+use crate::id_mapping::{Tier, become_root};
 use crate::paths::Paths;
 use crate::runtime::plan::Held;
 use crate::store::damage;
 use crate::store::lock::Lock;
-use crate::sys::{mount, openat2};
+use crate::sys::process::flags;
+use crate::sys::{mount, namespace, openat2};
 use crate::volume::{self, mount::Opened, options::Source};
 use anyhow::{Context, Result};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -67,6 +70,7 @@ pub(in crate::container) fn open(
     namespace: Option<BorrowedFd<'_>>,
     missing: Missing,
 ) -> Result<Sources> {
+    super::check_count(&record.mounts)?;
     let mut sources = Sources {
         held: BTreeMap::new(),
         in_use: InUse {
@@ -95,11 +99,32 @@ pub(in crate::container) fn open(
             }
             Kind::Image => Held::Mount(open_image(engine, record, point, namespace)?),
         };
-        sources
-            .held
-            .insert(PathBuf::from(&point.request.target), held);
+        let target = PathBuf::from(&point.request.target);
+        let (Held::Place(place) | Held::Mount(place)) = &held;
+        refuse_instead_of_device(point, place)?;
+        sources.held.insert(target, held);
+    }
+    if missing == Missing::Make {
+        own_files::check(engine, record, &sources.held)?;
     }
     Ok(sources)
+}
+
+/// Programs fail in strange ways where these are directories, and so would the runtimes of others.
+fn refuse_instead_of_device(point: &MountPoint, place: &OwnedFd) -> Result<()> {
+    const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+    let target = &point.request.target;
+    let is_device = target
+        .strip_prefix("/dev/")
+        .is_some_and(|name| DEVICES.contains(&name));
+    let is_directory = |found: Stat| FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    if !is_device || !is_directory(fstat(place).context("fstat")?) {
+        return Ok(());
+    }
+    let message = format!("cannot mount a directory on `{target}`, which is a device");
+    Err(bad_input(message)
+        .hint("mount a device there, or the directory elsewhere")
+        .into())
 }
 
 fn open_bind(point: &MountPoint) -> Result<OwnedFd> {
@@ -189,8 +214,12 @@ pub(in crate::container) fn takes_turns(engine: &Engine, record: &Record) -> Res
 
 /// The volumes of a container that are file systems of their own.
 fn shared_devices<'a>(engine: &Engine, record: &'a Record) -> Result<Vec<&'a str>> {
+    devices_of(engine, record.mounts.iter().filter_map(MountPoint::volume))
+}
+
+fn devices_of<'a>(engine: &Engine, volumes: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>> {
     let mut names = Vec::new();
-    for name in record.mounts.iter().filter_map(MountPoint::volume) {
+    for name in volumes {
         let source = volume::find(&engine.paths, name)?.source()?;
         if matches!(source, Some(Source::FileSystem(_))) {
             names.push(name);
@@ -202,10 +231,14 @@ fn shared_devices<'a>(engine: &Engine, record: &'a Record) -> Result<Vec<&'a str
 /// The user namespace of a monitor that has a volume's device mounted already, to live in the same one: only from there
 /// can it be shared. `None` where there is nothing to share.
 pub(in crate::container) fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
+    home_of(engine, record.mounts.iter().filter_map(MountPoint::volume))
+}
+
+fn home_of<'a>(engine: &Engine, volumes: impl Iterator<Item = &'a str>) -> Result<Option<OwnedFd>> {
     if !engine.mapping.needs_user_namespace() {
         return Ok(None);
     }
-    for name in shared_devices(engine, record)? {
+    for name in devices_of(engine, volumes)? {
         for pid in monitors_with(engine, name)? {
             let path = format!("/proc/{pid}/ns/user");
             // One that has just ended has nothing to share.
@@ -215,6 +248,20 @@ pub(in crate::container) fn home(engine: &Engine, record: &Record) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+/// As [`root::enter`], but to where the devices of volumes can be shared that somebody uses.
+pub(in crate::container) fn enter<'a>(
+    engine: &Engine,
+    volumes: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let Some(home) = home_of(engine, volumes)? else {
+        return root::enter(engine);
+    };
+    namespace::join(home.as_fd(), flags::NEW_USER)
+        .context("join the user namespace of who has a volume mounted")?;
+    become_root()?;
+    namespace::unshare(flags::NEW_MOUNT).context("unshare the mount namespace")
 }
 
 /// The monitors of containers that run and have the volume.

@@ -3,7 +3,7 @@
 
 use super::MountPoint;
 use super::fill::{fill_new, is_new};
-use super::open::{make_missing, mapped, open_to_change};
+use super::open::{enter, make_missing, mapped, open_to_change};
 use super::request::{Kind, Recursion, Relabel};
 use crate::container::confinement;
 use crate::container::engine::Engine;
@@ -187,8 +187,16 @@ fn prepare(
         (_, None, false) => "the preparation of its mounts has ended",
     };
     Err(Error::new(Failure::Conflict, why)
-        .hint("start the container to go on")
+        .hint(again(record))
         .into())
+}
+
+/// What goes on with it.
+fn again(record: &Record) -> String {
+    match record.options.auto_remove {
+        true => "run it again to go on".to_owned(),
+        false => format!("`onggi start {}` goes on", record.name),
+    }
 }
 
 /// A mount whose files are changed.
@@ -207,7 +215,7 @@ fn work(
     mut line: PipeWriter,
 ) -> u8 {
     let mut work = || {
-        root::enter(engine)?;
+        enter(engine, record.volumes())?;
         if fills {
             // Whoever ends it while it copies leaves nothing half filled.
             unblock_all()?;
@@ -251,6 +259,7 @@ fn change_one(
             false => None,
         },
         label: wanted.label.as_deref(),
+        again: again(record),
         mounts_below: point.request.recursion != Recursion::Disabled,
     };
     let changed = change.apply(place.as_fd(), signals, line);
@@ -348,6 +357,8 @@ struct Change<'a> {
     source: PathBuf,
     wanted: Option<(u32, u32)>,
     label: Option<&'a str>,
+    /// What to try when it was interrupted.
+    again: String,
     /// Those of mounts below it too.
     mounts_below: bool,
 }
@@ -398,7 +409,7 @@ impl Change<'_> {
                     Failure::Conflict,
                     format!("{what} was interrupted: {state}"),
                 )
-                .hint("start the container again to go on")
+                .hint(&*self.again)
                 .into(),
                 _ => anyhow::Error::from(error).context(format!("{what} ({state})")),
             }

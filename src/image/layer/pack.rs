@@ -11,10 +11,11 @@ use super::changes::{Change, ChangeKind};
 use super::name::{WHITEOUT, join, split};
 use super::shown;
 use crate::error::bad_input;
+use crate::store::tree;
 use crate::sys::openat2::open_beneath;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, fstatfs, openat, readlinkat, seek,
+    FileType, Mode, OFlags, SeekFrom, Stat, Timespec, fstat, fstatfs, openat, readlinkat, seek,
 };
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -340,14 +341,7 @@ fn magic_link(entry: &OwnedFd) -> String {
 
 /// The names in a directory, sorted, so that the same files give the same stream.
 fn names(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
+    let mut names = tree::names(directory.as_fd())?;
     names.sort_unstable();
     Ok(names)
 }

@@ -132,12 +132,12 @@ impl<R: BufRead> Archive<R> {
         loop {
             let Some(block) = self.header_block()? else {
                 if extensions.any {
-                    return Err(bad_input("layer ends after an extended header").into());
+                    return Err(bad_input("the archive ends after an extended header").into());
                 }
                 return Ok(None);
             };
             let header = Header::new(&block)
-                .map_err(|_| bad_input("layer is no tar archive: wrong header checksum"))?;
+                .map_err(|_| bad_input("this is no tar archive: wrong header checksum"))?;
             match header.flag() {
                 b'x' => extensions.records = Records::parse(&self.extension(&header)?)?,
                 b'L' => {
@@ -162,7 +162,7 @@ impl<R: BufRead> Archive<R> {
         if self.content == 0 {
             return Ok(&[]);
         }
-        let piece = self.source.fill_buf().context("read layer")?;
+        let piece = self.source.fill_buf().context("read the tar stream")?;
         if piece.is_empty() {
             return Err(truncated().into());
         }
@@ -187,7 +187,7 @@ impl<R: BufRead> Archive<R> {
                 .by_ref()
                 .take(BLOCK as u64)
                 .read_to_end(&mut self.raw)
-                .context("read layer")?;
+                .context("read the tar stream")?;
             let block = &self.raw[block..];
             if block.is_empty() {
                 break;
@@ -197,8 +197,7 @@ impl<R: BufRead> Archive<R> {
                     .try_into()
                     .is_ok_and(|block| Header::new(block).is_ok());
                 if !self.is_followed {
-                    let message =
-                        "layer has something other than zeros after the end of its tar archive";
+                    let message = "the archive has something other than zeros after its end";
                     return Err(bad_input(message).into());
                 }
             }
@@ -215,10 +214,9 @@ impl<R: BufRead> Archive<R> {
             return Ok(Some(block));
         }
         match self.block()? {
-            Some(second) if second.iter().any(|byte| *byte != 0) => Err(bad_input(
-                "layer has a block of zeros between two members of its tar archive",
-            )
-            .into()),
+            Some(second) if second.iter().any(|byte| *byte != 0) => {
+                Err(bad_input("the archive has a block of zeros between two members").into())
+            }
             _ => Ok(None),
         }
     }
@@ -226,7 +224,12 @@ impl<R: BufRead> Archive<R> {
     /// One block, kept; `None` if the stream ends before it.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let start = self.raw.len();
-        if self.source.fill_buf().context("read layer")?.is_empty() {
+        if self
+            .source
+            .fill_buf()
+            .context("read the tar stream")?
+            .is_empty()
+        {
             return Ok(None);
         }
         self.keep(BLOCK as u64)?;
@@ -238,7 +241,7 @@ impl<R: BufRead> Archive<R> {
     /// Moves bytes from the stream to `raw`.
     fn keep(&mut self, mut length: u64) -> Result<()> {
         while length > 0 {
-            let piece = self.source.fill_buf().context("read layer")?;
+            let piece = self.source.fill_buf().context("read the tar stream")?;
             let taken =
                 usize::try_from(length).map_or(piece.len(), |length| length.min(piece.len()));
             if taken == 0 {
@@ -256,7 +259,7 @@ impl<R: BufRead> Archive<R> {
         let size = length(header.size(), &header.name())?;
         if size > MAX_EXTENSION {
             return Err(bad_input(format!(
-                "layer has an extended header of {size} bytes, more than {MAX_EXTENSION}"
+                "the archive has an extended header of {size} bytes, more than {MAX_EXTENSION}"
             ))
             .into());
         }
@@ -402,7 +405,7 @@ fn refused(name: &[u8], why: &str) -> Error {
 }
 
 fn truncated() -> Error {
-    bad_input("layer is cut off: the tar archive ends within a member")
+    bad_input("the archive is cut off: it ends within a member")
 }
 
 /// How many bytes fill the last block.

@@ -20,7 +20,7 @@ impl Records {
         let mut records = Vec::new();
         while !bytes.is_empty() {
             let record = split_record(&mut bytes)
-                .ok_or_else(|| bad_input("layer has a malformed PAX header"))?;
+                .ok_or_else(|| bad_input("the archive has a malformed PAX header"))?;
             records.push(record);
         }
         Ok(Self(records))
@@ -82,7 +82,9 @@ impl Records {
 }
 
 fn malformed(key: &str) -> Error {
-    bad_input(format!("layer has a PAX header with a malformed `{key}`"))
+    bad_input(format!(
+        "the archive has a PAX header with a malformed `{key}`"
+    ))
 }
 
 /// One record off the front; the length counts itself, the space and the newline.

@@ -37,7 +37,7 @@ pub fn checked(segments: Vec<Segment>, size: u64, stored: u64) -> Result<Vec<Seg
         Ok(segments)
     } else {
         Err(bad_input(
-            "layer has a sparse file whose map does not fit it",
+            "the archive has a sparse file whose map does not fit it",
         ))
     }
 }
@@ -54,10 +54,10 @@ pub fn read_gnu(pairs: &[u8], segments: &mut Vec<Segment>) -> Result<(), Error> 
 
 fn push(segments: &mut Vec<Segment>, segment: Option<(u64, u64)>) -> Result<(), Error> {
     let (offset, length) =
-        segment.ok_or_else(|| bad_input("layer has a malformed map of a sparse file"))?;
+        segment.ok_or_else(|| bad_input("the archive has a malformed map of a sparse file"))?;
     if segments.len() >= MAX_SEGMENTS {
         return Err(bad_input(format!(
-            "layer has a sparse file of more than {MAX_SEGMENTS} segments"
+            "the archive has a sparse file of more than {MAX_SEGMENTS} segments"
         )));
     }
     segments.push(Segment { offset, length });
@@ -90,7 +90,9 @@ pub fn read_pax(records: &Records) -> Result<PaxSparse, Error> {
             Ok(PaxSparse::Map(listed_map(records)?))
         }
         (None, None) => Ok(PaxSparse::No),
-        _ => Err(bad_input("layer has a sparse file of an unknown version")),
+        _ => Err(bad_input(
+            "the archive has a sparse file of an unknown version",
+        )),
     }
 }
 
@@ -134,15 +136,15 @@ impl ContentMap {
             let value = number(&self.line);
             self.line.clear();
             if self.expected.is_none() {
-                self.expected = Some(
-                    value.ok_or_else(|| bad_input("layer has a malformed map of a sparse file"))?,
-                );
+                self.expected = Some(value.ok_or_else(|| {
+                    bad_input("the archive has a malformed map of a sparse file")
+                })?);
             } else if let Some(offset) = self.offset.take() {
                 push(&mut self.segments, Some(offset).zip(value))?;
             } else {
-                self.offset = Some(
-                    value.ok_or_else(|| bad_input("layer has a malformed map of a sparse file"))?,
-                );
+                self.offset = Some(value.ok_or_else(|| {
+                    bad_input("the archive has a malformed map of a sparse file")
+                })?);
             }
             if self.expected == Some(self.segments.len() as u64) {
                 return Ok(Some(std::mem::take(&mut self.segments)));
@@ -150,7 +152,9 @@ impl ContentMap {
         }
         // A number has at most twenty digits; a longer line is no map, and would grow without end.
         if self.line.len() > 20 {
-            Err(bad_input("layer has a malformed map of a sparse file"))
+            Err(bad_input(
+                "the archive has a malformed map of a sparse file",
+            ))
         } else {
             Ok(None)
         }
