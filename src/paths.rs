@@ -12,8 +12,8 @@
 //! | `store.json` | format version, id mapping that everything here was made with, what the file system can do | `lock` |
 //! | `lock` | taken exclusively by whoever adds or removes an image, a layer or a tag | flock |
 //! | `images/ID/…` | the image's own bytes, and our record | `lock` |
-//! | `tags.json` | reference → image id, and since when | `lock` |
-//! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock` |
+//! | `images/tags.json` | reference → image id, and since when | `lock` |
+//! | `layers/KEY/{tree,journal}` | unpacked layer, immutable once it is here | `lock`; flock of `layers/KEY/`, shared: a user of another store who needs it, so that it stays |
 //! | `layers/KEY/mapped-HEX` | its files again with the owners of one id mapping, immutable | renamed into place |
 //! | `layers/KEY/blobs.json` | the blobs that it is known to come from, and where those were seen; nothing needs it | `lock` |
 //! | `layers/KEY/blob-HEX` | one of those, kept (`storage.keep-blobs`), immutable | renamed into place |
@@ -47,6 +47,7 @@
 //!
 //! | path below the run root | content | guarded by |
 //! |---|---|---|
+//! | `shared/USER/NAME/` | a mount that shows `images` and `layers` of a store to an ordinary user as his own | root makes and removes it |
 //! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
 
 pub mod registry;
@@ -70,11 +71,42 @@ pub const MONITOR_SOCKET: &str = "attach";
 /// In a container's directory: taken by whoever changes its record.
 pub const RECORD_LOCK: &str = "lock";
 
-/// The two roots of one store.
+/// Root's run root.
+const ROOTS_RUN: &str = "/run/onggi";
+
+/// The two roots of one store, and the other stores whose images it uses.
 #[derive(Clone, Debug)]
 pub struct Paths {
     data: PathBuf,
     run: PathBuf,
+    image_stores: Vec<ImageStore>,
+}
+
+/// Another store, whose images are used and which is never written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageStore {
+    /// Its data root.
+    pub data: PathBuf,
+    /// How its layers are used.
+    pub layers: Usable,
+}
+
+impl ImageStore {
+    /// Where its things lie; it has no run root that would be known.
+    pub fn paths(&self) -> Paths {
+        Paths::new(&self.data, "")
+    }
+}
+
+/// How layers of another store are used: that depends on the owners of their files and on how they mark what they hide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usable {
+    /// As they lie there.
+    InPlace,
+    /// As they lie there, unless they hide something by marks that this store's overlays do not look for.
+    InPlaceUnmarked,
+    /// Only to be copied.
+    ByCopy,
 }
 
 impl Paths {
@@ -99,7 +131,7 @@ impl Paths {
         };
         let run = match (run.or_else(|| variable("ONGGI_RUNROOT")), user) {
             (Some(asked), _) => asked,
-            (None, None) => PathBuf::from("/run/onggi"),
+            (None, None) => PathBuf::from(ROOTS_RUN),
             (None, Some(uid)) => match variable("XDG_RUNTIME_DIR") {
                 Some(directory) => directory.join("onggi"),
                 None => std::env::temp_dir().join(format!("onggi-{uid}")),
@@ -112,6 +144,7 @@ impl Paths {
         Ok(Self {
             data: absolute(data)?,
             run: absolute(run)?,
+            image_stores: Vec::new(),
         })
     }
 
@@ -120,7 +153,31 @@ impl Paths {
         Self {
             data: data.into(),
             run: run.into(),
+            image_stores: Vec::new(),
         }
+    }
+
+    /// With other stores, in the order in which images are looked for after the own ones.
+    pub fn with_image_stores(mut self, stores: Vec<ImageStore>) -> Self {
+        self.image_stores = stores;
+        self
+    }
+
+    /// The other stores.
+    pub fn image_stores(&self) -> &[ImageStore] {
+        &self.image_stores
+    }
+
+    /// Where root shows a store to an ordinary user if nobody says otherwise.
+    pub fn shared_by_root(uid: u32, data: &Path) -> PathBuf {
+        Self::shared(Path::new(ROOTS_RUN), uid, data)
+    }
+
+    /// Where root shows a store to an ordinary user, from that run root.
+    pub fn shared(run: &Path, uid: u32, data: &Path) -> PathBuf {
+        let name = data.to_string_lossy();
+        let name = name.trim_matches('/').replace('/', "-");
+        run.join("shared").join(uid.to_string()).join(name)
     }
 
     /// The data root itself.
@@ -175,6 +232,11 @@ impl Paths {
 
     /// Reference → image id.
     pub fn tags(&self) -> PathBuf {
+        self.images().join("tags.json")
+    }
+
+    /// Where earlier versions kept them.
+    pub fn old_tags(&self) -> PathBuf {
         self.data.join("tags.json")
     }
 
@@ -183,9 +245,26 @@ impl Paths {
         self.data.join("layers")
     }
 
-    /// One layer; `hex` is its diff id without the algorithm.
-    pub fn layer(&self, hex: &str) -> PathBuf {
-        self.layers().join(hex)
+    /// One layer: of this store by its key, of another one by the path of its directory there, which ends with the same
+    /// key. Of two places that have it the own one counts.
+    pub fn layer(&self, name: &str) -> PathBuf {
+        let layers = self.layers();
+        match name.rsplit_once('/') {
+            None => layers.join(name),
+            Some((_, key)) => Some(layers.join(key))
+                .filter(|own| own.exists())
+                .unwrap_or_else(|| PathBuf::from(name)),
+        }
+    }
+
+    /// What a layer is called in the store that it lies in.
+    pub fn layer_key(name: &str) -> &str {
+        name.rsplit_once('/').map_or(name, |(_, key)| key)
+    }
+
+    /// Whether a layer of that name lies in another store.
+    pub fn is_elsewhere(&self, name: &str) -> bool {
+        name.contains('/') && !self.layer(name).starts_with(&self.data)
     }
 
     /// The unpacked files of a layer.

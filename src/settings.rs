@@ -31,6 +31,12 @@ pub struct Settings {
     pub keep_blobs: bool,
     /// `registry-timeout`: how long a registry may say nothing, in seconds.
     pub registry_timeout: Duration,
+    /// `image-stores`: data directories of other stores whose images are used, in this order; in the variable separated
+    /// by colons.
+    pub image_stores: Vec<PathBuf>,
+    /// `storage.max-size`: the most that the layers of all images may take, in bytes, before images that were not used
+    /// for longest go.
+    pub storage_max_size: Option<u64>,
 }
 
 impl Default for Settings {
@@ -44,6 +50,8 @@ impl Default for Settings {
             cgroup_manager: "auto".to_owned(),
             keep_blobs: false,
             registry_timeout: Duration::from_secs(60),
+            image_stores: Vec::new(),
+            storage_max_size: None,
         }
     }
 }
@@ -67,9 +75,14 @@ impl Settings {
                             ))
                         })?;
                     for (key, value) in values {
-                        let value = value
-                            .as_str()
-                            .map_or_else(|| value.to_string(), str::to_owned);
+                        let value = match &value {
+                            Value::String(text) => text.clone(),
+                            Value::Array(texts) if texts.iter().all(Value::is_string) => {
+                                let texts = texts.iter().filter_map(Value::as_str);
+                                texts.collect::<Vec<_>>().join(":")
+                            }
+                            value => value.to_string(),
+                        };
                         settings
                             .set(&key, &value)
                             .with_context(|| format!("read `{}`", path.display()))?;
@@ -86,6 +99,8 @@ impl Settings {
             "cgroup-manager",
             "registry-timeout",
             "storage.keep-blobs",
+            "image-stores",
+            "storage.max-size",
         ] {
             let variable = format!("ONGGI_{}", key.to_uppercase().replace(['-', '.'], "_"));
             if let Ok(value) = std::env::var(&variable) {
@@ -128,10 +143,42 @@ impl Settings {
             },
             ("storage.keep-blobs", "true" | "false") => self.keep_blobs = value == "true",
             ("storage.keep-blobs", _) => return Err(wrong("`true` or `false`").into()),
+            ("image-stores", _) => {
+                let stores: Vec<PathBuf> = std::env::split_paths(value).collect();
+                if !stores.iter().all(|store| store.is_absolute()) && !value.is_empty() {
+                    return Err(wrong("absolute paths of directories").into());
+                }
+                self.image_stores = stores
+                    .into_iter()
+                    .filter(|store| store.is_absolute())
+                    .collect();
+            }
+            ("storage.max-size", "") => self.storage_max_size = None,
+            ("storage.max-size", _) => {
+                let bytes = bytes(value).ok_or_else(|| wrong("a size, as 20GB or 20GiB"))?;
+                self.storage_max_size = Some(bytes);
+            }
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
         Ok(())
     }
+}
+
+/// `500MB`, `20g`, `1.5TiB`: powers of 1000, those of 1024 where the unit has an `i`.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let (unit, base) = match unit.strip_suffix('i') {
+        Some(unit) => (unit, 1024f64),
+        None => (unit, 1000f64),
+    };
+    let power = ["", "k", "m", "g", "t", "p"]
+        .iter()
+        .position(|known| *known == unit)?;
+    let bytes = number.parse::<f64>().ok()? * base.powi(i32::try_from(power).ok()?);
+    (bytes >= 0.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 fn user_directory() -> Option<PathBuf> {
@@ -144,6 +191,23 @@ fn user_directory() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("20GB", Some(20_000_000_000)),
+            ("20g", Some(20_000_000_000)),
+            ("1.5 MiB", Some(3 << 19)),
+            ("4096", Some(4096)),
+            ("0", Some(0)),
+            ("GB", None),
+            ("1XB", None),
+            ("-1", None),
+            ("1.2.3k", None),
+        ] {
+            assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn values_are_checked() {
@@ -161,6 +225,8 @@ mod tests {
             ("cgroup-manager", "x"),
             ("registry-timeout", "0"),
             ("storage.keep-blobs", "yes"),
+            ("image-stores", "relative"),
+            ("storage.max-size", "much"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

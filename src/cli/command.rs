@@ -430,6 +430,11 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Find everything inconsistent in the store, and mend it",
     ),
+    command::<system::share::ShareImages>(
+        &["system share-images"],
+        "USER [USER...]",
+        "Show the images of this store to ordinary users as their own",
+    ),
     command::<system::setup::Setup>(
         &["system setup"],
         "apparmor",
@@ -442,6 +447,12 @@ pub const COMMANDS: &[Command] = &[
     )
     .hidden(),
     command::<container::image::HelloImage>(&["hello-image"], "", "Make the image hello").hidden(),
+    command::<container::image::AdoptImage>(
+        &["adopt-image"],
+        "ID",
+        "Copy an image of another store into this one",
+    )
+    .hidden(),
 ];
 
 /// The command that the first words name, and how many words that took.

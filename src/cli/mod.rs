@@ -48,12 +48,18 @@ pub struct Context {
 }
 
 impl Context {
-    /// The store that the options before the command name.
-    pub fn engine(&mut self) -> Result<Engine> {
-        let engine = Engine::open(&GlobalOptions {
+    /// Those of the options before the command that say where the store is.
+    pub fn global_options(&self) -> GlobalOptions {
+        GlobalOptions {
             root: self.globals.root.clone(),
             runroot: self.globals.runroot.clone(),
-        })?;
+            image_stores: self.globals.imagestore.clone(),
+        }
+    }
+
+    /// The store that the options before the command name.
+    pub fn engine(&mut self) -> Result<Engine> {
+        let engine = Engine::open(&self.global_options())?;
         for line in &engine.news {
             self.output.warn(line);
         }
@@ -70,6 +76,9 @@ pub struct Globals {
     /// Directory of what is known in this boot only
     #[arg(long)]
     pub runroot: Option<PathBuf>,
+    /// Use the images of this data directory too, which is only read
+    #[arg(long, value_name = "directory")]
+    pub imagestore: Vec<PathBuf>,
     /// Who makes cgroups: "systemd" or "cgroupfs"
     #[arg(long, value_parser = value::cgroup_manager)]
     pub cgroup_manager: Option<Manager>,

@@ -1,6 +1,7 @@
 //! What every operation needs: where the store lies and which ids it is made with.
 
 use super::file_system::{self, FileSystem, Roots};
+use super::image_store;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{Mapping, Tier};
 use crate::image::layer::XattrPrefix;
@@ -17,7 +18,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const STORE_VERSION: u32 = 1;
+pub(super) const STORE_VERSION: u32 = 1;
 
 /// What holds for every command.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct GlobalOptions {
     pub root: Option<PathBuf>,
     /// `--runroot`.
     pub runroot: Option<PathBuf>,
+    /// `--imagestore`, in the order in which they are looked into.
+    pub image_stores: Vec<PathBuf>,
 }
 
 /// An open store.
@@ -41,12 +44,16 @@ pub struct Engine {
     pub news: Vec<String>,
 }
 
+/// `store.json`.
 #[derive(Serialize, Deserialize)]
-struct StoreRecord {
-    version: u32,
-    mapping: Mapping,
+pub(super) struct StoreRecord {
+    pub version: u32,
+    pub mapping: Mapping,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    file_system: Option<FileSystem>,
+    pub file_system: Option<FileSystem>,
+    /// Of a store that root shows to a user ([`super::share`]): the kind of the one that it is a view of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_of: Option<Tier>,
 }
 
 impl Engine {
@@ -55,6 +62,13 @@ impl Engine {
     /// A store keeps the id mapping that it was first used with: files of containers and layers belong to those
     /// ids. A caller whose mapping has changed since is told so.
     pub fn open(options: &GlobalOptions) -> Result<Self> {
+        let mut engine = Self::open_alone(options)?;
+        image_store::add(&mut engine, &options.image_stores)?;
+        Ok(engine)
+    }
+
+    /// Likewise without other stores.
+    fn open_alone(options: &GlobalOptions) -> Result<Self> {
         let mapping = Mapping::detect()?;
         let user = mapping.needs_user_namespace().then_some(mapping.uid);
         let paths = Paths::find(options.root.clone(), options.runroot.clone(), user)?;
@@ -109,6 +123,7 @@ impl Engine {
             version: STORE_VERSION,
             mapping: self.mapping.clone(),
             file_system: self.file_system.clone(),
+            view_of: None,
         };
         atomic::write(
             &self.paths.store_record(),
@@ -127,11 +142,7 @@ impl Engine {
 
     /// How layers mark what they hide.
     pub fn marks(&self) -> XattrPrefix {
-        match (self.copies(), self.mapping.tier) {
-            (Some(_), _) => XattrPrefix::Names,
-            (None, Tier::Root) => XattrPrefix::Trusted,
-            (None, _) => XattrPrefix::User,
-        }
+        marks(self.file_system.as_ref(), self.mapping.tier)
     }
 
     /// Tries what the file system can do, if the store was not on this one before. One with copies goes on as it is.
@@ -210,6 +221,15 @@ impl Engine {
             max_bytes: settings.layer_max_bytes,
             keep_blobs: settings.keep_blobs,
         })
+    }
+}
+
+/// How the layers of a store mark what they hide.
+pub(super) fn marks(file_system: Option<&FileSystem>, tier: Tier) -> XattrPrefix {
+    match (file_system.map(|found| &found.roots), tier) {
+        (Some(Roots::Copies { .. }), _) => XattrPrefix::Names,
+        (_, Tier::Root) => XattrPrefix::Trusted,
+        _ => XattrPrefix::User,
     }
 }
 

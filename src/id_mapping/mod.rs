@@ -112,6 +112,36 @@ impl Mapping {
         })
     }
 
+    /// The mapping that an ordinary user would find, as [`Self::detect`] does for the caller; `None` where there is no
+    /// such user.
+    pub fn of_user(user: &str) -> Result<Option<Self>> {
+        let Some((uid, gid)) = subordinate::account(user)? else {
+            return Ok(None);
+        };
+        let own = |outside| Range {
+            inside: 0,
+            outside,
+            size: 1,
+        };
+        let (mut uids, mut gids) = (vec![own(uid)], vec![own(gid)]);
+        let tier = match subordinate::ranges(uid)? {
+            Some((user_ranges, group_ranges)) => {
+                append(&mut uids, &user_ranges);
+                append(&mut gids, &group_ranges);
+                Tier::Subordinate
+            }
+            None => Tier::Single,
+        };
+        Ok(Some(Self {
+            tier,
+            uid,
+            gid,
+            uids,
+            gids,
+            entered: false,
+        }))
+    }
+
     /// Whether a user namespace is needed.
     pub fn needs_user_namespace(&self) -> bool {
         self.tier != Tier::Root && !self.entered

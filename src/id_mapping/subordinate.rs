@@ -21,6 +21,19 @@ pub fn ranges(uid: u32) -> Result<Option<(Ranges, Ranges)>> {
     Ok((!users.is_empty() && !groups.is_empty()).then_some((users, groups)))
 }
 
+/// The user and group ids of a user by name, or by number if no user has such a name.
+pub fn account(user: &str) -> Result<Option<(u32, u32)>> {
+    let passwd = read("/etc/passwd")?;
+    let ids = |field: usize| {
+        passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let ids = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
+            (fields.get(field) == Some(&user)).then_some(ids)
+        })
+    };
+    Ok(ids(0).or_else(|| ids(2)))
+}
+
 /// The ranges that belong to a name, whoever calls: of user ids and of group ids, either of which may be none.
 pub fn ranges_of(name: &str) -> Result<(Ranges, Ranges)> {
     let uid = user_id(&read("/etc/passwd")?, name);

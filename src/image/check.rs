@@ -8,6 +8,7 @@
 use super::digest::Digest;
 use super::layer;
 use super::remove::{self, Users};
+use super::shared;
 use super::store::{self, ImageRecord, Names};
 use crate::paths::{Paths, config_in, image_record_in, journal_in, layer_record_in, tree_in};
 use crate::store::atomic::{self, Durability};
@@ -155,7 +156,9 @@ fn mend(paths: &Paths, finding: &Finding, _proof: &Lock) -> Result<()> {
             atomic::sync_directory(&paths.layers())
         }
         "dead-staging" => staging::sweep_one(&finding.path),
-        "leftover-file" => atomic::sweep(paths.data()),
+        "leftover-file" => {
+            atomic::sweep(paths.data()).and_then(|()| atomic::sweep(&paths.images()))
+        }
         _ => Ok(()),
     }
 }
@@ -169,16 +172,13 @@ const REMOVES_IMAGE: Repair = Repair::Does("removes the image; it can be taken i
 fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     look_at_staging(paths, &mut found)?;
-    for name in remove::file_names(paths.data())? {
-        if atomic::is_temporary(&name) {
-            let problem = "a killed command left it";
-            found.push(Finding::new(
-                "leftover-file",
-                &name,
-                paths.data().join(&name),
-                problem,
-                REMOVES,
-            ));
+    for directory in [paths.data().to_owned(), paths.images()] {
+        for name in remove::file_names(&directory)? {
+            if atomic::is_temporary(&name) {
+                let problem = "a killed command left it";
+                let path = directory.join(&name);
+                found.push(Finding::new("leftover-file", &name, path, problem, REMOVES));
+            }
         }
     }
     // Layers before images: a layer comes before its image, which so is never seen without it.
@@ -190,7 +190,7 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
     let mut all_known = true;
     for id in &ids {
         match store::needed_layers(paths, id) {
-            Ok(names) => needed.extend(names),
+            Ok(names) => needed.extend(names.iter().map(|name| Paths::layer_key(name).to_owned())),
             Err(_) => all_known = false,
         }
         look_at_image(paths, id, &layers, &damaged, users, &mut found)?;
@@ -211,7 +211,8 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
 }
 
 fn short(name: &str) -> &str {
-    name.get(..12).unwrap_or(name)
+    let key = Paths::layer_key(name);
+    key.get(..12).unwrap_or(key)
 }
 
 fn look_at_staging(paths: &Paths, found: &mut Vec<Finding>) -> Result<()> {
@@ -347,7 +348,7 @@ fn look_at_image(
         }
     };
     for name in names {
-        if let Some((path, problem)) = damaged.get(&name) {
+        if let Some((path, problem)) = damaged.get(Paths::layer_key(&name)) {
             let problem = format!("layer {} is damaged: {problem}", short(&name));
             found.push(Finding::new(
                 "missing-layer",
@@ -377,10 +378,16 @@ fn layers_by_config(paths: &Paths, id: &Digest) -> Result<ImageRecord> {
     let mut size = 0;
     for (diff_id, chain_id) in root.diff_ids.iter().zip(root.chain_ids()) {
         let whole = |id: &&Digest| store::layer_is_whole(&paths.layer(id.hex()));
-        let layer = [diff_id, &chain_id].into_iter().find(whole);
-        let layer = layer.with_context(|| format!("layer {} is missing", diff_id.short()))?;
-        size += store::layer_record(&paths.layer(layer.hex()))?.size;
-        names.push(layer.hex().to_owned());
+        let here = [diff_id, &chain_id].into_iter().find(whole);
+        let elsewhere = || {
+            let keys = [diff_id.hex(), chain_id.hex()];
+            let found = shared::layer(paths, &keys, store::layer_is_whole)?;
+            found.in_place.then_some(found.name)
+        };
+        let name = here.map(|id| id.hex().to_owned()).or_else(elsewhere);
+        let name = name.with_context(|| format!("layer {} is missing", diff_id.short()))?;
+        size += store::layer_record(&paths.layer(&name))?.size;
+        names.push(name);
     }
     Ok(ImageRecord::new(names, size))
 }

@@ -15,6 +15,7 @@ pub const LIST: &[&str] = &[
     "dangling",
     "label",
     "label!",
+    "readonly",
     "reference",
     "since",
     "until",
@@ -27,6 +28,7 @@ pub const PRUNE: &[&str] = &["dangling", "label", "label!", "until"];
 pub struct Filter {
     /// With or without tags.
     pub dangling: Option<bool>,
+    read_only: Option<bool>,
     labels: Vec<String>,
     no_labels: Vec<String>,
     references: Vec<String>,
@@ -46,7 +48,8 @@ impl Filter {
                 "label" => filter.labels.push(value.to_owned()),
                 "label!" => filter.no_labels.push(value.to_owned()),
                 "reference" => filter.references.push(value.to_owned()),
-                "dangling" => filter.dangling = Some(parse_bool(value)?),
+                "dangling" => filter.dangling = Some(parse_bool(key, value)?),
+                "readonly" => filter.read_only = Some(parse_bool(key, value)?),
                 "since" => {
                     let created = store::find(paths, value)?.created;
                     filter.since = filter.since.max(created);
@@ -71,8 +74,12 @@ impl Filter {
     /// Whether an image fits.
     pub fn matches(&self, image: &Image) -> bool {
         let labels = &image.config.config.labels;
-        let is_dangling = image.tags().next().is_none();
+        let is_dangling = image.is_dangling();
+        let mut names = image.names.iter().chain(&image.names_elsewhere);
         self.dangling.is_none_or(|dangling| dangling == is_dangling)
+            && self
+                .read_only
+                .is_none_or(|read_only| read_only == image.store.is_some())
             && self.labels.iter().all(|wanted| has_label(labels, wanted))
             && !self
                 .no_labels
@@ -84,7 +91,7 @@ impl Filter {
             && self
                 .since
                 .is_none_or(|since| image.created.is_some_and(|created| created > since))
-            && (self.references.is_empty() || image.names.iter().any(|name| self.names(name)))
+            && (self.references.is_empty() || names.any(|name| self.names(name)))
     }
 
     /// Whether a name of a fitting image is to be shown.
@@ -106,11 +113,11 @@ fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     }
 }
 
-fn parse_bool(value: &str) -> Result<bool, Error> {
+fn parse_bool(key: &str, value: &str) -> Result<bool, Error> {
     match value {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
-        _ => Err(bad_input(format!("invalid filter 'dangling=[{value}]'"))),
+        _ => Err(bad_input(format!("invalid filter '{key}=[{value}]'"))),
     }
 }
 

@@ -16,6 +16,7 @@ use super::digest::{Digest, Hashing};
 use super::layer::{self, Rules};
 use super::origin::{self, Blob, Origin};
 use super::reference::Reference;
+use super::shared;
 use super::store::{self, ImageRecord, NameRecord, Names};
 use crate::error::bad_input;
 use crate::paths::{self, Paths, staged_blobs, staged_images, staged_layers, staging_pins};
@@ -25,7 +26,7 @@ use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Images on their way into the store.
@@ -222,6 +223,36 @@ impl<'a> Intake<'a> {
         Ok(Tee { blob, copy: copy? })
     }
 
+    /// Likewise a layer that lies in another store and cannot be used there: its tar is streamed out of that.
+    pub fn copied(&mut self, chain: &mut Chain, diff_id: &Digest, from: &Path) -> Result<()> {
+        let expected = Expected {
+            diff_id: Some(diff_id.clone()),
+            ..Expected::default()
+        };
+        let (reader, writer) = std::io::pipe().context("pipe")?;
+        std::thread::scope(|scope| {
+            let streaming = std::thread::Builder::new()
+                .name("stream".to_owned())
+                .spawn_scoped(scope, move || {
+                    let mut out = BufWriter::with_capacity(1 << 20, writer);
+                    layer::stream_tar(from, &mut out)?;
+                    out.flush().context("write the tar of a layer")
+                })
+                .context("start a thread")?;
+            let taken = self.layer(chain, &expected, || Ok(reader));
+            let streamed = streaming
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // When one side fails the other's complaint is a consequence: a pipe that breaks, a stream that is cut off.
+            match (streamed, taken) {
+                (_, Ok(())) => Ok(()),
+                (Err(error), Err(_)) if !is_broken_pipe(&error) => Err(error),
+                (_, taken) => taken,
+            }
+        })
+        .with_context(|| format!("copy the layer `{}`", from.display()))
+    }
+
     /// Whether a layer is here under one of its names; then it stays until `commit`.
     pub fn pins(&self, names: &[String; 2]) -> Result<bool> {
         for name in names {
@@ -254,7 +285,14 @@ impl<'a> Intake<'a> {
         let directory = self.paths.layer(name);
         // A damaged one is unpacked again, and replaced by `commit`.
         if !is_good(&directory) {
-            return Ok(None);
+            return match shared::layer(self.paths, &[name], is_good) {
+                // There is no place there to keep its blob.
+                _ if self.rules.keep_blobs => Ok(None),
+                Some(layer) if layer.in_place && shared::hold(&layer.directory)? => {
+                    Ok(Some((layer.name, layer.directory)))
+                }
+                _ => Ok(None),
+            };
         }
         let _lock = Lock::exclusive(&self.paths.lock())?;
         let pin = staging_pins(self.staging.path()).join(name);
@@ -284,6 +322,7 @@ impl<'a> Intake<'a> {
             diff_id: unpacked.diff_id.clone(),
             size: unpacked.size,
             tar_size: unpacked.tar_size,
+            marked: Some(unpacked.marked),
         };
         atomic::write(
             &paths::layer_record_in(&directory),
@@ -386,6 +425,11 @@ impl<'a> Intake<'a> {
         }
         Ok(())
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &std::io::Error| cause.kind() == ErrorKind::BrokenPipe)
 }
 
 fn put(chain: &mut Chain, found: (String, PathBuf), diff_id: Digest) -> Result<()> {

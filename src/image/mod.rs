@@ -42,6 +42,7 @@ pub mod registry;
 pub mod remove;
 pub mod save;
 pub mod serve;
+pub mod shared;
 pub mod shift;
 mod spool;
 pub mod store;

@@ -175,7 +175,7 @@ pub fn add_blob(layer: &Path, blob: &Blob, durability: Durability) -> Result<()>
 /// gone, or that belongs to a store which is only read, is passed by.
 pub fn add_to_store(paths: &Paths, layer: &str, blob: &Blob) -> Result<()> {
     let directory = paths.layer(layer);
-    match directory.exists() {
+    match directory.exists() && !paths.is_elsewhere(layer) {
         true => add_blob(&directory, blob, Durability::Volatile),
         false => Ok(()),
     }

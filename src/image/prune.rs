@@ -15,9 +15,15 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
     filter.dangling = None;
     // Where the names are lost no image has one, and all would go.
     store::Names::read(paths)?;
-    let mut total = Removal::default();
+    let mut total = Removal {
+        reclaimed: remove::sweep(paths)?,
+        ..Removal::default()
+    };
     for image in store::list(paths)? {
-        let is_dangling = image.tags().next().is_none();
+        if image.store.is_some() {
+            continue;
+        }
+        let is_dangling = image.is_dangling();
         if (dangling_only && !is_dangling)
             || !filter.matches(&image)
             || !users(&image.id)?.is_empty()
@@ -26,7 +32,7 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
         }
         // All tags go, one after the other: a single call by id would ask for force.
         let tags = image.tags().map(ToString::to_string);
-        let calls: Vec<String> = if is_dangling {
+        let calls: Vec<String> = if image.tags().next().is_none() {
             vec![image.id.to_string()]
         } else {
             tags.collect()

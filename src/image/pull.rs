@@ -17,14 +17,17 @@ use super::origin::Blob;
 use super::platform::Platform;
 use super::reference::Reference;
 use super::registry::{Fetched, Repository, selection};
+use super::shared;
 use super::store::{self, Image};
 use super::trust::{Demands, Trust};
 use crate::error::{self, Kind};
 use crate::paths::{Paths, kept_blob_in};
 use crate::progress::{Progress, Step};
 use crate::store::lock::Lock;
+use crate::store::{atomic, damage};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -144,7 +147,8 @@ fn up_to_date(
     name: &Reference,
     platform: Option<&Platform>,
 ) -> Result<Option<Pulled>> {
-    let find = |name: &Reference| store::find(paths, &name.canonical()).ok();
+    // An image of another store becomes one of this store, though perhaps without any layer of its own.
+    let find = |name: &Reference| store::find_here(paths, &name.canonical()).ok();
     let digest = match name.digest() {
         Some(digest) => digest.clone(),
         // Only whoever has pulled before asks first: it is one request more.
@@ -202,6 +206,8 @@ struct Layers<'a> {
     keeps: Vec<bool>,
     /// By digest, each once.
     downloads: BTreeMap<Digest, Download>,
+    /// By place: those that lie in other stores, to be copied from there.
+    copies: BTreeMap<usize, PathBuf>,
     /// In the order in which they are needed, with the place of the first layer that does.
     order: Vec<(Digest, usize)>,
 }
@@ -228,6 +234,7 @@ impl<'a> Layers<'a> {
             expected: layers.iter().zip(diff_ids).map(expected).collect(),
             keeps: Vec::new(),
             downloads: BTreeMap::new(),
+            copies: BTreeMap::new(),
             order: Vec::new(),
         };
         let mut chain_id = None;
@@ -239,8 +246,14 @@ impl<'a> Layers<'a> {
             let here = intake.pins(&plan.keys[index])?
                 && !intake.wants_blob(&plan.keys[index], &plan.expected[index]);
             chain_id = Some(chain);
+            let keys = plan.keys[index].each_ref().map(String::as_str);
             if here {
                 progress.tell(layer.digest.short(), Step::AlreadyHere);
+            } else if let Some(found) =
+                shared::layer(paths, &keys, store::layer_is_complete).filter(|_| !plan.keeps[index])
+            {
+                progress.tell(layer.digest.short(), Step::AlreadyHere);
+                plan.copies.insert(index, found.directory);
             } else if !plan.downloads.contains_key(&layer.digest) {
                 progress.tell(layer.digest.short(), Step::Planned(layer.size));
                 let download = Download::new(paths, &layer.digest, layer.size);
@@ -313,6 +326,18 @@ impl<'a> Layers<'a> {
             )
         };
         let expected = &self.expected[index];
+        if let Some(from) = self.copies.get(&index) {
+            let copied = intake.copied(chain, &self.diff_ids[index], from);
+            return match copied {
+                // It has files that only others may read, or has just gone.
+                Err(error) if !atomic::is_full(&error) => {
+                    damage::note(format_args!("{} is downloaded", what()), &error);
+                    self.fetch(index, chain, intake, expected, repository, progress)
+                        .with_context(what)
+                }
+                copied => copied.with_context(what),
+            };
+        }
         let Some(download) = self.downloads.get(&layer.digest) else {
             return intake
                 .present(chain, &self.diff_ids[index], expected.remembered.as_ref())
@@ -351,18 +376,47 @@ impl<'a> Layers<'a> {
             return Err(error);
         }
         let fresh = Download::new(self.paths, download.digest(), download.size());
-        let unpacked = std::thread::scope(|scope| {
-            scope.spawn(|| fresh.fill(repository, &|| false, progress));
-            fresh.begun()?;
-            let unpacked = intake.layer(chain, expected, || fresh.reader(progress));
-            if unpacked.is_err() {
-                repository.cancel();
-            }
-            unpacked
-        });
-        match (unpacked, fresh.failure()) {
-            (Err(_), Some(failure)) => Err(failure),
-            (unpacked, _) => unpacked,
+        download_and_unpack(&fresh, chain, intake, expected, repository, progress)
+    }
+
+    /// Downloads a layer that was not planned to be.
+    fn fetch(
+        &self,
+        index: usize,
+        chain: &mut Chain,
+        intake: &mut Intake,
+        expected: &Expected,
+        repository: &Repository,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let layer = &self.layers[index];
+        let download = Download::new(self.paths, &layer.digest, layer.size);
+        progress.tell(layer.digest.short(), Step::Planned(layer.size));
+        download_and_unpack(&download, chain, intake, expected, repository, progress)?;
+        progress.tell(layer.digest.short(), Step::Done);
+        download.discard()
+    }
+}
+
+fn download_and_unpack(
+    download: &Download,
+    chain: &mut Chain,
+    intake: &mut Intake,
+    expected: &Expected,
+    repository: &Repository,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let unpacked = std::thread::scope(|scope| {
+        scope.spawn(|| download.fill(repository, &|| false, progress));
+        download.begun()?;
+        let unpacked = intake.layer(chain, expected, || download.reader(progress));
+        if unpacked.is_err() {
+            repository.cancel();
         }
+        unpacked
+    });
+    match (unpacked, download.failure()) {
+        (Err(_), Some(failure)) => Err(failure),
+        (unpacked, _) => unpacked,
     }
 }

@@ -9,6 +9,7 @@
 
 use super::digest::Digest;
 use super::reference::Reference;
+use super::shared;
 use super::store::{self, Image, Names};
 use crate::error::{Error, Kind};
 use crate::paths::{Paths, staging_pins};
@@ -68,11 +69,20 @@ impl Removal {
 pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Removal> {
     let lock = Lock::exclusive(&paths.lock())?;
     let mut names = Names::read(paths)?;
-    let id = store::resolve(paths, &names, name)?;
+    let id = match store::resolve(paths, &names, name) {
+        Err(error) => return Err(shared::explain(paths, name, error)),
+        found => found?,
+    };
     let image = match store::read(paths, &names, &id) {
         // Nothing can be made of it any more, but it can be removed.
         Err(_) if force => store::remains(&names, &id),
-        found => found?.ok_or_else(|| store::no_such_image(name))?,
+        found => match found? {
+            Some(image) => image,
+            None => {
+                let missing = store::no_such_image(name).into();
+                return Err(shared::explain(paths, name, missing));
+            }
+        },
     };
     let used_by = users(&id)?;
     let by_id = id
@@ -185,13 +195,16 @@ fn delete(paths: &Paths, image: &Image, removal: &mut Removal, lock: &Lock) -> R
     Ok(())
 }
 
-/// Removes what dead makers left: staging directories, and layers that no image came to use.
-pub fn sweep(paths: &Paths) -> Result<()> {
+/// Removes what dead makers left, staging directories and layers that no image came to use, and layers that were in use
+/// by another user when their image went; tells the bytes of the layers.
+pub fn sweep(paths: &Paths) -> Result<u64> {
     staging::sweep(&paths.staging())?;
     let lock = Lock::exclusive(&paths.lock())?;
     atomic::sweep(paths.data())?;
+    atomic::sweep(&paths.images())?;
     let mut trash = Trash::new(paths.staging());
-    collect(paths, &mut trash, &lock).map(drop)
+    let gone = collect(paths, &mut trash, &lock)?;
+    Ok(gone.iter().map(|(_, size)| size).sum())
 }
 
 /// Moves layers that nobody uses to `trash`; returns their names and sizes.
@@ -199,7 +212,8 @@ fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(Strin
     let mut used = pinned(&paths.staging())?;
     for id in store::ids(paths)? {
         match store::needed_layers(paths, &id) {
-            Ok(layers) => used.extend(layers),
+            // One of another store may have been copied since.
+            Ok(layers) => used.extend(layers.iter().map(|name| Paths::layer_key(name).to_owned())),
             // Any layer may be one of its.
             Err(error) => {
                 let what = format_args!("layers without an image stay, image {} may", id.short());
@@ -213,8 +227,10 @@ fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(Strin
         if !used.contains(&name) {
             let directory = paths.layer(&name);
             let size = store::layer_record(&directory).map_or(0, |record| record.size);
-            trash.discard(&directory)?;
-            gone.push((name, size));
+            // One that is in use by another user goes with a later sweep.
+            if trash.discard_unless_held(&directory)? {
+                gone.push((name, size));
+            }
         }
     }
     if !gone.is_empty() {

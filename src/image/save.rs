@@ -82,8 +82,11 @@ fn select(paths: &Paths, asked: &[String]) -> Result<Vec<Selected>> {
             let place = match selected.iter().position(|selected| selected.image.id == id) {
                 Some(place) => place,
                 None => {
-                    let image = store::read(paths, &names, &id)?
-                        .ok_or_else(|| store::no_such_image(text))?;
+                    let image = match store::read(paths, &names, &id)? {
+                        Some(image) => image,
+                        None => store::find(paths, &id.to_string())
+                            .map_err(|_| store::no_such_image(text))?,
+                    };
                     selected.push(Selected {
                         image,
                         names: Vec::new(),
@@ -114,11 +117,15 @@ fn meant(paths: &Paths, names: &Names, text: &str) -> Result<Vec<(Digest, Option
             return Ok(of_repository);
         }
     }
-    let id = store::resolve(paths, names, text)?;
+    let is_known = |image: &Image, name: &Reference| {
+        let mut known = image.names.iter().chain(&image.names_elsewhere);
+        name.tag().is_some() && known.any(|known| known == name)
+    };
+    let image = store::find(paths, text)?;
     let name = asked
         .map(store::as_stored)
-        .filter(|name| name.tag().is_some() && names.references.contains_key(name));
-    Ok(vec![(id, name)])
+        .filter(|name| is_known(&image, name));
+    Ok(vec![(image.id, name)])
 }
 
 /// Writes the blobs of one image.

@@ -6,7 +6,8 @@
 use super::config::Config;
 use super::digest::Digest;
 use super::reference::{Reference, is_whole_id};
-use crate::error::{Error, Kind, bad_input, not_found};
+use super::shared;
+use crate::error::{self, Error, Kind, bad_input, not_found};
 use crate::paths::{self, Paths};
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest config, manifest or index that is read, in bytes; registries draw the line at 4 MiB.
 pub const DOCUMENT_LIMIT: u64 = 8 << 20;
@@ -39,12 +40,22 @@ pub struct Image {
     pub size: u64,
     /// When a name was last given to it here.
     pub last_tagged: Option<Timestamp>,
+    /// The other store that it lies in ([`super::shared`]).
+    pub store: Option<PathBuf>,
+    /// For one that lies here: the names that lead to it in other stores, and nowhere else before.
+    pub names_elsewhere: Vec<Reference>,
 }
 
 impl Image {
     /// The names with a tag.
     pub fn tags(&self) -> impl Iterator<Item = &Reference> {
         self.names.iter().filter(|name| name.tag().is_some())
+    }
+
+    /// Whether no name with a tag leads to it.
+    pub fn is_dangling(&self) -> bool {
+        let mut names = self.names.iter().chain(&self.names_elsewhere);
+        !names.any(|name| name.tag().is_some())
     }
 
     /// The names with a digest.
@@ -78,9 +89,13 @@ pub(super) struct LayerRecord {
     pub diff_id: Digest,
     pub size: u64,
     pub tar_size: u64,
+    /// Whether it hides something by attributes that only the overlays of stores like this one look for; those of
+    /// earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked: Option<bool>,
 }
 
-/// `tags.json`.
+/// `images/tags.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Names {
     pub version: u32,
@@ -106,7 +121,11 @@ impl Names {
 
     /// The names of a store; none where nothing was ever stored.
     pub fn read(paths: &Paths) -> Result<Self> {
-        let found = read_record(&paths.tags(), |names: &Self| names.version)?;
+        let read = |path: &Path| read_record(path, |names: &Self| names.version);
+        let found = match read(&paths.tags())? {
+            None => read(&paths.old_tags())?,
+            found => found,
+        };
         Ok(found.unwrap_or_else(Self::none))
     }
 
@@ -120,12 +139,18 @@ impl Names {
 
     /// Replaces the names of a store; the caller holds its lock.
     pub fn write(&self, paths: &Paths) -> Result<()> {
-        atomic::sweep(paths.data())?;
+        atomic::sweep(&paths.images())?;
         atomic::write(
             &paths.tags(),
             &serde_json::to_vec(self)?,
             Durability::Durable,
-        )
+        )?;
+        match std::fs::remove_file(paths.old_tags()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove `{}`", paths.old_tags().display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Likewise where some have gone: on a disk that has no room for a second file, into the one that is there.
@@ -150,8 +175,18 @@ impl Names {
 }
 
 /// The image a user means by a name, a whole id with or without `sha256:`, or a prefix of one that no other
-/// has. A name wins over a prefix. Docker's own words where there is none.
+/// has. A name wins over a prefix. Docker's own words where there is none. Other stores are looked into after this one.
 pub fn find(paths: &Paths, name: &str) -> Result<Image> {
+    match find_here(paths, name) {
+        Err(error) if error::kind(&error) == Some(Kind::NotFound) => {
+            shared::find(paths, name)?.ok_or(error)
+        }
+        found => found,
+    }
+}
+
+/// Likewise in this store alone.
+pub(super) fn find_here(paths: &Paths, name: &str) -> Result<Image> {
     let names = Names::read_or_note(paths);
     let id = resolve(paths, &names, name)?;
     read(paths, &names, &id)?.ok_or_else(|| no_such_image(name).into())
@@ -164,15 +199,23 @@ pub fn find(paths: &Paths, name: &str) -> Result<Image> {
 pub fn overlay_order(layers: &[String]) -> Vec<&String> {
     let mut order: Vec<&String> = Vec::with_capacity(layers.len());
     for layer in layers.iter().rev() {
-        if !order.contains(&layer) {
+        let key = Paths::layer_key(layer);
+        if !order.iter().any(|above| Paths::layer_key(above) == key) {
             order.push(layer);
         }
     }
     order
 }
 
-/// All images, in no particular order. One whose records are damaged is left out and noted.
+/// All images, those of other stores too, in no particular order. One whose records are damaged is left out and noted.
 pub fn list(paths: &Paths) -> Result<Vec<Image>> {
+    let mut images = list_here(paths)?;
+    shared::add(paths, &mut images);
+    Ok(images)
+}
+
+/// Likewise those of this store alone.
+pub(super) fn list_here(paths: &Paths) -> Result<Vec<Image>> {
     let names = Names::read_or_note(paths);
     let mut images = Vec::new();
     for id in ids(paths)? {
@@ -187,7 +230,17 @@ pub fn list(paths: &Paths) -> Result<Vec<Image>> {
 /// The image's own config, byte for byte.
 pub fn config_bytes(paths: &Paths, id: &Digest) -> Result<Vec<u8>> {
     let path = paths.image_config(id.hex());
-    read_document(&path)?
+    if let Some(bytes) = read_document(&path)? {
+        return Ok(bytes);
+    }
+    let elsewhere = paths.image_stores().iter().find_map(|store| {
+        read_document(&store.paths().image_config(id.hex()))
+            .ok()
+            .flatten()
+    });
+    // Only what this store has was checked when it came.
+    elsewhere
+        .filter(|bytes| Digest::of(bytes) == *id)
         .ok_or_else(|| not_found(format!("`{}` is missing", path.display())).into())
 }
 
@@ -230,7 +283,7 @@ pub(super) fn resolve(paths: &Paths, names: &Names, name: &str) -> Result<Digest
     }
 }
 
-/// The key a reference has in `tags.json`: a digest makes the tag beside it superfluous.
+/// The key a reference has in `images/tags.json`: a digest makes the tag beside it superfluous.
 pub(super) fn as_stored(reference: Reference) -> Reference {
     match reference.digest() {
         Some(digest) => reference.with_digest(digest.clone()),
@@ -290,6 +343,8 @@ pub(super) fn read(paths: &Paths, names: &Names, id: &Digest) -> Result<Option<I
         names,
         size: record.size,
         last_tagged,
+        store: None,
+        names_elsewhere: Vec::new(),
     }))
 }
 
@@ -303,6 +358,8 @@ pub(super) fn remains(names: &Names, id: &Digest) -> Image {
         created: None,
         size: 0,
         last_tagged: None,
+        store: None,
+        names_elsewhere: Vec::new(),
     }
 }
 

@@ -1,9 +1,11 @@
-//! `tag`: gives an image another name.
+//! `tag`: gives an image another name. One of another store has to become one of this store before: what lies in the
+//! other one is only read.
 
 use super::digest::Digest;
-use super::intake;
+use super::intake::{self, Chain, Intake};
+use super::layer::Rules;
 use super::reference::Reference;
-use super::store;
+use super::store::{self, Image};
 use crate::error::bad_input;
 use crate::paths::Paths;
 use crate::store::lock::Lock;
@@ -23,10 +25,27 @@ pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<(Digest, Referen
         .into());
     }
     let image = store::find(paths, source)?;
+    let target = target.or_latest();
     let _lock = Lock::exclusive(&paths.lock())?;
     // It may have gone while we waited.
-    let image = store::find(paths, image.id.hex())?;
-    let given = (image.id, target.or_latest());
-    intake::give_names(paths, &[(given.1.clone(), given.0.clone())])?;
-    Ok(given)
+    let image = store::find_here(paths, image.id.hex())?;
+    intake::give_names(paths, &[(target.clone(), image.id.clone())])?;
+    Ok((image.id, target))
+}
+
+/// Makes an image of another store one of this store. Layers stay where they lie if they can be used there; others are
+/// copied, all of them if it is to be `whole`. For that an ordinary user must be in the user namespace of the store.
+pub fn adopt(paths: &Paths, rules: &Rules, image: &Image, whole: bool) -> Result<()> {
+    let config = store::config_bytes(paths, &image.id)?;
+    let alone = paths.clone().with_image_stores(Vec::new());
+    let mut intake = Intake::new(if whole { &alone } else { paths }, rules)?;
+    let mut chain = Chain::default();
+    for (name, diff_id) in image.layers.iter().zip(&image.config.rootfs.diff_ids) {
+        match intake.present(&mut chain, diff_id, None) {
+            Ok(()) => {}
+            Err(_) => intake.copied(&mut chain, diff_id, &paths.layer(name))?,
+        }
+    }
+    intake.image(&config, &chain, Vec::new())?;
+    intake.commit().map(drop)
 }

@@ -42,6 +42,12 @@ impl Lock {
         Self::wait(open_directory(path)?, path, FlockOperation::LockShared)
     }
 
+    /// Likewise, `None` when somebody has it for himself.
+    pub fn try_shared_directory(path: &Path) -> Result<Option<Self>> {
+        let operation = FlockOperation::NonBlockingLockShared;
+        Self::attempt(open_directory(path)?, path, operation)
+    }
+
     /// Whether the path still leads to what is locked: it may have been removed while this waited.
     pub fn is_of(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;

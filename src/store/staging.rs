@@ -64,10 +64,22 @@ impl Trash {
 
     /// Takes a directory away; it is gone for good once that in which it was is synchronized.
     pub fn discard(&mut self, directory: &Path) -> Result<()> {
-        let context = || format!("remove `{}`", directory.display());
-        let path = self.parent.join(id::random_hex(16)?);
         // Without it a sweeper may be quicker, which does no harm.
         let lock = Lock::try_directory(directory).ok().flatten();
+        self.take(directory, lock)
+    }
+
+    /// Likewise, unless somebody holds the lock of the directory, which the answer tells.
+    pub fn discard_unless_held(&mut self, directory: &Path) -> Result<bool> {
+        match Lock::try_directory(directory)? {
+            Some(lock) => self.take(directory, Some(lock)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn take(&mut self, directory: &Path, lock: Option<Lock>) -> Result<()> {
+        let context = || format!("remove `{}`", directory.display());
+        let path = self.parent.join(id::random_hex(16)?);
         std::fs::create_dir_all(&self.parent).with_context(context)?;
         std::fs::rename(directory, &path).with_context(context)?;
         self.discarded.push((path, lock));

@@ -81,7 +81,11 @@ const WRONG: &[Wrong] = &[
     },
     Wrong {
         make: |store, _| {
-            file(store, store.data().join("tags.json.new-01234567"), b"{");
+            file(
+                store,
+                store.data().join("images/tags.json.new-01234567"),
+                b"{",
+            );
             &["leftover-file"]
         },
         left: &[],
@@ -198,7 +202,7 @@ const WRONG: &[Wrong] = &[
     },
     Wrong {
         make: |store, _| {
-            std::fs::write(store.data().join("tags.json"), b"").unwrap();
+            std::fs::write(store.data().join("images/tags.json"), b"").unwrap();
             &["damaged-names"]
         },
         left: &[],
@@ -206,7 +210,7 @@ const WRONG: &[Wrong] = &[
     },
     Wrong {
         make: |store, _| {
-            let path = store.data().join("tags.json");
+            let path = store.data().join("images/tags.json");
             let names = std::fs::read_to_string(&path).unwrap();
             let mut names: serde_json::Value = serde_json::from_str(&names).unwrap();
             let lost =

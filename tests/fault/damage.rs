@@ -243,7 +243,7 @@ fn the_records_of_an_image() {
 fn the_names_of_images() {
     for store in everyone_in_memory() {
         create(&store, "good");
-        damage(&store.data().join("tags.json"), Some(b"{"));
+        damage(&store.data().join("images/tags.json"), Some(b"{"));
         for words in [
             &["images", "-q"][..],
             &["ps", "-a"],

@@ -26,6 +26,7 @@ mod file_system;
 mod files;
 mod fixture;
 mod health;
+mod imagestore;
 mod inspect;
 mod kill;
 mod libseccomp;

@@ -22,7 +22,7 @@ impl Verb for Create {
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;
-        let image = image::obtain(context, &engine, &options.image, &wanted)?;
+        let image = image::obtain(context, &engine, &options, &wanted)?;
         let created = create::create(&engine, &options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);

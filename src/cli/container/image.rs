@@ -5,15 +5,20 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::value::Pull;
 use crate::container::engine::Engine;
-use crate::container::list;
+use crate::container::options::Options;
+use crate::container::{list, user_namespace};
 use crate::error::{self, Error, Kind, bad_input};
-use crate::image::hello;
+use crate::image::digest::Digest;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
+use crate::image::shared::has_to_be_copied;
 use crate::image::store::{self, Image};
+use crate::image::{hello, tag};
 use anyhow::{Context as _, Result};
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
+
+const PROGRAM: &str = "/proc/self/exe";
 
 /// What is said of the image beside its name.
 pub struct Wanted {
@@ -49,13 +54,32 @@ impl Wanted {
     }
 }
 
-/// Finds the image, or brings it in, or tells why it cannot be had.
+/// Finds the image, or brings it in, or tells why it cannot be had. One of another store whose layers cannot be used
+/// there becomes one of this store first.
 pub fn obtain(
     context: &mut Context,
     engine: &Engine,
-    name: &str,
+    options: &Options,
     wanted: &Wanted,
 ) -> Result<Image> {
+    let image = look_for(context, engine, &options.image, wanted)?;
+    let is_foreign = has_to_be_copied(&engine.paths, &image);
+    if !is_foreign && !user_namespace::needs_own_layers(engine, options, &image.layers) {
+        return Ok(image);
+    }
+    let why = match is_foreign {
+        true => "the kernel does not let you change files with the owners that they have there",
+        false => "containers with other ids than yours need layers of your own",
+    };
+    let name = &options.image;
+    context.output.progress(format_args!(
+        "copying image {name} from another store, once: {why}"
+    ));
+    adopt(engine, &image.id)?;
+    Ok(store::find(&engine.paths, &image.id.to_string())?)
+}
+
+fn look_for(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) -> Result<Image> {
     let platform = wanted
         .platform
         .as_deref()
@@ -114,11 +138,7 @@ fn find(engine: &Engine, name: &str, platform: Option<&Platform>) -> Result<Imag
 fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) -> Result<()> {
     // An id is nothing that a registry knows.
     name.parse::<Reference>()?;
-    let program = "/proc/self/exe";
-    let mut command = Command::new(program);
-    command
-        .args([OsStr::new("--root"), engine.paths.data().as_os_str()])
-        .args([OsStr::new("--runroot"), engine.paths.run().as_os_str()]);
+    let mut command = own_command(engine);
     if let Some(directory) = &context.globals.config {
         command.arg("--config").arg(directory);
     }
@@ -145,7 +165,7 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
     let output = child
         .spawn()
         .and_then(std::process::Child::wait_with_output);
-    let output = output.with_context(|| format!("execute `{program}`"))?;
+    let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     let (mut message, mut hint) = (None, None);
     for line in said.lines() {
@@ -170,30 +190,62 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
     .into())
 }
 
+/// This program with the same stores.
+fn own_command(engine: &Engine) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args([OsStr::new("--root"), engine.paths.data().as_os_str()])
+        .args([OsStr::new("--runroot"), engine.paths.run().as_os_str()]);
+    for store in engine.paths.image_stores() {
+        command.args([OsStr::new("--imagestore"), store.data.as_os_str()]);
+    }
+    command
+}
+
 /// An ordinary user unpacks as root of a user namespace. A start makes that namespace anew and cannot do so from
 /// within, so another process does the unpacking.
+fn unpack_by(mut command: Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("execute `{PROGRAM}`"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_error = |line: &&str| !line.starts_with("onggi: warning: ");
+    let first = said.lines().find(is_error).unwrap_or_default();
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(bad_input(first.trim_start_matches("onggi: ").to_owned()).into()),
+    }
+}
+
 fn make_hello(engine: &Engine) -> Result<()> {
     if !engine.mapping.needs_user_namespace() {
         return unpack_hello(engine);
     }
-    let program = "/proc/self/exe";
-    let output = Command::new(program)
-        .args([OsStr::new("--root"), engine.paths.data().as_os_str()])
-        .args([OsStr::new("--runroot"), engine.paths.run().as_os_str()])
-        .arg("hello-image")
-        .output()
-        .with_context(|| format!("execute `{program}`"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let first = said
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("onggi: ")
-        .to_owned();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(bad_input(first).into())
+    let mut command = own_command(engine);
+    command.arg("hello-image");
+    unpack_by(command)
+}
+
+fn adopt(engine: &Engine, id: &Digest) -> Result<()> {
+    let mut command = own_command(engine);
+    command.args(["adopt-image".to_owned(), id.to_string()]);
+    unpack_by(command)
+}
+
+/// `adopt-image`: makes an image of another store one of this store, with all its layers.
+#[derive(clap::Args)]
+pub struct AdoptImage {
+    id: String,
+}
+
+impl Verb for AdoptImage {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let engine = context.engine()?;
+        let rules = engine.layer_rules()?;
+        engine.enter_user_namespace()?;
+        let image = store::find(&engine.paths, &self.id)?;
+        tag::adopt(&engine.paths, &rules, &image, true)?;
+        Ok(0)
     }
 }
 

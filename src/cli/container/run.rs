@@ -60,7 +60,7 @@ impl Verb for Run {
                 .push(format!("{}={}", hello::STARTED, context.started));
         }
         let engine = context.engine()?;
-        let image = image::obtain(context, &engine, &options.image, &wanted)?;
+        let image = image::obtain(context, &engine, &options, &wanted)?;
         let created = create::create(&engine, &options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);

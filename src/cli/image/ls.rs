@@ -56,6 +56,10 @@ const COLUMNS: &[Column] = &[
         name: "UniqueSize",
         header: "UNIQUE SIZE",
     },
+    Column {
+        name: "ReadOnly",
+        header: "R/O",
+    },
 ];
 const NONE: &str = "<none>";
 
@@ -101,15 +105,19 @@ impl Verb for Images {
             .iter()
             .flat_map(|image| self.rows(image, &filter))
             .collect();
-        let table: &[&str] = match self.digests {
-            true => &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
-            false => &["Repository", "Tag", "ID", "CreatedSince", "Size"],
+        let mut table = match self.digests {
+            true => vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+            false => vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
         };
+        // As in podman: only where there is a difference.
+        if images.iter().any(|image| image.store.is_some()) {
+            table.push("ReadOnly");
+        }
         let quiet = self.quiet.then_some("ID");
         let listing = Listing {
             format: self.format.as_deref(),
             columns: COLUMNS,
-            table,
+            table: &table,
             quiet,
         };
         listing.render(&mut context.output, &rows)?;
@@ -122,7 +130,8 @@ impl Images {
     fn rows(&self, image: &Image, filter: &Filter) -> Vec<Row> {
         let mut repositories: BTreeMap<String, (Vec<&Reference>, Vec<&Reference>)> =
             BTreeMap::new();
-        for name in image.names.iter().filter(|name| filter.names(name)) {
+        let names = image.names.iter().chain(&image.names_elsewhere);
+        for name in names.filter(|name| filter.names(name)) {
             let (tags, digests) = repositories.entry(name.repository()).or_default();
             if name.tag().is_some() {
                 tags.push(name)
@@ -169,6 +178,7 @@ impl Images {
             .with("Containers", "N/A")
             .with("SharedSize", "N/A")
             .with("UniqueSize", "N/A")
+            .with("ReadOnly", image.store.is_some().to_string())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::container::check::{self, Host, Report};
-use crate::container::engine::{Engine, GlobalOptions};
+use crate::container::engine::Engine;
 use crate::image::check::{Finding, Repair};
 use crate::store::damage;
 use anyhow::Result;
@@ -94,10 +94,7 @@ pub struct Check {
 
 impl Verb for Check {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let (engine, problem) = Engine::open_to_check(&GlobalOptions {
-            root: context.globals.root.clone(),
-            runroot: context.globals.runroot.clone(),
-        })?;
+        let (engine, problem) = Engine::open_to_check(&context.global_options())?;
         let on = engine.file_system.as_ref();
         if let Some(line) = on.and_then(|on| on.announcement(engine.paths.data())) {
             context.output.warn(&line);

@@ -8,5 +8,6 @@ pub mod hello;
 pub mod info;
 pub mod prune;
 pub mod setup;
+pub mod share;
 pub mod unshare;
 pub mod version;

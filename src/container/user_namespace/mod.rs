@@ -24,8 +24,10 @@ use super::engine::Engine;
 use super::options::Options;
 use super::record::Record;
 use super::{list, root, size};
+use crate::error::{Error, Kind};
 use crate::id_mapping::{self, IdMaps, Range, Tier};
 use crate::image::digest::Digest;
+use crate::image::shared::hold_all;
 use crate::image::shift::shift;
 use crate::image::store::overlay_order;
 use crate::paths::Paths;
@@ -122,6 +124,8 @@ pub fn layers_of(
     layers: &[String],
     namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Layers> {
+    // Nobody may take them away while they are used.
+    hold_all(&engine.paths, layers)?;
     let keys = overlay_order(layers);
     let trees: Vec<PathBuf> = keys
         .iter()
@@ -133,14 +137,13 @@ pub fn layers_of(
             mapped: false,
         });
     };
-    match (trees.first(), namespace) {
-        (Some(tree), Some(namespace)) if can_map(engine, tree, namespace)? => {
-            return Ok(Layers {
-                trees,
-                mapped: true,
-            });
-        }
-        _ => {}
+    if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
+        && can_map_all(engine, &trees, namespace)?
+    {
+        return Ok(Layers {
+            trees,
+            mapped: true,
+        });
     }
     let trees = keys
         .iter()
@@ -189,7 +192,7 @@ pub fn prepare_layers(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&st
                     let _ = writeln!(
                         line,
                         "copying layer {} for the ids of this container, once ({number}/{count})",
-                        &key[..12]
+                        Paths::layer_key(key).get(..12).unwrap_or(key)
                     );
                 }
                 copied(engine, key, &maps)?;
@@ -221,6 +224,32 @@ fn copy_root(engine: &Engine, record: &Record, tell: &mut dyn FnMut(&str)) -> Re
         .map(drop)
 }
 
+/// Whether the kernel maps owners for us in all these trees: one of each store is tried.
+fn can_map_all(engine: &Engine, trees: &[PathBuf], namespace: BorrowedFd<'_>) -> Result<bool> {
+    let store = |tree: &PathBuf| tree.ancestors().nth(2).map(Path::to_owned);
+    for (index, tree) in trees.iter().enumerate() {
+        let is_first = !trees[..index]
+            .iter()
+            .any(|other| store(other) == store(tree));
+        if is_first && !can_map(engine, tree, namespace)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether some layers of an image lie in another store and cannot be shown with the owners that a container with these
+/// options needs: an ordinary user cannot map them, and a copy of them lies in the own store.
+pub fn needs_own_layers(engine: &Engine, options: &Options, layers: &[String]) -> bool {
+    let is_nested = !matches!(options.userns, UserNamespace::Default | UserNamespace::Host)
+        || !options.uidmap.is_empty()
+        || !options.gidmap.is_empty()
+        || options.subuid_name.is_some()
+        || options.subgid_name.is_some();
+    let elsewhere = |name: &String| engine.paths.is_elsewhere(name);
+    is_nested && engine.mapping.tier == Tier::Subordinate && layers.iter().any(elsewhere)
+}
+
 /// Whether the kernel maps owners for us there: not in every file system, only for who has mounted that, and for
 /// overlayfs since Linux 5.19.
 fn can_map(engine: &Engine, tree: &Path, namespace: BorrowedFd<'_>) -> Result<bool> {
@@ -244,6 +273,15 @@ fn copied(engine: &Engine, key: &str, maps: &IdMaps) -> Result<PathBuf> {
     let place = engine.paths.layer_copy(key, &digest(maps)?);
     if place.exists() {
         return Ok(place);
+    }
+    if engine.paths.is_elsewhere(key) {
+        let message = format!(
+            "the layer `{}` is another store's, and the kernel cannot map its owners there",
+            engine.paths.layer(key).display()
+        );
+        return Err(Error::new(Kind::Unsupported, message)
+            .hint("onggi --root DIRECTORY save and onggi load bring the image into the own store")
+            .into());
     }
     let staging = Staging::new(&engine.paths.staging())?;
     let copy = staging.path().join("tree");

@@ -104,6 +104,8 @@ pub struct Unpacked {
     pub tar_size: u64,
     /// Whether the tree has something from the layers below: other parents would give another tree.
     pub depends_on_parents: bool,
+    /// Whether something of it is marked by attributes that overlayfs has to find ([`XattrPrefix`]).
+    pub marked: bool,
 }
 
 /// A name of an archive on one line.

@@ -10,7 +10,7 @@
 use super::archive::{Archive, Member, MemberKind, Segment};
 use super::compression::Inflated;
 use super::journal::Writer;
-use super::tree::{NewFile, Tree};
+use super::tree::{Finished, NewFile, Tree};
 use super::{Rules, Unpacked, failed};
 use crate::error::bad_input;
 use crate::image::digest::Digest;
@@ -64,14 +64,15 @@ pub fn unpack(
         // When the inflater fails, what the writer says is a consequence. When the writer fails, the inflater
         // only stops.
         let inflation = inflation?;
-        let (diff_id, size, tar_size, depends_on_parents) = written?;
+        let (diff_id, size, tar_size, finished) = written?;
         Ok(Unpacked {
             blob_digest: inflation.digest.unwrap_or_else(|| diff_id.clone()),
             diff_id,
             blob_size: inflation.size,
             size,
             tar_size,
-            depends_on_parents,
+            depends_on_parents: finished.depends_on_parents,
+            marked: finished.marked,
         })
     })
 }
@@ -158,21 +159,20 @@ impl BufRead for Stream {
     }
 }
 
-/// Writes tree and journal; gives diff id, sum of the files, length of the stream, dependence on parents.
+/// Writes tree and journal; gives diff id, sum of the files, length of the stream, what the tree is like.
 fn write(
     stream: Stream,
     directory: &Path,
     parents: &[PathBuf],
     rules: &Rules,
-) -> Result<(Digest, u64, u64, bool)> {
+) -> Result<(Digest, u64, u64, Finished)> {
     let mut archive = Archive::new(stream);
     let mut tree = Tree::create(directory, parents, rules)?;
     let mut journal = Writer::create(directory.join(paths::LAYER_JOURNAL))?;
     let size = write_members(&mut archive, &mut tree, &mut journal)?;
     let digest = Digest::from_hasher(archive.into_source().hasher);
     let tar_size = journal.finish()?;
-    let depends_on_parents = tree.finish(directory)?;
-    Ok((digest, size, tar_size, depends_on_parents))
+    Ok((digest, size, tar_size, tree.finish(directory)?))
 }
 
 fn write_members<R: BufRead>(

@@ -9,10 +9,17 @@ use rustix::fs::{AtFlags, statat};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// What is known of a tree at its end.
+pub struct Finished {
+    /// It has something from the layers below, so that with others it would be another tree.
+    pub depends_on_parents: bool,
+    /// It has marks for overlayfs.
+    pub marked: bool,
+}
+
 impl Tree<'_> {
-    /// Sets what has been waiting; the journal in the layer's directory must be finished. Gives whether the tree
-    /// has something from the layers below, so that with others it would be another tree.
-    pub fn finish(mut self, directory: &Path) -> Result<bool> {
+    /// Sets what has been waiting; the journal in the layer's directory must be finished.
+    pub fn finish(mut self, directory: &Path) -> Result<Finished> {
         if statat(&self.root, AUFS_LINKS, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             // Its files live on in their hard links.
             self.put_aside(AUFS_LINKS)?;
@@ -23,12 +30,17 @@ impl Tree<'_> {
             self.depends_on_parents |=
                 !self.has_root_entry && self.differs_from_implied(&root.attributes);
         }
-        self.finish_directories()?;
+        let marked = self.finish_directories()?;
         replaced::settle(directory, &self.replaced)?;
-        Ok(self.depends_on_parents)
+        Ok(Finished {
+            depends_on_parents: self.depends_on_parents,
+            marked,
+        })
     }
 
-    fn finish_directories(&mut self) -> Result<()> {
+    /// Tells whether one of them has a mark for overlayfs, as every directory has whose whiteouts are attributes.
+    fn finish_directories(&mut self) -> Result<bool> {
+        let mut marked = false;
         let by_attribute = self
             .whiteouts
             .iter()
@@ -52,8 +64,9 @@ impl Tree<'_> {
                 with_whiteouts.contains(&path[..]).then_some(b"x")
             };
             let overlay = value.map(|value| (self.rules.xattrs.attribute("opaque"), value));
+            marked |= overlay.is_some();
             self.set_on_directory(path, &pending.attributes, overlay)?;
         }
-        Ok(())
+        Ok(marked)
     }
 }

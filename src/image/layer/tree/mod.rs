@@ -14,6 +14,8 @@ mod parent;
 mod replaced;
 mod whiteout;
 
+pub use finish::Finished;
+
 use super::archive::{Member, MemberKind};
 use super::journal::Entry;
 use super::lower::Lower;
