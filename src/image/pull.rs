@@ -18,9 +18,9 @@ use super::platform::Platform;
 use super::reference::Reference;
 use super::registry::{Fetched, Repository, selection};
 use super::shared;
-use super::store::{self, Image};
+use super::store::{self, Image, Names};
 use super::trust::{Demands, Trust};
-use crate::error::{self, Kind};
+use crate::error::{self, Kind, not_found};
 use crate::paths::{Paths, kept_blob_in};
 use crate::progress::{Progress, Step};
 use crate::store::lock::Lock;
@@ -192,6 +192,64 @@ fn up_to_date(
         newer,
         displaced,
     }))
+}
+
+/// Tags that lead to images which the same command has just brought: they are given all at once, since each time means
+/// to wait for the disk, and a repository may have thousands.
+#[derive(Debug, Default)]
+pub struct Later {
+    /// By what a tag may lead to.
+    images: BTreeMap<Digest, Digest>,
+    names: Vec<(Reference, Digest)>,
+}
+
+impl Later {
+    /// What else may lead to it needs no pull of its own.
+    pub fn know(&mut self, pulled: &Pulled) {
+        self.images.insert(pulled.digest.clone(), pulled.id.clone());
+    }
+
+    /// Takes a name if it leads to an image that is known: gives what it leads to and the image. Not where the policy wants
+    /// a signature, which may be for one name and not for the other.
+    pub fn take(
+        &mut self,
+        repository: &Repository,
+        name: &Reference,
+        trust: &Trust,
+    ) -> Result<Option<(Digest, Digest)>> {
+        if self.images.is_empty() || !trust.demands(&repository.target(name))?.is_empty() {
+            return Ok(None);
+        }
+        let Some(digest) = repository.digest_of(&what(name))? else {
+            return Ok(None);
+        };
+        let Some(id) = self.images.get(&digest) else {
+            return Ok(None);
+        };
+        self.names
+            .push((store::as_stored(name.clone()), id.clone()));
+        Ok(Some((digest, id.clone())))
+    }
+
+    /// Gives the names that were taken; whether one of them leads to something else than before.
+    pub fn give(self, paths: &Paths) -> Result<bool> {
+        if self.names.is_empty() {
+            return Ok(false);
+        }
+        let _lock = Lock::exclusive(&paths.lock())?;
+        let names = Names::read(paths)?;
+        for (name, id) in &self.names {
+            if !paths.image(id.hex()).exists() {
+                return Err(not_found(format!("the image of {name} has just been removed")).into());
+            }
+        }
+        let newer = self
+            .names
+            .iter()
+            .any(|(name, id)| names.references.get(name).map(|record| &record.image) != Some(id));
+        give_names(paths, &self.names)?;
+        Ok(newer)
+    }
 }
 
 /// The layers of an image, and what has to come for them.

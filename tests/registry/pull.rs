@@ -2,9 +2,10 @@
 
 use crate::Server;
 use crate::behind;
+use crate::made::{Layer, Made};
 use crate::real::{DIGEST, IMAGE, Options, Registry};
-use crate::server::Reply;
-use crate::support::everyone;
+use crate::server::{Reply, answer};
+use crate::support::{everyone, everyone_in_memory};
 
 #[test]
 fn everyone_pulls_as_with_docker() {
@@ -168,6 +169,44 @@ fn all_tags_come_page_by_page() {
         .stderr("onggi: tag can't be used with --all-tags/-a\n");
 }
 
+/// As many as a project gathers in years, all of one image.
+#[test]
+fn two_thousand_tags_are_taken_in() {
+    let made = Made::new(&[Layer::gzip(&[("pot", b"clay")])]);
+    let server = Server::start(None, move |request| {
+        let Some((_, query)) = request.path.split_once("/tags/list?") else {
+            return made.reply(request);
+        };
+        let first = query.split("last=v").nth(1);
+        let first: usize = first.map_or(0, |last| last.split('&').next().unwrap().parse().unwrap());
+        let page = first + 1..=(first + 130).min(2000);
+        let link = format!(
+            "Link: </v2/pot/tags/list?last=v{}&n=130>; rel=\"next\"",
+            page.end()
+        );
+        let tags: Vec<_> = page.clone().map(|tag| format!("v{tag}")).collect();
+        let body = serde_json::json!({"name": "pot", "tags": tags}).to_string();
+        match *page.end() {
+            2000 => answer("200 OK", &[], body),
+            _ => answer("200 OK", &[&link], body),
+        }
+    });
+    // Each name is on the disk before the next.
+    let Some(store) = everyone_in_memory().next() else {
+        return;
+    };
+    store
+        .onggi(["pull", "-aq", &server.name("pot")])
+        .run()
+        .code(0);
+    let listed = store
+        .onggi(["images", "--format", "{{.Tag}}", &server.name("pot")])
+        .run();
+    assert_eq!(listed.stdout_text().lines().count(), 2000);
+    let blobs = server.seen().iter().filter(|one| one.is_blob()).count();
+    assert!(blobs <= 2, "{blobs} blobs");
+}
+
 #[test]
 fn platforms_are_chosen_and_those_offered_are_told() {
     let Some(registry) = Registry::start(&Options::default()) else {
@@ -231,32 +270,4 @@ fn the_configuration_names_mirrors_and_blocks() {
     pull("evil.invalid/x")
         .code(1)
         .stderr_has("registry evil.invalid is blocked in registries.conf");
-}
-
-#[test]
-fn a_proxy_leads_where_no_name_server_does() {
-    let Some((_registry, server, store)) = behind(|request| match request.method.as_str() {
-        "CONNECT" => Reply::Tunnel,
-        _ => Reply::Forward,
-    }) else {
-        return;
-    };
-    let name = format!("registry.invalid/{IMAGE}");
-    let proxy = format!("http://127.0.0.1:{}", server.port);
-    let pull = |exceptions: &str| {
-        let call = store
-            .onggi(["pull", "--tls-verify=false", &name])
-            .env("ALL_PROXY", &proxy);
-        call.env("NO_PROXY", exceptions).run()
-    };
-    pull(".invalid").code(1).stderr_has("registry.invalid");
-    assert!(server.seen().is_empty());
-    pull("").code(0);
-    assert!(
-        server
-            .seen()
-            .iter()
-            .any(|request| request.method == "CONNECT"
-                && request.path.starts_with("registry.invalid"))
-    );
 }

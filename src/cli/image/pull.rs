@@ -11,7 +11,7 @@ use crate::container::event;
 use crate::error::{self, Kind, bad_input, not_found};
 use crate::image::layer::Rules;
 use crate::image::platform::Platform;
-use crate::image::pull::{Pulled, pull};
+use crate::image::pull::{Later, Pulled, pull};
 use crate::image::reference::Reference;
 use crate::image::registry::Repository;
 use crate::image::store;
@@ -207,20 +207,50 @@ impl One<'_> {
     }
 
     fn pull_all(&self, context: &mut Context, repository: &Repository, typed: &str) -> Result<u8> {
-        let mut newer = false;
-        for tag in repository.tags()? {
-            let name: Reference = format!("{typed}:{tag}").parse()?;
-            let pulled = self.pull(context, repository, &name)?;
-            newer |= pulled.newer;
-            if self.quiet {
-                context.output.line(&pulled.digest)?;
-            }
-        }
+        let mut later = Later::default();
+        let pulled = self.pull_each(context, repository, typed, &mut later);
+        // Also those before the one that fails.
+        let given = later.give(&self.engine.paths);
+        let newer = pulled? | given?;
         if !self.quiet {
             let name: Reference = typed.parse()?;
             context.output.line(status(&name, newer))?;
             context.output.line(name.canonical())?;
         }
         Ok(0)
+    }
+
+    fn pull_each(
+        &self,
+        context: &mut Context,
+        repository: &Repository,
+        typed: &str,
+        later: &mut Later,
+    ) -> Result<bool> {
+        let mut newer = false;
+        for tag in repository.tags()? {
+            let name: Reference = format!("{typed}:{tag}").parse()?;
+            let digest = match later.take(repository, &name, self.trust)? {
+                Some((digest, id)) => {
+                    event::image(self.engine, &id, &name.to_string(), "pull");
+                    if !self.quiet {
+                        let from =
+                            format_args!("{tag}: Pulling from {}\nDigest: {digest}", name.path());
+                        context.output.line(from)?;
+                    }
+                    digest
+                }
+                None => {
+                    let pulled = self.pull(context, repository, &name)?;
+                    later.know(&pulled);
+                    newer |= pulled.newer;
+                    pulled.digest
+                }
+            };
+            if self.quiet {
+                context.output.line(&digest)?;
+            }
+        }
+        Ok(newer)
     }
 }
