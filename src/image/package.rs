@@ -283,7 +283,8 @@ impl Layer {
         })
     }
 
-    fn kept(&self, digest: &Digest) -> Option<PathBuf> {
+    /// The file that a blob was kept in.
+    pub fn kept(&self, digest: &Digest) -> Option<PathBuf> {
         let path = paths::kept_blob_in(&self.directory, digest.hex());
         path.exists().then_some(path)
     }

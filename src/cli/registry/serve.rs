@@ -38,10 +38,10 @@ pub struct Serve {
     #[arg(short, long, value_name = "seconds", default_value_t = 0)]
     time: u64,
     /// Speak TLS with the certificate in this file
-    #[arg(long, value_name = "file", requires = "tls_key")]
+    #[arg(long, value_name = "file")]
     tls_cert: Option<PathBuf>,
     /// The private key of that certificate
-    #[arg(long, value_name = "file", requires = "tls_cert")]
+    #[arg(long, value_name = "file")]
     tls_key: Option<PathBuf>,
 }
 

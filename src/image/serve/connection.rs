@@ -5,7 +5,7 @@
 
 use super::http::body::{Body, Reader};
 use super::http::request::{Bad, Method, Request};
-use super::http::response::Response;
+use super::http::response::{Broken, Response};
 use super::http::socket::{FAREWELL, HEAD, IDLE, Pace, Paced, Socket, TRANSFER, Wire};
 use super::http::tls;
 use super::refusal::Refusal;
@@ -141,15 +141,20 @@ pub fn serve(server: &Server, ticket: &Ticket) -> Result<()> {
 }
 
 /// One request and its answer; whether another may follow.
-fn exchange(server: &Server, ticket: &Ticket, pace: &Pace, reader: &mut Reader) -> Result<bool> {
+fn exchange(
+    server: &Server,
+    ticket: &Ticket,
+    pace: &Pace,
+    reader: &mut Reader,
+) -> io::Result<bool> {
     let request = match Request::read(reader) {
         Ok(request) => request,
-        Err(Bad::Cut(error)) => return Err(error.into()),
+        Err(Bad::Cut(error)) => return Err(error),
         Err(Bad::Refused(status, message)) => {
             let refusal = Refusal::new(status, "UNKNOWN", message);
-            refusal
-                .response()
-                .write(&mut **reader.get_mut(), false, false)?;
+            let answer = refusal.response();
+            // Nothing can be wrong but the connection.
+            let _ = answer.write(&mut **reader.get_mut(), false, false);
             return Ok(false);
         }
     };
@@ -172,8 +177,18 @@ fn exchange(server: &Server, ticket: &Ticket, pace: &Pace, reader: &mut Reader) 
         line: &request.line,
         status: response.status,
     });
-    response.write(body.wire(), request.method == Method::Head, stays)?;
-    Ok(stays)
+    match response.write(body.wire(), request.method == Method::Head, stays) {
+        Ok(()) => Ok(stays),
+        Err(Broken::Client(error)) => Err(error),
+        Err(Broken::Source(error)) => {
+            // The client sees that bytes are missing.
+            (server.report)(Event::Failed {
+                line: &request.line,
+                error: &error,
+            });
+            Ok(false)
+        }
+    }
 }
 
 fn answer(server: &Server, request: &Request, body: &mut Body) -> Result<Response, Refusal> {

@@ -1,8 +1,9 @@
 //! The images of the store as a registry that can be pulled from.
 //!
-//! An image has the manifest that it would have in an archive that `save` writes: its own config, and its layers not
-//! compressed, made from the unpacked files when they are asked for. So its id stays and the digest of its manifest is
-//! not that of the registry it came from.
+//! An image has the manifest that it came with, as far as its layers can be given as the blobs that they were (those
+//! that came uncompressed, and all where `storage.keep-blobs` keeps them); other layers are their tar archives, made from
+//! the unpacked files when they are asked for. So the id of an image always stays, and the digest of its manifest where
+//! it can.
 //!
 //! A repository is asked for as on the command line (`alpine`, `library/alpine`, `quay.io/a/b`), or without the host
 //! where only one host has a repository of that name.
@@ -11,15 +12,16 @@ use super::digest::AnyDigest;
 use super::folder::Folder;
 use super::name::{Name, Reference};
 use super::storage::{Blob, Manifest, Source, Storage};
-use crate::error;
+use crate::error::{self, Kind};
 use crate::image::digest::Digest;
-use crate::image::manifest::{self as kinds, Descriptor};
+use crate::image::package::{Otherwise, Package};
 use crate::image::reference::Reference as ImageName;
-use crate::image::store::{self, Image, Names};
+use crate::image::store::Names;
 use crate::paths::Paths;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs::File;
 
 /// The images of a store.
 pub struct Images {
@@ -61,44 +63,56 @@ impl Images {
     }
 
     /// The images of a repository, each once.
-    fn images(&self, repository: &Name) -> Result<Vec<Image>> {
-        let ids: BTreeSet<_> = self
-            .names(repository)?
-            .into_iter()
-            .map(|(_, id)| id)
-            .collect();
-        let mut images = Vec::new();
+    fn packages(&self, repository: &Name) -> Result<Vec<Package>> {
+        let names = self.names(repository)?;
+        let ids: BTreeSet<_> = names.into_iter().map(|(_, id)| id).collect();
+        let mut packages = Vec::new();
         for id in ids {
-            images.extend(self.image(&id)?);
+            packages.extend(self.package(&id)?);
         }
-        Ok(images)
+        Ok(packages)
     }
 
-    fn image(&self, id: &Digest) -> Result<Option<Image>> {
-        match store::find(&self.paths, id.hex()) {
-            Err(error) if error::kind(&error) == Some(error::Kind::NotFound) => Ok(None),
+    /// An image, `None` when it has just gone.
+    fn package(&self, id: &Digest) -> Result<Option<Package>> {
+        match Package::of(&self.paths, id) {
+            Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),
             found => found.map(Some),
         }
     }
 
-    fn manifest_of(&self, image: &Image) -> Result<Manifest> {
-        let config = store::config_bytes(&self.paths, &image.id)?;
-        let mut layers = Vec::new();
-        for directory in &image.layers {
-            let record = store::layer_record(&self.paths.layer(directory))?;
-            layers.push(Descriptor {
-                digest: record.diff_id,
-                size: record.tar_size,
-                ..Descriptor::of(kinds::OCI_LAYER, b"")
-            });
-        }
-        let config = Descriptor::of(kinds::OCI_CONFIG, &config);
-        let bytes = serde_json::to_vec(&kinds::Manifest::new(config, layers))?;
+    fn manifest_of(&self, package: &Package) -> Result<Manifest> {
+        let document = package.describe(&self.paths, Otherwise::Plain)?.manifest;
         Ok(Manifest {
-            digest: (&Digest::of(&bytes)).into(),
-            media_type: kinds::OCI_MANIFEST.to_owned(),
-            bytes,
+            digest: (&document.digest).into(),
+            media_type: document.media_type,
+            bytes: document.text.into_bytes(),
         })
+    }
+
+    /// A layer of an image as one of the blobs that it can be given as.
+    fn layer(&self, package: &Package, digest: &Digest) -> Result<Option<Blob>> {
+        let Some(layer) = package.layer_of(digest) else {
+            return Ok(None);
+        };
+        if let Some(path) = layer.kept(digest) {
+            let file = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
+            let metadata = file.metadata();
+            let size = metadata
+                .with_context(|| format!("stat `{}`", path.display()))?
+                .len();
+            let source = Source::File(file);
+            return Ok(Some(Blob { size, source }));
+        }
+        if *digest == layer.diff_id {
+            let source = Source::Layer(self.paths.layer(&layer.name));
+            let size = layer.tar_size;
+            return Ok(Some(Blob { size, source }));
+        }
+        let packed = layer.packed().filter(|packed| packed.digest == *digest);
+        let size = packed.map(|packed| packed.size);
+        let source = Source::Stream(layer.open(digest)?);
+        Ok(size.map(|size| Blob { size, source }))
     }
 }
 
@@ -109,15 +123,15 @@ impl Storage for Images {
                 let names = self.names(repository)?;
                 let mut named = names.iter();
                 let found = named.find(|(name, _)| name.tag() == Some(tag.as_str()));
-                let image = found.map(|(_, id)| self.image(id)).transpose()?;
-                image
-                    .flatten()
-                    .map(|image| self.manifest_of(&image))
+                let package = found.map(|(_, id)| self.package(id)).transpose()?;
+                let package = package.flatten();
+                package
+                    .map(|package| self.manifest_of(&package))
                     .transpose()
             }
             Reference::Digest(digest) => {
-                for image in self.images(repository)? {
-                    let manifest = self.manifest_of(&image)?;
+                for package in self.packages(repository)? {
+                    let manifest = self.manifest_of(&package)?;
                     if manifest.digest == *digest {
                         return Ok(Some(manifest));
                     }
@@ -128,19 +142,17 @@ impl Storage for Images {
     }
 
     fn blob(&self, repository: &Name, digest: &AnyDigest) -> Result<Option<Blob>> {
-        for image in self.images(repository)? {
-            if AnyDigest::from(&image.id) == *digest {
-                let bytes = store::config_bytes(&self.paths, &image.id)?;
-                let (size, source) = (bytes.len() as u64, Source::Bytes(bytes));
+        // The store has no other algorithm.
+        let Ok(digest) = digest.to_string().parse::<Digest>() else {
+            return Ok(None);
+        };
+        for package in self.packages(repository)? {
+            if package.id == digest {
+                let (size, source) = (package.config.len() as u64, Source::Bytes(package.config));
                 return Ok(Some(Blob { size, source }));
             }
-            for directory in &image.layers {
-                let directory = self.paths.layer(directory);
-                let record = store::layer_record(&directory)?;
-                if AnyDigest::from(&record.diff_id) == *digest {
-                    let (size, source) = (record.tar_size, Source::Layer(directory));
-                    return Ok(Some(Blob { size, source }));
-                }
+            if let Some(blob) = self.layer(&package, &digest)? {
+                return Ok(Some(blob));
             }
         }
         Ok(None)

@@ -36,6 +36,8 @@ pub enum Source {
     Bytes(Vec<u8>),
     /// In a layer of the store, to be made a tar archive again; its directory.
     Layer(PathBuf),
+    /// Made as they are read, from the first one on.
+    Stream(Box<dyn Read + Send>),
 }
 
 impl Source {
@@ -50,6 +52,11 @@ impl Source {
                 file.seek(SeekFrom::Start(part.start))
                     .context("seek in a blob")?;
                 copy(&mut file.take(part.end - part.start), out).context("write a blob")
+            }
+            Self::Stream(mut stream) => {
+                let skipped = io::copy(&mut stream.by_ref().take(part.start), &mut io::sink());
+                skipped.context("skip a part of a blob")?;
+                copy(&mut stream.take(part.end - part.start), out).context("write a blob")
             }
             Self::Layer(directory) => crate::image::layer::stream_part(&directory, part, out),
         }

@@ -1,0 +1,257 @@
+//! What others push is pulled by others: skopeo, podman, docker where it has an engine, and onggi itself.
+
+use crate::client::Value;
+use crate::support::{Need, User, image, requires, skip, store};
+use crate::{Served, digest_of};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn skopeo(arguments: &[&str]) -> Output {
+    let mut command = Command::new("skopeo");
+    let output = command
+        .arg("--insecure-policy")
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "skopeo {arguments:?}: {output:?}");
+    output
+}
+
+#[test]
+fn skopeo_pushes_and_pulls_every_form() {
+    if !requires(&[Need::Program("skopeo")]) {
+        return;
+    }
+    let served = Served::start();
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    for (tag, layout, options) in [
+        ("gzip", "alpine-caps-opaque-oci", &[][..]),
+        ("again", "alpine-caps-opaque-oci", &[]),
+        ("docker", "alpine-caps-opaque-oci", &["--format", "v2s2"]),
+        ("zstd", "alpine-caps-opaque-zstd-oci", &[]),
+    ] {
+        let Some(path) = image(layout) else { return };
+        let source = format!("oci:{}:v1", path.display());
+        let name = format!("docker://{}", served.name(&format!("kiln/alpine:{tag}")));
+        let push = ["copy", "-q", "--dest-tls-verify=false"];
+        skopeo(&[&push[..], options, &[&source, &name]].concat());
+        let pushed = served
+            .client()
+            .get(&format!("/v2/kiln/alpine/manifests/{tag}"))
+            .status(200);
+        let target = format!("dir:{}", directory.path().join(tag).display());
+        skopeo(&[
+            "copy",
+            "-q",
+            "--preserve-digests",
+            "--src-tls-verify=false",
+            &name,
+            &target,
+        ]);
+        let pulled = std::fs::read(directory.path().join(tag).join("manifest.json")).unwrap();
+        assert_eq!(digest_of(&pulled), digest_of(&pushed.body));
+    }
+    let listed = skopeo(&[
+        "list-tags",
+        "--tls-verify=false",
+        &format!("docker://{}", served.name("kiln/alpine")),
+    ]);
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(
+        listed["Tags"],
+        serde_json::json!(["again", "docker", "gzip", "zstd"])
+    );
+    skopeo(&[
+        "delete",
+        "--tls-verify=false",
+        &format!("docker://{}", served.name("kiln/alpine:zstd")),
+    ]);
+    served
+        .client()
+        .get("/v2/kiln/alpine/manifests/zstd")
+        .status(404);
+}
+
+#[test]
+fn skopeo_copies_an_index_with_all_its_images() {
+    let Some(layout) =
+        image("busybox-musl-multiarch-oci").filter(|_| requires(&[Need::Program("skopeo")]))
+    else {
+        return;
+    };
+    let served = Served::start();
+    let tag: Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let tag = tag["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str();
+    let source = match tag {
+        Some(tag) => format!("oci:{}:{tag}", layout.display()),
+        None => format!("oci:{}", layout.display()),
+    };
+    let name = |tag: &str| format!("docker://{}", served.name(tag));
+    let all = [
+        "copy",
+        "-q",
+        "--all",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        "--src-tls-verify=false",
+    ];
+    skopeo(&[&all[..], &[&source, &name("busybox:1")]].concat());
+    // To another repository: the blobs are there already.
+    skopeo(&[&all[..], &[&name("busybox:1"), &name("library/busybox:1")]].concat());
+    let client = served.client();
+    let index = client.get("/v2/busybox/manifests/1").status(200);
+    assert_eq!(
+        client
+            .get("/v2/library/busybox/manifests/1")
+            .status(200)
+            .body,
+        index.body
+    );
+    let manifests = index.json()["manifests"].as_array().unwrap().clone();
+    assert!(manifests.len() > 1);
+    for manifest in manifests {
+        let digest = manifest["digest"].as_str().unwrap();
+        let found = client
+            .get(&format!("/v2/busybox/manifests/{digest}"))
+            .status(200);
+        assert_eq!(digest_of(&found.body), digest);
+    }
+}
+
+/// podman with a store of its own, where it finds the control groups that it insists on.
+fn podman(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    let script = "mountpoint -q /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup; exec podman \"$@\"";
+    command.args(["-m", "sh", "-c", script, "podman"]);
+    for (flag, name) in [("--root", "podman"), ("--runroot", "podman-run")] {
+        command.arg(flag).arg(directory.join(name));
+    }
+    let output = command
+        .args(["--storage-driver", "vfs"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "podman {arguments:?}: {output:?}");
+    output
+}
+
+#[test]
+fn podman_pushes_and_pulls() {
+    if !requires(&[Need::Root, Need::Program("podman")]) {
+        return;
+    }
+    let (Some(layout), Some(store)) = (image("alpine-caps-opaque-oci"), store(User::Root)) else {
+        return;
+    };
+    let served = Served::start();
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let podman = |arguments: &[&str]| {
+        let output = podman(directory.path(), arguments);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let layout = layout.canonicalize().unwrap();
+    let source = format!("oci:{}:v1", layout.display());
+    let id = podman(&["pull", "-q", &source]);
+    for (tag, format) in [("oci", "oci"), ("docker", "v2s2")] {
+        let name = served.name(&format!("kiln/jar:{tag}"));
+        podman(&[
+            "push",
+            "-q",
+            "--tls-verify=false",
+            "--format",
+            format,
+            &id,
+            &name,
+        ]);
+        // Nothing but the names is new the second time.
+        podman(&[
+            "push",
+            "-q",
+            "--tls-verify=false",
+            "--format",
+            format,
+            &id,
+            &name,
+        ]);
+        store.onggi(["pull", "-q", &name]).run().code(0);
+        let ran = store.onggi(["run", "--rm", &name, "echo fired"]).run();
+        ran.code(0).stdout("fired\n");
+    }
+    let name = served.name("kiln/jar:oci");
+    podman(&["rmi", "--all", "--force"]);
+    let pulled = podman(&["pull", "-q", "--tls-verify=false", &name]);
+    assert_eq!(pulled, id);
+    podman(&["rmi", "--all", "--force"]);
+    served
+        .client()
+        .get("/v2/kiln/jar/manifests/oci")
+        .status(200);
+}
+
+#[test]
+fn docker_pushes_and_pulls() {
+    if !requires(&[
+        Need::Root,
+        Need::Program("docker"),
+        Need::Program("dockerd"),
+    ]) {
+        return;
+    }
+    let up = Command::new("docker").arg("info").output().unwrap();
+    if !up.status.success() {
+        return skip("needs a docker engine that runs");
+    }
+    let Some(layout) = image("alpine-caps-opaque-oci") else {
+        return;
+    };
+    let served = Served::start();
+    let docker = |arguments: &[&str]| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        assert!(output.status.success(), "docker {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (first, second) = (served.name("kiln/jar:1"), served.name("kiln/jar:2"));
+    let source = format!("oci:{}:v1", layout.display());
+    skopeo(&[
+        "copy",
+        "-q",
+        "--dest-tls-verify=false",
+        &source,
+        &format!("docker://{first}"),
+    ]);
+    docker(&["pull", "-q", &first]);
+    docker(&["tag", &first, &second]);
+    docker(&["push", "-q", &second]);
+    docker(&["rmi", &first, &second]);
+    docker(&["pull", "-q", &second]);
+    docker(&["rmi", &second]);
+}
+
+#[test]
+fn onggi_pulls_and_runs() {
+    if !requires(&[Need::Program("skopeo")]) {
+        return;
+    }
+    let Some(layout) = image("busybox-musl-multiarch-oci") else {
+        return;
+    };
+    let served = Served::start();
+    let name = served.name("library/busybox:1");
+    let source = format!("oci:{}", layout.display());
+    let target = format!("docker://{name}");
+    skopeo(&[
+        "copy",
+        "-q",
+        "--all",
+        "--dest-tls-verify=false",
+        &source,
+        &target,
+    ]);
+    for store in crate::support::everyone() {
+        let ran = store.onggi(["run", "--rm", &name, "echo", "fired"]).run();
+        ran.code(0).stdout("fired\n");
+        let all = served.name("library/busybox");
+        store.onggi(["pull", "-a", &all]).run().code(0);
+    }
+}
