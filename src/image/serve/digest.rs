@@ -63,10 +63,10 @@ impl Algorithm {
     }
 
     /// The digest of some bytes.
-    pub fn of_bytes(self, mut bytes: &[u8]) -> AnyDigest {
+    pub fn of_bytes(self, bytes: &[u8]) -> AnyDigest {
         let bytes = match self {
-            Self::Sha256 => Sha256::digest(&mut bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(&mut bytes).to_vec(),
+            Self::Sha256 => Sha256::digest(bytes).to_vec(),
+            Self::Sha512 => Sha512::digest(bytes).to_vec(),
         };
         AnyDigest {
             algorithm: self,

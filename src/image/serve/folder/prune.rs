@@ -200,12 +200,12 @@ fn tidy(repository: &Path) -> Result<()> {
         }
         remove_if_empty(&links);
     }
-    atomic::sweep(&paths::tags_in(repository)).and_then(|()| {
-        remove_if_empty(&paths::tags_in(repository));
-        remove_if_empty(&paths::uploads_in(repository));
-        remove_if_empty(repository);
-        Ok(())
-    })
+    atomic::sweep(&paths::tags_in(repository))?;
+    for directory in [paths::tags_in(repository), paths::uploads_in(repository)] {
+        remove_if_empty(&directory);
+    }
+    remove_if_empty(repository);
+    Ok(())
 }
 
 /// Removes half-made files in the directories of each algorithm.
