@@ -5,17 +5,21 @@
 //!
 //! Invariant: whoever mends removes nothing that a container needs, and nothing that could be made whole.
 
-use super::digest::Digest;
+use super::digest::{Digest, Hashing};
 use super::layer;
 use super::remove::{self, Users};
 use super::shared;
 use super::store::{self, ImageRecord, Names};
-use crate::paths::{Paths, config_in, image_record_in, journal_in, layer_record_in, tree_in};
+use crate::paths::{
+    KEPT_BLOB, Paths, config_in, image_record_in, journal_in, layer_record_in, tree_in,
+};
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use crate::store::staging::{self, Trash};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -82,6 +86,7 @@ pub const KINDS: &[&str] = &[
     "damaged-image",
     "missing-layer",
     "orphan-layer",
+    "damaged-blob",
     "dead-staging",
     "leftover-file",
 ];
@@ -155,6 +160,8 @@ fn mend(paths: &Paths, finding: &Finding, _proof: &Lock) -> Result<()> {
             trash.discard(&finding.path)?;
             atomic::sync_directory(&paths.layers())
         }
+        "damaged-blob" => std::fs::remove_file(&finding.path)
+            .with_context(|| format!("remove `{}`", finding.path.display())),
         "dead-staging" => staging::sweep_one(&finding.path),
         "leftover-file" => {
             atomic::sweep(paths.data()).and_then(|()| atomic::sweep(&paths.images()))
@@ -166,6 +173,7 @@ fn mend(paths: &Paths, finding: &Finding, _proof: &Lock) -> Result<()> {
 const REWRITES: Repair = Repair::Does("writes its record again from its config");
 const LOSES_NAMES: Repair =
     Repair::Does("removes the file; the images stay and have to be named again");
+const LOSES_BLOB: Repair = Repair::Does("removes it; the layer is packed anew when it is pushed");
 const REMOVES_NAME: Repair = Repair::Does("removes the name");
 const REMOVES_IMAGE: Repair = Repair::Does("removes the image; it can be taken in again");
 
@@ -186,6 +194,9 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
     let ids = store::ids(paths)?;
     look_at_names(paths, &ids, &mut found);
     let damaged = damaged_layers(paths, &layers, deep);
+    if deep {
+        look_at_blobs(paths, &layers, &mut found)?;
+    }
     let mut needed = remove::pinned(&paths.staging())?;
     let mut all_known = true;
     for id in &ids {
@@ -254,6 +265,29 @@ fn look_at_names(paths: &Paths, ids: &[Digest], found: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Kept blobs that are not what they are called.
+fn look_at_blobs(paths: &Paths, layers: &BTreeSet<String>, found: &mut Vec<Finding>) -> Result<()> {
+    for layer in layers {
+        for name in remove::file_names(&paths.layer(layer))? {
+            let Some(hex) = name.strip_prefix(KEPT_BLOB) else {
+                continue;
+            };
+            let path = paths.layer(layer).join(&name);
+            let mut hashing = Hashing::default();
+            let read = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hashing));
+            let problem = match read {
+                // It has gone meanwhile.
+                Err(_) if !path.exists() => continue,
+                Err(error) => error.to_string(),
+                Ok(_) if hashing.finish().0.hex() == hex => continue,
+                Ok(_) => "it has another digest".to_owned(),
+            };
+            found.push(Finding::new("damaged-blob", hex, path, problem, LOSES_BLOB));
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with each layer that something is wrong with.

@@ -418,10 +418,7 @@ impl<'a> Intake<'a> {
             origin::add_to_store(self.paths, name, blob)?;
         }
         for (id, origin) in &self.origins {
-            let directory = self.paths.image(id.hex());
-            if directory.exists() {
-                origin::add_origin(&directory, origin, Durability::Volatile)?;
-            }
+            origin::add_to_image(self.paths, id, origin)?;
         }
         Ok(())
     }

@@ -175,10 +175,21 @@ pub fn add_blob(layer: &Path, blob: &Blob, durability: Durability) -> Result<()>
 /// gone, or that belongs to a store which is only read, is passed by.
 pub fn add_to_store(paths: &Paths, layer: &str, blob: &Blob) -> Result<()> {
     let directory = paths.layer(layer);
-    match directory.exists() && !paths.is_elsewhere(layer) {
-        true => add_blob(&directory, blob, Durability::Volatile),
-        false => Ok(()),
+    if !directory.exists() || paths.is_elsewhere(layer) {
+        return Ok(());
     }
+    atomic::sweep(&directory)?;
+    add_blob(&directory, blob, Durability::Volatile)
+}
+
+/// Likewise of how an image came.
+pub fn add_to_image(paths: &Paths, id: &Digest, origin: &Origin) -> Result<()> {
+    let directory = paths.image(id.hex());
+    if !directory.exists() {
+        return Ok(());
+    }
+    atomic::sweep(&directory)?;
+    add_origin(&directory, origin, Durability::Volatile)
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {

@@ -19,6 +19,7 @@ use super::origin::{self, Blob, Document, Origin};
 use super::store;
 use crate::error::{bad_input, not_found};
 use crate::paths::{self, Paths};
+use crate::store::damage;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use flate2::GzBuilder;
@@ -240,8 +241,13 @@ impl Layer {
             packer: Some(PACKER.to_owned()),
             ..Blob::new(&descriptor, None)
         };
-        let _lock = Lock::exclusive(&paths.lock())?;
-        origin::add_to_store(paths, &self.name, &blob)?;
+        let remember = || {
+            let _lock = Lock::exclusive(&paths.lock())?;
+            origin::add_to_store(paths, &self.name, &blob)
+        };
+        if let Err(error) = remember() {
+            damage::note("what a layer was packed to is not remembered", &error);
+        }
         // Another has packed it meanwhile, to the same.
         let _ = self.packed.set(descriptor.clone());
         Ok(descriptor)

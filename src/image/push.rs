@@ -18,7 +18,7 @@ use super::spool::Spool;
 use super::{intake, store};
 use crate::paths::{Paths, staging_pins};
 use crate::progress::{Progress, Silent, Step};
-use crate::store::atomic::Durability;
+use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
@@ -76,7 +76,9 @@ pub fn push(
     }
     let manifest = package.manifest(origin, &layers)?;
     repository.put_manifest(tag, &manifest.media_type, manifest.text.as_bytes())?;
-    push.remember(&manifest, &layers)?;
+    if let Err(error) = push.remember(&manifest, &layers) {
+        damage::note("what was pushed is not remembered", &error);
+    }
     Ok(Pushed {
         digest: manifest.digest.clone(),
         size: manifest.text.len() as u64,
@@ -301,8 +303,8 @@ impl Push<'_> {
             let blob = Blob::new(blob, Some(self.name));
             origin::add_to_store(self.paths, &layer.name, &blob)?;
         }
-        let image = self.paths.image(self.package.id.hex());
-        if !image.exists() {
+        let id = &self.package.id;
+        if !self.paths.image(id.hex()).exists() {
             // It was removed meanwhile.
             return Ok(());
         }
@@ -311,9 +313,9 @@ impl Push<'_> {
             index: None,
             repository: Some(self.name.clone()),
         };
-        origin::add_origin(&image, &origin, Durability::Volatile)?;
+        origin::add_to_image(self.paths, id, &origin)?;
         let name = store::as_stored(self.name.with_digest(manifest.digest.clone()));
-        intake::give_names(self.paths, &[(name, self.package.id.clone())])?;
+        intake::give_names(self.paths, &[(name, id.clone())])?;
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ fn openssl(directory: &Path, arguments: &[&str]) {
 }
 
 /// An authority, a server's certificate for `name`, and a client's.
-fn certificates(name: &str) -> Option<tempfile::TempDir> {
+pub fn certificates(name: &str) -> Option<tempfile::TempDir> {
     if !requires(&[Need::Program("openssl")]) {
         return None;
     }
@@ -80,7 +80,7 @@ fn certificates(name: &str) -> Option<tempfile::TempDir> {
 }
 
 /// Where this store's user keeps certificates for the registry.
-fn certs_d(store: &Store, registry: &Registry) -> std::path::PathBuf {
+pub fn certs_d(store: &Store, registry: &Registry) -> std::path::PathBuf {
     let directory = store.home().join(format!(
         ".config/containers/certs.d/127.0.0.1:{}",
         registry.port

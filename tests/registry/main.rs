@@ -16,9 +16,12 @@ mod made;
 mod peers;
 mod proxies;
 mod pull;
+mod push;
+mod push_breaks;
 mod real;
 mod search;
 mod server;
+mod uploads;
 
 use real::Registry;
 use server::{Reply, Request, Server};

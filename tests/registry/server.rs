@@ -19,6 +19,12 @@ pub struct Request {
     pub earlier: usize,
     /// This server's own `HOST:PORT`.
     pub host: String,
+    /// What came with it, or as much of it as was taken.
+    pub body: Vec<u8>,
+    /// It asks whether its body is wanted, which has not come yet.
+    pub waits: bool,
+    /// The body was not taken to its end: nobody hears the answer.
+    pub cut: bool,
 }
 
 impl Request {
@@ -37,6 +43,10 @@ impl Request {
 
 /// What becomes of it.
 pub enum Reply {
+    /// The body is wanted, and then the answer to it.
+    Take,
+    /// So many bytes of the body are taken, then the connection ends.
+    Swallow(usize),
     /// The registry's answer.
     Forward,
     /// That, but only so many bytes of the body.
@@ -150,31 +160,46 @@ fn serve(
         };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|text| text.parse::<u64>().ok());
-    let mut body = Vec::new();
-    (&mut reader)
-        .take(length.unwrap_or(0))
-        .read_to_end(&mut body)?;
-    let request = {
+    let mut request = {
         let mut seen = seen.lock().unwrap();
         let earlier = seen
             .iter()
             .filter(|other| other.path == path && other.method == method)
             .count();
         let host = format!("127.0.0.1:{}", stream.local_addr()?.port());
+        let waits = headers.contains_key("expect");
         let request = Request {
             method: method.to_owned(),
             path: path.to_owned(),
             headers,
             earlier,
             host,
+            body: Vec::new(),
+            waits,
+            cut: false,
         };
         seen.push(request.clone());
         request
     };
-    let reply = handler(&request);
+    let mut reply = None;
+    if request.waits {
+        reply = match handler(&request) {
+            Reply::Take | Reply::Forward => None,
+            reply => Some(reply),
+        };
+        request.waits = false;
+        if matches!(reply, None | Some(Reply::Swallow(_))) {
+            write!(&*stream, "HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+    }
+    if let Some(Reply::Swallow(length)) = reply {
+        swallow(&mut reader, &mut request, length, handler)?;
+        return Ok(());
+    }
+    if reply.is_none() {
+        request.body = body(&mut reader, &request.headers)?;
+    }
+    let reply = reply.unwrap_or_else(|| handler(&request));
     let mut out = stream;
     let (mut head, mut body) = match &reply {
         Reply::Answer(head, body) => (head.clone(), body.clone()),
@@ -190,6 +215,12 @@ fn serve(
             return Ok(());
         }
         Reply::Tunnel => return tunnel(stream, registry.unwrap()),
+        Reply::Swallow(length) => {
+            request.body.truncate(*length);
+            request.cut = true;
+            handler(&request);
+            return Ok(());
+        }
         reply => forward(&request, registry.unwrap(), matches!(reply, Reply::Whole))?,
     };
     if let Reply::Corrupt(at) = reply
@@ -232,11 +263,22 @@ fn forward(request: &Request, registry: u16, whole: bool) -> std::io::Result<(St
         request.method, request.path, request.host
     )?;
     for (name, value) in &request.headers {
-        if ["accept", "range"].contains(&name.as_str()) && !(whole && name == "range") {
+        let passed = [
+            "accept",
+            "range",
+            "content-type",
+            "content-range",
+            "authorization",
+        ];
+        if passed.contains(&name.as_str()) && !(whole && name == "range") {
             write!(stream, "{name}: {value}\r\n")?;
         }
     }
+    if ["POST", "PUT", "PATCH"].contains(&request.method.as_str()) {
+        write!(stream, "Content-Length: {}\r\n", request.body.len())?;
+    }
     write!(stream, "Accept: */*\r\n\r\n")?;
+    stream.write_all(&request.body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let end = answer
@@ -251,6 +293,56 @@ fn forward(request: &Request, registry: u16, whole: bool) -> std::io::Result<(St
         .filter(|line| !line.starts_with("Connection"))
         .collect();
     Ok((lines.join("\r\n"), answer[end + 4..].to_vec()))
+}
+
+/// Takes a part of a body, and lets the handler know.
+fn swallow(
+    reader: &mut impl BufRead,
+    request: &mut Request,
+    length: usize,
+    handler: &Handler,
+) -> std::io::Result<()> {
+    request.cut = true;
+    match request.headers.contains_key("content-length") {
+        true => drop(reader.take(length as u64).read_to_end(&mut request.body)?),
+        false => {
+            chunks(reader, length, &mut request.body)?;
+            request.body.truncate(length);
+        }
+    }
+    handler(request);
+    Ok(())
+}
+
+/// What comes with a request.
+fn body(reader: &mut impl BufRead, headers: &BTreeMap<String, String>) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    match headers
+        .get("content-length")
+        .map(|text| text.parse::<u64>().unwrap())
+    {
+        Some(length) => drop(reader.take(length).read_to_end(&mut body)?),
+        None if headers.contains_key("transfer-encoding") => {
+            chunks(reader, usize::MAX, &mut body)?;
+        }
+        None => {}
+    }
+    Ok(body)
+}
+
+/// A body in chunks (RFC 9112, 7.1), up to at least so many bytes of it.
+fn chunks(reader: &mut impl BufRead, most: usize, body: &mut Vec<u8>) -> std::io::Result<()> {
+    while body.len() < most {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let length = u64::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+        reader.by_ref().take(length).read_to_end(body)?;
+        reader.read_line(&mut line)?;
+        if length == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn tunnel(stream: &TcpStream, registry: u16) -> std::io::Result<()> {

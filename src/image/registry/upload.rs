@@ -267,7 +267,8 @@ impl Source {
     fn location(&self, asked: &Uri, response: &Response<Body>) -> Result<Uri, Error> {
         let host = &self.place.host;
         let header = response.headers().get(header::LOCATION);
-        let Some(location) = header.and_then(|value| value.to_str().ok()) else {
+        let location = header.and_then(|value| value.to_str().ok());
+        let Some(location) = location.filter(|location| !location.is_empty()) else {
             return Err(bad_input(format!(
                 "`{host}` begins an upload and does not say where"
             )));
