@@ -21,6 +21,7 @@
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `downloads/HEX` | as much of a blob as has come, by the digest it is to have; goes with the image that it was for | flock of the file: who downloads |
 //! | `registry/` | what `registry serve` keeps, see [`registry`] | `registry/lock` |
+//! | `manifests/HEX.json` | a list of manifests that is being put together, by the digest of its name | flock of `manifests/` |
 //! | `containers/ID/` | one container | flock of the directory: its maker, its monitor as long as it lives, whoever removes it |
 //! | `containers/ID/container.json` | the record; a directory without it is half made | `containers/ID/lock` |
 //! | `containers/ID/state.json` | monitor and init as (pid, start time, boot id), exit status | flock of `containers/ID/` |
@@ -51,6 +52,12 @@
 //! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
 
 pub mod registry;
+
+mod configuration;
+
+pub use configuration::{
+    credential_files, host_certificates, policy_files, registries_configuration, user_policy,
+};
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -317,6 +324,16 @@ impl Paths {
         self.data.join("registry")
     }
 
+    /// Lists of manifests.
+    pub fn manifest_lists(&self) -> PathBuf {
+        self.data.join("manifests")
+    }
+
+    /// One of them; `hex` is the digest of its name without the algorithm.
+    pub fn manifest_list(&self, hex: &str) -> PathBuf {
+        self.manifest_lists().join(format!("{hex}.json"))
+    }
+
     /// All containers.
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")
@@ -374,99 +391,6 @@ impl Paths {
 fn variable(name: &str) -> Option<PathBuf> {
     let value = std::env::var_os(name)?;
     (!value.is_empty()).then(|| PathBuf::from(value))
-}
-
-/// Below the home directory, where programs keep their configuration.
-const USER_CONFIGURATION: &str = ".config";
-
-/// Where the caller's programs keep their configuration.
-fn user_configuration() -> Option<PathBuf> {
-    variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(USER_CONFIGURATION)))
-}
-
-/// Files with credentials for registries, as Docker and podman name them, the one to write first. `asked` is the
-/// directory of Docker's client that a command names.
-pub fn credential_files(asked: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(file) = variable("REGISTRY_AUTH_FILE") {
-        return vec![file];
-    }
-    let docker = asked
-        .map(Path::to_owned)
-        .or_else(|| variable("DOCKER_CONFIG"));
-    let docker = docker.or_else(|| Some(variable("HOME")?.join(".docker")));
-    let podman = [variable("XDG_RUNTIME_DIR"), user_configuration()];
-    let podman = podman
-        .into_iter()
-        .flatten()
-        .map(|directory| directory.join("containers/auth.json"));
-    docker
-        .map(|directory| directory.join("config.json"))
-        .into_iter()
-        .chain(podman)
-        .collect()
-}
-
-/// Directories that hold one for each host with certificates for it, the caller's first.
-pub fn host_certificates() -> Vec<PathBuf> {
-    let own = user_configuration().into_iter();
-    let own = own.flat_map(|directory| {
-        ["containers/certs.d", "docker/certs.d"].map(|name| directory.join(name))
-    });
-    own.chain(["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from))
-        .collect()
-}
-
-/// The files that say where registries are, later ones over earlier ones (containers-registries.conf(5)).
-pub fn registries_configuration() -> Result<Vec<PathBuf>> {
-    let system = PathBuf::from("/etc/containers");
-    let own = user_configuration().map(|directory| directory.join("containers"));
-    let own_file = own
-        .as_ref()
-        .map(|directory| directory.join("registries.conf"))
-        .filter(|file| file.exists());
-    let main = variable("CONTAINERS_REGISTRIES_CONF").or(own_file);
-    let mut files = vec![main.unwrap_or_else(|| system.join("registries.conf"))];
-    for directory in [Some(system), own].into_iter().flatten() {
-        let directory = directory.join("registries.conf.d");
-        let mut found = Vec::new();
-        match std::fs::read_dir(&directory) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) => {}
-            entries => {
-                for entry in entries.with_context(|| format!("read `{}`", directory.display()))? {
-                    found.push(
-                        entry
-                            .with_context(|| format!("read `{}`", directory.display()))?
-                            .path(),
-                    );
-                }
-            }
-        }
-        found.retain(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "conf")
-        });
-        found.sort();
-        files.extend(found);
-    }
-    Ok(files)
-}
-
-/// The files that say whose images are taken in (containers-policy.json(5)), the caller's first; the first that is there
-/// counts alone.
-pub fn policy_files() -> Vec<PathBuf> {
-    let own = user_policy();
-    own.into_iter()
-        .chain([PathBuf::from("/etc/containers/policy.json")])
-        .collect()
-}
-
-/// The caller's own of them.
-pub fn user_policy() -> Option<PathBuf> {
-    Some(user_configuration()?.join("containers/policy.json"))
 }
 
 /// An absolute path without `.` and `..`, each of which takes back the name before it, as in Docker; links count for

@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, registry, system, trust, volume};
+use super::{Context, container, image, manifest, registry, system, trust, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -99,6 +99,10 @@ pub const GROUPS: &[(&str, &str)] = &[
     ("registry", "Serve images to other programs and machines"),
     ("healthcheck", "See whether containers do their work"),
     ("trust", "Say whose images are taken in"),
+    (
+        "manifest",
+        "Put images for several platforms under one name",
+    ),
     ("volume", "Keep files that outlive containers"),
     ("system", "Ask about this program and its host"),
 ];
@@ -285,6 +289,16 @@ pub const COMMANDS: &[Command] = &[
         "Send an image to a registry",
     )
     .common(),
+    command::<image::copy::Copy>(
+        &["image copy"],
+        "SOURCE DESTINATION",
+        "Copy an image between registries, archives, layouts and this store",
+    ),
+    command::<image::referrers::Referrers>(
+        &["image referrers"],
+        "NAME[:TAG|@DIGEST]",
+        "List signatures and other things that refer to an image in a registry",
+    ),
     command::<image::search::Search>(
         &["search"],
         "TERM|HOST/TERM",
@@ -368,6 +382,31 @@ pub const COMMANDS: &[Command] = &[
         &["trust rm", "trust remove"],
         "SCOPE",
         "Take back what was said of images",
+    ),
+    command::<manifest::Create>(
+        &["manifest create"],
+        "MANIFEST_LIST MANIFEST [MANIFEST...]",
+        "Begin a list of manifests, or add to one",
+    ),
+    command::<manifest::Annotate>(
+        &["manifest annotate"],
+        "MANIFEST_LIST MANIFEST",
+        "Say what a manifest of a list is for",
+    ),
+    command::<manifest::inspect::Inspect>(
+        &["manifest inspect"],
+        "[MANIFEST_LIST] MANIFEST",
+        "Show a manifest or a list of manifests",
+    ),
+    command::<manifest::Push>(
+        &["manifest push"],
+        "MANIFEST_LIST",
+        "Push a list of manifests, and the images that it needs",
+    ),
+    command::<manifest::Rm>(
+        &["manifest rm"],
+        "MANIFEST_LIST [MANIFEST_LIST...]",
+        "Remove lists of manifests from this machine",
     ),
     command::<volume::create::Create>(&["volume create"], "[VOLUME]", "Make a volume"),
     command::<volume::ls::Ls>(&["volume ls", "volume list"], "", "List volumes"),

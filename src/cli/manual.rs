@@ -4,7 +4,7 @@
 //! The pages lie in `man/`; a test makes them anew and compares.
 
 use super::command::{COMMANDS, Command, GROUPS, Section};
-use super::{flag, help, system};
+use super::{flag, help, image, system};
 use clap::Arg;
 
 const EXIT_STATUS: &str = "\
@@ -68,9 +68,12 @@ fn of_command(command: &Command) -> String {
     }
     text += &format!(".fi\n.SH DESCRIPTION\n{}.\n", escape(command.about));
     text += &options(&flag::build(command));
-    if shortest(command) == "system check" {
-        text += system::check::MANUAL;
-    }
+    text += match shortest(command) {
+        "system check" => system::check::MANUAL,
+        "image copy" => image::copy::MANUAL,
+        "image inspect" => image::inspect::MANUAL,
+        _ => "",
+    };
     text += ".SH EXIT STATUS\n";
     if command.failure == 125 {
         text += EXIT_STATUS;

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod flag;
 pub mod help;
 pub mod image;
+pub mod manifest;
 pub mod manual;
 pub mod output;
 pub mod prune;

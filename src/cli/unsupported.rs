@@ -41,7 +41,6 @@ const CLUSTER_VOLUMES: Fate = Fate::Never("it is of volumes of a cluster only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
 const CHECKPOINT: Fate = Fate::NotYet("there are no checkpoints");
-const REGISTRY: Fate = Fate::NotYet("images come in by `pull` and do not go out yet");
 const SWARM: Fate = Fate::Never(
     "a cluster needs managers that run all the time; for one host there will be compose and systemd units",
 );
@@ -123,7 +122,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
     ("network", LOOPBACK),
-    ("manifest", REGISTRY),
     ("build builder buildx image.build", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),

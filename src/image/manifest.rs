@@ -93,6 +93,12 @@ pub struct PlatformField {
     pub architecture: String,
     /// As in GOOS.
     pub os: String,
+    /// Of the operating system, on Windows.
+    #[serde(rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// What it needs of the operating system.
+    #[serde(rename = "os.features", skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
     /// As in `v7`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
@@ -213,7 +219,7 @@ pub fn promised_compression(kind: &str) -> super::compression::Compression {
 }
 
 /// A document that a descriptor of an index may point to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Document {
     /// More descriptors.
     Index(Index),

@@ -1,7 +1,7 @@
 //! Images: references, configs, the store of images and layers, and the ways in and out of it.
 //!
 //! - `reference`, `digest`, `platform`: what images are called and what they are for
-//! - `config`, `manifest`, `history`: what images say of themselves
+//! - `config`, `manifest`, `history`: what images say of themselves · `manifest_list`: lists of them in the making
 //! - `store`: which images are here · `intake`: how they come · `remove`, `prune`: how they go · `filter`
 //! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
@@ -30,6 +30,7 @@ pub mod intake;
 pub mod layer;
 pub mod load;
 pub mod manifest;
+pub mod manifest_list;
 pub mod oci_layout;
 pub mod origin;
 pub mod package;

@@ -49,24 +49,36 @@ pub struct Pulled {
     pub displaced: Vec<Displaced>,
 }
 
-/// Brings an image in. `name` has a tag or a digest.
+/// What is to be brought in.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What it is called there; with a tag or a digest.
+    pub name: &'a Reference,
+    /// What it is to be called here, with a tag, where that is another name.
+    pub called: Option<&'a Reference>,
+    /// This machine's where none is said.
+    pub platform: Option<&'a Platform>,
+}
+
+/// Brings an image in.
 pub fn pull(
     paths: &Paths,
     rules: &Rules,
     repository: &Repository,
-    name: &Reference,
-    platform: Option<&Platform>,
+    request: &Request,
     trust: &Trust,
     progress: &dyn Progress,
 ) -> Result<Pulled> {
+    let Request { name, platform, .. } = *request;
     let demands = trust.demands(&repository.target(name))?;
     // Only the registry has signatures, so it is asked even for what is here.
     if demands.is_empty()
-        && let Some(pulled) = up_to_date(paths, repository, name, platform)?
+        && let Some(pulled) = up_to_date(paths, repository, request)?
     {
         return Ok(pulled);
     }
-    let before = store::find(paths, &name.canonical()).ok();
+    let here = request.called.unwrap_or(name);
+    let before = store::find(paths, &here.canonical()).ok();
     let (digest, image) = choose(repository, name, platform, demands)?;
     let mut intake = Intake::new(paths, rules)?;
     let downloads = paths.downloads();
@@ -81,7 +93,7 @@ pub fn pull(
         progress,
     )?;
     let chain = layers.take_in(&mut intake, repository, progress)?;
-    let names = names(name, &digest);
+    let names = names(request, &digest);
     let id = intake.image(&image.config, &chain, names)?;
     if let Some(origin) = image.origin {
         intake.came_by(&id, origin)?;
@@ -132,27 +144,25 @@ fn what(name: &Reference) -> String {
 }
 
 /// With a digest that and no tag, as Docker has it.
-fn names(name: &Reference, digest: &Digest) -> Vec<Reference> {
-    let with_digest = name.with_digest(digest.clone());
-    match name.digest() {
-        Some(_) => vec![with_digest],
-        None => vec![name.clone(), with_digest],
+fn names(request: &Request, digest: &Digest) -> Vec<Reference> {
+    let with_digest = request.name.with_digest(digest.clone());
+    match (request.called, request.name.digest()) {
+        (Some(called), _) => vec![called.clone(), with_digest],
+        (None, Some(_)) => vec![with_digest],
+        (None, None) => vec![request.name.clone(), with_digest],
     }
 }
 
 /// What is here under the very digest that the name leads to needs at most its name.
-fn up_to_date(
-    paths: &Paths,
-    repository: &Repository,
-    name: &Reference,
-    platform: Option<&Platform>,
-) -> Result<Option<Pulled>> {
+fn up_to_date(paths: &Paths, repository: &Repository, request: &Request) -> Result<Option<Pulled>> {
+    let Request { name, platform, .. } = *request;
+    let here = request.called.unwrap_or(name);
     // An image of another store becomes one of this store, though perhaps without any layer of its own.
     let find = |name: &Reference| store::find_here(paths, &name.canonical()).ok();
     let digest = match name.digest() {
         Some(digest) => digest.clone(),
         // Only whoever has pulled before asks first: it is one request more.
-        None if find(name).is_none() => return Ok(None),
+        None if find(here).is_none() => return Ok(None),
         None => match repository.digest_of(&what(name))? {
             Some(digest) => digest,
             None => return Ok(None),
@@ -175,7 +185,7 @@ fn up_to_date(
     {
         return Ok(None);
     }
-    let before = find(name).map(|image| image.id);
+    let before = find(here).map(|image| image.id);
     let newer = before.as_ref() != Some(&image.id);
     let mut displaced = Vec::new();
     if newer {
@@ -184,7 +194,7 @@ fn up_to_date(
         if find(&name.with_digest(digest.clone())).is_none() {
             return Ok(None);
         }
-        displaced = give_names(paths, &[(store::as_stored(name.clone()), image.id.clone())])?;
+        displaced = give_names(paths, &[(store::as_stored(here.clone()), image.id.clone())])?;
     }
     Ok(Some(Pulled {
         id: image.id,

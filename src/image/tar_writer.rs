@@ -6,9 +6,12 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::io::Write;
 
+/// Where blobs lie (OCI image-layout.md).
+pub const BLOBS: &str = "blobs/sha256";
+
 /// Where a blob lies.
 pub fn blob(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+    format!("{BLOBS}/{}", digest.hex())
 }
 
 /// An archive.

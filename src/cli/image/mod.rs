@@ -1,5 +1,6 @@
 //! Commands on images: options become calls of [`crate::image`], what comes back becomes lines.
 
+pub mod copy;
 pub mod history;
 pub mod import;
 pub mod inspect;
@@ -9,6 +10,7 @@ pub mod ls;
 pub mod prune;
 pub mod pull;
 pub mod push;
+pub mod referrers;
 pub mod registry;
 pub mod rm;
 pub mod save;

@@ -11,7 +11,7 @@ use crate::container::event;
 use crate::error::{self, Kind, bad_input, not_found};
 use crate::image::layer::Rules;
 use crate::image::platform::Platform;
-use crate::image::pull::{Later, Pulled, pull};
+use crate::image::pull::{Later, Pulled, Request, pull};
 use crate::image::reference::Reference;
 use crate::image::registry::Repository;
 use crate::image::store;
@@ -190,8 +190,11 @@ impl One<'_> {
             &self.engine.paths,
             self.rules,
             repository,
-            name,
-            self.platform,
+            &Request {
+                name,
+                called: None,
+                platform: self.platform,
+            },
             self.trust,
             progress,
         );

@@ -158,4 +158,8 @@ impl Source for DockerArchive {
     fn name(&self) -> Option<&Reference> {
         self.name.as_ref()
     }
+
+    fn has_manifest(&self) -> bool {
+        false
+    }
 }

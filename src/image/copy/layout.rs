@@ -13,7 +13,7 @@ use crate::image::reference::Reference;
 use crate::image::registry::Fetched;
 use crate::image::registry::referrers::fallback_tag;
 use crate::image::registry::transport::Opener;
-use crate::image::tar_writer::blob;
+use crate::image::tar_writer::{BLOBS, blob};
 use crate::progress::Progress;
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
@@ -182,7 +182,7 @@ impl Directory {
     /// A layout that is there, or a new one; `annotations` name the image in it.
     pub fn open(path: PathBuf, annotations: BTreeMap<String, String>) -> Result<Self> {
         let directory = Self { path, annotations };
-        let blobs = directory.path.join("blobs/sha256");
+        let blobs = directory.path.join(BLOBS);
         let is_layout = directory.path.join("index.json").exists() || blobs.exists();
         let context = |path: &PathBuf| format!("create `{}`", path.display());
         let mut entries = std::fs::read_dir(&directory.path).into_iter().flatten();

@@ -5,7 +5,8 @@
 //! Source ─▶ what its name leads to ─▶ one platform of it, or all ─▶ blobs that are missing ─▶ manifests ─▶ index ─▶ name
 //! ```
 //!
-//! - `location`: how places are spelled · `registry`, `layout`, `docker_archive`, `packed`: what they are
+//! - `location`: how places are spelled · `open`: from there to a place that can be read
+//! - `registry`, `layout`, `docker_archive`, `packed`, `stored`: what places there are
 //! - `referrers`: signatures and the like, which lie beside an image
 //!
 //! Invariant: a document is put where it goes after all that it names is there, and each blob has its digest.
@@ -13,9 +14,11 @@
 pub mod docker_archive;
 pub mod layout;
 pub mod location;
+pub mod open;
 pub mod packed;
-mod referrers;
+pub mod referrers;
 pub mod registry;
+pub mod stored;
 
 use super::digest::Digest;
 use super::manifest::{self, Descriptor, Document, Manifest};
@@ -56,6 +59,14 @@ pub trait Source: Sync {
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
     /// The whole name of the image there, if it has one.
     fn name(&self) -> Option<&Reference>;
+    /// Whether the manifest is one that somebody has made, and not made up of what lies there.
+    fn has_manifest(&self) -> bool {
+        true
+    }
+    /// The digest of the manifest that the image had elsewhere, where its layers had to be packed anew.
+    fn was(&self) -> Option<&Digest> {
+        None
+    }
 }
 
 /// Where an image is copied to.
@@ -120,7 +131,11 @@ pub fn copy(
 
 /// What the name leads to, or the manifest of it that suits a platform.
 pub fn choose(source: &dyn Source, order: &Order) -> Result<Fetched> {
-    let top = source.top()?;
+    choose_of(source, source.top()?, order)
+}
+
+/// Likewise, of what the name is known to lead to.
+pub fn choose_of(source: &dyn Source, top: Fetched, order: &Order) -> Result<Fetched> {
     if order.all {
         return Ok(top);
     }

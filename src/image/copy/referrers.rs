@@ -1,7 +1,7 @@
 //! What lies beside an image and is about it: what names it as its `subject`, and what cosign keeps under tags made of
 //! its digest. Where a place lists no subjects, an index under a tag does (distribution-spec, "Referrers Tag Schema").
 
-use super::{Name, Plan};
+use super::{Name, Plan, Source};
 use crate::image::digest::Digest;
 use crate::image::manifest::{Descriptor, Document, Index, OCI_INDEX};
 use crate::image::registry::Fetched;
@@ -12,6 +12,78 @@ use std::collections::BTreeMap;
 
 /// What cosign adds to the tag: signatures, attestations, bills of materials.
 pub const ENDINGS: [&str; 3] = ["sig", "att", "sbom"];
+
+/// The config of what has none.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// Something that is about an image.
+#[derive(Clone, Debug)]
+pub struct Referrer {
+    /// Of its manifest.
+    pub digest: Digest,
+    /// Of its manifest in bytes.
+    pub size: u64,
+    /// The media type that says what it is.
+    pub kind: String,
+    /// What it is about.
+    pub subject: Digest,
+    /// The tag that leads to it, where it is known by that.
+    pub tag: Option<String>,
+    /// Free words.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What is about a manifest: what names it as its subject, and what has a tag made of its digest.
+pub fn of(source: &dyn Source, subject: &Digest) -> Result<Vec<Referrer>> {
+    let mut found = Vec::new();
+    for referrer in source.referrers(subject)? {
+        let kind = match referrer.artifact_type.clone() {
+            Some(kind) => kind,
+            // An index of the client's own making may say nothing of it.
+            None => kind(&source.document(&referrer)?),
+        };
+        found.push(Referrer {
+            digest: referrer.digest,
+            size: referrer.size,
+            kind,
+            subject: subject.clone(),
+            tag: None,
+            annotations: referrer.annotations.unwrap_or_default(),
+        });
+    }
+    for ending in ENDINGS {
+        let tag = format!("{}.{ending}", fallback_tag(subject));
+        if let Some(fetched) = source.tagged(&tag)? {
+            found.push(Referrer {
+                kind: kind(&fetched),
+                digest: fetched.descriptor.digest,
+                size: fetched.descriptor.size,
+                subject: subject.clone(),
+                tag: Some(tag),
+                annotations: BTreeMap::new(),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What a manifest is of: as it says, or as its config or first layer does (image-spec manifest.md, `artifactType`).
+fn kind(fetched: &Fetched) -> String {
+    let said = serde_json::from_slice::<Value>(&fetched.bytes).ok();
+    let said = said.and_then(|value| Some(value.get("artifactType")?.as_str()?.to_owned()));
+    match (said, &fetched.document) {
+        (Some(said), _) => said,
+        (None, Document::Manifest(manifest)) => {
+            let first = manifest
+                .layers
+                .first()
+                .filter(|_| manifest.config.media_type == EMPTY);
+            let own = manifest.artifact().unwrap_or(&manifest.config.media_type);
+            first.map_or(own, |first| &first.media_type).to_owned()
+        }
+        (None, Document::Index(_)) => fetched.descriptor.media_type.clone(),
+    }
+}
 
 impl Plan<'_> {
     /// Adds what refers to the documents of the plan, and what refers to that.

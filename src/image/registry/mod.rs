@@ -66,7 +66,7 @@ pub struct Repository {
 const TAGS: &str = "tags";
 
 /// A manifest or an index, and what it was.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fetched {
     /// Media type, digest and length.
     pub descriptor: Descriptor,

@@ -1,0 +1,160 @@
+//! An image in the store, to copy from or to. It goes out under the manifest that it came by, as far as its layers can be
+//! given byte for byte as they were; what comes in has one platform.
+
+use super::{Order, Source, Stream, choose, small_blob};
+use crate::error::{bad_input, not_found};
+use crate::image::digest::Digest;
+use crate::image::intake::{Chain, Displaced, Expected, Intake};
+use crate::image::layer::Rules;
+use crate::image::manifest::{Descriptor, Document};
+use crate::image::origin::{self, Blob, Origin};
+use crate::image::package::{Otherwise, Package};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::image::registry::{Fetched, selection};
+use crate::image::store;
+use crate::paths::Paths;
+use crate::progress::{Progress, Step};
+use anyhow::{Context, Result};
+
+/// An image of the store.
+pub struct Stored {
+    package: Package,
+    manifest: Fetched,
+    name: Option<Reference>,
+    was: Option<Digest>,
+}
+
+impl Stored {
+    /// The image of that name or id. Layers whose original bytes cannot be repeated are packed anew.
+    pub fn open(paths: &Paths, name: &str) -> Result<Self> {
+        let image = store::find(paths, name)?;
+        let package = Package::of(paths, &image.id)?;
+        let described = package
+            .describe(paths, Otherwise::Packed)
+            .with_context(|| format!("read the image `{name}`"))?;
+        let bytes = described.manifest.text.into_bytes();
+        let descriptor = Descriptor::of(&described.manifest.media_type, &bytes);
+        let asked = name.parse::<Reference>().ok().map(Reference::or_latest);
+        let came_by = |digest: &Digest| {
+            let mut origins = package.origins.iter();
+            origins.any(|origin| origin.manifest.digest == *digest)
+        };
+        let was = package
+            .origins
+            .first()
+            .map(|origin| origin.manifest.digest.clone());
+        Ok(Self {
+            was: was.filter(|_| !came_by(&descriptor.digest)),
+            manifest: Fetched {
+                document: Document::parse(&descriptor, &bytes)?,
+                descriptor,
+                bytes,
+            },
+            name: asked.filter(|asked| image.names.contains(asked)),
+            package,
+        })
+    }
+}
+
+impl Source for Stored {
+    fn top(&self) -> Result<Fetched> {
+        Ok(self.manifest.clone())
+    }
+
+    fn document(&self, descriptor: &Descriptor) -> Result<Fetched> {
+        Err(not_found(format!("{} is not in the store", descriptor.digest)).into())
+    }
+
+    fn blob(&self, blob: &Descriptor) -> Result<Stream<'_>> {
+        if blob.digest == self.package.id {
+            return Ok(Box::new(self.package.config.as_slice()));
+        }
+        let layer = self.package.layer_of(&blob.digest);
+        let missing = || not_found(format!("{} is not in the store", blob.digest));
+        layer.ok_or_else(missing)?.open(&blob.digest)
+    }
+
+    fn tagged(&self, _: &str) -> Result<Option<Fetched>> {
+        Ok(None)
+    }
+
+    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(Vec::new())
+    }
+
+    fn name(&self) -> Option<&Reference> {
+        self.name.as_ref()
+    }
+
+    fn was(&self) -> Option<&Digest> {
+        self.was.as_ref()
+    }
+}
+
+/// An image that has come.
+#[derive(Debug)]
+pub struct TakenIn {
+    /// Its id.
+    pub id: Digest,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Names that pointed to other images before.
+    pub displaced: Vec<Displaced>,
+}
+
+/// Takes an image out of files into the store.
+pub fn take_in(
+    source: &dyn Source,
+    order: &Order,
+    (paths, rules): (&Paths, &Rules),
+    names: Vec<Reference>,
+    progress: &dyn Progress,
+) -> Result<TakenIn> {
+    let wanted = order.platform.clone().unwrap_or_else(Platform::host);
+    let order = Order {
+        platform: Some(wanted.clone()),
+        ..order.clone()
+    };
+    let chosen = choose(source, &order)?;
+    let Document::Manifest(manifest) = &chosen.document else {
+        return Err(bad_input("it is an index").into());
+    };
+    if let Some(kind) = manifest.artifact() {
+        let message = format!("it is no image, but something of the media type `{kind}`");
+        return Err(bad_input(message).into());
+    }
+    manifest.check()?;
+    let config = small_blob(source, &manifest.config)?;
+    let diff_ids = selection::check(manifest, &config, &wanted)?;
+    let mut intake = Intake::new(paths, rules)?;
+    let mut chain = Chain::default();
+    for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+        progress.tell(layer.digest.short(), Step::Planned(layer.size));
+        let expected = Expected {
+            diff_id: Some(diff_id.clone()),
+            blob: Some((layer.digest.clone(), layer.size)),
+            remembered: source.has_manifest().then(|| Blob::new(layer, None)),
+        };
+        intake
+            .layer(&mut chain, &expected, || source.blob(layer))
+            .with_context(|| format!("layer {}", layer.digest))?;
+        progress.tell(layer.digest.short(), Step::Done);
+    }
+    let id = intake.image(&config, &chain, names)?;
+    let kind = &chosen.descriptor.media_type;
+    let manifest = origin::Document::new(kind, &chosen.bytes);
+    if let Some(manifest) = manifest.filter(|_| source.has_manifest()) {
+        let origin = Origin {
+            manifest,
+            index: None,
+            repository: None,
+        };
+        intake.came_by(&id, origin)?;
+    }
+    Ok(TakenIn {
+        id,
+        digest: chosen.descriptor.digest,
+        displaced: intake.commit()?,
+    })
+}
