@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Download {
     path: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
+    /// How many of its bytes have been read for unpacking.
+    read: AtomicU64,
 }
 
 #[derive(Default)]
@@ -70,6 +73,7 @@ impl Download {
             path: paths.download(digest.hex()),
             state: Mutex::default(),
             changed: Condvar::new(),
+            read: AtomicU64::new(0),
         }
     }
 
@@ -81,6 +85,11 @@ impl Download {
     /// Its length in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// How many of its bytes nobody has read yet.
+    pub fn not_read(&self) -> u64 {
+        self.size.saturating_sub(self.read.load(Ordering::Relaxed))
     }
 
     /// Downloads it to its end. `is_here` says whether what it is for has come into the store meanwhile.
@@ -404,6 +413,7 @@ impl Read for Reader<'_> {
         let end = left.min(buffer.len());
         let got = self.file.read_at(&mut buffer[..end], self.position)?;
         self.position += got as u64;
+        self.download.read.store(self.position, Ordering::Relaxed);
         let id = self.download.digest.short();
         self.progress
             .tell(id, Step::Unpacking(self.position, self.download.size));

@@ -419,9 +419,18 @@ impl<'a> Layers<'a> {
             ),
             unpacked => unpacked,
         };
-        unpacked.with_context(what)?;
+        unpacked.map_err(|error| match error::hint(&error) {
+            Some(error::NO_SPACE) => error.context(self.with_missing(&what())),
+            _ => error.context(what()),
+        })?;
         progress.tell(layer.digest.short(), Step::Done);
         Ok(())
+    }
+
+    /// How much there must be room for yet, at least: what has come is not come by again.
+    fn with_missing(&self, what: &str) -> String {
+        let left: u64 = self.downloads.values().map(Download::not_read).sum();
+        format!("{what}, {left} bytes of the image not yet unpacked")
     }
 
     /// After a failure: the download's own is the cause of any other. What is damaged and was begun by somebody who was

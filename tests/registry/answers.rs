@@ -341,3 +341,100 @@ fn nobody_and_nothing_there() {
         .stderr_has("repository name (a/UPPER) must be lowercase");
     pull("a b").code(1).stderr_has("invalid reference format");
 }
+
+#[test]
+fn blobs_that_do_not_come() {
+    let (Some(registry), Some(store)) = (Registry::start(&Options::default()), somebody()) else {
+        return;
+    };
+    let layer = registry.layers().last().unwrap().0.clone();
+    for (status, code, words) in [
+        ("404 Not Found", "BLOB_UNKNOWN", "blob unknown: as you see"),
+        ("403 Forbidden", "DENIED", "denied: as you see"),
+        (
+            "401 Unauthorized",
+            "UNAUTHORIZED",
+            "unauthorized: as you see",
+        ),
+        (
+            "500 Internal Server Error",
+            "UNKNOWN",
+            "answers 500 Internal Server Error",
+        ),
+        (
+            "503 Service Unavailable\r\nRetry-After: 0",
+            "UNAVAILABLE",
+            "answers 503 Service Unavailable",
+        ),
+        (
+            "429 Too Many Requests\r\nRetry-After: 0",
+            "TOOMANYREQUESTS",
+            "toomanyrequests: as you see",
+        ),
+        (
+            "416 Range Not Satisfiable",
+            "UNKNOWN",
+            "answers 416 Range Not Satisfiable",
+        ),
+    ] {
+        let wanted = layer.clone();
+        let server = Server::start(Some(registry.port), move |request| {
+            match request.path.ends_with(&wanted) {
+                true => error(status, code),
+                false => Reply::Forward,
+            }
+        });
+        let name = server.name(IMAGE);
+        let outcome = store.onggi(["run", "--rm", &name]).run();
+        outcome
+            .code(125)
+            .stderr_has("onggi: layer ")
+            .stderr_has(&layer)
+            .stderr_has(words);
+        assert_eq!(store.onggi(["images", "-aq"]).run().stdout_text(), "");
+        assert_eq!(store.onggi(["ps", "-aq"]).run().stdout_text(), "");
+    }
+}
+
+/// The config is as long and as it is digested, or nothing comes in.
+#[test]
+fn configs_that_are_others() {
+    let Some(store) = somebody() else {
+        return;
+    };
+    let made = std::sync::Arc::new(crate::made::Made::new(&[crate::made::Layer::gzip(&[(
+        "a", b"b",
+    )])]));
+    for (change, words) in [
+        (
+            (|text: String| text + " ") as fn(String) -> String,
+            "bytes long and is more",
+        ),
+        (
+            |text: String| text[1..].to_owned(),
+            "bytes long and is less",
+        ),
+        (
+            |text: String| text.replace("true", "eurt"),
+            "its digest is sha256:",
+        ),
+        (|_: String| "<html>".to_owned(), "bytes long and is less"),
+    ] {
+        let image = made.clone();
+        let server = Server::start(None, move |request| match image.reply(request) {
+            Reply::Answer(head, body) if head.contains(crate::made::CONFIG) => {
+                let text = change(String::from_utf8(body).unwrap());
+                Reply::Answer(head, text.into_bytes())
+            }
+            reply => reply,
+        });
+        let name = server.name("pot:v1");
+        store.onggi(["pull", &name]).run().code(1).stderr_has(words);
+        store
+            .onggi(["create", &name])
+            .run()
+            .code(125)
+            .stderr_has(words);
+        assert_eq!(store.onggi(["images", "-aq"]).run().stdout_text(), "");
+    }
+}

@@ -219,12 +219,16 @@ fn a_full_disk_keeps_what_is_there_and_tells_what_is_missing() {
     let total: u64 = registry.layers().iter().map(|(_, size)| size).sum();
     let _mounted = Mounted::tmpfs(store.data(), &format!("size={}", total / 2));
     let name = server.name(IMAGE);
-    store
-        .onggi(["pull", &name])
-        .run()
-        .code(1)
+    let full = store.onggi(["pull", &name]).run();
+    full.code(1)
+        .stderr_has("onggi: layer ")
         .stderr_has("disk full")
         .stderr_has("system prune");
+    let said = full.stderr_text();
+    let missing = said.split_once(" bytes of the image not yet unpacked");
+    let (before, _) = missing.unwrap_or_else(|| panic!("{said}"));
+    let missing: u64 = before.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((1..=total).contains(&missing), "{said}");
     let kept: u64 = downloads(&store).values().sum();
     assert!(kept > 0);
     assert_eq!(store.onggi(["images", "-q"]).run().stdout_text(), "");

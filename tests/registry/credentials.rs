@@ -252,3 +252,85 @@ fn a_token_server_that_answers_nonsense_is_named() {
             .stderr_has("/token gives no token");
     }
 }
+
+/// What `docker login` leaves where a registry gives identity tokens, and what helpers give for it: the realm is asked by
+/// POST (distribution's oauth2 specification), and no password goes anywhere.
+#[test]
+fn identity_tokens_are_exchanged_and_bearer_tokens_are_sent_as_they_are() {
+    let Some((_registry, server, store)) = behind(|request| {
+        if request.path == "/token" {
+            let body = &request.body;
+            let fields = [
+                "grant_type=refresh_token",
+                "refresh_token=clay%2Bone",
+                "service=jar",
+                "scope=repository:image:pull",
+                "client_id=",
+            ];
+            let is_right = request.method == "POST"
+                && request.header("authorization").is_empty()
+                && fields.iter().all(|field| body.contains(field));
+            return match is_right {
+                true => answer(
+                    "200 OK",
+                    &[],
+                    r#"{"access_token":"fired","refresh_token":"x"}"#,
+                ),
+                false => answer("401 Unauthorized", &[], "{}"),
+            };
+        }
+        if request.header("authorization") == "Bearer fired" {
+            return Reply::Forward;
+        }
+        let challenge = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{}/token\",service=\"jar\"",
+            request.host
+        );
+        answer("401 Unauthorized", &[&challenge], "")
+    }) else {
+        return;
+    };
+    let file = store.path().join("auth.json");
+    let host = format!("127.0.0.1:{}", server.port);
+    let pull = |entry: &str| {
+        std::fs::write(&file, format!(r#"{{"auths":{{"{host}":{entry}}}}}"#)).unwrap();
+        let authfile = file.to_str().unwrap();
+        let arguments = ["pull", "--authfile", authfile, &server.name(IMAGE)];
+        store.onggi(arguments).run()
+    };
+    // `00000000-…:` as some registries have it.
+    let refused = pull(r#"{"auth":"MDAwMDo=","identitytoken":"sand"}"#);
+    refused
+        .code(1)
+        .stderr_has("/token gives no token (401 Unauthorized)")
+        .stderr_has(&format!("the entry `{host}` of `{}`", file.display()))
+        .stderr_lacks("sand");
+    let wrong = pull(r#"{"registrytoken":"sand"}"#);
+    wrong.code(1).stderr_has("the entry").stderr_lacks("sand");
+    pull(r#"{"auth":"MDAwMDo=","identitytoken":"clay+one"}"#).code(0);
+    let other = somebody().unwrap();
+    let arguments = [
+        "pull",
+        "--authfile",
+        file.to_str().unwrap(),
+        &server.name(IMAGE),
+    ];
+    std::fs::write(
+        &file,
+        format!(r#"{{"auths":{{"{host}":{{"registrytoken":"fired"}}}}}}"#),
+    )
+    .unwrap();
+    other.onggi(arguments).run().code(0);
+    let directory = store.home().join(".docker");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("config.json"), r#"{"credsStore":"jar"}"#).unwrap();
+    let program = store.file(
+        "docker-credential-jar",
+        "#!/bin/sh\necho '{\"ServerURL\":\"x\",\"Username\":\"<token>\",\"Secret\":\"clay+one\"}'\n",
+    );
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", store.home().display());
+    let tag = server.name("image:multi");
+    let again = store.onggi(["pull", &tag]).env("PATH", &path).run();
+    again.code(0);
+}
