@@ -259,7 +259,7 @@ fn a_token_server_that_answers_nonsense_is_named() {
 fn identity_tokens_are_exchanged_and_bearer_tokens_are_sent_as_they_are() {
     let Some((_registry, server, store)) = behind(|request| {
         if request.path == "/token" {
-            let body = &request.body;
+            let body = String::from_utf8_lossy(&request.body);
             let fields = [
                 "grant_type=refresh_token",
                 "refresh_token=clay%2Bone",

@@ -17,8 +17,6 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// How many asked for that path before.
     pub earlier: usize,
-    /// What came with it, as text.
-    pub body: String,
     /// This server's own `HOST:PORT`.
     pub host: String,
     /// What came with it, or as much of it as was taken.
@@ -175,7 +173,6 @@ fn serve(
             path: path.to_owned(),
             headers,
             earlier,
-            body: String::from_utf8_lossy(&body).into_owned(),
             host,
             body: Vec::new(),
             waits,
