@@ -296,3 +296,54 @@ fn onggi_pulls_and_runs() {
         store.onggi(["pull", "-a", &all]).run().code(0);
     }
 }
+
+#[test]
+fn onggi_pushes_what_it_has_pulled() {
+    if !requires(&[Need::Program("skopeo")]) {
+        return;
+    }
+    let Some(layout) = image("busybox-musl-multiarch-oci") else {
+        return;
+    };
+    let served = Served::start();
+    let first = served.name("library/busybox:1");
+    let source = format!("oci:{}", layout.display());
+    let target = format!("docker://{first}");
+    skopeo(&["copy", "-q", "--dest-tls-verify=false", &source, &target]);
+    let pushed = served
+        .client()
+        .get("/v2/library/busybox/manifests/1")
+        .status(200);
+    for store in crate::support::everyone() {
+        let keep = |words: &[&str]| {
+            store
+                .onggi(words)
+                .env("ONGGI_STORAGE_KEEP_BLOBS", "true")
+                .run()
+        };
+        keep(&["pull", "-q", &first]).code(0);
+        let name = format!("kiln/{:?}", store.user).to_lowercase();
+        let second = served.name(&format!("{name}:2"));
+        store.onggi(["tag", &first, &second]).run().code(0);
+        keep(&["push", "-q", &second]).code(0);
+        let again = served
+            .client()
+            .get(&format!("/v2/{name}/manifests/2"))
+            .status(200);
+        assert_eq!(again.body, pushed.body);
+        // Out of the store it has the same manifest, too, and blobs in parts.
+        let words = ["registry", "serve", "--images", "--listen", "127.0.0.1:0"];
+        let images = Served::by(store.onggi(words).into_command());
+        let client = images.client();
+        let manifest = client.get(&format!("/v2/{name}/manifests/2")).status(200);
+        assert_eq!(manifest.body, pushed.body);
+        let layer = manifest.json()["layers"][0].clone();
+        let path = format!("/v2/{name}/blobs/{}", layer["digest"].as_str().unwrap());
+        let whole = client.get(&path).status(200);
+        assert_eq!(digest_of(&whole.body), layer["digest"]);
+        let part = client
+            .send("GET", &path, &[("Range", "bytes=1000-1999")], b"")
+            .status(206);
+        assert_eq!(part.body, whole.body[1000..2000]);
+    }
+}

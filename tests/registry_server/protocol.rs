@@ -128,3 +128,22 @@ fn more_clients_than_are_taken_wait_for_their_turn() {
     }
     client.get("/v2/").status(200);
 }
+
+#[test]
+fn who_only_holds_connections_keeps_nobody_out() {
+    let served = Served::start();
+    let client = served.client();
+    let held: Vec<_> = (0..400)
+        .map(|number| {
+            let mut stream = client.connect();
+            // Some say nothing, some do not come to an end.
+            if number % 2 == 0 {
+                stream.write_all(b"GET /v2/ HTTP/1.1\r\nHo").unwrap();
+            }
+            stream
+        })
+        .collect();
+    client.get("/v2/").status(200);
+    drop(held);
+    client.get("/v2/").status(200);
+}

@@ -17,9 +17,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::Shutdown;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The most clients at a time; further ones wait until they are accepted.
 const MOST: usize = 256;
+/// Time to ask for something, where others wait.
+const ENOUGH: Duration = Duration::from_secs(2);
 /// From here on nobody keeps a connection that he does not use.
 const MANY: usize = MOST * 3 / 4;
 /// What is read of a body that nobody wanted, to keep the connection; and at the end, to let the answer arrive.
@@ -33,8 +36,16 @@ pub struct Connections(Mutex<State>);
 #[derive(Default)]
 struct State {
     last: u64,
-    open: BTreeMap<u64, (Arc<Socket>, bool)>,
+    open: BTreeMap<u64, Open>,
     stopping: bool,
+}
+
+struct Open {
+    socket: Arc<Socket>,
+    /// Whether a request is being answered.
+    busy: bool,
+    /// Since when it is so.
+    since: Instant,
 }
 
 impl Connections {
@@ -47,7 +58,12 @@ impl Connections {
         let mut state = self.state();
         state.last += 1;
         let (number, socket) = (state.last, Arc::new(socket));
-        state.open.insert(number, (socket.clone(), false));
+        let open = Open {
+            socket: socket.clone(),
+            busy: false,
+            since: Instant::now(),
+        };
+        state.open.insert(number, open);
         Ticket {
             connections: self,
             number,
@@ -65,21 +81,31 @@ impl Connections {
         self.number() >= MOST
     }
 
+    /// Lets the one go that has asked for nothing for the longest time, so that those who only hold connections keep
+    /// nobody out.
+    pub fn make_room(&self) {
+        let state = self.state();
+        let idle = state.open.values().filter(|open| !open.busy);
+        let longest = idle.min_by_key(|open| open.since);
+        if let Some(open) = longest.filter(|open| open.since.elapsed() > ENOUGH) {
+            open.socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Lets those go that nothing is answered on; the others end with their answer.
     pub fn stop(&self) {
         let mut state = self.state();
         state.stopping = true;
-        for (socket, busy) in state.open.values() {
-            if !busy {
-                socket.shutdown(Shutdown::Both);
-            }
+        for open in state.open.values().filter(|open| !open.busy) {
+            // A request that has come already is answered.
+            open.socket.shutdown(Shutdown::Read);
         }
     }
 
     /// Ends all at once.
     pub fn cut(&self) {
-        for (socket, _) in self.state().open.values() {
-            socket.shutdown(Shutdown::Both);
+        for open in self.state().open.values() {
+            open.socket.shutdown(Shutdown::Both);
         }
     }
 }
@@ -92,11 +118,11 @@ pub struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    /// Says whether a request is being answered; no, where no further one may be.
+    /// Says whether a request is being answered; the answer is whether further ones may be.
     fn set_busy(&self, busy: bool) -> bool {
         let mut state = self.connections.state();
-        if let Some((_, is_busy)) = state.open.get_mut(&self.number) {
-            *is_busy = busy;
+        if let Some(open) = state.open.get_mut(&self.number) {
+            (open.busy, open.since) = (busy, Instant::now());
         }
         !state.stopping
     }
@@ -123,9 +149,6 @@ pub fn serve(server: &Server, ticket: &Ticket) -> Result<()> {
     };
     let mut reader: Reader = BufReader::with_capacity(64 << 10, wire);
     while !reader.fill_buf()?.is_empty() {
-        if !ticket.set_busy(true) {
-            break;
-        }
         pace.begin(HEAD);
         let stays = exchange(server, ticket, &pace, &mut reader)?;
         if !ticket.set_busy(false) || !stays {
@@ -158,6 +181,7 @@ fn exchange(
             return Ok(false);
         }
     };
+    ticket.set_busy(true);
     pace.begin(TRANSFER);
     let mut body = Body::new(reader, &request);
     let response = answer(server, &request, &mut body).unwrap_or_else(|refusal| {

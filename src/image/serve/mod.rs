@@ -110,6 +110,7 @@ impl Server<'_> {
                     break Err(error);
                 }
                 if connections.is_full() {
+                    connections.make_room();
                     continue;
                 }
                 for listener in &listeners {
