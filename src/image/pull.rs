@@ -16,7 +16,7 @@ use super::manifest::Descriptor;
 use super::origin::Blob;
 use super::platform::Platform;
 use super::reference::Reference;
-use super::registry::{Fetched, Repository, selection};
+use super::registry::{Repository, selection};
 use super::shared;
 use super::store::{self, Image, Names};
 use super::trust::{Demands, Trust};
@@ -123,15 +123,14 @@ fn choose(
     let digest = top.descriptor.digest.clone();
     let host = Platform::host();
     let wanted = platform.unwrap_or(&host);
+    let pull = || format!("pull `{name}`");
     demands.look(repository, &top)?;
-    let accept = |manifest: &Fetched| {
-        if manifest.descriptor.digest != digest {
-            demands.look(repository, manifest)?;
-        }
-        Ok(demands.settle()?)
-    };
-    let image = selection::image(repository, top, wanted, accept)
-        .with_context(|| format!("pull `{name}`"))?;
+    let chosen = selection::Chosen::of(repository, top, wanted).with_context(pull)?;
+    if chosen.manifest.descriptor.digest != digest {
+        demands.look(repository, &chosen.manifest)?;
+    }
+    demands.settle()?;
+    let image = chosen.image(repository, wanted).with_context(pull)?;
     Ok((digest, image))
 }
 

@@ -26,6 +26,8 @@ mod remote_inspect;
 mod search;
 mod server;
 mod uploads;
+mod signer;
+mod trust;
 
 use real::Registry;
 use server::{Reply, Request, Server};

@@ -28,38 +28,53 @@ pub struct Image {
     pub diff_ids: Vec<Digest>,
 }
 
-/// The image behind what a tag or digest leads to. `accept` sees its manifest before anything of it is read.
-pub fn image(
-    repository: &Repository,
-    top: Fetched,
-    wanted: &Platform,
-    accept: impl FnOnce(&Fetched) -> Result<()>,
-) -> Result<Image> {
-    let fetch = |descriptor: &Descriptor| fetch(repository, descriptor);
-    let document = |of: &Fetched| origin::Document::new(&of.descriptor.media_type, &of.bytes);
-    let of_top = document(&top);
-    let chosen = choose(top, wanted, &fetch)?;
-    accept(&chosen)?;
-    let origin = document(&chosen).map(|manifest| Origin {
-        index: of_top.filter(|top| top.digest != manifest.digest),
-        manifest,
-        repository: Some(repository.name().untagged()),
-    });
-    let manifest = match chosen.document {
-        Document::Manifest(manifest) => manifest,
-        Document::Index(_) => return Err(bad_input("it is an index").into()),
-    };
-    manifest.check()?;
-    let config = repository
-        .document(&manifest.config, DOCUMENT_LIMIT)
-        .context("fetch the config of the image")?;
-    let diff_ids = check(&manifest, &config, wanted)?;
-    Ok(Image {
-        origin,
-        manifest,
-        config,
-        diff_ids,
-    })
+/// What a tag or digest leads to for a platform.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The manifest.
+    pub manifest: Fetched,
+    /// The index that leads to it.
+    index: Option<origin::Document>,
+}
+
+impl Chosen {
+    /// Chooses; nothing of the image itself is read yet.
+    pub fn of(repository: &Repository, top: Fetched, wanted: &Platform) -> Result<Self> {
+        let index = remembered(&top);
+        let fetch = |descriptor: &Descriptor| fetch(repository, descriptor);
+        let manifest = choose(top, wanted, &fetch)?;
+        let index = index.filter(|top| top.digest != manifest.descriptor.digest);
+        Ok(Self { manifest, index })
+    }
+
+    /// The image.
+    pub fn image(self, repository: &Repository, wanted: &Platform) -> Result<Image> {
+        let index = self.index;
+        let origin = remembered(&self.manifest).map(|manifest| Origin {
+            index,
+            manifest,
+            repository: Some(repository.name().untagged()),
+        });
+        let manifest = match self.manifest.document {
+            Document::Manifest(manifest) => manifest,
+            Document::Index(_) => return Err(bad_input("it is an index").into()),
+        };
+        manifest.check()?;
+        let config = repository
+            .document(&manifest.config, DOCUMENT_LIMIT)
+            .context("fetch the config of the image")?;
+        let diff_ids = check(&manifest, &config, wanted)?;
+        Ok(Image {
+            origin,
+            manifest,
+            config,
+            diff_ids,
+        })
+    }
+}
+
+fn remembered(fetched: &Fetched) -> Option<origin::Document> {
+    origin::Document::new(&fetched.descriptor.media_type, &fetched.bytes)
 }
 
 /// The manifest of the image that suits a platform best. `fetch` gives what an index names, checked.

@@ -1,4 +1,4 @@
-//! Bundles of Sigstore (protobuf-specs, `sigstore_bundle.proto`, version 0.3), as `cosign` attaches them to images
+//! Bundles of Sigstore (protobuf-specs, `sigstore_bundle.proto`), as `cosign` attaches them to images
 //! (cosign, "Bundle Specification"): in one of two ways they say that the owner of a key has signed a digest.
 //!
 //! - `messageSignature`: the bytes of the manifest are signed as they are
@@ -12,10 +12,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
-/// Media types of bundles, the second one before it had its own for each version.
-pub const MEDIA_TYPES: [&str; 2] = [
+/// Media types of bundles; those that differ in what is not looked at here are all read.
+pub const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle.v0.3+json",
     "application/vnd.dev.sigstore.bundle+json;version=0.3",
+    "application/vnd.dev.sigstore.bundle+json;version=0.2",
+    "application/vnd.dev.sigstore.bundle+json;version=0.1",
 ];
 /// The predicate of a statement that is a signature. Whoever signs a bill of materials does not sign the image.
 pub const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";

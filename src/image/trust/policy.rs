@@ -263,6 +263,12 @@ fn requirement(node: &Node) -> Result<Requirement, Error> {
                 "a signature by GPG (`signedBy`)".to_owned(),
             ))
         }
+        "signedBaseLayer" => {
+            node.object(&["type", "baseLayerIdentity"])?;
+            Ok(Requirement::Unsupported(
+                "a signature of its lowest layer (`signedBaseLayer`)".to_owned(),
+            ))
+        }
         "sigstoreSigned" => sigstore(node),
         other => Err(node.wrong(&format!("the type `{other}` is unknown"))),
     }
