@@ -13,13 +13,14 @@ use super::manifest::Descriptor;
 use super::origin::{Blob, Origin};
 use super::platform::Platform;
 use super::reference::Reference;
+use super::trust::Trust;
 use super::{docker_archive, oci_layout, v1_archive};
 use crate::error::bad_input;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where images are read from.
 pub enum Source<'a> {
@@ -187,6 +188,7 @@ pub fn load(
     rules: &Rules,
     source: Source,
     platform: Option<Platform>,
+    trust: &Trust,
 ) -> Result<Loaded> {
     let path = match &source {
         Source::Directory(path) => Some(*path),
@@ -195,6 +197,7 @@ pub fn load(
     let shown = path.map_or("load standard input".to_owned(), |path| {
         format!("load `{}`", path.display())
     });
+    let is_directory = matches!(source, Source::Directory(_));
     let stem = path.and_then(stem);
     let wanted = Wanted {
         platform: platform.unwrap_or_else(Platform::host),
@@ -205,13 +208,33 @@ pub fn load(
         Source::Directory(path) => Archive::directory(path),
         Source::File { file, .. } => Archive::read(file, intake.scratch(), intake.max_bytes()),
     };
-    let taken = archive.and_then(|archive| take_in(&mut intake, &archive, &wanted));
+    let taken = archive.and_then(|archive| {
+        accept(&archive, is_directory, path, trust)?;
+        take_in(&mut intake, &archive, &wanted)
+    });
     let (images, warnings) = taken.context(shown)?;
     Ok(Loaded {
         images,
         warnings,
         displaced: intake.commit()?,
     })
+}
+
+/// Refuses what the policy does not accept as it is, by the names that podman has for kinds of archives.
+fn accept(archive: &Archive, is_directory: bool, path: Option<&Path>, trust: &Trust) -> Result<()> {
+    let is_docker = docker_archive::is_here(archive)? || !oci_layout::is_here(archive)?;
+    let transport = match (is_directory && oci_layout::is_here(archive)?, is_docker) {
+        (true, _) => "oci",
+        (false, true) => "docker-archive",
+        (false, false) => "oci-archive",
+    };
+    let path = match path {
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("find `{}`", path.display()))?,
+        None => PathBuf::new(),
+    };
+    Ok(trust.accept_file(transport, &path)?)
 }
 
 fn take_in(

@@ -5,6 +5,7 @@ use super::plan::{self, Plan};
 use super::support::{host, image, skip};
 use onggi::image::load::{Source, load};
 use onggi::image::save::save;
+use onggi::image::trust::Trust;
 use onggi::image::{inspect, store};
 use std::fs::File;
 use std::io::Write;
@@ -171,9 +172,15 @@ fn archives_come_packed_and_through_pipes_and_in_any_order() {
             path: None,
         };
         assert_eq!(
-            load(&library.paths, &library.rules, source, None)
-                .unwrap()
-                .images[0]
+            load(
+                &library.paths,
+                &library.rules,
+                source,
+                None,
+                &Trust::default()
+            )
+            .unwrap()
+            .images[0]
                 .id,
             expected
         );

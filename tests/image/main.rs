@@ -14,6 +14,7 @@ mod save;
 
 use onggi::image::layer::{Devices, Owners, Rules, XattrPrefix};
 use onggi::image::load::{Loaded, Source, load};
+use onggi::image::trust::Trust;
 use onggi::paths::Paths;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,7 +55,13 @@ impl Library {
     }
 
     fn load(&self, path: &Path) -> anyhow::Result<Loaded> {
-        load(&self.paths, &self.rules, Source::open(path)?, None)
+        load(
+            &self.paths,
+            &self.rules,
+            Source::open(path)?,
+            None,
+            &Trust::default(),
+        )
     }
 
     fn load_for(&self, path: &Path, platform: &str) -> anyhow::Result<Loaded> {
@@ -63,6 +70,7 @@ impl Library {
             &self.rules,
             Source::open(path)?,
             Some(platform.parse()?),
+            &Trust::default(),
         )
     }
 

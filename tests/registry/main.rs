@@ -28,6 +28,8 @@ mod server;
 mod uploads;
 mod signer;
 mod trust;
+mod trust_commands;
+mod trust_hostile;
 
 use real::Registry;
 use server::{Reply, Request, Server};

@@ -41,7 +41,7 @@ fn push(registry: &Registry, store: &Store, name: &str, sign: bool) -> Option<St
     if !requires(&[Need::Program("skopeo")]) {
         return None;
     }
-    let layout = image("alpine-caps-opaque-oci")?;
+    let layout = image("busybox-musl-multiarch-oci")?;
     let passphrase = store.path().join("passphrase");
     std::fs::write(&passphrase, "clay").unwrap();
     let name = registry.name(name);
@@ -53,7 +53,7 @@ fn push(registry: &Registry, store: &Store, name: &str, sign: bool) -> Option<St
             .arg(data("cosign.key"));
         command.arg("--sign-passphrase-file").arg(&passphrase);
     }
-    let from = format!("oci:{}:v1", layout.display());
+    let from = format!("oci:{}:1.38.0-musl", layout.display());
     let copied = command
         .args([from, format!("docker://{name}")])
         .output()
@@ -132,7 +132,7 @@ fn everyone_takes_in_what_is_signed_and_nothing_else() {
             .onggi(["trust", "add", &host, "--key", &key])
             .run()
             .code(0);
-        let ran = store.onggi(["run", "--rm", &good, "echo fired"]).run();
+        let ran = store.onggi(["run", "--rm", &good, "echo", "fired"]).run();
         ran.code(0).stdout("fired\n");
         let again = store.onggi(["pull", &good]).run();
         again.code(0).stdout_has("Status: Image is up to date");

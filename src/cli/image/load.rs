@@ -6,6 +6,7 @@ use crate::container::event;
 use crate::error::bad_input;
 use crate::image::load::{Source, load};
 use crate::image::platform::Platform;
+use crate::image::trust::{Asked, Trust};
 use anyhow::Result;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -28,6 +29,7 @@ pub struct Load {
 
 impl Verb for Load {
     fn execute(self, context: &mut Context) -> Result<u8> {
+        let trust = Trust::load(Asked::Nothing)?;
         let engine = context.engine()?;
         let rules = engine.layer_rules()?;
         // Before the namespace changes what the caller may read.
@@ -36,7 +38,7 @@ impl Verb for Load {
             _ => standard_input()?,
         };
         engine.enter_user_namespace()?;
-        let loaded = load(&engine.paths, &rules, source, self.platform)?;
+        let loaded = load(&engine.paths, &rules, source, self.platform, &trust)?;
         loaded
             .warnings
             .iter()

@@ -49,7 +49,7 @@ pub enum Asked {
 }
 
 /// What must be true of images.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trust {
     policy: Policy,
     asked: Asked,
@@ -154,9 +154,9 @@ impl Trust {
         {
             return Ok(());
         }
-        let (shown, policy, scope) = (path.display(), self.policy.shown(), shown_scope(rule.scope));
+        let (policy, scope) = (self.policy.shown(), shown_scope(rule.scope));
         let message = format!(
-            "images of `{shown}` are refused: {policy} for `{scope}` does not accept them as they are"
+            "its images are refused: {policy} for `{scope}` does not accept them as they are"
         );
         Err(denied(message).hint(format!(
             "`onggi trust add {transport}: --accept` lets in what comes this way"
