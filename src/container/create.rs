@@ -15,6 +15,7 @@ use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::image::config::Execution;
+use crate::image::limit::note_use;
 use crate::image::store::Image;
 use crate::settings::Settings;
 use crate::store::atomic::Durability;
@@ -119,6 +120,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
     // Shared with other creations: until the record names the image, nobody may remove it.
     let _images = Lock::shared(&engine.paths.lock())?;
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
+    note_use(&engine.paths, &image.id);
     let mut undo = Undo {
         paths: Vec::new(),
         limited: None,

@@ -6,7 +6,7 @@
 use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
-use crate::paths::{VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING};
+use crate::paths::{Paths, VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING};
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
@@ -94,7 +94,9 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     let paths = &engine.paths;
     let mut seen = Seen::new(paths.data())?;
     let layers = seen.children(&paths.layers())?;
-    let of_images = seen.children(&paths.images())?;
+    let in_images = seen.children(&paths.images())?.into_iter();
+    let is_image = |(name, _): &(String, u64)| paths.image_record(name).exists();
+    let (of_images, beside): (BTreeMap<_, _>, BTreeMap<_, _>) = in_images.partition(is_image);
     let mut staging = Staged::default();
     for directory in [paths.staging(), paths.downloads()] {
         for (name, bytes) in seen.children(&directory)? {
@@ -105,7 +107,8 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
             staging.dead += if is_active { 0 } else { bytes };
         }
     }
-    let (mut written, mut logs, mut records) = (BTreeMap::new(), BTreeMap::new(), 0);
+    let (mut written, mut logs, mut records) =
+        (BTreeMap::new(), BTreeMap::new(), beside.values().sum());
     for id in names(&paths.containers())? {
         for (name, bytes) in seen.children(&paths.container(&id))? {
             match name.as_str() {
@@ -141,7 +144,9 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
         name,
     });
     let volumes = volumes.collect();
-    let images = images(store::list(paths)?, &layers, &of_images, &containers);
+    let mut here = store::list(paths)?;
+    here.retain(|image| image.store.is_none());
+    let images = images(here, &layers, &of_images, &containers);
     let of = |counts: &mut BTreeMap<String, u64>, id: &str| counts.remove(id).unwrap_or_default();
     let containers = containers.into_iter().map(|container| ContainerSpace {
         written: of(&mut written, &container.record.id),
@@ -169,7 +174,10 @@ fn images(
 ) -> Vec<ImageSpace> {
     let sets: Vec<BTreeSet<String>> = images
         .iter()
-        .map(|image| image.layers.iter().cloned().collect())
+        .map(|image| {
+            let keys = image.layers.iter().map(|name| Paths::layer_key(name));
+            keys.map(str::to_owned).collect()
+        })
         .collect();
     let size = |layer: &String| layers.get(layer).copied().unwrap_or_default();
     let space = |(image, set): (Image, &BTreeSet<String>)| {

@@ -7,6 +7,7 @@ use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home, Neighbour};
 use super::{control, event, mount_point, user_namespace};
 use crate::error::{self, Error, Kind, not_found};
+use crate::image::limit::note_use;
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
 use crate::sys::terminal;
@@ -99,6 +100,7 @@ pub fn start_locked(
     attach: Option<&Attach>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
+    note_use(&engine.paths, &record.image);
     let (ours, theirs) = Channel::pair()?;
     if let Some(attach) = attach {
         // It lies in the channel before there is a monitor, so that nothing the program prints can come first.

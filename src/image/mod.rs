@@ -2,7 +2,7 @@
 //!
 //! - `reference`, `digest`, `platform`: what images are called and what they are for
 //! - `config`, `manifest`, `history`: what images say of themselves · `manifest_list`: lists of them in the making
-//! - `store`: which images are here · `intake`: how they come · `remove`, `prune`: how they go · `filter`
+//! - `store`: which images are here · `intake`: how they come · `remove`, `prune`, `limit`: how they go · `filter`
 //! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
@@ -10,6 +10,7 @@
 //! - `push` to a `registry`, by way of a `spool` · `package`: an image as registries take it · `origin`: what is remembered of how images came and went
 //! - `serve`: a registry of our own
 //! - `trust`: whose images are taken in
+//! - `shared`: images of other stores
 //! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
 
 pub mod archive;
@@ -28,6 +29,7 @@ pub mod import;
 pub mod inspect;
 pub mod intake;
 pub mod layer;
+pub mod limit;
 pub mod load;
 pub mod manifest;
 pub mod manifest_list;

@@ -213,6 +213,11 @@ pub struct Later {
 }
 
 impl Later {
+    /// The images that are known.
+    pub fn images(&self) -> impl Iterator<Item = &Digest> {
+        self.images.values()
+    }
+
     /// What else may lead to it needs no pull of its own.
     pub fn know(&mut self, pulled: &Pulled) {
         self.images.insert(pulled.digest.clone(), pulled.id.clone());

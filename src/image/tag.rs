@@ -4,6 +4,7 @@
 use super::digest::Digest;
 use super::intake::{self, Chain, Intake};
 use super::layer::Rules;
+use super::limit::note_use;
 use super::reference::Reference;
 use super::store::{self, Image};
 use crate::error::bad_input;
@@ -30,6 +31,7 @@ pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<(Digest, Referen
     // It may have gone while we waited.
     let image = store::find_here(paths, image.id.hex())?;
     intake::give_names(paths, &[(target.clone(), image.id.clone())])?;
+    note_use(paths, &image.id);
     Ok((image.id, target))
 }
 

@@ -123,3 +123,81 @@ fn verbose_tells_of_each() {
         );
     }
 }
+
+/// Bytes on the disk, by du(1).
+fn du(path: &std::path::Path) -> u64 {
+    let mut du = std::process::Command::new("du");
+    let output = du.args(["-s", "-B1"]).arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What is kept beside the files of an image, to give its archives back byte for byte, is at most three in a hundred of
+/// what tar(1) makes of them on the same file system.
+#[test]
+fn an_image_takes_little_more_than_its_files() {
+    for store in everyone_with_alpine() {
+        let mut archives = Vec::new();
+        let saved = |name: &str| {
+            let unpacked = store.path().join("unpacked");
+            std::fs::create_dir_all(&unpacked).unwrap();
+            let archive = store.path().join("saved.tar");
+            let output = store.onggi(["save", name]).run();
+            std::fs::write(&archive, output.code(0).stdout_bytes()).unwrap();
+            let tar = |archive: &std::path::Path, directory: &std::path::Path| {
+                std::fs::create_dir_all(directory).unwrap();
+                let mut tar = std::process::Command::new("tar");
+                let status = tar.arg("xf").arg(archive).arg("-C").arg(directory).status();
+                assert!(status.unwrap().success());
+            };
+            let parts = store.path().join("parts");
+            tar(&archive, &parts);
+            let layer = run(
+                &store,
+                &[
+                    "image",
+                    "inspect",
+                    "--format",
+                    "{{index .RootFS.Layers 0}}",
+                    name,
+                ],
+            );
+            let hex = layer.trim().trim_start_matches("sha256:").to_owned();
+            tar(&parts.join("blobs/sha256").join(&hex), &unpacked);
+            let sizes = (du(&unpacked), du(&store.data().join("layers").join(&hex)));
+            for directory in [unpacked, parts] {
+                std::fs::remove_dir_all(directory).unwrap();
+            }
+            sizes
+        };
+        archives.push((ALPINE, saved(ALPINE)));
+        // Each header costs most where there is little beside it.
+        let mut builder = tar::Builder::new(Vec::new());
+        for index in 0..2000u32 {
+            let mut header = tar::Header::new_gnu();
+            header
+                .set_path(format!("directory-{}/file-{index}", index % 40))
+                .unwrap();
+            header.set_size(100);
+            header.set_mode(0o644);
+            header.set_mtime(u64::from(1_700_000_000 + index * 7919 % 1_000_000));
+            header.set_cksum();
+            let content = [index.to_le_bytes(); 25].concat();
+            builder.append(&header, &content[..]).unwrap();
+        }
+        let archive = builder.into_inner().unwrap();
+        store
+            .onggi(["import", "-", "small"])
+            .stdin(archive)
+            .run()
+            .code(0);
+        archives.push(("small", saved("small")));
+        for (name, (unpacked, layer)) in archives {
+            let ratio = layer as f64 / unpacked as f64;
+            assert!(
+                (0.9..=1.03).contains(&ratio),
+                "{name}: {layer} / {unpacked} = {ratio}"
+            );
+        }
+    }
+}

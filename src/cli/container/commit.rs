@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::image::tell_displaced;
+use crate::cli::image::{limit, tell_displaced};
 use crate::container::{commit, list, root};
 use crate::error::bad_input;
 use crate::image::reference::Reference;
@@ -55,7 +55,8 @@ impl Verb for Commit {
             .iter()
             .for_each(|warning| context.output.warn(warning));
         tell_displaced(context, &committed.displaced)?;
-        context.output.line(committed.id)?;
+        context.output.line(&committed.id)?;
+        limit::enforce(context, &engine, &[committed.id])?;
         Ok(0)
     }
 }

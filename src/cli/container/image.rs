@@ -3,6 +3,7 @@
 use super::options::CreateFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
+use crate::cli::image::limit;
 use crate::cli::value::Pull;
 use crate::container::engine::Engine;
 use crate::container::options::Options;
@@ -175,7 +176,10 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
         {
             Some((_, Some(warning))) => context.output.warn(warning),
             Some((line, None)) => message = Some(line.to_owned()),
-            None => hint = line.strip_prefix("try: ").map(str::to_owned).or(hint),
+            None => match line.strip_prefix("try: ") {
+                Some(text) => hint = Some(text.to_owned()),
+                None => context.output.progress(line),
+            },
         }
     }
     if output.status.success() {
@@ -245,6 +249,7 @@ impl Verb for AdoptImage {
         engine.enter_user_namespace()?;
         let image = store::find(&engine.paths, &self.id)?;
         tag::adopt(&engine.paths, &rules, &image, true)?;
+        limit::enforce(context, &engine, &[image.id])?;
         Ok(0)
     }
 }

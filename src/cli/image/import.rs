@@ -1,5 +1,6 @@
 //! `import`: a root file system becomes an image.
 
+use super::limit;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::unsupported;
@@ -60,7 +61,8 @@ impl Verb for Import {
             ));
         }
         super::tell_displaced(context, &displaced)?;
-        context.output.line(id)?;
+        context.output.line(&id)?;
+        limit::enforce(context, &engine, &[id])?;
         Ok(0)
     }
 }

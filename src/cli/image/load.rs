@@ -1,5 +1,6 @@
 //! `load`: the images of an archive come in.
 
+use super::limit;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::container::event;
@@ -55,6 +56,8 @@ impl Verb for Load {
                 context.output.line(format!("Loaded image: {name}"))?;
             }
         }
+        let new: Vec<_> = loaded.images.iter().map(|image| image.id.clone()).collect();
+        limit::enforce(context, &engine, &new)?;
         Ok(0)
     }
 }

@@ -4,6 +4,7 @@ pub mod copy;
 pub mod history;
 pub mod import;
 pub mod inspect;
+pub mod limit;
 pub mod load;
 pub mod login;
 pub mod ls;

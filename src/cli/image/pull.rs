@@ -1,5 +1,6 @@
 //! `pull`: images come in from registries.
 
+use super::limit;
 use super::registry::{RegistryFlags, complete};
 use crate::cli::Context;
 use crate::cli::command::Verb;
@@ -10,6 +11,7 @@ use crate::container::engine::Engine;
 use crate::container::event;
 use crate::error::{self, Kind, bad_input, not_found};
 use crate::image::layer::Rules;
+use crate::image::limit::note_use;
 use crate::image::platform::Platform;
 use crate::image::pull::{Later, Pulled, Request, pull};
 use crate::image::reference::Reference;
@@ -84,7 +86,14 @@ impl Verb for Pull {
                         .warn(format_args!("the image that is here stays: {error:#}"));
                     Ok(0)
                 }
-                pulled => tell(context, &name, &pulled?, self.quiet),
+                pulled => {
+                    let pulled = pulled?;
+                    tell(context, &name, &pulled, self.quiet)?;
+                    if pulled.newer {
+                        limit::enforce(context, &engine, &[pulled.id])?;
+                    }
+                    Ok(0)
+                }
             };
         }
         call.pull_all(context, &repository, &self.name)
@@ -200,6 +209,7 @@ impl One<'_> {
         );
         bars.iter().for_each(Bars::finish);
         let pulled = pulled?;
+        note_use(&self.engine.paths, &pulled.id);
         event::image(self.engine, &pulled.id, &name.to_string(), "pull");
         if !self.quiet {
             context
@@ -212,9 +222,13 @@ impl One<'_> {
     fn pull_all(&self, context: &mut Context, repository: &Repository, typed: &str) -> Result<u8> {
         let mut later = Later::default();
         let pulled = self.pull_each(context, repository, typed, &mut later);
+        let new: Vec<_> = later.images().cloned().collect();
         // Also those before the one that fails.
         let given = later.give(&self.engine.paths);
         let newer = pulled? | given?;
+        if newer {
+            limit::enforce(context, self.engine, &new)?;
+        }
         if !self.quiet {
             let name: Reference = typed.parse()?;
             context.output.line(status(&name, newer))?;
