@@ -23,6 +23,7 @@ mod push_breaks;
 mod real;
 mod referrers;
 mod remote_inspect;
+mod round_trip;
 mod search;
 mod server;
 mod uploads;
