@@ -354,6 +354,11 @@ impl Paths {
         self.volumes().join(name)
     }
 
+    /// Places to mount on that images lack, by a digest of what they are.
+    pub fn mount_points(&self) -> PathBuf {
+        self.data.join("mount-points")
+    }
+
     /// What has happened.
     pub fn events(&self) -> PathBuf {
         self.data.join("events")

@@ -19,6 +19,9 @@ use oci_spec::runtime::ContainerState;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// An image with more layers may need all the room that the kernel has for them ([`crate::sys::mount::Overlay`]).
+const MOST_LAYERS: usize = 60;
+
 /// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
 fn renew_work_directory(directory: &Directory, record: &Record) -> Result<()> {
     let work = directory.file("work");
@@ -70,7 +73,7 @@ pub fn bundle(
             }
         }
     };
-    let sources = mount_point::open(engine, record, held, Missing::Make)?;
+    let mut sources = mount_point::open(engine, record, held, Missing::Make)?;
     mount_point::announce(engine, record, &sources.held, warnings)?;
     let mut spec = spec::build(record, engine)?;
     if options.limits == Enforcement::BestEffort
@@ -79,6 +82,14 @@ pub fn bundle(
         warnings.extend(inherited::soften(process)?);
     }
     let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
+    if let Root::Overlay { lower, .. } = &mut root
+        && (1..MOST_LAYERS).contains(&lower.len())
+        && !layers.copied
+        && let Some((tree, lock)) = mount_point::places(engine, &spec, &sources.held)
+    {
+        lower.push(tree);
+        sources.in_use.places = Some(lock);
+    }
     let seccomp = spec::seccomp(options, engine)?;
     let warning = seccomp.as_ref().and_then(Filter::warning);
     warnings.extend(warning.map(str::to_owned));

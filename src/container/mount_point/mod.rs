@@ -13,6 +13,7 @@ mod fill;
 mod open;
 mod own_files;
 mod ownership;
+mod places;
 pub mod request;
 mod resolve;
 pub mod volumes;
@@ -23,6 +24,7 @@ pub(super) use open::{InUse, Missing, enter, home, open, open_volume, takes_turn
 pub(super) use own_files::OWN_FILES;
 pub(super) use ownership::announce;
 pub use ownership::{fill, make_ready};
+pub(super) use places::places;
 pub(super) use resolve::resolve;
 
 use super::engine::Engine;
@@ -35,7 +37,7 @@ use crate::sys::descriptor;
 use crate::volume;
 use anyhow::Context;
 use oci_spec::runtime::Mount;
-use request::{Kind, Request};
+use request::{Kind, Request, is_default};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -44,12 +46,16 @@ use std::path::PathBuf;
 #[serde(default)]
 pub struct MountPoint {
     /// What and where, with everything looked up: a volume has its name.
+    #[serde(skip_serializing_if = "is_default")]
     pub request: Request,
     /// A volume that nobody has named: it goes with the last container that has it.
+    #[serde(skip_serializing_if = "is_default")]
     pub anonymous: bool,
     /// Of files of an image: which one.
+    #[serde(skip_serializing_if = "is_default")]
     pub image: Option<Digest>,
     /// Its layer directories, lowest first.
+    #[serde(skip_serializing_if = "is_default")]
     pub layers: Vec<String>,
 }
 

@@ -41,6 +41,8 @@ pub(in crate::container) struct Sources {
 pub(in crate::container) struct InUse {
     paths: Paths,
     volumes: Vec<(String, Lock)>,
+    /// The lock of what [`super::places`] has given.
+    pub places: Option<Lock>,
 }
 
 impl Drop for InUse {
@@ -76,6 +78,7 @@ pub(in crate::container) fn open(
         in_use: InUse {
             paths: engine.paths.clone(),
             volumes: Vec::new(),
+            places: None,
         },
     };
     for point in &record.mounts {
@@ -129,8 +132,14 @@ fn refuse_instead_of_device(point: &MountPoint, place: &OwnedFd) -> Result<()> {
 
 fn open_bind(point: &MountPoint) -> Result<OwnedFd> {
     let path = Path::new(&point.request.source);
-    make_missing(point)?;
-    let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) => {
+            make_missing(point)?;
+            open()
+        }
+        opened => opened,
+    };
     opened.map_err(|error| {
         let message = format!("cannot open `{}` to mount it: {error}", path.display());
         let failure = match error {

@@ -79,42 +79,67 @@ pub struct Idmap {
 #[serde(default)]
 pub struct Request {
     /// What.
+    #[serde(skip_serializing_if = "is_default")]
     pub kind: Kind,
     /// An absolute path of the host, the name of a volume (empty: one without a name), a reference of an image;
     /// empty for memory.
+    #[serde(skip_serializing_if = "is_default")]
     pub source: String,
     /// Where the container sees it, absolute and clean.
+    #[serde(skip_serializing_if = "is_default")]
     pub target: String,
     /// Cannot be written.
+    #[serde(skip_serializing_if = "is_default")]
     pub read_only: bool,
     /// The words of `-v`, as they were written; `None`: `--mount`.
+    #[serde(skip_serializing_if = "is_default")]
     pub written: Option<String>,
     /// A missing source is made, as `-v` does it.
+    #[serde(skip_serializing_if = "is_default")]
     pub create_source: bool,
     /// Of a bind.
+    #[serde(skip_serializing_if = "is_default")]
     pub recursion: Recursion,
     /// Of a bind; `None`: Docker's `rprivate`.
+    #[serde(skip_serializing_if = "is_default")]
     pub propagation: Option<Propagation>,
     /// A new volume stays empty whatever the image has there.
+    #[serde(skip_serializing_if = "is_default")]
     pub no_copy: bool,
     /// Only this directory or file of a volume or image.
+    #[serde(skip_serializing_if = "is_default")]
     pub subpath: Option<String>,
     /// Who keeps a volume; empty: `local`.
+    #[serde(skip_serializing_if = "is_default")]
     pub driver: String,
     /// For a volume that has to be made.
+    #[serde(skip_serializing_if = "is_default")]
     pub driver_options: BTreeMap<String, String>,
     /// For a volume that has to be made.
+    #[serde(skip_serializing_if = "is_default")]
     pub labels: BTreeMap<String, String>,
     /// Bytes of memory; `None`: half of what there is.
+    #[serde(skip_serializing_if = "is_default")]
     pub tmpfs_size: Option<u64>,
     /// Permission bits of the root of memory; `None`: those of the directory whose place it takes, or else 1777.
+    #[serde(skip_serializing_if = "is_default")]
     pub tmpfs_mode: Option<u32>,
     /// `exec`, `noexec`, `suid`, `nosuid`, `dev`, `nodev`, `noatime` and the like, and further options of tmpfs.
+    #[serde(skip_serializing_if = "is_default")]
     pub flags: Vec<String>,
     /// On hosts with SELinux.
+    #[serde(skip_serializing_if = "is_default")]
     pub relabel: Option<Relabel>,
     /// `U`: files are given to the container's user before it starts.
+    #[serde(skip_serializing_if = "is_default")]
     pub chown: bool,
     /// Owners are mapped.
+    #[serde(skip_serializing_if = "is_default")]
     pub idmap: Option<Idmap>,
+}
+
+/// What is as it is by default is not written down: a container may have a thousand mounts, and its record is read by each
+/// command that looks at all containers.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

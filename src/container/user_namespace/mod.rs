@@ -104,6 +104,8 @@ pub struct Layers {
     pub trees: Vec<PathBuf>,
     /// They have the owners of the image, and are to be seen through mounts that map these ([`mount::cover_mapped`]).
     pub mapped: bool,
+    /// They are copies that have other owners.
+    pub copied: bool,
 }
 
 /// The layers of a container that has such a user namespace.
@@ -135,14 +137,16 @@ pub fn layers_of(
         return Ok(Layers {
             trees,
             mapped: false,
+            copied: false,
         });
     };
-    if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
+if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
         && can_map_all(engine, &trees, namespace)?
     {
         return Ok(Layers {
             trees,
             mapped: true,
+            copied: false,
         });
     }
     let trees = keys
@@ -152,6 +156,7 @@ pub fn layers_of(
     Ok(Layers {
         trees,
         mapped: false,
+        copied: true,
     })
 }
 
