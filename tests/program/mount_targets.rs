@@ -171,3 +171,49 @@ fn a_thousand_mounts() {
         }
     }
 }
+
+#[test]
+fn places_that_an_image_lacks_are_no_change_and_every_containers_own() {
+    for store in everyone_with_alpine() {
+        let (a, file) = (source(&store, "a"), store.home().join("a/file"));
+        let volumes = [
+            format!("{a}:/new/one"),
+            format!("{a}:/etc/new/two"),
+            format!("{}:/new/file", file.display()),
+        ];
+        let create = |name: &str, script: &str| {
+            let volumes = volumes.iter().flat_map(|volume| ["-v", volume]);
+            let words = ["create", "--name", name].into_iter().chain(volumes);
+            let program = [ALPINE, "sh", "-c", script];
+            store.onggi(words.chain(program)).run().code(0);
+        };
+        let script = "cat /new/one/file /etc/new/two/file /new/file; ls /etc/hostname /new; stat -c %a /new /new/file; \
+                      echo > /new/mine";
+        create("first", script);
+        create("second", script);
+        let shown = "aaa/etc/hostname\n\n/new:\nfile\none\n755\n644\n";
+        for name in ["first", "second"] {
+            store
+                .onggi(["start", "-a", name])
+                .run()
+                .code(0)
+                .stdout(shown);
+        }
+        let changes = "A /new\nA /new/mine\n";
+        store.onggi(["diff", "first"]).run().code(0).stdout(changes);
+        // What it has written is there the next time, with the places.
+        let again = shown.replace("file\none", "file\nmine\none");
+        store
+            .onggi(["start", "-a", "first"])
+            .run()
+            .code(0)
+            .stdout(&again);
+        store.onggi(["rm", "first", "second"]).run().code(0);
+        let kept = std::fs::read_dir(store.data().join("mount-points")).unwrap();
+        assert_eq!(kept.count(), 1, "{:?}", store.user);
+        create("third", "true");
+        store.onggi(["start", "-a", "third"]).run().code(0);
+        store.onggi(["diff", "third"]).run().code(0).stdout("");
+        store.onggi(["rm", "third"]).run().code(0);
+    }
+}

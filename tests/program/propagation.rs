@@ -248,7 +248,7 @@ fn owners_are_those_that_are_asked_for() {
         }
         owners("idmap", &[])
             .code(125)
-            .stderr_has("ids are to be mapped, and neither the mount nor the container says how");
+            .stderr_has("are to be mapped, and neither it nor the container says how");
         // Without it they are nobody's there.
         owners("rw", &namespace)
             .code(0)
