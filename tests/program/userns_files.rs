@@ -38,11 +38,11 @@ fn files_belong_to_whom_they_should_on_both_sides() {
             crate::exec::until("the container is ready", || {
                 exec(&["test", "-e", "/done"]).succeeded()
             });
-            let said = store.onggi(["logs", "web"]).run().stdout_text();
-            assert!(
-                said.ends_with("\n0:0\n0:42\n0:0\n0:0\n") && said.starts_with("Welcome to Alpine"),
-                "{options:?}: {said}"
-            );
+            // What a program has written comes to its log a moment later.
+            crate::exec::until("the log has all lines", || {
+                let said = store.onggi(["logs", "web"]).run().stdout_text();
+                said.ends_with("\n0:0\n0:42\n0:0\n0:0\n") && said.starts_with("Welcome to Alpine")
+            });
             exec(&["stat", "-c", "%u:%g", "/etc/motd"])
                 .code(0)
                 .stdout("5:6\n");

@@ -140,7 +140,7 @@ pub fn layers_of(
             copied: false,
         });
     };
-if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
+    if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
         && can_map_all(engine, &trees, namespace)?
     {
         return Ok(Layers {
