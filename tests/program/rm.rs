@@ -39,7 +39,12 @@ fn by_force_from_any_state() {
             store.refused(["rm", name], "cannot remove container \"/");
         }
         store.refused(["rm", "running"], "cannot remove container \"/running\": container is running: stop the container before removing or force remove");
-        store.refused(["rm", "again"], "cannot remove container \"/again\": container is restarting: stop the container before removing or force remove");
+        // Each of its pauses is short, and it may be running when it is to go.
+        let restarting = "cannot remove container \"/again\": container is restarting: stop the container before removing or force remove";
+        until("a pause is met", || {
+            let refused = store.refused(["rm", "again"], "cannot remove container \"/again\": ");
+            refused.stderr_text().contains(restarting)
+        });
         let outcome = store.onggi(["rm", "-f"].iter().chain(&names)).run();
         outcome
             .code(0)

@@ -44,6 +44,7 @@ mod injections;
 mod kernel_files;
 mod log;
 mod process_table;
+mod read_only_mounts;
 mod root;
 mod setuid;
 mod system_calls;
