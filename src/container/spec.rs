@@ -4,7 +4,7 @@
 use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
-use super::mount_point::{self, TMPFS_DEFAULT};
+use super::mount_point;
 use super::options::{Namespace, Options, Seccomp, Ulimit};
 use super::record::{Directory, Record};
 use super::user_namespace::nested;
@@ -242,7 +242,7 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         }
     }
     for (target, given) in &options.tmpfs {
-        all.push(tmpfs(target, given)?);
+        all.push(tmpfs(target, given));
     }
     let directory = Directory::of(engine, &record.id);
     for (name, target) in mount_point::OWN_FILES {
@@ -297,35 +297,11 @@ fn init_path(record: &Record) -> &'static str {
 }
 
 /// `--tmpfs`, which Docker mounts hardened unless the options say otherwise.
-fn tmpfs(target: &str, given: &str) -> Result<Mount> {
-    if !target.starts_with('/') || target == "/" {
-        return Err(bad_input(format!(
-            "invalid tmpfs mount path '{target}': it must be absolute and not `/`"
-        ))
-        .into());
-    }
-    let mut options: Vec<String> = TMPFS_DEFAULT.map(str::to_owned).to_vec();
-    for option in given.split(',').filter(|option| !option.is_empty()) {
-        let key = option.split('=').next().unwrap_or(option);
-        match key {
-            "exec" | "suid" | "dev" => {
-                options.retain(|known| known.strip_prefix("no") != Some(key))
-            }
-            "rw" => {}
-            "ro" | "noexec" | "nosuid" | "nodev" | "noatime" | "nodiratime" | "strictatime"
-            | "relatime" => options.push(key.to_owned()),
-            "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "huge" | "mpol" => {
-                options.push(option.to_owned())
-            }
-            _ => return Err(bad_input(format!("invalid tmpfs option [\"{option}\"]")).into()),
-        }
-    }
-    options.dedup();
-    Ok(filesystem(
-        target,
-        "tmpfs",
-        &options.iter().map(String::as_str).collect::<Vec<_>>(),
-    ))
+fn tmpfs(target: &str, given: &str) -> Mount {
+    let words = given.split(',').filter(|word| !word.is_empty());
+    let options = mount_point::tmpfs_words(words);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    filesystem(target, "tmpfs", &options)
 }
 
 fn filesystem(target: &str, kind: &str, options: &[&str]) -> Mount {
@@ -376,12 +352,17 @@ pub fn seccomp(options: &Options, engine: &Engine) -> Result<Option<Filter>> {
         Identity::Single => Some(seccomp::no_op_filter()?),
         Identity::Mapped => None,
     };
-    Ok(match (&options.security.seccomp, options.privileged) {
+    let filter = match (&options.security.seccomp, options.privileged) {
         (Seccomp::Unconfined, _) | (Seccomp::Default, true) => unconfined,
         (Seccomp::Default, false) => Some(seccomp::default_filter(circumstances()?, identity)),
         (Seccomp::Policy(text), _) => Some(seccomp::compile(
             &seccomp::parse_policy(text, circumstances()?)?,
             identity,
         )?),
-    })
+    };
+    // Whoever is free of filters may leave his limit as well.
+    match filter {
+        Some(filter) if options.storage_size.is_some() => filter.keeping_projects().map(Some),
+        filter => Ok(filter),
+    }
 }

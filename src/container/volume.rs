@@ -22,7 +22,7 @@ use std::io::{BufReader, BufWriter, Write};
 use std::os::fd::OwnedFd;
 
 /// As many volumes are held at once while the records of containers are read for them.
-const BATCH: usize = 100;
+pub(super) const BATCH: usize = 100;
 
 /// A container that uses a volume.
 #[derive(Clone, Debug)]
@@ -101,6 +101,45 @@ pub struct Pruned {
     pub failures: Vec<anyhow::Error>,
 }
 
+/// Removes those volumes that nobody uses, and tells `done` of each with the bytes that it had. Gives the names of those
+/// that somebody is about to use, fill or remove.
+pub(super) fn remove_free<'a>(
+    engine: &Engine,
+    names: &[&'a str],
+    done: &mut dyn FnMut(&str, Result<u64>),
+) -> Result<Vec<&'a str>> {
+    let (mut free, mut held) = (Vec::new(), Vec::new());
+    for name in names {
+        let directory = engine.paths.volume(name);
+        // Without waiting: who holds one may wait for another that is held here.
+        match Lock::try_directory(&directory).ok().flatten() {
+            Some(lock) if lock.is_of(&directory) => free.push((*name, lock)),
+            _ if directory.exists() => held.push(*name),
+            _ => {}
+        }
+    }
+    let used = match free.is_empty() {
+        true => return Ok(held),
+        false => mount_point::volumes::used(engine)?,
+    };
+    for (name, lock) in free {
+        if used.contains(name) {
+            continue;
+        }
+        let found = volume::find(&engine.paths, name);
+        let bytes = found.and_then(|found| size(engine, &found));
+        let removed = volume::remove(&engine.paths, &engine.mapping, name, &lock);
+        if removed.is_ok() {
+            event::volume(engine, name, "destroy", &[]);
+        }
+        done(
+            name,
+            removed.map(|()| bytes.ok().flatten().unwrap_or_default()),
+        );
+    }
+    Ok(held)
+}
+
 /// Removes the volumes that fit and that nobody uses. One that somebody is about to use, fill or remove is left alone;
 /// one that cannot be removed does not keep the others. An ordinary user is in the store's user namespace.
 pub fn prune(engine: &Engine, fits: impl Fn(&Volume) -> bool) -> Result<Pruned> {
@@ -109,31 +148,15 @@ pub fn prune(engine: &Engine, fits: impl Fn(&Volume) -> bool) -> Result<Pruned> 
         .into_iter()
         .filter(fits)
         .collect();
-    for batch in fitting.chunks(BATCH) {
-        // Without waiting: who holds one may wait for another that is held here.
-        let held: Vec<(&Volume, Lock)> = batch
-            .iter()
-            .filter_map(|found| {
-                let directory = engine.paths.volume(&found.name);
-                let lock = Lock::try_directory(&directory).ok().flatten()?;
-                lock.is_of(&directory).then_some((found, lock))
-            })
-            .collect();
-        let used = mount_point::volumes::used(engine)?;
-        for (found, lock) in held {
-            if used.contains(&found.name) {
-                continue;
+    let names: Vec<&str> = fitting.iter().map(|found| found.name.as_str()).collect();
+    for batch in names.chunks(BATCH) {
+        remove_free(engine, batch, &mut |name, removed| match removed {
+            Ok(bytes) => {
+                pruned.reclaimed += bytes;
+                pruned.names.push(name.to_owned());
             }
-            let bytes = size(engine, found).unwrap_or_default();
-            match volume::remove(&engine.paths, &engine.mapping, &found.name, &lock) {
-                Ok(()) => {
-                    event::volume(engine, &found.name, "destroy", &[]);
-                    pruned.reclaimed += bytes.unwrap_or_default();
-                    pruned.names.push(found.name.clone());
-                }
-                Err(error) => pruned.failures.push(error),
-            }
-        }
+            Err(error) => pruned.failures.push(error),
+        })?;
     }
     event::prune(engine, "volume", pruned.reclaimed);
     Ok(pruned)

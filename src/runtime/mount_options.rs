@@ -5,7 +5,7 @@
 
 use crate::error::{Error, bad_input};
 use crate::id_mapping::{IdMaps, Range};
-use crate::sys::mount::{Attributes, Change, Propagation};
+use crate::sys::mount::{Attributes, Change, Propagation, attribute};
 use anyhow::Result;
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 
@@ -45,40 +45,6 @@ pub struct Ids {
     /// Inside: ids of the disk; outside: what they are for the runtime. `None`: as the user namespace of the container
     /// has them.
     pub maps: Option<IdMaps>,
-}
-
-/// What an option does to attributes.
-enum Effect {
-    Set(Attributes),
-    Clear(Attributes),
-    /// One of several ways to keep the time of the last access.
-    AccessTime(Attributes),
-}
-
-/// Those that have a recursive form with `r` in front.
-fn attribute(option: &str) -> Option<Effect> {
-    use Effect::{AccessTime, Clear, Set};
-    Some(match option {
-        "ro" => Set(Attributes::MOUNT_ATTR_RDONLY),
-        "rw" => Clear(Attributes::MOUNT_ATTR_RDONLY),
-        "nosuid" => Set(Attributes::MOUNT_ATTR_NOSUID),
-        "suid" => Clear(Attributes::MOUNT_ATTR_NOSUID),
-        "nodev" => Set(Attributes::MOUNT_ATTR_NODEV),
-        "dev" => Clear(Attributes::MOUNT_ATTR_NODEV),
-        "noexec" => Set(Attributes::MOUNT_ATTR_NOEXEC),
-        "exec" => Clear(Attributes::MOUNT_ATTR_NOEXEC),
-        "nosymfollow" => Set(Attributes::MOUNT_ATTR_NOSYMFOLLOW),
-        "symfollow" => Clear(Attributes::MOUNT_ATTR_NOSYMFOLLOW),
-        "nodiratime" => Set(Attributes::MOUNT_ATTR_NODIRATIME),
-        "diratime" => Clear(Attributes::MOUNT_ATTR_NODIRATIME),
-        "noatime" => AccessTime(Attributes::MOUNT_ATTR_NOATIME),
-        "strictatime" => AccessTime(Attributes::MOUNT_ATTR_STRICTATIME),
-        // What the kernel does unless told otherwise.
-        "atime" | "relatime" | "norelatime" | "nostrictatime" => {
-            AccessTime(Attributes::MOUNT_ATTR_RELATIME)
-        }
-        _ => return None,
-    })
 }
 
 fn spread(option: &str) -> Option<Spread> {
@@ -166,6 +132,7 @@ impl MountOptions {
             Some((key, value)) => (key, Some(value)),
             None => (option, None),
         };
+        // Each has a recursive form.
         let recursive = option.strip_prefix('r').and_then(attribute);
         match (key, value) {
             ("bind", None) => self.bind = Some(false),
@@ -180,8 +147,8 @@ impl MountOptions {
                 });
             }
             _ => match (recursive, attribute(option), spread(option)) {
-                (Some(effect), _, _) => change(&mut self.all, effect),
-                (None, Some(effect), _) => change(&mut self.own, effect),
+                (Some(word), _, _) => change(&mut self.all, word),
+                (None, Some(word), _) => change(&mut self.own, word),
                 (None, None, Some(spread)) => self.propagation = Some(spread),
                 (None, None, None) => {
                     let value = value.map(str::to_owned);
@@ -194,22 +161,9 @@ impl MountOptions {
 }
 
 /// The last word counts.
-fn change(change: &mut Change, effect: Effect) {
-    match effect {
-        Effect::Set(flag) => {
-            change.set |= flag;
-            change.clear -= flag;
-        }
-        Effect::Clear(flag) => {
-            change.clear |= flag;
-            change.set -= flag;
-        }
-        Effect::AccessTime(way) => {
-            change.clear |= Attributes::MOUNT_ATTR__ATIME;
-            change.set -= Attributes::MOUNT_ATTR__ATIME;
-            change.set |= way;
-        }
-    }
+fn change(change: &mut Change, word: Change) {
+    change.set = (change.set - word.clear) | word.set;
+    change.clear = (change.clear - word.set) | word.clear;
 }
 
 fn refuse(mount: &Mount, what: &str, why: &str) -> anyhow::Error {

@@ -2,6 +2,8 @@
 //! A mount is a descriptor until it is attached, and it is attached to a descriptor: no path is looked up twice.
 #![allow(unsafe_code)]
 
+use super::namespace::{join, unshare};
+use super::process::flags::NEW_MOUNT;
 use crate::error::{Error, Kind};
 use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -288,6 +290,34 @@ impl Change {
     }
 }
 
+/// What a word of mount(8) does to the attributes of a mount.
+pub fn attribute(word: &str) -> Option<Change> {
+    use Attributes as A;
+    const TIMES: Attributes = A::MOUNT_ATTR__ATIME;
+    const NONE: Attributes = A::empty();
+    let (set, clear) = match word {
+        "ro" => (A::MOUNT_ATTR_RDONLY, NONE),
+        "rw" => (NONE, A::MOUNT_ATTR_RDONLY),
+        "nosuid" => (A::MOUNT_ATTR_NOSUID, NONE),
+        "suid" => (NONE, A::MOUNT_ATTR_NOSUID),
+        "nodev" => (A::MOUNT_ATTR_NODEV, NONE),
+        "dev" => (NONE, A::MOUNT_ATTR_NODEV),
+        "noexec" => (A::MOUNT_ATTR_NOEXEC, NONE),
+        "exec" => (NONE, A::MOUNT_ATTR_NOEXEC),
+        "nosymfollow" => (A::MOUNT_ATTR_NOSYMFOLLOW, NONE),
+        "symfollow" => (NONE, A::MOUNT_ATTR_NOSYMFOLLOW),
+        "nodiratime" => (A::MOUNT_ATTR_NODIRATIME, NONE),
+        "diratime" => (NONE, A::MOUNT_ATTR_NODIRATIME),
+        // One of several ways to keep the time of the last access.
+        "noatime" => (A::MOUNT_ATTR_NOATIME, TIMES),
+        "strictatime" => (A::MOUNT_ATTR_STRICTATIME, TIMES),
+        // What the kernel does unless told otherwise.
+        "atime" | "relatime" | "norelatime" | "nostrictatime" => (NONE, TIMES),
+        _ => return None,
+    };
+    Some(Change { set, clear })
+}
+
 /// Which later mounts below a mount are seen elsewhere (mount_namespaces(7), "Shared subtrees").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -341,23 +371,18 @@ pub fn add_attributes(
     attributes: Attributes,
     recursive: bool,
 ) -> Result<(), Errno> {
-    let attr = MountAttr {
-        attr_set: attributes.bits().into(),
-        ..MountAttr::default()
+    let added = Change {
+        set: attributes,
+        ..Change::default()
     };
-    set_attributes(mount, c"", &attr, recursive)
+    change(mount, added, None, None, recursive)
 }
 
 /// Shows the files of a mount, which must not be attached yet, with other owners: an id of the disk becomes what the
 /// user namespace makes of it (mount_setattr(2), `MOUNT_ATTR_IDMAP`). `EPERM` where the caller has not mounted the file
 /// system, `EINVAL` where that or the kernel cannot do it.
 pub fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> Result<(), Errno> {
-    let attr = MountAttr {
-        attr_set: libc::MOUNT_ATTR_IDMAP,
-        userns_fd: user_namespace.as_raw_fd() as u64,
-        ..MountAttr::default()
-    };
-    set_attributes(mount, c"", &attr, false)
+    change(mount, Change::default(), None, Some(user_namespace), false)
 }
 
 /// Covers a directory, in a mount namespace that nobody else is in, with itself as [`map_ids`] shows it. It is attached
@@ -372,11 +397,11 @@ pub fn cover_mapped(directory: &Path, user_namespace: BorrowedFd<'_>) -> Result<
 
 /// Takes attributes away again.
 pub fn remove_attributes(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(), Errno> {
-    let attr = MountAttr {
-        attr_clr: attributes.bits().into(),
-        ..MountAttr::default()
+    let removed = Change {
+        clear: attributes,
+        ..Change::default()
     };
-    set_attributes(mount, c"", &attr, false)
+    change(mount, removed, None, None, false)
 }
 
 /// Makes all mounts of this namespace private (`MS_PRIVATE`) or slaves of the original (`MS_SLAVE`).
@@ -423,24 +448,29 @@ fn set_attributes(
 /// A detached copy of the root mount of another mount namespace, without what is mounted below it. The process must
 /// have one thread; it is back in its own namespace afterwards, with the root of that as its current directory.
 pub fn root_of(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
-    use super::namespace::join;
-    use super::process::flags::NEW_MOUNT;
+    elsewhere(joining(namespace), || {
+        let root = open_source(Path::new("/"))?;
+        clone_tree(root.as_fd(), false).context("copy the mount of `/`")
+    })
+}
+
+/// Calls `act` in the mount namespace that `enter` leads to, and returns to the own one.
+fn elsewhere<T>(enter: impl FnOnce() -> Result<()>, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
-    join(namespace, NEW_MOUNT).context("join the mount namespace")?;
-    let root = open_source(Path::new("/"))
-        .and_then(|root| clone_tree(root.as_fd(), false).context("copy the mount of `/`"));
+    enter()?;
+    let done = act();
     join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
-    root
+    done
+}
+
+fn joining(namespace: BorrowedFd<'_>) -> impl FnOnce() -> Result<()> {
+    move || join(namespace, NEW_MOUNT).context("join the mount namespace")
 }
 
 /// A detached copy of what is mounted at a path of another mount namespace; `None` where nothing is. The process must
 /// have one thread; it is back in its own namespace afterwards, with the root of that as its current directory.
 pub fn mounted_in(namespace: BorrowedFd<'_>, path: &Path) -> Result<Option<OwnedFd>> {
-    use super::namespace::join;
-    use super::process::flags::NEW_MOUNT;
-    let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
-    join(namespace, NEW_MOUNT).context("join the mount namespace")?;
-    let copy = || {
+    elsewhere(joining(namespace), || {
         let place = open_source(path)?;
         match is_mount_point(path) {
             Ok(true) => clone_tree(place.as_fd(), true)
@@ -448,24 +478,18 @@ pub fn mounted_in(namespace: BorrowedFd<'_>, path: &Path) -> Result<Option<Owned
                 .with_context(|| format!("copy the mount of `{}`", path.display())),
             _ => Ok(None),
         }
-    };
-    let copied = copy();
-    join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
-    copied
+    })
 }
 
 /// Calls `make` in a mount namespace that nobody else sees, a copy of this one, which is gone afterwards: what is made
 /// of its mounts stays. The process must have one thread.
 pub fn apart<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
-    use super::namespace::{join, unshare};
-    use super::process::flags::NEW_MOUNT;
-    let own = std::fs::File::open("/proc/self/ns/mnt").context("open `/proc/self/ns/mnt`")?;
     let here = std::env::current_dir();
-    unshare(NEW_MOUNT).context("unshare the mount namespace")?;
-    let made = set_propagation_of_all(false)
-        .context("make mounts private")
-        .and_then(|()| make());
-    join(own.as_fd(), NEW_MOUNT).context("return to the own mount namespace")?;
+    let leave = || unshare(NEW_MOUNT).context("unshare the mount namespace");
+    let made = elsewhere(leave, || {
+        set_propagation_of_all(false).context("make mounts private")?;
+        make()
+    });
     // To join it leads to its root; a directory that is gone or cannot be named is nobody's any more.
     let _ = here.and_then(std::env::set_current_dir);
     made

@@ -2,7 +2,7 @@
 //! words of mount(8). Nothing is looked up or mounted here.
 
 use crate::error::{Error, Kind, bad_input};
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, attribute};
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -174,37 +174,21 @@ impl Words {
     }
 
     fn add(&mut self, word: &str) {
-        use Attributes as A;
-        const TIMES: Attributes = A::MOUNT_ATTR__ATIME;
-        let (clear, set) = match word {
-            "bind" => return self.bind = true,
-            "rbind" => return (self.bind, self.recursive) = (true, true),
+        match word {
+            "bind" => self.bind = true,
+            "rbind" => (self.bind, self.recursive) = (true, true),
             // What mount(8) itself knows and the kernel does not.
-            "defaults" | "auto" | "noauto" | "user" | "nouser" | "_netdev" | "nofail" => return,
-            "rw" => (A::MOUNT_ATTR_RDONLY, A::empty()),
-            "ro" => (A::empty(), A::MOUNT_ATTR_RDONLY),
-            "suid" => (A::MOUNT_ATTR_NOSUID, A::empty()),
-            "nosuid" => (A::empty(), A::MOUNT_ATTR_NOSUID),
-            "dev" => (A::MOUNT_ATTR_NODEV, A::empty()),
-            "nodev" => (A::empty(), A::MOUNT_ATTR_NODEV),
-            "exec" => (A::MOUNT_ATTR_NOEXEC, A::empty()),
-            "noexec" => (A::empty(), A::MOUNT_ATTR_NOEXEC),
-            "diratime" => (A::MOUNT_ATTR_NODIRATIME, A::empty()),
-            "nodiratime" => (A::empty(), A::MOUNT_ATTR_NODIRATIME),
-            "symfollow" => (A::MOUNT_ATTR_NOSYMFOLLOW, A::empty()),
-            "nosymfollow" => (A::empty(), A::MOUNT_ATTR_NOSYMFOLLOW),
-            "atime" | "relatime" | "nostrictatime" => (TIMES, A::empty()),
-            "noatime" => (TIMES, A::MOUNT_ATTR_NOATIME),
-            "strictatime" => (TIMES, A::MOUNT_ATTR_STRICTATIME),
-            word => {
-                let (key, value) = match word.split_once('=') {
-                    Some((key, value)) => (key, Some(value.to_owned())),
-                    None => (word, None),
-                };
-                return self.others.push((key.to_owned(), value));
-            }
-        };
-        self.attributes = self.attributes.difference(clear).union(set);
+            "defaults" | "auto" | "noauto" | "user" | "nouser" | "_netdev" | "nofail" => {}
+            word => match (attribute(word), word.split_once('=')) {
+                (Some(change), _) => {
+                    self.attributes = (self.attributes - change.clear) | change.set;
+                }
+                (None, Some((key, value))) => {
+                    self.others.push((key.to_owned(), Some(value.to_owned())));
+                }
+                (None, None) => self.others.push((word.to_owned(), None)),
+            },
+        }
     }
 }
 

@@ -100,10 +100,10 @@ impl Draft {
 
     /// `exec`, `nosuid` and the like.
     fn take_flag(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
-        let Some((flag, family)) = volume::flag(key) else {
+        let Some(family) = volume::flag(key) else {
             return Ok(false);
         };
-        let negative = flag != family;
+        let negative = key != family;
         let flag = match truth(key, value)? == negative {
             true => format!("no{family}"),
             false => family.to_owned(),

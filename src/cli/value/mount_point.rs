@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Component, Path};
 
-/// All mounts that are asked for, in order. Where there are several for one place it is an error; but volumes without
-/// names, and the same `-v` twice, give way as in Docker.
+/// All mounts that are asked for, in order. Volumes without names, and the same `-v` twice, give way to others, as in
+/// Docker; that there are several for one place is found when the container is made.
 pub fn all<'a>(
     volumes: &[String],
     mounts: Vec<Request>,
@@ -34,14 +34,7 @@ pub fn all<'a>(
         check(&mut request)?;
         requests.push(request);
     }
-    for request in &requests {
-        if !taken.insert(request.target.clone()) {
-            return Err(bad_input(format!(
-                "Duplicate mount point: {}",
-                request.target
-            )));
-        }
-    }
+    taken.extend(requests.iter().map(|request| request.target.clone()));
     requests.extend(
         anonymous
             .into_iter()
@@ -238,15 +231,15 @@ mod tests {
                 found.iter().map(place).collect::<Vec<_>>().join(" ")
             })
         };
-        let duplicate = Err("Duplicate mount point: /x".to_owned());
         assert_eq!(
             together(&["/a:/x", "bb:/y"], &["dst=/z"], &["/t"]).unwrap(),
             "/a:/x bb:/y :/z"
         );
-        assert_eq!(together(&["/a:/x", "/b:/./x"], &[], &[]), duplicate);
-        assert_eq!(together(&["/a:/x"], &["dst=/x"], &[]), duplicate);
-        assert_eq!(together(&["aa:/x"], &[], &["/x"]), duplicate);
-        assert_eq!(together(&[], &["dst=/x", "dst=/x/"], &[]), duplicate);
+        // Which cannot be, as is said where the container is made.
+        assert_eq!(
+            together(&["/a:/x", "/b:/./x"], &["dst=/x"], &[]).unwrap(),
+            "/a:/x /b:/x :/x"
+        );
         assert_eq!(together(&["aa:/x", "aa:/x"], &[], &[]).unwrap(), "aa:/x");
         assert_eq!(
             together(&["/x", "aa:/x", "/x/", "/y"], &[], &[]).unwrap(),

@@ -168,8 +168,8 @@ impl Mode {
             request.propagation = Some(propagation);
             return Ok(Some("propagation"));
         }
-        if let Some((flag, family)) = flag(word) {
-            request.flags.push(flag.to_owned());
+        if let Some(family) = flag(word) {
+            request.flags.push(word.to_owned());
             return Ok(Some(family));
         }
         let (key, value) = word
@@ -239,17 +239,11 @@ pub fn propagation(word: &str) -> Option<Propagation> {
     })
 }
 
-/// A flag of mount(8) that a mount may have, and which others it excludes.
-pub fn flag(word: &str) -> Option<(&'static str, &'static str)> {
-    const FLAGS: [(&str, &str); 6] = [
-        ("exec", "exec"),
-        ("noexec", "exec"),
-        ("suid", "suid"),
-        ("nosuid", "suid"),
-        ("dev", "dev"),
-        ("nodev", "dev"),
-    ];
-    FLAGS.into_iter().find(|(flag, _)| *flag == word)
+/// Of a flag of mount(8) that a mount may have, or of its opposite: what it says or denies.
+pub fn flag(word: &str) -> Option<&'static str> {
+    let affirmed = word.strip_prefix("no").unwrap_or(word);
+    let mut flags = ["exec", "suid", "dev"].into_iter();
+    flags.find(|flag| *flag == affirmed)
 }
 
 /// `uids=DISK-INSIDE-SIZE#…;gids=…` as podman writes it, each triplet with an `@` before it or not; empty: owners are

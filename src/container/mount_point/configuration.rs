@@ -8,9 +8,6 @@ use anyhow::Result;
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount};
 use std::path::PathBuf;
 
-/// What a mount of memory has unless it says otherwise.
-pub const TMPFS_DEFAULT: [&str; 3] = ["noexec", "nosuid", "nodev"];
-
 impl MountPoint {
     /// As the runtime takes it; `source` is where a volume or a bind lies, `namespace` what ids the container has where
     /// they are its own; `is_root`: without one it has those of the host.
@@ -101,14 +98,21 @@ pub(in crate::container) fn propagation(propagation: Propagation) -> &'static st
     }
 }
 
-fn tmpfs_options(request: &Request) -> Vec<String> {
-    let mut options: Vec<String> = TMPFS_DEFAULT.map(str::to_owned).to_vec();
-    for flag in &request.flags {
-        options.retain(|known| known.strip_prefix("no") != Some(flag));
-        if !["exec", "suid", "dev", "rw"].contains(&flag.as_str()) {
-            options.push(flag.clone());
+/// The options of memory for which these words are given, which are among those of tmpfs(5) and mount(8).
+pub(in crate::container) fn tmpfs_words<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // What it has unless it says otherwise.
+    let mut options = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
+    for word in words {
+        options.retain(|known| known.strip_prefix("no") != Some(word) && known != word);
+        if !["exec", "suid", "dev", "rw"].contains(&word) {
+            options.push(word.to_owned());
         }
     }
+    options
+}
+
+fn tmpfs_options(request: &Request) -> Vec<String> {
+    let mut options = tmpfs_words(request.flags.iter().map(String::as_str));
     options.extend(request.tmpfs_size.map(|bytes| format!("size={bytes}")));
     options.extend(request.tmpfs_mode.map(|mode| format!("mode={mode:o}")));
     if request.read_only {

@@ -18,7 +18,7 @@ pub mod request;
 mod resolve;
 pub mod volumes;
 
-pub(super) use configuration::TMPFS_DEFAULT;
+pub(super) use configuration::tmpfs_words;
 pub(super) use fill::fill_new;
 pub(super) use open::{InUse, Missing, enter, home, open, open_volume, takes_turns};
 pub(super) use own_files::OWN_FILES;

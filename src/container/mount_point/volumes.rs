@@ -7,6 +7,7 @@ use super::MountPoint;
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::record::Record;
+use crate::container::volume as volume_of;
 use crate::error::{self, Kind};
 use crate::image::digest::Digest;
 use crate::store::damage;
@@ -39,9 +40,8 @@ impl<'a> New<'a> {
 
 impl Drop for New<'_> {
     fn drop(&mut self) {
-        for name in self.names.drain(..).rev() {
-            remove_unused(self.engine, &name);
-        }
+        let names: Vec<&str> = self.names.iter().rev().map(String::as_str).collect();
+        remove_unused(self.engine, &names);
     }
 }
 
@@ -75,7 +75,7 @@ pub(in crate::container) fn make(
                 .insert(ANONYMOUS_LABEL.to_owned(), String::new());
         }
         locks.push(loop {
-            let (volume, is_new) = crate::container::volume::create(engine, &wanted)?;
+            let (volume, is_new) = volume_of::create(engine, &wanted)?;
             if is_new {
                 new.names.push(volume.name.clone());
             }
@@ -98,9 +98,8 @@ fn anonymous_name(container: &str, number: usize) -> String {
 /// The volumes of a container that has gone which nobody has named: they go, unless another container has them.
 pub(in crate::container) fn remove_anonymous(engine: &Engine, points: &[MountPoint]) {
     let anonymous = points.iter().filter(|point| point.anonymous);
-    for name in anonymous.filter_map(MountPoint::volume) {
-        remove_unused(engine, name);
-    }
+    let names: Vec<&str> = anonymous.filter_map(MountPoint::volume).collect();
+    remove_unused(engine, &names);
 }
 
 /// Those of a container that never came to exist.
@@ -110,17 +109,33 @@ pub(in crate::container) fn sweep(engine: &Engine, id: &str) {
         .take_while(|name| engine.paths.volume(name).exists())
         .collect();
     // The last first: whoever is killed meanwhile leaves no gap.
-    for name in made.iter().rev() {
-        remove_unused(engine, name);
-    }
+    let names: Vec<&str> = made.iter().rev().map(String::as_str).collect();
+    remove_unused(engine, &names);
 }
 
-fn remove_unused(engine: &Engine, name: &str) {
-    match crate::container::volume::remove(engine, name, true) {
-        // Another container has it.
-        Err(error) if error::kind(&error) == Some(Kind::Conflict) => {}
-        Err(error) => damage::note(format_args!("volume {name} stays"), &error),
-        Ok(()) => {}
+/// All that nobody holds at once, since the records of all containers are read for it; the others one by one.
+fn remove_unused(engine: &Engine, names: &[&str]) {
+    let stays = |name: &str, error: &anyhow::Error| {
+        damage::note(format_args!("volume {name} stays"), error);
+    };
+    for batch in names.chunks(volume_of::BATCH) {
+        let removed = volume_of::remove_free(engine, batch, &mut |name, removed| {
+            if let Err(error) = removed {
+                stays(name, &error);
+            }
+        });
+        let held = removed.unwrap_or_else(|error| {
+            batch.iter().for_each(|name| stays(name, &error));
+            Vec::new()
+        });
+        for name in held {
+            match volume_of::remove(engine, name, true) {
+                // Another container has it.
+                Err(error) if error::kind(&error) == Some(Kind::Conflict) => {}
+                Err(error) => stays(name, &error),
+                Ok(()) => {}
+            }
+        }
     }
 }
 

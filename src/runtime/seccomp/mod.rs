@@ -19,6 +19,7 @@ mod gate;
 mod no_op;
 mod policy;
 mod profile;
+mod projects;
 mod syscall_table;
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,8 @@ impl KernelVersion {
 #[derive(Debug)]
 pub struct Filter {
     program: BpfProgram,
+    /// Loaded before it: the stricter of the two decides.
+    guard: Option<BpfProgram>,
     flags: libc::c_ulong,
     agent: Option<Agent>,
     forbids_exit: bool,
@@ -82,6 +85,7 @@ impl Filter {
         }
         Ok(Self {
             program,
+            guard: None,
             flags,
             agent: None,
             forbids_exit: policy.forbids_exit(),
@@ -105,6 +109,17 @@ impl Filter {
         self
     }
 
+    /// Keeps files in the project by which they are counted ([`projects`]).
+    pub fn keeping_projects(mut self) -> Result<Self> {
+        let policy = Policy::from_oci(
+            &projects::policy(Family::HOST),
+            Identity::Mapped,
+            Family::HOST,
+        )?;
+        self.guard = Some(compiler::compile(&policy));
+        Ok(self)
+    }
+
     /// Who answers for the calls that the policy leaves to somebody.
     pub fn agent(&self) -> Option<&Agent> {
         self.agent.as_ref()
@@ -120,31 +135,32 @@ impl Filter {
     ///
     /// Every later call must be in the policy: this is the last step but execve(2).
     pub fn load(&self) -> Result<()> {
-        self.add()?;
+        if let Some(guard) = &self.guard {
+            add(guard, DEFAULT_FLAGS)?;
+        }
+        add(&self.program, self.flags)?;
         if let Some(agent) = &self.agent {
             agent.await_hand_over();
         }
         Ok(())
     }
+}
 
-    fn add(&self) -> Result<()> {
-        let result = sys::seccomp::set_filter(&self.program, self.flags);
-        let unknown_flag = |error: &std::io::Error| error.raw_os_error() == Some(libc::EINVAL);
-        if result.as_ref().is_err_and(unknown_flag) && self.flags == DEFAULT_FLAGS {
-            // Before Linux 4.17 the flag is unknown, and so is what it switches off.
-            return sys::seccomp::set_filter(&self.program, 0)
-                .context("seccomp SECCOMP_SET_MODE_FILTER");
-        }
-        match result {
-            Err(error) if self.agent.is_some() && error.raw_os_error() == Some(libc::EBUSY) => {
-                Err(Error::new(
-                    Kind::Unsupported,
-                    "an agent answers for the system calls of onggi itself, and the kernel allows only one",
-                )
-                .into())
-            }
-            result => result.context("seccomp SECCOMP_SET_MODE_FILTER"),
-        }
+fn add(program: BpfProgramRef<'_>, flags: libc::c_ulong) -> Result<()> {
+    let result = sys::seccomp::set_filter(program, flags);
+    let unknown_flag = |error: &std::io::Error| error.raw_os_error() == Some(libc::EINVAL);
+    if result.as_ref().is_err_and(unknown_flag) && flags == DEFAULT_FLAGS {
+        // Before Linux 4.17 the flag is unknown, and so is what it switches off.
+        return sys::seccomp::set_filter(program, 0).context("seccomp SECCOMP_SET_MODE_FILTER");
+    }
+    let listens = flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
+    match result {
+        Err(error) if listens && error.raw_os_error() == Some(libc::EBUSY) => Err(Error::new(
+            Kind::Unsupported,
+            "an agent answers for the system calls of onggi itself, and the kernel allows only one",
+        )
+        .into()),
+        result => result.context("seccomp SECCOMP_SET_MODE_FILTER"),
     }
 }
 
@@ -157,6 +173,7 @@ pub fn default_filter(circumstances: Circumstances, identity: Identity) -> Filte
     let policy = docker_default::policy(circumstances, identity, Family::HOST);
     Filter {
         program: compiler::compile(&policy),
+        guard: None,
         flags: DEFAULT_FLAGS,
         agent: None,
         forbids_exit: false,

@@ -4,6 +4,7 @@ mod docker;
 mod interpreter;
 mod kernel;
 mod profile_file;
+mod projects;
 mod rules;
 
 use super::*;
