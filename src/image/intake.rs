@@ -11,6 +11,7 @@
 //! `commit()` leaves the store as it was; a killed maker leaves at most layers that no image uses, and those go
 //! with the next [`super::remove::sweep`].
 
+use super::compression;
 use super::config::{Config, chain_id};
 use super::digest::{Digest, Hashing};
 use super::layer::{self, Rules};
@@ -41,8 +42,10 @@ pub struct Intake<'a> {
     unpacked: usize,
     /// Blobs that `commit` puts beside what was unpacked of them, by the layer's name.
     kept: BTreeSet<(String, Digest)>,
-    /// What `commit` remembers.
+    /// What `commit` remembers: where else blobs were seen, if they are known.
     blobs: Vec<(String, Blob)>,
+    /// Likewise of blobs that were read.
+    checked: Vec<(String, Blob)>,
     origins: Vec<(Digest, Origin)>,
 }
 
@@ -115,6 +118,7 @@ impl<'a> Intake<'a> {
             unpacked: 0,
             kept: BTreeSet::new(),
             blobs: Vec::new(),
+            checked: Vec::new(),
             origins: Vec::new(),
         })
     }
@@ -161,16 +165,25 @@ impl<'a> Intake<'a> {
         let (found, diff_id) = match known {
             Some(known) => {
                 let kept = expected.kept(self.rules);
-                if let Some(digest) = kept.filter(|digest| self.lacks(&known.0, digest)) {
+                let kept = kept.filter(|digest| self.lacks(&known.0, digest));
+                let blob = expected.remembered.iter();
+                let blob = blob.map(|blob| (known.0.0.clone(), blob.clone()));
+                if let Some(digest) = kept {
+                    self.checked.extend(blob);
                     self.keep(&known.0.0, digest, expected, open()?)?;
+                } else {
+                    self.blobs.extend(blob);
                 }
                 known
             }
-            None => self.unpack(chain, expected, open()?)?,
+            None => {
+                let unpacked = self.unpack(chain, expected, open()?)?;
+                let blob = expected.remembered.iter();
+                self.checked
+                    .extend(blob.map(|blob| (unpacked.0.0.clone(), blob.clone())));
+                unpacked
+            }
         };
-        if let Some(blob) = &expected.remembered {
-            self.blobs.push((found.0.clone(), blob.clone()));
-        }
         put(chain, found, diff_id)
     }
 
@@ -210,6 +223,18 @@ impl<'a> Intake<'a> {
         if expected.blob.as_ref() != Some(&got) {
             let (got, size) = got;
             return Err(bad_input(format!("it is {got} with {size} bytes")).into());
+        }
+        let path = staged_blobs(self.staging.path()).join(digest.hex());
+        let context = || format!("read `{}`", path.display());
+        let (compression, packed) =
+            compression::peek(File::open(&path).with_context(context)?).with_context(context)?;
+        let mut tar = compression.unpack(packed)?.take(self.rules.max_bytes);
+        let mut hashing = Hashing::default();
+        io::copy(&mut tar, &mut hashing)
+            .map_err(|error| compression::read_error(error, compression))?;
+        let (diff_id, _) = hashing.finish();
+        if expected.diff_id.as_ref() != Some(&diff_id) {
+            return Err(bad_input(format!("{digest} holds another layer, {diff_id}")).into());
         }
         self.kept.insert((name.to_owned(), digest.clone()));
         Ok(())
@@ -415,6 +440,13 @@ impl<'a> Intake<'a> {
             }
         }
         for (name, blob) in &self.blobs {
+            // What was not read may be anything.
+            let known = origin::blobs(&self.paths.layer(name));
+            if known.iter().any(|known| known.digest == blob.digest) {
+                origin::add_to_store(self.paths, name, blob)?;
+            }
+        }
+        for (name, blob) in &self.checked {
             origin::add_to_store(self.paths, name, blob)?;
         }
         for (id, origin) in &self.origins {

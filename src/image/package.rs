@@ -11,7 +11,6 @@
 //! the config lists. Nothing is held in memory but a few pieces for each blob that is being read.
 
 use super::compression::Compression;
-use super::config::Config;
 use super::digest::{Digest, Hashing};
 use super::layer;
 use super::manifest::{self, Descriptor, Manifest};
@@ -23,6 +22,7 @@ use crate::store::damage;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use flate2::GzBuilder;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -87,22 +87,25 @@ pub struct Described {
 impl Package {
     /// What is known of an image; no layer is read.
     pub fn of(paths: &Paths, id: &Digest) -> Result<Self> {
+        let image = store::find(paths, &id.to_string())?;
         let config = store::config_bytes(paths, id)?;
-        let diff_ids = Config::parse(&config)?.rootfs.diff_ids;
-        let record = store::read_image_record(paths, id)?
-            .ok_or_else(|| not_found(format!("No such image: {}", id.short())))?;
+        let diff_ids = image.config.rootfs.diff_ids;
         let layer = |(name, diff_id): (String, Digest)| {
             let directory = paths.layer(&name);
             Ok(Layer {
                 tar_size: store::layer_record(&directory)?.tar_size,
-                blobs: origin::blobs(&directory),
+                // What another store says of its layers nobody has checked here.
+                blobs: match paths.is_elsewhere(&name) {
+                    true => Vec::new(),
+                    false => origin::blobs(&directory),
+                },
                 name,
                 diff_id,
                 directory,
                 packed: OnceLock::new(),
             })
         };
-        let layers = record.layers.into_iter().zip(diff_ids);
+        let layers = image.layers.into_iter().zip(diff_ids);
         Ok(Self {
             id: id.clone(),
             config,
@@ -282,10 +285,9 @@ impl Layer {
     fn packing(&self) -> Pipe {
         let (directory, diff_id) = (self.directory.clone(), self.diff_id.clone());
         Pipe::from(move |out: &mut dyn Write| {
-            let level = flate2::Compression::new(LEVEL);
-            let mut encoder = GzBuilder::new().write(out, level);
-            stream(&directory, &diff_id, &mut encoder)?;
-            encoder.finish().map(drop).context("pack a layer")
+            let mut packer = Packer::new(out);
+            stream(&directory, &diff_id, &mut packer)?;
+            packer.finish().map(drop).context("pack a layer")
         })
     }
 
@@ -306,6 +308,43 @@ fn packed_descriptor(digest: Digest, size: u64) -> Descriptor {
         digest,
         size,
         ..Descriptor::of(&kind, b"")
+    }
+}
+
+/// Packs what is written to it: no name, no time, nothing of this machine. What comes out depends on the lengths of the
+/// pieces that go in, which therefore are always the same.
+struct Packer<W: Write> {
+    encoder: GzEncoder<W>,
+    piece: Vec<u8>,
+}
+
+impl<W: Write> Packer<W> {
+    fn new(out: W) -> Self {
+        Self {
+            encoder: GzBuilder::new().write(out, flate2::Compression::new(LEVEL)),
+            piece: Vec::with_capacity(PIECE),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        self.encoder.write_all(&self.piece)?;
+        self.encoder.finish()
+    }
+}
+
+impl<W: Write> Write for Packer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE {
+            self.encoder.write_all(&self.piece)?;
+            self.piece.clear();
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -398,5 +437,91 @@ impl Write for Writer {
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         let sent = self.sender.send(Part::Piece(piece));
         sent.map_err(|_| io::Error::other("nobody reads it any more"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the packer is called says what comes out of it: another digest here wants another name there.
+    #[test]
+    fn the_packer_gives_what_it_always_gave() {
+        let mut text = Vec::new();
+        let mut state = 1u32;
+        for _ in 0..300_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            text.push(b"onggi jars, kiln and clay"[(state >> 24) as usize % 25]);
+        }
+        let packed = |piece: usize| {
+            let mut packer = Packer::new(Vec::new());
+            text.chunks(piece)
+                .for_each(|piece| packer.write_all(piece).unwrap());
+            Digest::of(&packer.finish().unwrap()).to_string()
+        };
+        assert_eq!(packed(1000), packed(text.len()));
+        assert_eq!(
+            (PACKER, packed(PIECE).as_str()),
+            (
+                "gzip-6-zlib-rs-0.6",
+                "sha256:e877de1a1fe2c2dfef591f855750a81cc4989df2cf30299eea9466e5d007a077"
+            )
+        );
+    }
+
+    #[test]
+    fn a_pipe_gives_all_of_it_or_says_why_not() {
+        let length = 3 * PIECE + 5;
+        let mut whole = Vec::new();
+        let mut pipe = Pipe::from(move |out| Ok(out.write_all(&vec![7; length])?));
+        pipe.read_to_end(&mut whole).unwrap();
+        assert_eq!(whole, vec![7; length]);
+        let mut broken = Pipe::from(|out| {
+            out.write_all(b"x")?;
+            anyhow::bail!("no more clay")
+        });
+        let error = broken.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "no more clay");
+        // Nobody waits for a reader that is gone.
+        let (sender, ended) = std::sync::mpsc::channel();
+        drop(Pipe::from(move |out| {
+            let written = out.write_all(&vec![7; 100 * PIECE]);
+            sender.send(written.is_err())?;
+            Ok(written?)
+        }));
+        assert!(ended.recv().unwrap());
+    }
+
+    #[test]
+    fn a_manifest_keeps_all_but_its_layers() {
+        let config = Descriptor::of(manifest::OCI_CONFIG, b"{}");
+        let layer = |kind: &str, text: &[u8]| Descriptor::of(kind, text);
+        let gzip = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+        let text = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": config,
+            "layers": [layer(gzip, b"a"), layer(gzip, b"b")],
+            "annotations": {"jar": "brown"},
+        });
+        let text = text.to_string();
+        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        let origin = Origin {
+            manifest: Document::new(kind, text.as_bytes()).unwrap(),
+            index: None,
+            repository: None,
+        };
+        let oci = manifest::layer_kind(manifest::OCI_LAYER, Compression::Gzip);
+        let package = Package {
+            id: Digest::of(b"{}"),
+            config: b"{}".to_vec(),
+            layers: Vec::new(),
+            origins: vec![origin.clone()],
+        };
+        // Without layers of its own it cannot have come by that manifest.
+        assert!(package.original_layers(&origin).is_none());
+        let changed = with_layers(&origin, &[layer(gzip, b"a"), layer(&oci, b"c")]).unwrap();
+        let expected = text.replace(&Digest::of(b"b").to_string(), &Digest::of(b"c").to_string());
+        assert_eq!(String::from_utf8(changed).unwrap(), expected);
     }
 }

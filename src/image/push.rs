@@ -15,7 +15,7 @@ use super::package::{Layer, Package};
 use super::reference::Reference;
 use super::registry::Repository;
 use super::spool::Spool;
-use super::{intake, store};
+use super::{intake, shared, store};
 use crate::paths::{Paths, staging_pins};
 use crate::progress::{Progress, Silent, Step};
 use crate::store::damage;
@@ -92,8 +92,10 @@ fn pinned(paths: &Paths, id: &Digest, staging: &Staging) -> Result<Package> {
     std::fs::create_dir(&pins).with_context(|| format!("create `{}`", pins.display()))?;
     let _lock = Lock::exclusive(&paths.lock())?;
     let package = Package::of(paths, id)?;
-    for layer in &package.layers {
-        let pin = pins.join(&layer.name);
+    shared::hold_all(paths, package.layers.iter().map(|layer| &layer.name))?;
+    let own = |layer: &&Layer| !paths.is_elsewhere(&layer.name);
+    for layer in package.layers.iter().filter(own) {
+        let pin = pins.join(Paths::layer_key(&layer.name));
         File::create(&pin).with_context(|| format!("create `{}`", pin.display()))?;
     }
     Ok(package)
@@ -168,7 +170,13 @@ impl Push<'_> {
     fn layer(&self, index: usize) -> Result<Descriptor> {
         let layer = &self.package.layers[index];
         let id = layer.diff_id.short();
+        // A manifest may claim anything; what a layer really came from was checked when it came.
+        let is_true = |original: &&Descriptor| {
+            let known = |blob: &Blob| blob.digest == original.digest;
+            layer.gives(&original.digest) || layer.blobs.iter().any(known)
+        };
         let original = self.originals.and_then(|originals| originals.get(index));
+        let original = original.filter(is_true);
         let known = self.known(layer, original);
         for (blob, _) in &known {
             if self.repository.has_blob(&blob.digest)? {

@@ -7,6 +7,7 @@ use crate::somebody;
 use crate::support::{Need, Store, everyone, requires};
 use crate::uploads::Uploads;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The lines that `push` writes, without what is known to be there.
@@ -47,6 +48,7 @@ fn everyone_pushes_and_skopeo_reads_the_same_image() {
         return;
     };
     let layers = first.layers().len();
+    let mut digests = BTreeSet::new();
     for store in everyone() {
         let source = first.name(IMAGE);
         let target = second.name(&format!(
@@ -110,6 +112,7 @@ fn everyone_pushes_and_skopeo_reads_the_same_image() {
             &remote,
             &format!("dir:{}", copy.display()),
         ]);
+        digests.insert(digest(&lines));
         // It is all there, and what is there under any name is not sent again.
         let again = push(&store, &[&target]);
         assert_eq!(
@@ -132,6 +135,8 @@ fn everyone_pushes_and_skopeo_reads_the_same_image() {
             .stdout(&format!("{}\n", digest(&lines)));
         store.onggi(["system", "check", "--deep"]).run().code(0);
     }
+    // Whoever packs, it comes to the same.
+    assert!(digests.len() <= 1, "{digests:?}");
 }
 
 #[test]
