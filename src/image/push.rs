@@ -87,7 +87,7 @@ pub fn push(
 }
 
 /// What is known of an image, none of whose layers goes before the staging directory does.
-fn pinned(paths: &Paths, id: &Digest, staging: &Staging) -> Result<Package> {
+pub(super) fn pinned(paths: &Paths, id: &Digest, staging: &Staging) -> Result<Package> {
     let pins = staging_pins(staging.path());
     std::fs::create_dir(&pins).with_context(|| format!("create `{}`", pins.display()))?;
     let _lock = Lock::exclusive(&paths.lock())?;

@@ -2,7 +2,7 @@
 
 use crate::real::{IMAGE, Options, Registry};
 use crate::server::{Reply, answer};
-use crate::support::{Need, Outcome, Store, image, requires};
+use crate::support::{Need, Outcome, Store, everyone, image, requires};
 use crate::{Server, behind, somebody};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -122,55 +122,68 @@ fn one_platform_is_chosen_and_kept_in_any_form() {
 }
 
 #[test]
-fn the_store_takes_images_from_all_places_and_gives_them_out() {
-    let (Some(registry), Some(store)) = (Registry::start(&Options::default()), somebody()) else {
-        return;
-    };
-    let (Some(oci), Some(archive)) = (
+fn everyones_store_takes_images_from_all_places_and_gives_them_out() {
+    let (Some(registry), Some(oci), Some(archive)) = (
+        Registry::start(&Options::default()),
         image("alpine-caps-opaque-oci"),
         image("archives/alpine-caps-opaque.docker.tar"),
     ) else {
         return;
     };
     let from = docker(&registry.name("alpine:1"));
-    copied(&store, &[&format!("oci:{}", oci.display()), &from]);
-    let mut ids = Vec::new();
-    for (from, name) in [
-        (from.clone(), "store:a:1"),
-        (format!("oci:{}", oci.display()), "b:1"),
-        (archive.display().to_string(), "c"),
-    ] {
-        copied(&store, &[&from, name]);
-        let name = name.trim_start_matches("store:");
-        let inspected = store.onggi(["image", "inspect", name]).run().json();
-        ids.push(inspected[0]["RootFS"]["Layers"].clone());
-    }
-    assert!(ids.iter().all(|layers| *layers == ids[0]));
-    let names = store
-        .onggi(["images", "--format", "{{.Repository}}:{{.Tag}}"])
-        .run()
-        .stdout_text();
-    let mut names: Vec<&str> = names.lines().collect();
-    names.sort_unstable();
-    let by_digest = registry.name("alpine:<none>");
-    assert_eq!(names, [by_digest.as_str(), "a:1", "b:1", "c:latest"]);
-    let ran = store.onggi(["run", "--rm", "a:1", "echo fired"]).run();
-    ran.code(0).stdout("fired\n");
-    // Out again: the same image, packed by us, with the same id, in the same bytes each time.
-    let (back, layout) = (docker(&registry.name("back:1")), store.path().join("l"));
-    let out = copy(&store, &["a:1", &back]);
-    out.code(0).stderr_has("its layers are packed anew");
-    let digest = copied(&store, &["a:1", &layout.display().to_string()]);
-    out.stdout_has(&format!("Digest: {digest}\n"));
-    let format = "{{.Id}}";
-    let id = |place: &str| {
-        let shown = store
-            .onggi(["image", "inspect", "--format", format, place])
+    for (number, store) in everyone().enumerate() {
+        let original = copied(&store, &[&format!("oci:{}", oci.display()), &from]);
+        let mut layers = Vec::new();
+        for (from, name) in [
+            (from.clone(), "store:a:1"),
+            (format!("oci:{}", oci.display()), "b:1"),
+            (archive.display().to_string(), "c"),
+        ] {
+            copied(&store, &[&from, name]);
+            let name = name.trim_start_matches("store:");
+            let inspected = store.onggi(["image", "inspect", name]).run().json();
+            layers.push(inspected[0]["RootFS"]["Layers"].clone());
+        }
+        assert!(layers.iter().all(|other| *other == layers[0]));
+        let listed = store
+            .onggi(["images", "--format", "{{.Repository}}:{{.Tag}}"])
             .run();
-        shown.code(0).stdout_text()
-    };
-    assert_eq!(id(&back), id("a:1"));
-    assert_eq!(id(&back), id(&from));
+        let listed = listed.stdout_text();
+        let mut names: Vec<&str> = listed.lines().collect();
+        names.sort_unstable();
+        let by_digest = registry.name("alpine:<none>");
+        assert_eq!(names, [by_digest.as_str(), "a:1", "b:1", "c:latest"]);
+        let ran = store.onggi(["run", "--rm", "a:1", "echo fired"]).run();
+        ran.code(0).stdout("fired\n");
+        // Out again: what the registry has elsewhere is mounted, so that nothing changes.
+        let back = docker(&registry.name(&format!("back{number}:1")));
+        copy(&store, &["a:1", &back])
+            .code(0)
+            .stdout_has(&format!("Digest: {original}\n"));
+        // Into files it is packed by us, which is told: the same image with the same id, in the same bytes each time.
+        let path = |name: &str| store.path().join(name).display().to_string();
+        let (layout, packed) = (path("layout"), path("packed.tar"));
+        let out = copy(&store, &["a:1", &layout]);
+        out.code(0)
+            .stderr_has("packed anew, and so under other digests: 5bafb31cae1b");
+        let digest = copied(&store, &["a:1", &packed]);
+        out.stdout_has(&format!("Digest: {digest}\n"));
+        let id = |place: &str| {
+            let shown = store
+                .onggi(["image", "inspect", "--format", "{{.Id}}", place])
+                .run();
+            shown.code(0).stdout_text()
+        };
+        for place in [
+            &back,
+            &from,
+            &format!("oci:{layout}"),
+            &format!("oci-archive:{packed}"),
+        ] {
+            assert_eq!(id(place), id("a:1"), "{place}");
+        }
+        store.onggi(["system", "check", "--deep"]).run().code(0);
+    }
 }
 
 #[test]

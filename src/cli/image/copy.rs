@@ -18,6 +18,7 @@ use crate::image::digest::Digest;
 use crate::image::intake::Displaced;
 use crate::image::platform::Platform;
 use crate::image::pull::{Request, pull};
+use crate::image::push::push;
 use crate::image::reference::Reference;
 use crate::image::registry::{Options, Repository};
 use crate::image::store;
@@ -120,12 +121,14 @@ impl Verb for Copy {
         let Copied {
             digest,
             displaced,
-            was,
+            repacked,
         } = copied?;
-        if let Some(was) = was {
+        if !repacked.is_empty() {
+            let repacked: Vec<&str> = repacked.iter().map(Digest::short).collect();
             context.output.warn(format_args!(
-                "the digest is not {was}, by which the image came: its layers are packed anew \
-                 (the setting `storage.keep-blobs` keeps them as they come)"
+                "packed anew, and so under other digests: {} (the setting storage.keep-blobs keeps the originals of what \
+                 is pulled from then on)",
+                repacked.join(", ")
             ));
         }
         if self.quiet {
@@ -153,14 +156,17 @@ struct Copied {
     digest: Digest,
     /// Names that have gone over.
     displaced: Vec<Displaced>,
-    /// See [`Source::was`].
-    was: Option<Digest>,
+    /// Layers that were packed anew, by the digests that they came with.
+    repacked: Vec<Digest>,
 }
 
 impl Call<'_> {
     fn copy(&self, from: &Location, to: &Location, progress: &dyn Progress) -> Result<Copied> {
         if let Location::Store(name) = to {
             return self.to_store(from, name, progress);
+        }
+        if let (Location::Store(name), Location::Registry(there, typed)) = (from, to) {
+            return self.push(name, there, typed, progress);
         }
         // Who the caller is to registries, and what files he may read, is found out before the namespace changes it.
         let opening = Opening {
@@ -188,7 +194,45 @@ impl Call<'_> {
         Ok(Copied {
             digest,
             displaced: Vec::new(),
-            was: source.was().cloned(),
+            repacked: source.repacked(),
+        })
+    }
+
+    /// What goes from the store to a registry goes as by `push`, under another name.
+    fn push(
+        &self,
+        name: &str,
+        there: &Reference,
+        typed: &str,
+        progress: &dyn Progress,
+    ) -> Result<Copied> {
+        if there.digest().is_some() {
+            return Err(bad_input("cannot push a digest reference")
+                .hint("name a tag: the digest follows from the image")
+                .into());
+        }
+        let paths = &self.engine.paths;
+        let image = store::find(paths, name)?;
+        if let Some(wanted) = &self.order.platform {
+            let found = image.config.platform();
+            if !wanted.matches(&found) {
+                let message = format!("the image is for {found}, not for {wanted}");
+                return Err(bad_input(message).into());
+            }
+        }
+        let repository = Repository::open_to_push(there, typed, &self.options)?;
+        self.engine.enter_user_namespace()?;
+        let tag = there.tag().unwrap_or("latest");
+        let pushed = push(paths, &repository, &image.id, tag, progress)?;
+        event::image(self.engine, &image.id, &there.to_string(), "push");
+        Ok(Copied {
+            digest: pushed.digest,
+            displaced: Vec::new(),
+            repacked: pushed
+                .changed
+                .into_iter()
+                .map(|(before, _)| before)
+                .collect(),
         })
     }
 
@@ -281,11 +325,15 @@ impl Call<'_> {
                 (taken.id, taken.digest, taken.displaced)
             }
         };
-        event::image(self.engine, &id, &name.to_string(), "pull");
+        let what = match from {
+            Location::Registry(..) => "pull",
+            _ => "load",
+        };
+        event::image(self.engine, &id, &name.to_string(), what);
         Ok(Copied {
             digest,
             displaced,
-            was: None,
+            repacked: Vec::new(),
         })
     }
 }

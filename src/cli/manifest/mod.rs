@@ -11,7 +11,7 @@ use crate::image::copy::Source;
 use crate::image::copy::registry::Registry;
 use crate::image::copy::stored::Stored;
 use crate::image::digest::Digest;
-use crate::image::manifest_list::push::push;
+use crate::image::manifest_list::push::Push as ListPush;
 use crate::image::manifest_list::{self, Annotation, Entry, ManifestList};
 use crate::image::reference::Reference;
 use crate::image::registry::Options;
@@ -68,8 +68,14 @@ impl Verb for Create {
         };
         // Before anything is fetched, and again once nobody else can make it.
         refuse(&ManifestList::find(&engine.paths, &name)?)?;
-        let entries = self.manifests.iter();
-        let entries = entries.map(|typed| entry(context, &engine, typed, &options));
+        let wanted = self.manifests.iter();
+        let wanted = wanted.map(|typed| Wanted::open(&engine, typed, &options));
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        // Who the caller is to registries is known by now; layers here are read by whoever owns them.
+        if wanted.iter().any(|wanted| wanted.here.is_some()) {
+            engine.enter_user_namespace()?;
+        }
+        let entries = wanted.iter().map(|wanted| wanted.entry(context, &engine));
         let entries = entries.collect::<Result<Vec<_>>>()?;
         let _lock = manifest_list::lock(&engine.paths)?;
         let found = ManifestList::find(&engine.paths, &name)?;
@@ -85,46 +91,73 @@ impl Verb for Create {
 }
 
 /// A manifest to add: that of a registry, or else that of an image here.
-fn entry(context: &mut Context, engine: &Engine, typed: &str, options: &Options) -> Result<Entry> {
-    if let Some(image) = typed.strip_prefix("store:") {
-        return of_store(engine, image);
-    }
-    let name = typed.strip_prefix("docker://").unwrap_or(typed);
-    let reference = name.parse::<Reference>().map(Reference::or_latest)?;
-    let fetched = Registry::open(&reference, name, options)
-        .and_then(|registry| Entry::of(&registry, &reference));
-    let Err(error) = fetched else {
-        return fetched;
-    };
-    // Docker asks registries only; whoever means an image that never was in one is not told to push it first.
-    let is_missing = matches!(error::kind(&error), Some(Kind::NotFound | Kind::Denied));
-    if is_missing && store::find(&engine.paths, &reference.canonical()).is_ok() {
-        context.output.warn(format_args!(
-            "the image `{reference}` of this machine is taken: {error:#}"
-        ));
-        return of_store(engine, &reference.canonical());
-    }
-    match error::kind(&error) {
-        Some(Kind::NotFound) => {
-            Err(error.context(format!("no such manifest: {}", reference.canonical())))
-        }
-        _ => Err(error),
-    }
+struct Wanted {
+    reference: Reference,
+    /// `None`: it is to be one of here.
+    registry: Option<Registry>,
+    /// The image of that name.
+    here: Option<Digest>,
 }
 
-fn of_store(engine: &Engine, name: &str) -> Result<Entry> {
-    let image = store::find(&engine.paths, name)?;
-    let stored = Stored::open(&engine.paths, &image.id.to_string())?;
-    let reference = match name.parse::<Reference>() {
-        Ok(reference) if image.names.contains(&reference.clone().or_latest()) => {
-            reference.or_latest()
+impl Wanted {
+    /// Nobody is asked yet.
+    fn open(engine: &Engine, typed: &str, options: &Options) -> Result<Self> {
+        if let Some(name) = typed.strip_prefix("store:") {
+            let image = store::find(&engine.paths, name)?;
+            let named = name.parse().map(Reference::or_latest);
+            let named = named.ok().filter(|name| image.names.contains(name));
+            // One without a name is called by its id.
+            let reference = named.map_or_else(|| image.id.to_string().parse(), Ok)?;
+            return Ok(Self {
+                reference,
+                registry: None,
+                here: Some(image.id),
+            });
         }
-        // One without a name is called by its id.
-        _ => format!("sha256:{}", image.id.hex()).parse()?,
-    };
-    let mut entry = Entry::of(&stored, &reference)?;
-    entry.image = Some(image.id);
-    Ok(entry)
+        let typed = typed.strip_prefix("docker://").unwrap_or(typed);
+        let reference = typed.parse::<Reference>().map(Reference::or_latest)?;
+        Ok(Self {
+            registry: Some(Registry::open(&reference, typed, options)?),
+            here: store::find(&engine.paths, &reference.canonical())
+                .ok()
+                .map(|image| image.id),
+            reference,
+        })
+    }
+
+    fn entry(&self, context: &mut Context, engine: &Engine) -> Result<Entry> {
+        let Some(registry) = &self.registry else {
+            return self.of_here(engine);
+        };
+        let error = match Entry::of(registry, &self.reference) {
+            Err(error) => error,
+            entry => return entry,
+        };
+        // Docker asks registries only; whoever means an image that never was in one need not push it first.
+        let is_missing = matches!(error::kind(&error), Some(Kind::NotFound | Kind::Denied));
+        if is_missing && self.here.is_some() {
+            let name = &self.reference;
+            context.output.warn(format_args!(
+                "the image `{name}` of this machine is taken: {error:#}"
+            ));
+            return self.of_here(engine);
+        }
+        Err(match error::kind(&error) {
+            Some(Kind::NotFound) => {
+                error.context(format!("no such manifest: {}", self.reference.canonical()))
+            }
+            _ => error,
+        })
+    }
+
+    fn of_here(&self, engine: &Engine) -> Result<Entry> {
+        let image = self.here.as_ref();
+        let id = image.ok_or_else(|| store::no_such_image(&self.reference.canonical()))?;
+        let stored = Stored::open(&engine.paths, &id.to_string())?;
+        let mut entry = Entry::of(&stored, &self.reference)?;
+        entry.image = Some(id.clone());
+        Ok(entry)
+    }
 }
 
 /// Options of `manifest annotate`.
@@ -191,27 +224,23 @@ impl Verb for Push {
         let engine = context.engine()?;
         let list = ManifestList::find(&engine.paths, &name)?
             .ok_or_else(|| manifest_list::no_such(&name))?;
-        if list.entries.iter().any(|entry| entry.image.is_some()) {
+        let of_store = list.entries.iter().any(|entry| entry.image.is_some());
+        // Who the caller is to registries is found out before the namespace changes who he is here.
+        let push = ListPush::prepare(list, &options)?;
+        if of_store {
             engine.enter_user_namespace()?;
         }
         let open = |id: &Digest| -> Result<Box<dyn Source>> {
             Ok(Box::new(Stored::open(&engine.paths, &id.to_string())?))
         };
-        let mut pushed = Vec::new();
-        let mut tell = |there: &Reference| {
-            pushed.push(there.clone());
-            Ok(())
+        let mut tell = |there: &Reference, digest: &Digest| {
+            let there = there.canonical();
+            context
+                .output
+                .line(format_args!("Pushed ref {there} with digest: {digest}"))
         };
-        let digest = push(&list, &options, &open, &Silent, &mut tell);
-        for there in pushed {
-            if let Some(digest) = there.digest() {
-                let there = there.canonical();
-                context
-                    .output
-                    .line(format_args!("Pushed ref {there} with digest: {digest}"))?;
-            }
-        }
-        context.output.line(digest?)?;
+        let digest = push.push(&open, &Silent, &mut tell)?;
+        context.output.line(digest)?;
         if self.purge {
             let _lock = manifest_list::lock(&engine.paths)?;
             manifest_list::remove(&engine.paths, &name)?;

@@ -5,15 +5,14 @@ use super::{Source, Stream};
 use crate::error::{bad_input, not_found};
 use crate::image::archive::{Archive, Section, missing};
 use crate::image::compression::{self, Compression};
-use crate::image::digest::Digest;
+use crate::image::digest::{Digest, Hashing};
 use crate::image::docker_archive::Entry;
 use crate::image::manifest::{DOCKER_CONFIG, DOCKER_LAYER, Descriptor, Document, Manifest};
 use crate::image::reference::Reference;
 use crate::image::registry::Fetched;
 use anyhow::{Context, Result};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io;
 
 /// An image of such an archive.
 pub struct DockerArchive {
@@ -94,18 +93,9 @@ fn choose<'a>(entries: &'a [Entry], wanted: Option<&str>) -> Result<&'a Entry> {
 /// Digest and length of a file, and what its compression adds to a media type.
 fn describe(archive: &Archive, file: &str) -> Result<Descriptor> {
     let open = || -> Result<Section> { Ok(archive.file(file)?.ok_or_else(|| missing(file))?) };
-    let mut section = open()?;
-    let size = section.left();
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        match section.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(got) => hasher.update(&buffer[..got]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mut hashing = Hashing::default();
+    io::copy(&mut open()?, &mut hashing)?;
+    let (digest, size) = hashing.finish();
     let (found, _) = compression::peek(open()?)?;
     let ending = match found {
         Compression::None => "",
@@ -120,7 +110,7 @@ fn describe(archive: &Archive, file: &str) -> Result<Descriptor> {
         }
     };
     Ok(Descriptor {
-        digest: Digest::from_hasher(hasher),
+        digest,
         size,
         ..Descriptor::of(ending, b"")
     })

@@ -7,7 +7,7 @@
 use super::{Name, Source, Stream, Target};
 use crate::error::{bad_input, not_found};
 use crate::image::archive::{Archive, missing};
-use crate::image::digest::Digest;
+use crate::image::digest::{Digest, Hashing};
 use crate::image::manifest::{Descriptor, Document, Index, OCI_INDEX};
 use crate::image::reference::Reference;
 use crate::image::registry::Fetched;
@@ -20,6 +20,7 @@ use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 
 /// The annotation that is a name within a layout.
@@ -244,8 +245,17 @@ impl Target for Directory {
     }
 
     fn has_blob(&self, blob: &Descriptor) -> Result<bool> {
-        let found = std::fs::metadata(self.blob(&blob.digest));
-        Ok(found.is_ok_and(|found| found.is_file() && found.len() == blob.size))
+        let path = self.blob(&blob.digest);
+        // The name of a file says what should be in it.
+        let found = std::fs::metadata(&path);
+        if !found.is_ok_and(|found| found.is_file() && found.len() == blob.size) {
+            return Ok(false);
+        }
+        let mut hashing = Hashing::default();
+        File::open(&path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut hashing))
+            .with_context(|| format!("read `{}`", path.display()))?;
+        Ok(hashing.finish().0 == blob.digest)
     }
 
     fn mount(&self, _: &Descriptor, _: &Reference) -> Result<bool> {

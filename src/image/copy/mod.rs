@@ -59,13 +59,15 @@ pub trait Source: Sync {
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
     /// The whole name of the image there, if it has one.
     fn name(&self) -> Option<&Reference>;
+    /// Ends what other threads wait for.
+    fn cancel(&self) {}
     /// Whether the manifest is one that somebody has made, and not made up of what lies there.
     fn has_manifest(&self) -> bool {
         true
     }
-    /// The digest of the manifest that the image had elsewhere, where its layers had to be packed anew.
-    fn was(&self) -> Option<&Digest> {
-        None
+    /// The digests that layers came with which had to be packed anew.
+    fn repacked(&self) -> Vec<Digest> {
+        Vec::new()
     }
 }
 
@@ -87,6 +89,8 @@ pub trait Target: Sync {
     fn lists_referrers(&self, digest: &Digest) -> Result<bool>;
     /// Whether several blobs may come at a time.
     fn takes_several(&self) -> bool;
+    /// Ends what other threads wait for.
+    fn cancel(&self) {}
 }
 
 /// What a document is called where it is put.
@@ -270,6 +274,8 @@ impl<'a> Plan<'a> {
                 let copied = self.copy_blob(blob, progress);
                 if let Err(error) = copied.with_context(|| format!("copy {}", blob.digest)) {
                     lock(&failure).get_or_insert(error);
+                    self.source.cancel();
+                    self.target.cancel();
                 }
             }
         };

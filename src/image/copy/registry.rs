@@ -95,6 +95,10 @@ impl Source for Registry {
     fn name(&self) -> Option<&Reference> {
         Some(&self.name)
     }
+
+    fn cancel(&self) {
+        self.repository.cancel();
+    }
 }
 
 impl Target for Registry {
@@ -147,6 +151,10 @@ impl Target for Registry {
 
     fn takes_several(&self) -> bool {
         true
+    }
+
+    fn cancel(&self) {
+        self.repository.cancel();
     }
 }
 

@@ -10,11 +10,13 @@ use crate::image::manifest::{Descriptor, Document};
 use crate::image::origin::{self, Blob, Origin};
 use crate::image::package::{Otherwise, Package};
 use crate::image::platform::Platform;
+use crate::image::push::pinned;
 use crate::image::reference::Reference;
 use crate::image::registry::{Fetched, selection};
 use crate::image::store;
 use crate::paths::Paths;
 use crate::progress::{Progress, Step};
+use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 
 /// An image of the store.
@@ -22,30 +24,30 @@ pub struct Stored {
     package: Package,
     manifest: Fetched,
     name: Option<Reference>,
-    was: Option<Digest>,
+    repacked: Vec<Digest>,
+    /// As long as it is there, none of the layers goes.
+    _staging: Staging,
 }
 
 impl Stored {
     /// The image of that name or id. Layers whose original bytes cannot be repeated are packed anew.
     pub fn open(paths: &Paths, name: &str) -> Result<Self> {
         let image = store::find(paths, name)?;
-        let package = Package::of(paths, &image.id)?;
+        let staging = Staging::new(&paths.staging())?;
+        let package = pinned(paths, &image.id, &staging)?;
         let described = package
             .describe(paths, Otherwise::Packed)
             .with_context(|| format!("read the image `{name}`"))?;
-        let bytes = described.manifest.text.into_bytes();
+        let bytes = described.manifest.text.clone().into_bytes();
         let descriptor = Descriptor::of(&described.manifest.media_type, &bytes);
         let asked = name.parse::<Reference>().ok().map(Reference::or_latest);
-        let came_by = |digest: &Digest| {
-            let mut origins = package.origins.iter();
-            origins.any(|origin| origin.manifest.digest == *digest)
-        };
-        let was = package
-            .origins
-            .first()
-            .map(|origin| origin.manifest.digest.clone());
+        let first = package.origins.first();
+        let before = first.and_then(|origin| package.original_layers(origin));
+        let repacked = before.into_iter().flatten().zip(&described.layers);
+        let repacked = repacked.filter(|(before, now)| before.digest != now.digest);
+        let repacked = repacked.map(|(before, _)| before.digest).collect();
         Ok(Self {
-            was: was.filter(|_| !came_by(&descriptor.digest)),
+            repacked,
             manifest: Fetched {
                 document: Document::parse(&descriptor, &bytes)?,
                 descriptor,
@@ -53,6 +55,7 @@ impl Stored {
             },
             name: asked.filter(|asked| image.names.contains(asked)),
             package,
+            _staging: staging,
         })
     }
 }
@@ -87,8 +90,8 @@ impl Source for Stored {
         self.name.as_ref()
     }
 
-    fn was(&self) -> Option<&Digest> {
-        self.was.as_ref()
+    fn repacked(&self) -> Vec<Digest> {
+        self.repacked.clone()
     }
 }
 
