@@ -52,7 +52,7 @@ fn a_list_is_made_annotated_and_pushed_as_by_docker() {
     let Some((registry, alpine)) = with_both(&store) else {
         return;
     };
-    let config = store.path().join("docker");
+    let config = store.home().join("docker");
     std::fs::create_dir(&config).unwrap();
     let (amd, arm) = (registry.name(AMD64), registry.name(ARM64));
     let list = registry.name("list:1");

@@ -34,7 +34,7 @@ fn artifact(layout: &Path, kind: &str, text: &str, subject: &Value) -> Value {
 /// A layout with an image, a bill of materials of it, a signature of that, and cosign's signature under a tag.
 fn signed(store: &Store) -> Option<(String, Value)> {
     let from = image("alpine-caps-opaque-oci")?;
-    let layout = store.path().join("signed");
+    let layout = store.home().join("signed");
     let arguments = [
         format!("oci:{}", from.display()),
         format!("oci:{}:v1", layout.display()),
@@ -110,7 +110,7 @@ fn they_are_copied_and_listed_where_a_registry_has_no_lists_of_them() {
     let Some((layout, top)) = signed(&store) else {
         return;
     };
-    let archive = format!("oci-archive:{}", store.path().join("a.tar").display());
+    let archive = format!("oci-archive:{}", store.home().join("a.tar").display());
     let format = "{{.ArtifactType}} {{.Size}}{{with .CreatedAt}} {{.}}{{end}}";
     let expected = referrers(&store, &["--format", format, &layout]);
     expected.code(0).stdout_has("application/spdx+json");

@@ -22,7 +22,7 @@ fn index() -> Server {
 
 /// What a search of docker.io finds where that has moved to a server of ours.
 fn search(store: &Store, server: &Server, arguments: &[&str]) -> Outcome {
-    let file = store.path().join("registries.conf");
+    let file = store.home().join("registries.conf");
     let text = format!(
         "[[registry]]\nprefix = \"docker.io\"\nlocation = \"127.0.0.1:{}\"\n",
         server.port
@@ -164,7 +164,7 @@ fn a_mirror_is_asked_where_the_registry_is_not_there() {
         return;
     };
     let nobody = crate::real::free_port();
-    let file = store.path().join("registries.conf");
+    let file = store.home().join("registries.conf");
     let text = format!(
         "[[registry]]\nprefix = \"pots.example\"\nlocation = \"127.0.0.1:{nobody}\"\n\
          [[registry.mirror]]\nlocation = \"127.0.0.1:{}\"\n\
