@@ -220,6 +220,10 @@ pub fn promised_compression(kind: &str) -> super::compression::Compression {
 
 /// A document that a descriptor of an index may point to.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and most are manifests"
+)]
 pub enum Document {
     /// More descriptors.
     Index(Index),

@@ -26,11 +26,11 @@ mod remote_inspect;
 mod round_trip;
 mod search;
 mod server;
-mod uploads;
 mod signer;
 mod trust;
 mod trust_commands;
 mod trust_hostile;
+mod uploads;
 
 use real::Registry;
 use server::{Reply, Request, Server};

@@ -200,10 +200,9 @@ fn tags_are_listed() {
         return;
     };
     let tags = |arguments: &[&str]| {
-        let outcome = store
+        store
             .onggi(["search", "--list-tags"].iter().chain(arguments))
-            .run();
-        outcome
+            .run()
     };
     let name = registry.name("image");
     let width = name.len();
