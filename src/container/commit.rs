@@ -64,8 +64,12 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
     let record = &container.record;
     let base = store::find(&engine.paths, &record.image.to_string()).map_err(|_| {
         let message = format!("the image {} that it was made from is gone", record.image);
-        Error::new(Kind::NotFound, message)
-            .hint("onggi export makes an archive without it, onggi import an image of that")
+        let mut layers = record.layers.iter();
+        let hint = match layers.any(|name| engine.paths.is_elsewhere(name)) {
+            true => "it was in another store: name that with --imagestore",
+            false => "onggi export makes an archive without it, onggi import an image of that",
+        };
+        Error::new(Kind::NotFound, message).hint(hint)
     })?;
     // Whatever is wrong with the instructions is said before anything is made.
     let execution = execution(&base.config.config, record, &order.changes)?;

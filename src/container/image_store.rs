@@ -25,9 +25,14 @@ use std::path::{Path, PathBuf};
 /// is an error; one of the settings, which may be meant for all users of the machine, is noted.
 pub(super) fn add(engine: &mut Engine, asked: &[PathBuf]) -> Result<()> {
     let settings = match asked {
-        [] => Settings::load()?.image_stores,
-        _ => Vec::new(),
+        [] => Settings::load().map(|settings| settings.image_stores),
+        _ => Ok(Vec::new()),
     };
+    // Who needs a setting is told by that one what is wrong; nobody else is kept from anything.
+    let settings = settings.unwrap_or_else(|error| {
+        damage::note("image stores of the settings are left out", &error);
+        Vec::new()
+    });
     let mut stores: Vec<ImageStore> = Vec::new();
     for path in asked.iter().chain(&settings) {
         match open(engine, path) {

@@ -78,7 +78,7 @@ pub fn pull(
         return Ok(pulled);
     }
     let here = request.called.unwrap_or(name);
-    let before = store::find(paths, &here.canonical()).ok();
+    let before = store::find_here(paths, &here.canonical()).ok();
     let (digest, image) = choose(repository, name, platform, demands)?;
     let mut intake = Intake::new(paths, rules)?;
     let downloads = paths.downloads();

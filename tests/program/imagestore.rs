@@ -524,3 +524,30 @@ fn many_users_at_once() {
     });
     run(&owner, &["system", "check"]);
 }
+
+/// What a container of an image sees: names, modes, owners, contents and capabilities.
+const LOOK: &str = "find / -xdev \\( -path /dev -o -path /proc -o -path /sys -o -path /etc/hosts -o -path /etc/hostname \
+                    -o -path /etc/resolv.conf \\) -prune -o ! -type c -print0 | sort -z | xargs -0 stat -c '%n %a %u:%g %F'; \
+                    find / -xdev -type f ! -path '/etc/*' ! -path '/proc/*' ! -path '/sys/*' | sort | xargs md5sum";
+
+/// Directories that hide what is below them are marked for root's overlays, which those of users do not look for.
+#[test]
+fn layers_that_hide_directories_look_the_same() {
+    let (Some(owner), Some(user)) = (store(User::Root), store(User::Subuid)) else {
+        return;
+    };
+    let Some(name) = owner.load("alpine-caps-opaque-oci") else {
+        return;
+    };
+    let words = ["run", "--rm", name.as_str(), "sh", "-c", LOOK];
+    let expected = run(&owner, &words);
+    let place = show(&owner, &user, &[]);
+    let option = ["--imagestore", place.to_str().unwrap()];
+    let call = user.onggi(option.iter().chain(&words));
+    let outcome = call.env("ONGGI_LAYER_DEVICES", "skip").run();
+    let told = outcome.code(0).stdout_text();
+    assert!(told == expected, "{told}\n--- and not\n{expected}");
+    let copied = outcome.stderr_text().contains("copying image");
+    assert_eq!(layers(&user), if copied { layers(&owner) } else { 0 });
+    assert!(copied);
+}

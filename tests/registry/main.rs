@@ -12,6 +12,7 @@ mod certificates;
 mod copy;
 mod credentials;
 mod cuts;
+mod imagestore;
 mod layers;
 mod made;
 mod manifest;

@@ -6,7 +6,8 @@ use super::request::{Kind, Request};
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::Options;
-use crate::error::bad_input;
+use crate::error::{self, Error, bad_input};
+use crate::image::shared::has_to_be_copied;
 use crate::image::store::{self, Image};
 use crate::paths;
 use anyhow::Result;
@@ -70,6 +71,18 @@ fn resolved(engine: &Engine, options: &Options, request: &Request) -> Result<Mou
         }
         Kind::Image => {
             let found = store::find(&engine.paths, &request.source)?;
+            if has_to_be_copied(&engine.paths, &found) {
+                let message = format!(
+                    "image {} is in another store, and the kernel does not let you use its files there",
+                    request.source
+                );
+                return Err(Error::new(error::Kind::Unsupported, message)
+                    .hint(format!(
+                        "onggi tag {0} {0} copies it into the own store",
+                        request.source
+                    ))
+                    .into());
+            }
             point.image = Some(found.id);
             point.layers = found.layers;
         }
