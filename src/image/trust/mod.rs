@@ -145,8 +145,15 @@ impl Trust {
 
     /// Refuses an image of an archive or a directory where the policy wants more of it than nothing: there are no
     /// signatures in those.
-    pub fn accept_file(&self, transport: &str, path: &Path) -> Result<(), Error> {
-        let rule = self.policy.rule_of_file(transport, path);
+    pub fn accept_file(&self, transport: &str, path: &Path) -> Result<()> {
+        // Rules are about where a file is, however it is written. Standard input is nowhere.
+        let path = match path.as_os_str().is_empty() {
+            true => path.to_owned(),
+            false => {
+                std::fs::canonicalize(path).with_context(|| format!("find `{}`", path.display()))?
+            }
+        };
+        let rule = self.policy.rule_of_file(transport, &path);
         if rule
             .requirements
             .iter()
@@ -158,9 +165,11 @@ impl Trust {
         let message = format!(
             "its images are refused: {policy} for `{scope}` does not accept them as they are"
         );
-        Err(denied(message).hint(format!(
-            "`onggi trust add {transport}: --accept` lets in what comes this way"
-        )))
+        Err(denied(message)
+            .hint(format!(
+                "`onggi trust add {transport}: --accept` lets in what comes this way"
+            ))
+            .into())
     }
 }
 
