@@ -147,3 +147,25 @@ fn who_only_holds_connections_keeps_nobody_out() {
     drop(held);
     client.get("/v2/").status(200);
 }
+
+#[test]
+fn web_pages_change_nothing() {
+    let served = Served::start();
+    let client = served.client();
+    let manifest = client.image("jar", "v1", "clay");
+    let fields = [("Origin", "http://elsewhere.example")];
+    for (method, path) in [
+        ("POST", "/v2/jar/blobs/uploads/"),
+        ("PUT", "/v2/jar/manifests/v1"),
+        ("DELETE", "/v2/jar/manifests/v1"),
+    ] {
+        client
+            .send(method, path, &fields, b"")
+            .refused(403, "DENIED");
+    }
+    let got = client
+        .send("GET", "/v2/jar/manifests/v1", &fields, b"")
+        .status(200);
+    assert_eq!(got.body, manifest);
+    assert_eq!(got.field("access-control-allow-origin"), None);
+}

@@ -218,7 +218,12 @@ fn exchange(
 fn answer(server: &Server, request: &Request, body: &mut Body) -> Result<Response, Refusal> {
     let route = Route::find(&request.path)?;
     let storage = server.storage;
-    let folder = || storage.writable().map_err(Refusal::unsupported);
+    let folder = || match request.field("origin") {
+        // Browsers say where a page comes from that changes something; no client of registries does. Without this any
+        // page could push to a registry of the machine that shows it (by DNS rebinding, or by what needs no answer).
+        Some(_) => Err(Refusal::new(403, "DENIED", "web pages change nothing here")),
+        None => storage.writable().map_err(Refusal::unsupported),
+    };
     let methods = route.methods();
     match (request.method, route) {
         (Method::Get | Method::Head, Route::Base) => Ok(Response::json(200, &json!({}))),

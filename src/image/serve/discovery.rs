@@ -80,17 +80,20 @@ pub fn referrers(
     digest: &str,
 ) -> Result<Response, Refusal> {
     let subject = AnyDigest::parse(digest)?;
-    let mut found = storage.referrers(name, &subject)?;
     let kind = request
         .parameter("artifactType")
         .filter(|kind| !kind.is_empty());
-    if let Some(kind) = kind {
-        found.retain(|descriptor| descriptor["artifactType"] == kind);
-    }
-    if let Some(last) = request.parameter("last") {
-        found.retain(|descriptor| descriptor["digest"].as_str() > Some(last));
-    }
-    let (page, next) = fitting(found);
+    let mut page = Page::default();
+    storage.referrers(
+        name,
+        &subject,
+        request.parameter("last"),
+        &mut |descriptor| {
+            kind.is_some_and(|kind| descriptor["artifactType"] != kind) || page.add(descriptor)
+        },
+    )?;
+    let next = page.last();
+    let page = page.descriptors;
     let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": page});
     let mut response = Response::new(200)
         .field("Content-Type", OCI_INDEX)
@@ -109,19 +112,30 @@ pub fn referrers(
     })
 }
 
-/// As many descriptors as a page takes, at least one; the digest of the last where some are left.
-fn fitting(mut all: Vec<Value>) -> (Vec<Value>, Option<String>) {
-    let mut size = 0;
-    let fits = |descriptor: &&Value| {
-        size += descriptor.to_string().len() + 1;
-        size <= LARGEST_PAGE - 256
-    };
-    let number = all.iter().take_while(fits).count().max(1);
-    let is_cut = all.len() > number;
-    all.truncate(number);
-    let last = all.last().filter(|_| is_cut);
-    let last = last.and_then(|descriptor| descriptor["digest"].as_str().map(str::to_owned));
-    (all, last)
+/// As many descriptors as a page takes, at least one.
+#[derive(Default)]
+struct Page {
+    descriptors: Vec<Value>,
+    size: usize,
+    is_cut: bool,
+}
+
+impl Page {
+    /// Whether further ones may follow.
+    fn add(&mut self, descriptor: Value) -> bool {
+        self.size += descriptor.to_string().len() + 1;
+        self.is_cut = !self.descriptors.is_empty() && self.size > LARGEST_PAGE - 256;
+        if !self.is_cut {
+            self.descriptors.push(descriptor);
+        }
+        !self.is_cut
+    }
+
+    /// The digest of the last one, where some are left.
+    fn last(&self) -> Option<String> {
+        let last = self.descriptors.last().filter(|_| self.is_cut)?;
+        last["digest"].as_str().map(str::to_owned)
+    }
 }
 
 /// A value as it stands in a query (RFC 3986, section 2.3).
@@ -141,13 +155,22 @@ mod tests {
     #[test]
     fn pages_of_referrers_are_no_larger_than_a_manifest() {
         let descriptor = |number: usize| json!({"digest": format!("sha256:{number}"), "annotations": {"a": "x".repeat(1 << 20)}});
+        let page = |descriptors: &[Value]| {
+            let mut page = Page::default();
+            let mut given = descriptors.iter();
+            while given.next().is_some_and(|one| page.add(one.clone())) {}
+            (page.descriptors.len(), page.last())
+        };
         let all: Vec<Value> = (0..6).map(descriptor).collect();
-        let (page, last) = fitting(all.clone());
-        assert_eq!((page.len(), last.as_deref()), (3, Some("sha256:2")));
-        assert_eq!(fitting(all[3..5].to_vec()).1, None);
+        assert_eq!(page(&all), (3, Some("sha256:2".to_owned())));
+        assert_eq!(page(&all[3..5]), (2, None));
         let huge = json!({"digest": "sha256:9", "annotations": {"a": "x".repeat(5 << 20)}});
-        assert_eq!(fitting(vec![huge]).0.len(), 1);
-        assert!(fitting(Vec::new()).0.is_empty());
+        assert_eq!(page(std::slice::from_ref(&huge)), (1, None));
+        assert_eq!(
+            page(&[huge.clone(), huge]),
+            (1, Some("sha256:9".to_owned()))
+        );
+        assert_eq!(page(&[]), (0, None));
         assert_eq!(
             escaped("a/b+json;x=\"1\"\r\n"),
             "a/b%2Bjson%3Bx%3D%221%22%0D%0A"

@@ -183,8 +183,14 @@ impl Storage for Images {
         Ok(found)
     }
 
-    fn referrers(&self, _: &Name, _: &AnyDigest) -> Result<Vec<Value>> {
-        Ok(Vec::new())
+    fn referrers(
+        &self,
+        _: &Name,
+        _: &AnyDigest,
+        _: Option<&str>,
+        _: &mut dyn FnMut(Value) -> bool,
+    ) -> Result<()> {
+        Ok(())
     }
 
     fn writable(&self) -> Result<&Folder, &'static str> {

@@ -83,8 +83,15 @@ pub trait Storage: Sync {
     fn tags(&self, repository: &Name) -> Result<Option<Vec<String>>>;
     /// Sorted.
     fn repositories(&self) -> Result<Vec<String>>;
-    /// Descriptors of the manifests that name this one as their subject, sorted by digest.
-    fn referrers(&self, repository: &Name, subject: &AnyDigest) -> Result<Vec<Value>>;
+    /// Shows descriptors of the manifests that name this one as their subject, sorted by digest, those `after` one only,
+    /// until `visit` has enough.
+    fn referrers(
+        &self,
+        repository: &Name,
+        subject: &AnyDigest,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(Value) -> bool,
+    ) -> Result<()>;
     /// Where things can be pushed to, or why not.
     fn writable(&self) -> Result<&Folder, &'static str>;
 }

@@ -212,9 +212,8 @@ impl Folder {
             .filter(|named| !named.is_foreign())
         {
             let digest = AnyDigest::parse(&named.digest)?;
-            let found = self.manifest(name, &Reference::Digest(digest.clone()))?;
-            let found = found.ok_or_else(|| unknown(&digest))?;
-            check_size(named, found.bytes.len() as u64)?;
+            let size = self.manifest_size(name, &digest)?;
+            check_size(named, size.ok_or_else(|| unknown(&digest))?)?;
         }
         Ok(())
     }

@@ -146,7 +146,23 @@ impl Folder {
 
     /// The size of a blob that a repository has.
     fn blob_size(&self, name: &Name, digest: &AnyDigest) -> Result<Option<u64>> {
-        Ok(self.blob(name, digest)?.map(|blob| blob.size))
+        self.size(&self.blob_link(name, digest), digest)
+    }
+
+    /// Likewise of a manifest.
+    fn manifest_size(&self, name: &Name, digest: &AnyDigest) -> Result<Option<u64>> {
+        self.size(&self.manifest_link(name, digest), digest)
+    }
+
+    fn size(&self, link: &Path, digest: &AnyDigest) -> Result<Option<u64>> {
+        let path = self.blob_path(digest);
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            metadata => {
+                let metadata = metadata.with_context(|| format!("stat `{}`", path.display()))?;
+                Ok(link.exists().then_some(metadata.len()))
+            }
+        }
     }
 
     /// What a tag points to.
@@ -242,19 +258,30 @@ impl Storage for Folder {
         Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
-    fn referrers(&self, name: &Name, subject: &AnyDigest) -> Result<Vec<Value>> {
-        let mut found = Vec::new();
+    fn referrers(
+        &self,
+        name: &Name,
+        subject: &AnyDigest,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(Value) -> bool,
+    ) -> Result<()> {
         for digest in self.manifests(&self.repository(name))? {
-            let link = self.link(name, &digest)?;
+            let is_after = after.is_none_or(|after| digest.to_string().as_str() > after);
+            let link = match is_after {
+                true => self.link(name, &digest)?,
+                false => None,
+            };
             let Some(link) = link.filter(|link| link.subject == Some(subject.to_string())) else {
                 continue;
             };
             let Some(bytes) = read_small(&self.blob_path(&digest))? else {
                 continue;
             };
-            found.push(descriptor(&digest, &link.media_type, &bytes)?);
+            if !visit(descriptor(&digest, &link.media_type, &bytes)?) {
+                break;
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn writable(&self) -> Result<&Folder, &'static str> {

@@ -198,8 +198,12 @@ mod tests {
         pace.begin(TRANSFER);
         (&theirs).write_all(b"x").unwrap();
         assert_eq!(paced.read(&mut [0]).unwrap(), 1);
+        let full = vec![0; 64 << 10];
+        let socket = paced.socket.clone();
+        socket.wait_at_most(Duration::from_millis(1)).unwrap();
+        while socket.write(&full).is_ok() {}
         pace.begin(Duration::from_millis(20));
-        let error = paced.write_all(&vec![0; 4 << 20]).unwrap_err();
+        let error = paced.write(&full).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }
