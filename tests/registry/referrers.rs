@@ -203,3 +203,43 @@ fn a_registry_that_keeps_lists_is_asked_for_them_page_by_page() {
         .code(1)
         .stderr_has("list what refers to");
 }
+
+#[test]
+fn those_of_a_real_repository_come_along_with_all_that_is_about_them() {
+    let (Some(registry), Some(store), Some(layout)) = (
+        Registry::start(&Options::default()),
+        somebody(),
+        image("regclient-testrepo-oci"),
+    ) else {
+        return;
+    };
+    let from = format!("oci:{}:v2", layout.display());
+    let name = registry.name("rc:v2");
+    copy(
+        &store,
+        &["-a", "--signatures", &from, &format!("docker://{name}")],
+    )
+    .code(0);
+    let kinds = |arguments: &[&str]| {
+        let format = ["--format", "{{.ArtifactType}}"];
+        let listed = referrers(&store, &[&format[..], arguments].concat());
+        let text = listed.code(0).stdout_text();
+        let mut kinds: Vec<String> = text.lines().map(str::to_owned).collect();
+        kinds.sort_unstable();
+        kinds
+    };
+    assert_eq!(
+        kinds(&[&name]),
+        ["application/example.sbom", "application/example.signature"]
+    );
+    assert_eq!(
+        kinds(&["--platform", "linux/amd64", &name]),
+        ["application/example.arms"]
+    );
+    assert_eq!(kinds(&[&from]), kinds(&[&name]));
+    let several = copy(&store, &[&format!("oci:{}", layout.display()), "x"]);
+    several
+        .code(1)
+        .stderr_has("it holds several images: `b1`")
+        .stderr_lacks("`sha256-");
+}

@@ -61,6 +61,7 @@ Manifests and blobs are copied byte for byte, and so all digests stay. Only an i
 is packed anew, which is told, unless the setting
 .B storage.keep\-blobs
 has kept them. What the destination has is not copied again; what another repository of the same registry has is mounted.
+What a copy that fails has brought into a layout stays there for the next one, and nothing leads to it.
 What comes into the store has to be what the policy wants
 .RB ( "onggi trust" ).
 "#;

@@ -33,7 +33,12 @@ impl DockerArchive {
             .context("read `manifest.json`")?;
         let entry = choose(&entries, wanted)?;
         let mut files = BTreeMap::new();
+        let mut known: BTreeMap<String, Descriptor> = BTreeMap::new();
         let mut add = |file: &str, kind: &str| -> Result<Descriptor> {
+            // The same layer may be listed again and again.
+            if let Some(descriptor) = known.get(file) {
+                return Ok(descriptor.clone());
+            }
             let mut descriptor =
                 describe(&archive, file).with_context(|| format!("read `{file}`"))?;
             descriptor.media_type = match kind {
@@ -41,6 +46,7 @@ impl DockerArchive {
                 kind => kind.to_owned(),
             };
             files.insert(descriptor.digest.clone(), file.to_owned());
+            known.insert(file.to_owned(), descriptor.clone());
             Ok(descriptor)
         };
         let config = add(&entry.config, DOCKER_CONFIG)?;

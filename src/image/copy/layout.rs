@@ -64,13 +64,10 @@ impl Layout {
 
 /// The entry of an image.
 fn entry<'a>(index: &'a Index, wanted: Option<&str>) -> Result<&'a Descriptor> {
-    let beside = |name: &str| name.strip_prefix("sha256-").is_some();
     let entries = index.manifests.iter();
     let fitting: Vec<&Descriptor> = match wanted {
         Some(wanted) => entries.filter(|entry| is_called(entry, wanted)).collect(),
-        None => entries
-            .filter(|entry| !entry.annotation(NAME).is_some_and(beside))
-            .collect(),
+        None => entries.filter(|entry| !is_beside(entry)).collect(),
     };
     let Some(first) = fitting.first() else {
         return Err(match wanted {
@@ -100,12 +97,24 @@ fn is_called(entry: &Descriptor, wanted: &str) -> bool {
         .any(|name| name == wanted || (name.contains('/') && whole(name) == whole(wanted)))
 }
 
+/// Whether it is not an image but something about one, by its name.
+fn is_beside(entry: &Descriptor) -> bool {
+    let name = entry.annotation(NAME);
+    name.is_some_and(|name| name.starts_with("sha256-"))
+}
+
 fn names(index: &Index) -> String {
     let named = |entry: &Descriptor| {
         let name = entry.annotation(WHOLE_NAME).or(entry.annotation(NAME));
         name.map(|name| format!("`{name}`"))
     };
-    let names: Vec<String> = index.manifests.iter().filter_map(named).take(20).collect();
+    let names: Vec<String> = index
+        .manifests
+        .iter()
+        .filter(|entry| !is_beside(entry))
+        .filter_map(named)
+        .take(20)
+        .collect();
     match names.is_empty() {
         true => ", and none has a name".to_owned(),
         false => format!(": {}", names.join(", ")),
@@ -189,7 +198,10 @@ impl Directory {
         let mut entries = std::fs::read_dir(&directory.path).into_iter().flatten();
         if !is_layout && entries.next().is_some() {
             let shown = directory.path.display();
-            return Err(bad_input(format!("`{shown}` is no OCI layout and not empty")).into());
+            let message = format!("`{shown}` is no OCI layout and not empty");
+            return Err(bad_input(message)
+                .hint("`store:NAME` is a name in the store here")
+                .into());
         }
         std::fs::create_dir_all(&blobs).with_context(|| context(&blobs))?;
         let version = directory.path.join("oci-layout");
