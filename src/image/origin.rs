@@ -121,6 +121,15 @@ pub fn blobs(layer: &Path) -> Vec<Blob> {
     found.unwrap_or_default().blobs
 }
 
+/// Bytes of the blobs that are kept with a layer; `layer` is its directory.
+pub fn kept_size(layer: &Path) -> u64 {
+    let kept = blobs(layer).into_iter().map(|blob| {
+        let path = paths::kept_blob_in(layer, blob.digest.hex());
+        std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    });
+    kept.sum()
+}
+
 /// Remembers how an image came.
 pub fn add_origin(image: &Path, origin: &Origin, durability: Durability) -> Result<()> {
     let before = origins(image);

@@ -8,6 +8,7 @@
 //! of all who are taking one in.
 
 use super::digest::Digest;
+use super::origin;
 use super::reference::Reference;
 use super::shared;
 use super::store::{self, Image, Names};
@@ -226,7 +227,8 @@ fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(Strin
     for name in file_names(&paths.layers())? {
         if !used.contains(&name) {
             let directory = paths.layer(&name);
-            let size = store::layer_record(&directory).map_or(0, |record| record.size);
+            let size = store::layer_record(&directory).map_or(0, |record| record.size)
+                + origin::kept_size(&directory);
             // One that is in use by another user goes with a later sweep.
             if trash.discard_unless_held(&directory)? {
                 gone.push((name, size));
