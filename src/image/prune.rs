@@ -5,6 +5,7 @@ use super::remove::{self, Removal, Users};
 use super::store;
 use crate::error::{Kind, kind};
 use crate::paths::Paths;
+use crate::store::damage;
 use anyhow::Result;
 
 /// Removes what fits; an image that comes into use meanwhile is left alone, one that cannot be removed does not keep
@@ -15,10 +16,11 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
     filter.dangling = None;
     // Where the names are lost no image has one, and all would go.
     store::Names::read(paths)?;
-    let mut total = Removal {
-        reclaimed: remove::sweep(paths)?,
-        ..Removal::default()
-    };
+    let mut total = Removal::default();
+    match remove::sweep(paths) {
+        Ok(bytes) => total.reclaimed = bytes,
+        Err(error) => damage::note("layers that no image has stay", &error),
+    }
     for image in store::list(paths)? {
         if image.store.is_some() {
             continue;

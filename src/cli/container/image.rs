@@ -77,7 +77,7 @@ pub fn obtain(
         "copying image {name} from another store, once: {why}"
     ));
     adopt(engine, &image.id)?;
-    Ok(store::find(&engine.paths, &image.id.to_string())?)
+    store::find(&engine.paths, &image.id.to_string())
 }
 
 fn look_for(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) -> Result<Image> {
