@@ -224,6 +224,24 @@ fn two_servers_take_the_same_layer_at_once() {
 }
 
 #[test]
+fn servers_that_start_at_once_make_one_folder() {
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    for round in 0..5 {
+        let folder = directory.path().join(round.to_string());
+        let start = || Served::of(&folder, &[]);
+        let served: Vec<Served> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+            started.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let manifest = served[0].client().image("jar", "v1", "clay");
+        for one in &served {
+            let got = one.client().get("/v2/jar/manifests/v1").status(200);
+            assert_eq!(got.body, manifest);
+        }
+    }
+}
+
+#[test]
 fn an_upload_is_added_to_by_one_at_a_time() {
     let served = Served::start();
     let client = served.client();

@@ -340,10 +340,10 @@ fn descriptor(digest: &AnyDigest, media_type: &str, bytes: &[u8]) -> Result<Valu
     Ok(descriptor)
 }
 
-/// What [`Folder::open`] may find of itself where it was killed.
+/// What [`Folder::open`] may find of itself where it was killed, or of another that opens the same folder now.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
     let own = RegistryPaths::new("");
-    let known = [own.blobs(), own.repositories(), own.lock()];
+    let known = [own.record(), own.lock(), own.blobs(), own.repositories()];
     known.iter().any(|path| path.as_os_str() == name)
         || atomic::is_temporary(&name.to_string_lossy())
 }
