@@ -155,8 +155,9 @@ fn podman_runs_through_what_was_pushed() {
     let lines = push(&store, &[&target]);
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
     let podman = |arguments: &[&str]| {
-        let output = Command::new("podman")
-            .args(["--storage-driver=vfs", "--root"])
+        // It leaves its store mounted on itself.
+        let output = Command::new("unshare")
+            .args(["--mount", "podman", "--storage-driver=vfs", "--root"])
             .arg(directory.path().join("root"))
             .arg("--runroot")
             .arg(directory.path().join("run"))
