@@ -40,6 +40,9 @@ pub enum Candidate {
     Unreadable(String),
 }
 
+/// The most of a text in a signature that is told.
+const LONGEST_TOLD: usize = 400;
+
 /// What is wanted of a signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -80,20 +83,25 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no signature"),
-            Self::Unreadable(why) => write!(f, "its signature cannot be read: {why}"),
+            Self::Unreadable(why) => write!(f, "its signature cannot be read: {}", told(why)),
             Self::Keyless => f.write_str("it is signed with a certificate and not with a key"),
             Self::OtherKey => {
                 f.write_str("it is signed by another key, or what is signed was changed")
             }
             Self::Statement(kind) => write!(
                 f,
-                "what is signed is no signature of it but a statement of the type `{kind}`"
+                "what is signed is no signature of it but a statement of the type `{}`",
+                told(kind)
             ),
-            Self::OtherDigest(digest) => write!(f, "the signature is for {digest}"),
+            Self::OtherDigest(digest) => write!(f, "the signature is for {}", told(digest)),
             Self::NoName => f.write_str("the signature is for no name"),
-            Self::OtherName(name) => write!(f, "the signature is for `{name}`"),
+            Self::OtherName(name) => write!(f, "the signature is for `{}`", told(name)),
         }
     }
+}
+
+fn told(text: &str) -> String {
+    text.chars().take(LONGEST_TOLD).collect()
 }
 
 impl Candidate {
