@@ -3,7 +3,8 @@
 //! `cargo bench --bench pull`. Two images ([`images`]), into a disk (`ONGGI_TEST_TMP`, else `/var/tmp`) and into memory
 //! (`/dev/shm`), each time into an empty store; then how much memory it takes, how much disk is used afterwards, and
 //! how long a pull of what is there already takes. What was written before is removed and on the disk before each round,
-//! outside of the time. Docker takes part where `dockerd` and `docker` are in `PATH`.
+//! outside of the time. `-- disk` and `-- memory` measure one of them alone. Docker takes part where `dockerd` and
+//! `docker` are in `PATH`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -47,7 +48,14 @@ fn main() {
         push(image, &registry);
     }
     let disk = std::env::var_os("ONGGI_TEST_TMP").map_or_else(|| "/var/tmp".into(), PathBuf::from);
-    for (place, parent) in [("disk", disk), ("memory", "/dev/shm".into())] {
+    let places = [("disk", disk), ("memory", "/dev/shm".into())];
+    let asked: Vec<String> = std::env::args().collect();
+    let is_asked = |place: &str| asked.iter().any(|argument| argument == place);
+    let all = !places.iter().any(|(place, _)| is_asked(place));
+    for (place, parent) in places {
+        if !all && !is_asked(place) {
+            continue;
+        }
         let directory = tempfile::Builder::new()
             .prefix("onggi-bench-")
             .tempdir_in(parent)

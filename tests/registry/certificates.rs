@@ -1,10 +1,12 @@
 //! TLS: authorities of one's own, names that do not fit, clients that show a certificate.
 
 use crate::real::{IMAGE, Options, Registry};
+use crate::server::answer;
 use crate::support::{Need, requires};
-use crate::{Store, somebody};
+use crate::{Server, Store, somebody};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 fn openssl(directory: &Path, arguments: &[&str]) {
     let status = Command::new("openssl")
@@ -210,4 +212,52 @@ fn without_tls_nobody_but_this_machine_is_spoken_to() {
         .code(1)
         .stderr_has("it does not speak TLS");
     store.onggi(["pull", &name]).run().code(0);
+}
+
+/// `s_server -HTTP` sends files as they are, so they can be whole answers.
+#[test]
+fn who_was_asked_with_tls_sends_nobody_where_there_is_none() {
+    let (Some(made), Some(store)) = (certificates("IP:127.0.0.1"), somebody()) else {
+        return;
+    };
+    let plain = Server::start(None, |_| answer("404 Not Found", &[], ""));
+    let folder = made.path().join("v2/image/manifests");
+    std::fs::create_dir_all(&folder).unwrap();
+    let target = format!("Location: http://127.0.0.1:{}/elsewhere", plain.port);
+    let head = format!("HTTP/1.1 302 Found\r\n{target}\r\nContent-Length: 0\r\n\r\n");
+    std::fs::write(folder.join("multi"), head).unwrap();
+    let port = crate::real::free_port();
+    let mut server = Command::new("openssl")
+        .args([
+            "s_server",
+            "-HTTP",
+            "-quiet",
+            "-cert",
+            "server.crt",
+            "-key",
+            "server.key",
+        ])
+        .args(["-accept", &format!("127.0.0.1:{port}")])
+        .current_dir(made.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while crate::real::connect(port).is_err() {
+        assert!(Instant::now() < end, "openssl does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let directory = made.path().to_str().unwrap();
+    let name = format!("127.0.0.1:{port}/{IMAGE}");
+    let outcome = store
+        .onggi(["pull", "--tls-verify", "--cert-dir", directory, &name])
+        .run();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    outcome
+        .code(1)
+        .stderr_has("redirects to an address without TLS: http://127.0.0.1:");
+    assert!(plain.seen().is_empty());
 }
