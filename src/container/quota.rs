@@ -76,6 +76,44 @@ pub fn renew(directory: &Directory, record: &Record) -> Result<()> {
     }
 }
 
+/// Room for what the kernel makes when an overlay is mounted, in bytes: xfs reserves more than it takes in the end.
+const ROOM_TO_START: u64 = 1 << 20;
+
+/// As long as this is held a container has a little more room than its limit: the kernel makes a directory in that of a
+/// full one when it mounts its overlay, and would mount that read-only.
+#[derive(Debug)]
+pub struct Widened {
+    upper: OwnedFd,
+    project: u32,
+    bytes: u64,
+}
+
+impl Widened {
+    /// `None` for a container without a limit, or where none is in force any more.
+    pub fn of(directory: &Directory, record: &Record) -> Option<Self> {
+        let bytes = record.options.storage_size?;
+        let upper = open(&directory.file("upper")).ok()?;
+        let project = quota::project(upper.as_fd()).ok()?;
+        let widened = Self {
+            upper,
+            project,
+            bytes,
+        };
+        (project >= FIRST && widened.set(bytes + ROOM_TO_START).is_ok()).then_some(widened)
+    }
+
+    fn set(&self, bytes: u64) -> Result<(), Errno> {
+        quota::set_limit(self.upper.as_fd(), self.project, bytes)
+    }
+}
+
+impl Drop for Widened {
+    fn drop(&mut self) {
+        // Whatever keeps it from that leaves a limit that is a little wider until the next start.
+        let _ = self.set(self.bytes);
+    }
+}
+
 /// Takes the limit of a container that is going away. Its id is free when its files are gone.
 pub fn release(directory: &Directory, record: &Record) {
     // Whatever fails leaves a limit that nobody reaches, on an id that nobody takes.

@@ -67,7 +67,8 @@ impl Lock {
 
     /// The lock of a file that is there, `None` when it is gone or somebody else holds it.
     pub fn try_file(path: &Path) -> Result<Option<Self>> {
-        match File::open(path) {
+        // NFS wants it open for writing to give it to one alone (flock(2), "NFS details").
+        match File::options().read(true).write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             file => {
                 let file = file.with_context(|| format!("open `{}`", path.display()))?;

@@ -187,3 +187,34 @@ fn one_that_cannot_be_started_keeps_none_from_its_turn() {
             .stderr_has("accepts no arguments");
     }
 }
+
+#[test]
+fn a_run_was_over_when_this_boot_began() {
+    for store in everyone_with_alpine() {
+        make(&store, "web", "no", "exec sleep 1000");
+        cut_power(&store);
+        let stat = std::fs::read_to_string("/proc/stat").unwrap();
+        let began = stat.lines().find_map(|line| line.strip_prefix("btime "));
+        let began: i64 = began.unwrap().parse().unwrap();
+        let ended = |store: &Store| {
+            let finished: jiff::Timestamp = field(store, "web", "{{.State.FinishedAt}}")
+                .parse()
+                .unwrap();
+            (finished.as_second() - began).abs() <= 2
+        };
+        // Known before anybody has written it down, and so afterwards.
+        assert!(ended(&store));
+        let shown = store.onggi(["ps", "-a", "--format", "{{.Status}}"]).run();
+        let shown = shown.code(0).stdout_text();
+        assert!(
+            shown.starts_with("Exited (255) ") && shown.ends_with(" ago\n"),
+            "{shown}"
+        );
+        store
+            .onggi(["create", "--name", "other", ALPINE, "true"])
+            .run()
+            .code(0);
+        assert!(ended(&store));
+        assert_eq!(field(&store, "web", "{{.State.ExitCode}}"), "255");
+    }
+}

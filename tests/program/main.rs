@@ -38,6 +38,7 @@ mod max_size;
 mod mount;
 mod mount_flag;
 mod mount_targets;
+mod mount_trouble;
 mod namespaces;
 mod nested;
 mod ownership;

@@ -24,7 +24,7 @@ use super::log::writer::Writer;
 use super::mount_point::InUse;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Record, State, now};
-use super::{cgroup, event, mount_point, remove, settle, spawn, user_namespace};
+use super::{cgroup, event, mount_point, quota, remove, settle, spawn, user_namespace};
 use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
@@ -291,6 +291,7 @@ impl Monitor {
         let options = &self.record.options;
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         user_namespace::give_streams(options, &self.engine, &streams)?;
+        let widened = quota::Widened::of(&self.directory, &self.record);
         let (bundle, in_use) = prepare::bundle(
             &self.engine,
             &self.record,
@@ -309,6 +310,7 @@ impl Monitor {
         };
         self.watch_for_victims();
         let mut started = parent::start(bundle, &streams)?;
+        drop(widened);
         for warning in started.warnings.drain(..) {
             clients.tell_all(&Report::Warning(warning));
         }

@@ -55,15 +55,15 @@ pub(in crate::container) fn check(
     let Some((target, (point, files))) = missing.first_key_value() else {
         return Ok(());
     };
-    let shown = |directory: &Path| {
+    let shown = |directory: &Path, between: &str| {
         let files = files
             .iter()
             .map(|file| directory.join(file).display().to_string());
-        files.collect::<Vec<_>>().join(" ")
+        files.collect::<Vec<_>>().join(between)
     };
     let message = format!(
         "`{target}` is mounted read-only and has no place for the container's own {}",
-        shown(Path::new(""))
+        shown(Path::new(""), ", ")
     );
     let hint = match point.request.kind {
         Kind::Image => "use a volume or a directory that has them".to_owned(),
@@ -72,7 +72,8 @@ pub(in crate::container) fn check(
             shown(
                 &point
                     .source(engine)
-                    .join(point.request.subpath.as_deref().unwrap_or(""))
+                    .join(point.request.subpath.as_deref().unwrap_or("")),
+                " "
             )
         ),
     };
