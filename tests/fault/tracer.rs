@@ -105,6 +105,15 @@ pub fn trace(store: &Store, words: &[&str], fault: Fault) -> Traced {
     })
 }
 
+/// Whether a process waits for nothing but the processor or a disk (proc_pid_stat(5), "state"), or for its tracer.
+fn has_to_do(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    matches!(state, Some('R' | 'D' | 't'))
+}
+
 struct Tracer {
     fault: Fault,
     data: PathBuf,
@@ -113,6 +122,8 @@ struct Tracer {
     /// Whose running call is to end with ENOSPC.
     failing: BTreeSet<Pid>,
     seen: BTreeSet<Pid>,
+    /// All that are traced.
+    alive: BTreeSet<Pid>,
 }
 
 impl Tracer {
@@ -124,6 +135,7 @@ impl Tracer {
             hit: None,
             failing: BTreeSet::new(),
             seen: BTreeSet::new(),
+            alive: BTreeSet::new(),
         }
     }
 
@@ -174,15 +186,32 @@ impl Tracer {
                 Err(error) => panic!("waitpid: {error}"),
                 Ok(WaitStatus::StillAlive) => {
                     assert!(last.elapsed() < HANGS, "the command hangs");
-                    if let Some(code) = ended.filter(|_| last.elapsed() > QUIET) {
+                    let is_quiet = || {
+                        // On a busy machine one that has something to do may have to wait for longer.
+                        last.elapsed() > QUIET && !self.alive.iter().any(|pid| has_to_do(*pid))
+                    };
+                    if let Some(code) = ended.filter(|_| is_quiet()) {
                         return code;
                     }
                     std::thread::sleep(Duration::from_micros(50));
                     continue;
                 }
-                Ok(WaitStatus::Exited(pid, code)) if pid == client => ended = Some(Some(code)),
-                Ok(WaitStatus::Signaled(pid, ..)) if pid == client => ended = Some(None),
-                Ok(status) => self.step(status),
+                Ok(WaitStatus::Exited(pid, code)) => {
+                    self.alive.remove(&pid);
+                    if pid == client {
+                        ended = Some(Some(code));
+                    }
+                }
+                Ok(WaitStatus::Signaled(pid, ..)) => {
+                    self.alive.remove(&pid);
+                    if pid == client {
+                        ended = Some(None);
+                    }
+                }
+                Ok(status) => {
+                    self.alive.extend(status.pid());
+                    self.step(status);
+                }
             }
             last = Instant::now();
         }
