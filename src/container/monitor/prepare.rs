@@ -82,13 +82,20 @@ pub fn bundle(
         warnings.extend(inherited::soften(process)?);
     }
     let edits = device::add(&mut spec, options, engine.mapping.tier)?.edits;
-    if let Root::Overlay { lower, .. } = &mut root
+    if let Root::Overlay { lower, mapped, .. } = &mut root
         && (1..MOST_LAYERS).contains(&lower.len())
-        && !layers.copied
-        && let Some((tree, lock)) = mount_point::places(engine, &spec, &sources.held)
     {
-        lower.push(tree);
-        sources.in_use.places = Some(lock);
+        // Copies of layers have the container's owners; one without a root has nobody to give the places to.
+        let owner = match *mapped {
+            true => Ok((0, 0)),
+            false => root::Owners::of(engine, record).stored((0, 0)),
+        };
+        if let Ok(owner) = owner
+            && let Some((tree, lock)) = mount_point::places(engine, &spec, &sources.held, owner)
+        {
+            lower.push(tree);
+            sources.in_use.places = Some(lock);
+        }
     }
     let seccomp = spec::seccomp(options, engine)?;
     let warning = seccomp.as_ref().and_then(Filter::warning);

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::File;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Component, Path, PathBuf};
 
 /// So many are kept, and those that are in use.
@@ -28,15 +29,17 @@ const KEPT: usize = 64;
 /// Where there is to be what.
 type Places<'a> = BTreeMap<&'a Path, FileType>;
 
-/// The directory for the mounts of a container that is about to start, which is there as long as it is locked. `None`
-/// where it cannot be made, as on a full disk: then the container's own changes hold the places, or say why not.
+/// The directory for the mounts of a container that is about to start, which is there as long as it is locked; `root` is
+/// who the container's root is on the disk. `None` where it cannot be made, as on a full disk: then the container's own
+/// changes hold the places, or say why not.
 pub(in crate::container) fn places(
     engine: &Engine,
     spec: &Spec,
     sources: &BTreeMap<PathBuf, Held>,
+    root: (u32, u32),
 ) -> Option<(PathBuf, Lock)> {
     let places = listed(spec.mounts().as_deref().unwrap_or_default(), sources);
-    let directory = engine.paths.mount_points().join(name(&places));
+    let directory = engine.paths.mount_points().join(name(&places, root));
     // A second time for who has waited for somebody that has removed it.
     for _ in 0..2 {
         if let Ok(lock) = Lock::shared_directory(&directory)
@@ -44,7 +47,7 @@ pub(in crate::container) fn places(
         {
             return Some((directory, lock));
         }
-        make(&engine.paths, &places, &directory).ok()?;
+        make(&engine.paths, &places, root, &directory).ok()?;
     }
     None
 }
@@ -86,8 +89,8 @@ fn kind(mount: &Mount, sources: &BTreeMap<PathBuf, Held>) -> FileType {
     }
 }
 
-fn name(places: &Places<'_>) -> String {
-    let mut list = String::new();
+fn name(places: &Places<'_>, root: (u32, u32)) -> String {
+    let mut list = format!("{root:?}\n");
     for (path, kind) in places {
         // Quoted, so that no name can pass for two.
         let _ = writeln!(list, "{kind:?} {path:?}");
@@ -95,11 +98,11 @@ fn name(places: &Places<'_>) -> String {
     Digest::of(list.as_bytes()).hex().to_owned()
 }
 
-fn make(paths: &Paths, places: &Places<'_>, directory: &Path) -> Result<()> {
+fn make(paths: &Paths, places: &Places<'_>, root: (u32, u32), directory: &Path) -> Result<()> {
     let staging = Staging::new(&paths.staging())?;
     let tree = staging.path().join("places");
     let before = umask(Mode::WGRP | Mode::WOTH);
-    let made = fill(&tree, places);
+    let made = fill(&tree, places).and_then(|()| give(&tree, root));
     umask(before);
     made.with_context(|| format!("make `{}`", tree.display()))?;
     let all = paths.mount_points();
@@ -122,6 +125,21 @@ fn fill(tree: &Path, places: &Places<'_>) -> std::io::Result<()> {
         }
         std::fs::create_dir_all(place.parent().unwrap_or(tree))?;
         File::create(&place)?;
+    }
+    Ok(())
+}
+
+/// Gives all of it to a user and a group.
+fn give(tree: &Path, owner: (u32, u32)) -> std::io::Result<()> {
+    let found = tree.symlink_metadata()?;
+    if (found.uid(), found.gid()) == owner {
+        return Ok(());
+    }
+    lchown(tree, Some(owner.0), Some(owner.1))?;
+    if found.is_dir() {
+        for entry in tree.read_dir()? {
+            give(&entry?.path(), owner)?;
+        }
     }
     Ok(())
 }
@@ -183,7 +201,7 @@ mod tests {
         ];
         assert_eq!(found, BTreeSet::from(expected));
         let fewer = listed(&mounts[..2], &BTreeMap::new());
-        assert!(name(&places) != name(&fewer) && name(&fewer).len() == 64);
+        assert!(name(&places, (0, 0)) != name(&fewer, (0, 0)));
     }
 
     #[test]
@@ -191,7 +209,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths::new(directory.path(), directory.path());
         let nth = |number: usize| paths.mount_points().join(number.to_string());
-        let make_nth = |number| make(&paths, &Places::new(), &nth(number)).unwrap();
+        let owner = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let make_nth = |number| make(&paths, &Places::new(), owner, &nth(number)).unwrap();
         (0..KEPT).for_each(make_nth);
         let used = Lock::shared_directory(&nth(5)).unwrap();
         make_nth(KEPT);

@@ -104,8 +104,6 @@ pub struct Layers {
     pub trees: Vec<PathBuf>,
     /// They have the owners of the image, and are to be seen through mounts that map these ([`mount::cover_mapped`]).
     pub mapped: bool,
-    /// They are copies that have other owners.
-    pub copied: bool,
 }
 
 /// The layers of a container that has such a user namespace.
@@ -137,7 +135,6 @@ pub fn layers_of(
         return Ok(Layers {
             trees,
             mapped: false,
-            copied: false,
         });
     };
     if let Some(namespace) = namespace.filter(|_| !trees.is_empty())
@@ -146,7 +143,6 @@ pub fn layers_of(
         return Ok(Layers {
             trees,
             mapped: true,
-            copied: false,
         });
     }
     let trees = keys
@@ -156,7 +152,6 @@ pub fn layers_of(
     Ok(Layers {
         trees,
         mapped: false,
-        copied: true,
     })
 }
 
