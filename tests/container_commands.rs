@@ -314,7 +314,8 @@ fn hello_is_seen_from_inside_by_everyone() {
                 .stderr("")
                 .stdout_has("  process       pid 1, uid 0, gid 0\n");
             outcome
-                .stdout_has("  root          overlay of 1 layer and one to write to, writable\n");
+                // The other one has the places to mount on.
+                .stdout_has("  root          overlay of 2 layers and one to write to, writable\n");
             outcome
                 .stdout_has("  seccomp       filter\n")
                 .stdout_has(" ms from the command to here\n");

@@ -150,7 +150,11 @@ fn two_hundred_commands_on_ten_names() {
             "staging",
         ] {
             let left = std::fs::read_dir(store.data().join(directory)).unwrap();
-            let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+            let left = left.map(|entry| entry.unwrap().path());
+            // The names are kept there, of which there are none.
+            let left: Vec<_> = left
+                .filter(|path| !path.ends_with("images/tags.json"))
+                .collect();
             assert!(left.is_empty(), "{left:?}");
         }
         store.assert_no_process_is_left();

@@ -66,7 +66,7 @@ impl FromStr for Scope {
         if is_host(name) || (name.contains('/') && is_prefix(name)) {
             return Ok(Self::Of(DOCKER, name.to_owned()));
         }
-        let name: Reference = name.parse().map_err(|_| invalid())?;
+        let name: Reference = text.parse().map_err(|_| invalid())?;
         if name.tag().is_some() && name.digest().is_some() {
             return Err(invalid());
         }
