@@ -12,7 +12,7 @@
 
 use super::credentials::{Credential, Secret};
 use super::failure::Failure;
-use super::transport::{self, Call, Payload, Transport, is_https};
+use super::transport::{self, Call, Payload, Transport, is_https, lock};
 use crate::error::{Error, Kind, bad_input};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -255,7 +255,7 @@ impl Authorizer {
                     header::CONTENT_TYPE,
                     "application/x-www-form-urlencoded".to_owned(),
                 )],
-                body: Payload::Bytes(body.as_bytes()),
+                body: Payload::Secret(body.as_bytes()),
             };
             transport.fetch(&call)?
         } else {
@@ -320,12 +320,6 @@ impl Authorizer {
             None => error.hint("`onggi login` if it is private; no credentials for it were found"),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn authorized<'a>(call: &Call<'a>, value: Option<&str>) -> Call<'a> {

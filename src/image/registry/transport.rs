@@ -74,6 +74,8 @@ pub enum Payload<'a> {
     Nothing,
     /// What is in memory.
     Bytes(&'a [u8]),
+    /// Likewise, for the origin it was made for alone: a redirect to another is an error.
+    Secret(&'a [u8]),
     /// What is read while it goes, from its start for each try and each redirect.
     Stream {
         /// How many bytes; `None`: until its end, which not every server takes.
@@ -91,6 +93,7 @@ impl fmt::Debug for Payload<'_> {
         match self {
             Self::Nothing => f.write_str("Nothing"),
             Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Secret(bytes) => write!(f, "Secret({})", bytes.len()),
             Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
         }
     }
@@ -215,6 +218,11 @@ impl Transport {
                 call.body = Payload::Nothing;
             }
             if origin(&next)? != origin(&call.url)? {
+                if matches!(call.body, Payload::Secret(_)) {
+                    let (from, to) = (shown(&call.url), shown(&next));
+                    let message = format!("{from} redirects what is for it alone to {to}");
+                    return Err(bad_input(message).into());
+                }
                 call.headers
                     .retain(|(name, _)| *name != header::AUTHORIZATION);
             }
@@ -230,7 +238,9 @@ impl Transport {
             request = request.header(name, value);
         }
         let sent = match call.body {
-            Payload::Bytes(body) => request.body(body).map(|request| agent.run(request)),
+            Payload::Bytes(body) | Payload::Secret(body) => {
+                request.body(body).map(|request| agent.run(request))
+            }
             Payload::Nothing => request.body(()).map(|request| agent.run(request)),
             Payload::Stream { length, open } => {
                 return self.send_stream(&agent, request, call, length, open);
