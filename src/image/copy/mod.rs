@@ -59,6 +59,11 @@ pub trait Source: Sync {
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>>;
     /// The whole name of the image there, if it has one.
     fn name(&self) -> Option<&Reference>;
+    /// The repository that has the blobs, for a target on the same registry to take them from. Not what files say of
+    /// themselves: a blob that they only name would come out of any repository that the caller may read.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
     /// Ends what other threads wait for.
     fn cancel(&self) {}
     /// Whether the manifest is one that somebody has made, and not made up of what lies there.
@@ -295,7 +300,7 @@ impl<'a> Plan<'a> {
             progress.tell(id, Step::AlreadyThere);
             return Ok(());
         }
-        if let Some(from) = self.source.name()
+        if let Some(from) = self.source.repository()
             && self.target.mount(blob, from)?
         {
             progress.tell(id, Step::Mounted(from.path().to_owned()));

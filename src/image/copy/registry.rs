@@ -96,6 +96,10 @@ impl Source for Registry {
         Some(&self.name)
     }
 
+    fn repository(&self) -> Option<&Reference> {
+        Some(&self.name)
+    }
+
     fn cancel(&self) {
         self.repository.cancel();
     }

@@ -90,6 +90,10 @@ impl Source for Stored {
         self.name.as_ref()
     }
 
+    fn repository(&self) -> Option<&Reference> {
+        self.name()
+    }
+
     fn repacked(&self) -> Vec<Digest> {
         self.repacked.clone()
     }
