@@ -51,6 +51,10 @@ impl Opening<'_> {
             let hint = "`oci-archive:FILE` and `docker-archive:FILE` are files";
             return Err(bad_input("it is no directory").hint(hint).into());
         }
+        if matches!(form, Some(Form::OciArchive | Form::DockerArchive)) && path.is_dir() {
+            let hint = "`oci:DIRECTORY` is an OCI layout";
+            return Err(bad_input("it is a directory").hint(hint).into());
+        }
         let archive = match path.is_dir() {
             true => Archive::directory(path)?,
             false => {
