@@ -146,9 +146,12 @@ impl Trust {
     /// Refuses an image of an archive or a directory where the policy wants more of it than nothing: there are no
     /// signatures in those.
     pub fn accept_file(&self, transport: &str, path: &Path) -> Result<()> {
-        // Rules are about where a file is, however it is written. Standard input is nowhere.
+        // Rules are about where a file is, however it is written. Standard input and other pipes are nowhere.
+        let is_pipe =
+            std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
         let path = match path.as_os_str().is_empty() {
             true => path.to_owned(),
+            false if is_pipe => Path::new("").to_owned(),
             false => {
                 std::fs::canonicalize(path).with_context(|| format!("find `{}`", path.display()))?
             }
@@ -251,4 +254,19 @@ fn allow(name: &Reference) -> String {
     format!(
         "`onggi trust add {name} --key FILE` takes it in where it is signed, `--accept` in any case"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_pipe_is_nowhere_and_what_is_missing_is_an_error() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let pipe = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let accept = |path: &str| Trust::default().accept_file("oci-archive", Path::new(path));
+        accept(&pipe).unwrap();
+        assert!(accept("/proc/self/none").is_err());
+    }
 }
