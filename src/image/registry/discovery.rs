@@ -18,6 +18,8 @@ const LIST: u64 = 16 << 20;
 /// Pages of a list, and how many things are asked for on each.
 const PAGES: usize = 10_000;
 const PAGE: &str = "1000";
+/// The most memory that all tags of a repository may take, in bytes.
+const TAGS: u64 = 32 << 20;
 /// The most that may refer to one manifest.
 const REFERRERS: usize = 10_000;
 
@@ -51,14 +53,20 @@ impl Source {
             #[serde(default)]
             tags: Option<Vec<String>>,
         }
-        let mut tags = Vec::new();
+        let (mut tags, mut size) = (Vec::new(), 0);
         let path = format!("{}/tags/list?n={PAGE}", self.place.repository);
         let what = format!("the list of tags of {}", self.shown());
         self.pages(&path, &self.scope(), &what, |page: Tags| {
-            tags.extend(page.tags.unwrap_or_default());
-            true
+            let page = page.tags.unwrap_or_default();
+            let of_tag = |tag: &String| (tag.len() + size_of::<String>()) as u64;
+            size += page.iter().map(of_tag).sum::<u64>();
+            tags.extend(page);
+            size <= TAGS
         })?;
-        Ok(tags)
+        match size <= TAGS {
+            true => Ok(tags),
+            false => Err(bad_input(format!("{what} has more than {} tags", tags.len())).into()),
+        }
     }
 
     /// Hands over the names of all repositories, until `take` has enough (distribution's `_catalog`).
