@@ -223,7 +223,16 @@ impl File {
             .create(directory)
             .with_context(|| format!("create `{}`", directory.display()))?;
         let lock = Lock::directory(directory)?;
-        Ok((lock, Self::read(path)?.unwrap_or_default()))
+        match Self::read(path)? {
+            Some(file) => Ok((lock, file)),
+            None if path.exists() => {
+                let message = format!("`{}` is not yours to read", path.display());
+                Err(Error::new(Kind::Denied, message)
+                    .hint("what is in it would be lost: give it to its owner, or name another by --authfile")
+                    .into())
+            }
+            None => Ok((lock, Self::default())),
+        }
     }
 
     fn entries(&mut self, key: &str) -> Result<&mut Map<String, Value>> {
