@@ -240,10 +240,16 @@ impl Document {
             media_type: Option<String>,
             #[serde(default)]
             manifests: Option<serde::de::IgnoredAny>,
+            #[serde(default)]
+            layers: Option<serde::de::IgnoredAny>,
         }
         let read_error =
             |error: serde_json::Error| bad_input(format!("it is no valid JSON: {error}"));
         let header: Header = serde_json::from_slice(bytes).map_err(read_error)?;
+        // What is signed as the one must not be taken for the other.
+        if header.manifests.is_some() && header.layers.is_some() {
+            return Err(bad_input("it is a manifest and an index at once").into());
+        }
         let kind = match (descriptor.media_type.as_str(), header.media_type) {
             ("", Some(kind)) => kind,
             ("", None) if header.manifests.is_some() => OCI_INDEX.to_owned(),
@@ -369,6 +375,11 @@ mod tests {
         ));
         for (kind, text, part) in [
             (OCI_MANIFEST, index.as_str(), "missing field `config`"),
+            (
+                OCI_MANIFEST,
+                &manifest.replace("\"layers\"", "\"manifests\":[],\"layers\""),
+                "at once",
+            ),
             ("text/plain", &manifest, "unknown media type `text/plain`"),
             ("", "{", "no valid JSON"),
             (
