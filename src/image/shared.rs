@@ -8,6 +8,8 @@
 //! directories in one of the stores that were named, a config has the digest that it is called by, and what is copied
 //! has the digest that the config gives it.
 
+use super::config::Config;
+use super::digest::Digest;
 use super::reference::Reference;
 use super::store::{self, Image};
 use crate::error::{self, Error, Kind, not_found};
@@ -60,17 +62,33 @@ fn ours(paths: &Paths, store: &ImageStore, image: Image) -> Result<Image> {
     }
 }
 
-/// An image of another store with the places of its layers, which may be several.
+/// An image of another store with the places of its layers, which may be several; its config is the one that its id
+/// says, and its layers are those of the config.
 fn with_places(paths: &Paths, store: &ImageStore, mut image: Image) -> Result<Image> {
+    let file = store.paths().image_config(image.id.hex());
+    let bytes = store::read_document(&file)?.unwrap_or_default();
+    if Digest::of(&bytes) != image.id {
+        return Err(damaged(&file, "it has another digest than its image").into());
+    }
+    image.config = Config::parse(&bytes)?;
+    image.created = image.config.created();
+    let root = &image.config.rootfs;
+    let known = root.diff_ids.iter().zip(root.chain_ids());
+    let known: Vec<_> = known
+        .map(|(diff_id, chain_id)| [diff_id.clone(), chain_id])
+        .collect();
+    let is_known = |(name, known): (&String, &[Digest; 2])| {
+        let key = Paths::layer_key(name);
+        known.iter().any(|digest| digest.hex() == key)
+    };
+    if image.layers.len() != known.len() || !image.layers.iter().zip(&known).all(is_known) {
+        let record = store.paths().image_record(image.id.hex());
+        return Err(damaged(&record, "its layers are not those of its config").into());
+    }
     let place = |name: &String| {
         let key = Paths::layer_key(name);
-        let is_key = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_key {
-            let record = store.paths().image_record(image.id.hex());
-            return Err(damaged(&record, format_args!("`{name}` is no layer")));
-        }
         if paths.layer(key).exists() {
-            return Ok(key.to_owned());
+            return key.to_owned();
         }
         let others = paths.image_stores().iter().filter(|other| *other != store);
         let mut places = std::iter::once(store)
@@ -78,9 +96,9 @@ fn with_places(paths: &Paths, store: &ImageStore, mut image: Image) -> Result<Im
             .map(|store| store.paths().layer(key));
         let found = places.find(|directory| directory.exists());
         let directory = found.unwrap_or_else(|| store.paths().layer(key));
-        Ok(directory.display().to_string())
+        directory.display().to_string()
     };
-    image.layers = image.layers.iter().map(place).collect::<Result<_, _>>()?;
+    image.layers = image.layers.iter().map(place).collect();
     image.store = Some(store.data.clone());
     Ok(image)
 }
