@@ -218,6 +218,7 @@ impl Directory {
     /// Points a name to a document, instead of whatever it pointed to.
     fn enter(&self, document: &Fetched, annotations: &BTreeMap<String, String>) -> Result<()> {
         let path = self.path.join("index.json");
+        atomic::sync_file_system(&self.path)?;
         let _lock = Lock::directory(&self.path)?;
         let mut index = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
