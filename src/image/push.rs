@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 /// Uploads at a time.
 const PARALLEL: usize = 3;
@@ -272,23 +273,25 @@ impl Push<'_> {
                 Ok(packed)
             });
             let packer = Mutex::new(Some(packer));
-            let end = || {
-                let packer = packer
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take()
-                    .context("it was packed before")?;
+            let take = || packer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let join = |packer: ScopedJoinHandle<Result<Descriptor>>| {
                 packer
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
+            let end = || join(take().context("it was packed before")?);
             let open = || Ok(Box::new(spool.reader()) as Box<dyn Read + Send>);
             let id = layer.diff_id.short();
             let sent = self
                 .repository
                 .upload_growing(id, &open, &end, self.progress);
+            let is_cut = spool.is_cut();
             spool.abandon();
-            sent
+            match (sent, take().filter(|_| is_cut)) {
+                // That it could not be packed is why it could not be sent.
+                (Err(error), Some(packer)) => join(packer).and(Err(error)),
+                (sent, _) => sent,
+            }
         })
     }
 

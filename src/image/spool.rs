@@ -53,6 +53,11 @@ impl Spool {
         self.lock().abandoned = true;
     }
 
+    /// Whether the writer has gone before its end.
+    pub fn is_cut(&self) -> bool {
+        self.lock().end == Some(false)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress
             .0
@@ -176,9 +181,11 @@ mod tests {
         let (spool, mut writer) = Spool::new(directory.path()).unwrap();
         writer.write_all(b"on").unwrap();
         let cut = read(&spool);
+        assert!(!spool.is_cut());
         spool.abandon();
         assert!(writer.write(b"ggi").is_err());
         drop(writer);
+        assert!(spool.is_cut());
         assert!(cut.join().unwrap().is_err());
     }
 }
