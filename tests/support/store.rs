@@ -255,9 +255,11 @@ impl Store {
     pub fn snapshot(&self) -> Vec<String> {
         let mut lines = Vec::new();
         snapshot(&self.data(), &mut lines);
-        // What happens is announced there, whatever becomes of it.
-        let events = self.data().join("events");
-        lines.retain(|line| !line.starts_with(events.to_str().unwrap()));
+        // What happens is announced whatever becomes of it, and places to mount on stay for the next start.
+        for kept in ["events", "mount-points"] {
+            let kept = self.data().join(kept);
+            lines.retain(|line| !line.starts_with(kept.to_str().unwrap()));
+        }
         lines.sort();
         lines
     }
