@@ -1,5 +1,6 @@
 //! `image copy`: images go from one place to another as they are.
 
+use super::limit;
 use super::registry::RegistryFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
@@ -16,6 +17,7 @@ use crate::image::copy::stored::take_in;
 use crate::image::copy::{Order, Source, copy};
 use crate::image::digest::Digest;
 use crate::image::intake::Displaced;
+use crate::image::limit::note_use;
 use crate::image::platform::Platform;
 use crate::image::pull::{Request, pull};
 use crate::image::push::push;
@@ -121,6 +123,7 @@ impl Verb for Copy {
         bars.iter().for_each(Bars::finish);
         let Copied {
             digest,
+            taken_in,
             displaced,
             repacked,
         } = copied?;
@@ -134,14 +137,17 @@ impl Verb for Copy {
         }
         if self.quiet {
             context.output.line(digest)?;
-            return Ok(0);
+        } else {
+            super::tell_displaced(context, &displaced)?;
+            context.output.line(format_args!("Digest: {digest}"))?;
+            context.output.line(format_args!(
+                "Status: Copied {} to {}",
+                self.source, self.destination
+            ))?;
         }
-        super::tell_displaced(context, &displaced)?;
-        context.output.line(format_args!("Digest: {digest}"))?;
-        context.output.line(format_args!(
-            "Status: Copied {} to {}",
-            self.source, self.destination
-        ))?;
+        if let Some(id) = taken_in {
+            limit::enforce(context, &engine, &[id])?;
+        }
         Ok(0)
     }
 }
@@ -155,6 +161,8 @@ struct Call<'a> {
 /// What came of it.
 struct Copied {
     digest: Digest,
+    /// The image of the store that has come.
+    taken_in: Option<Digest>,
     /// Names that have gone over.
     displaced: Vec<Displaced>,
     /// Layers that were packed anew, by the digests that they came with.
@@ -194,6 +202,7 @@ impl Call<'_> {
         };
         Ok(Copied {
             digest,
+            taken_in: None,
             displaced: Vec::new(),
             repacked: source.repacked(),
         })
@@ -228,6 +237,7 @@ impl Call<'_> {
         event::image(self.engine, &image.id, &there.to_string(), "push");
         Ok(Copied {
             digest: pushed.digest,
+            taken_in: None,
             displaced: Vec::new(),
             repacked: pushed
                 .changed
@@ -330,9 +340,11 @@ impl Call<'_> {
             Location::Registry(..) => "pull",
             _ => "load",
         };
+        note_use(paths, &id);
         event::image(self.engine, &id, &name.to_string(), what);
         Ok(Copied {
             digest,
+            taken_in: Some(id),
             displaced,
             repacked: Vec::new(),
         })
