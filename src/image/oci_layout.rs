@@ -6,6 +6,7 @@
 
 use super::archive::{Archive, missing};
 use super::config::Config;
+use super::copy::layout::{NAME, WHOLE_NAME};
 use super::digest::Digest;
 use super::load::{Layer, Offered, Wanted};
 use super::manifest::{self, Descriptor, Document, Index, Manifest};
@@ -95,8 +96,8 @@ fn groups(index: &Index) -> Vec<(Option<&str>, Vec<&Descriptor>)> {
     let mut places: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     for descriptor in &index.manifests {
         let name = descriptor
-            .annotation("io.containerd.image.name")
-            .or(descriptor.annotation("org.opencontainers.image.ref.name"))
+            .annotation(WHOLE_NAME)
+            .or(descriptor.annotation(NAME))
             .filter(|name| !name.is_empty());
         let alone = name.is_none() && descriptor.platform.is_none();
         match places.get(&name).filter(|_| !alone) {

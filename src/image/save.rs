@@ -4,6 +4,7 @@
 //! Layers are streamed out of the store, not compressed, each once. The same images give the same bytes.
 
 use super::config::Config;
+use super::copy::layout::{NAME, VERSION, WHOLE_NAME};
 use super::digest::Digest;
 use super::docker_archive::Entry;
 use super::layer;
@@ -67,7 +68,7 @@ pub fn save(
     }
     tar.file("index.json", &serde_json::to_vec(&Index::new(descriptors))?)?;
     tar.file("manifest.json", &serde_json::to_vec(&entries)?)?;
-    tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    tar.file("oci-layout", VERSION)?;
     if !repositories.is_empty() {
         tar.file("repositories", &serde_json::to_vec(&repositories)?)?;
     }
@@ -164,11 +165,8 @@ fn write_image(
 fn named(descriptor: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
     let with_name = |name: &Reference| Descriptor {
         annotations: Some(BTreeMap::from([
-            ("io.containerd.image.name".to_owned(), name.canonical()),
-            (
-                "org.opencontainers.image.ref.name".to_owned(),
-                name.tag().unwrap_or_default().to_owned(),
-            ),
+            (WHOLE_NAME.to_owned(), name.canonical()),
+            (NAME.to_owned(), name.tag().unwrap_or_default().to_owned()),
         ])),
         ..descriptor.clone()
     };

@@ -8,7 +8,7 @@ pub mod push;
 
 use super::copy::{Source, small_blob};
 use super::digest::Digest;
-use super::manifest::{Descriptor, Document, OCI_INDEX, OCI_MANIFEST, PlatformField};
+use super::manifest::{DOCKER_INDEX, Descriptor, Document, OCI_INDEX, OCI_MANIFEST, PlatformField};
 use super::reference::Reference;
 use super::registry::Fetched;
 use super::store;
@@ -20,9 +20,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-
-/// Docker's list of manifests.
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What Go and Docker know, beginning with the operating system.
 const PLATFORMS: &[(&str, &[&str])] = &[
@@ -138,7 +135,7 @@ impl ManifestList {
         let descriptors = self.entries.iter().map(|entry| &entry.descriptor);
         let kind = match self.entries.first() {
             Some(first) if first.descriptor.media_type == OCI_MANIFEST => OCI_INDEX,
-            _ => DOCKER_LIST,
+            _ => DOCKER_INDEX,
         };
         let manifests: Vec<Value> = descriptors
             .map(|descriptor| {

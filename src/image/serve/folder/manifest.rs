@@ -50,10 +50,8 @@ struct Named {
 impl Named {
     /// Whether it lies elsewhere, so that a registry need not have it.
     fn is_foreign(&self) -> bool {
-        let kind = &self.media_type;
         self.urls.as_ref().is_some_and(|urls| !urls.is_empty())
-            || kind.contains(".nondistributable.")
-            || kind.contains(".foreign.")
+            || kinds::is_foreign(&self.media_type)
     }
 }
 
