@@ -66,7 +66,7 @@ pub struct Place {
     pub repository: String,
     /// Neither TLS nor its certificates are insisted on.
     pub insecure: bool,
-    /// The host that credentials are filed under.
+    /// The host that credentials are filed under: itself, whatever name has led there.
     pub account: String,
 }
 
@@ -160,7 +160,7 @@ impl Configuration {
         let target = self.target(reference, typed)?;
         let name = format!("{}/{}", target.domain(), target.path());
         let Some(registry) = self.find(&name) else {
-            return Ok(vec![place(&name, &name, false)?]);
+            return Ok(vec![place(&name, false)?]);
         };
         registry.refuse_blocked()?;
         let mut places = Vec::new();
@@ -172,36 +172,35 @@ impl Configuration {
             };
             if wanted {
                 let at = moved(&name, &registry.prefix, &mirror.location);
-                places.push(place(&at, &at, mirror.insecure)?);
+                places.push(place(&at, mirror.insecure)?);
             }
         }
         let at = moved(&name, &registry.prefix, &registry.location);
-        places.push(place(&at, &name, registry.insecure)?);
+        places.push(place(&at, registry.insecure)?);
         Ok(places)
     }
 
     /// Where a registry as a whole is, then its mirrors; each repository of it begins with that of the place.
     pub fn registries(&self, domain: &str) -> Result<Vec<Place>> {
-        let whole = |at: &str, account: Option<&str>, insecure| {
+        let whole = |at: &str, insecure| {
             let (domain, repository) = at.split_once('/').unwrap_or((at, ""));
             let mut place = host(domain, insecure);
             if place.host == DOCKER_HOST {
                 place.host = DOCKER_INDEX.to_owned();
             }
             place.repository = repository.to_owned();
-            place.account = account.map_or(place.account, str::to_owned);
             place
         };
         let Some(registry) = self.find(domain) else {
-            return Ok(vec![whole(domain, None, false)]);
+            return Ok(vec![whole(domain, false)]);
         };
         registry.refuse_blocked()?;
         let at = moved(domain, &registry.prefix, &registry.location);
         let mirrors = registry.mirror.iter().map(|mirror| {
             let at = moved(domain, &registry.prefix, &mirror.location);
-            whole(&at, None, mirror.insecure)
+            whole(&at, mirror.insecure)
         });
-        Ok(std::iter::once(whole(&at, Some(domain), registry.insecure))
+        Ok(std::iter::once(whole(&at, registry.insecure))
             .chain(mirrors)
             .collect())
     }
@@ -240,25 +239,17 @@ fn moved(name: &str, prefix: &str, location: &str) -> String {
     }
 }
 
-fn place(at: &str, account: &str, insecure: bool) -> Result<Place> {
-    let (host, repository) = at
+fn place(at: &str, insecure: bool) -> Result<Place> {
+    let (domain, repository) = at
         .split_once('/')
         .ok_or_else(|| bad_input(format!("`{at}` in registries.conf names no repository")))?;
-    let account = account.split('/').next().unwrap_or(host).to_owned();
-    let is_docker = is_docker(host);
-    let repository = match is_docker && !repository.contains('/') {
+    let repository = match is_docker(domain) && !repository.contains('/') {
         true => format!("library/{repository}"),
         false => repository.to_owned(),
     };
     Ok(Place {
-        host: if is_docker {
-            DOCKER_HOST.to_owned()
-        } else {
-            host.to_owned()
-        },
         repository,
-        insecure,
-        account,
+        ..host(domain, insecure)
     })
 }
 
@@ -370,6 +361,20 @@ insecure = true
                 .to_string()
                 .contains("blocked")
         );
+    }
+
+    #[test]
+    fn nobody_gets_the_credentials_of_another() {
+        let configuration = Configuration::parse(Path::new("f"), TEXT).unwrap();
+        let accounts = |name: &str| {
+            let places = configuration.places(&name.parse().unwrap(), name).unwrap();
+            let accounts = places.into_iter().map(|place| place.account);
+            accounts.collect::<Vec<_>>()
+        };
+        assert_eq!(accounts("alpine:3"), ["mirror.org:5000", "docker.io"]);
+        assert_eq!(accounts("a.example.com/b:1"), ["real.org"]);
+        let moved = configuration.registries("a.example.com").unwrap();
+        assert_eq!(moved[0].account, "real.org");
     }
 
     #[test]
