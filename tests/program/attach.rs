@@ -206,16 +206,18 @@ fn only_what_is_asked_for() {
             ALPINE,
             "sh",
             "-c",
-            "read line; echo $line; exit 4",
+            "while ! test -e /go; do echo wait; sleep 0.1; done; read line; echo $line; exit 4",
         ]);
         let mut deaf = Client::new(&store, &["attach", "--no-stdin", "two"]);
         deaf.types("not this");
+        deaf.shows("wait");
+        store.ok(["exec", "two", "touch", "/go"]);
         store
             .onggi(["attach", "two"])
             .stdin("this\n")
             .run()
             .code(4)
-            .stdout("this\n");
+            .stdout_has("this\n");
         deaf.shows("this");
         assert_eq!(deaf.child.wait().unwrap().code(), Some(4));
     }
