@@ -334,3 +334,166 @@ fn identity_tokens_are_exchanged_and_bearer_tokens_are_sent_as_they_are() {
     let again = store.onggi(["pull", &tag]).env("PATH", &path).run();
     again.code(0);
 }
+
+/// The answer to the right password, or a wrong one.
+type Exchange = fn(bool) -> Reply;
+
+/// A token server for the user `potter` with the password `glaze+1`. What it answers to a POST with that
+/// password or another, `exchange` says; it takes back the identity token `clay+one`, and knows GET as all do.
+fn token_server(registry: u16, exchange: Exchange) -> Server {
+    Server::start(Some(registry), move |request| {
+        let fired = r#"{"access_token":"fired"}"#;
+        let body = String::from_utf8_lossy(&request.body);
+        let has = |fields: &[&str]| {
+            fields
+                .iter()
+                .all(|one| body.split('&').any(|it| it == *one))
+        };
+        let offer = [
+            "grant_type=password",
+            "access_type=offline",
+            "client_id=onggi",
+            "service=jar",
+            "username=potter",
+        ];
+        let back = ["grant_type=refresh_token", "refresh_token=clay%2Bone"];
+        let is_token = request.path.split('?').next() == Some("/token");
+        match (is_token, request.method.as_str()) {
+            (true, "POST") if has(&back) => answer("200 OK", &[], fired),
+            (true, "POST") if has(&offer) => exchange(has(&["password=glaze%2B1"])),
+            (true, "GET") if request.header("authorization") == "Basic cG90dGVyOmdsYXplKzE=" => {
+                answer("200 OK", &[], fired)
+            }
+            (true, _) => answer("401 Unauthorized", &[], "{}"),
+            _ if request.header("authorization") == "Bearer fired" => Reply::Forward,
+            // Anybody may ask whether this is a registry.
+            _ if request.header("authorization") == "Bearer anybody" && request.path == "/v2/" => {
+                answer("200 OK", &[], "{}")
+            }
+            _ => {
+                let realm = format!("realm=\"http://{}/token\"", request.host);
+                let challenge = format!("WWW-Authenticate: Bearer {realm},service=\"jar\"");
+                answer("401 Unauthorized", &[&challenge], "")
+            }
+        }
+    })
+}
+
+fn gives(is_right: bool) -> Reply {
+    let tokens = r#"{"access_token":"fired","refresh_token":"clay+one"}"#;
+    match is_right {
+        true => answer("200 OK", &[], tokens),
+        false => answer("401 Unauthorized", &[], "{}"),
+    }
+}
+
+/// What `potter` gets for the password, if it is an identity token, is kept in its stead and opens what the password
+/// does; servers that give none leave the password to be kept (distribution's oauth2 and token specifications).
+#[test]
+fn login_keeps_an_identity_token_instead_of_the_password() {
+    let Some(registry) = Registry::start(&Options::default()) else {
+        return;
+    };
+    let password = r#"{"auth":"cG90dGVyOmdsYXplKzE="}"#;
+    let identity = r#"{"auth":"cG90dGVyOg==","identitytoken":"clay+one"}"#;
+    let exchanges: [(Exchange, &str); 6] = [
+        (gives, identity),
+        (|_| answer("404 Not Found", &[], ""), password),
+        (|_| answer("405 Method Not Allowed", &[], ""), password),
+        (
+            |_| {
+                answer(
+                    "400 Bad Request",
+                    &[],
+                    r#"{"error":"unsupported_grant_type"}"#,
+                )
+            },
+            password,
+        ),
+        (
+            |_| answer("200 OK", &[], r#"{"access_token":"fired"}"#),
+            password,
+        ),
+        (
+            |_| answer("200 OK", &[], r#"{"token":"anybody","refresh_token":null}"#),
+            password,
+        ),
+    ];
+    for (exchange, expected) in exchanges {
+        let server = token_server(registry.port, exchange);
+        let Some(store) = somebody() else {
+            return;
+        };
+        let host = format!("127.0.0.1:{}", server.port);
+        let login = |password: &str| {
+            let arguments = ["login", "-u", "potter", "--password-stdin", &host];
+            store.onggi(arguments).stdin(password).run()
+        };
+        let file = store.home().join(".docker/config.json");
+        login("glaze").code(1).stderr_has("gives no token (401");
+        assert!(!file.exists());
+        login("glaze+1").code(0).stdout("Login Succeeded\n");
+        let kept = || -> serde_json::Value {
+            let text = std::fs::read(&file).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&text).unwrap()["auths"][&host].clone()
+        };
+        let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
+        assert_eq!(kept(), expected);
+        store
+            .onggi(["login", &host])
+            .run()
+            .code(0)
+            .stdout_has("Authenticating with existing credentials...\nLogin Succeeded");
+        assert_eq!(kept(), expected);
+        store.onggi(["pull", &server.name(IMAGE)]).run().code(0);
+    }
+}
+
+/// A password that is kept already gives way to the identity token, and helpers get that under a name of its own.
+#[test]
+fn identity_tokens_take_the_place_of_passwords_in_files_and_go_to_helpers() {
+    let Some(registry) = Registry::start(&Options::default()) else {
+        return;
+    };
+    let server = token_server(registry.port, gives);
+    let Some(store) = somebody() else {
+        return;
+    };
+    let host = format!("127.0.0.1:{}", server.port);
+    let file = store.file(
+        "auth.json",
+        format!(r#"{{"auths":{{"{host}":{{"auth":"cG90dGVyOmdsYXplKzE="}}}}}}"#),
+    );
+    let authfile = file.to_str().unwrap();
+    let login = store.onggi(["login", "--authfile", authfile, &host]).run();
+    login.code(0).stdout_has("Login Succeeded");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("clay+one") && !text.contains("cG90dGVyOmdsYXplKzE="),
+        "{text}"
+    );
+    let program = store.file("docker-credential-jar", "#!/bin/sh\ncat >\"$HOME/kept\"\n");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&file, r#"{"credsStore":"jar"}"#).unwrap();
+    let arguments = [
+        "login",
+        "-u",
+        "potter",
+        "--password-stdin",
+        "--authfile",
+        authfile,
+        &host,
+    ];
+    let path = format!("{}:/usr/bin:/bin", store.home().display());
+    let login = store
+        .onggi(arguments)
+        .stdin("glaze+1")
+        .env("PATH", path)
+        .run();
+    login.code(0).stderr_lacks("unencrypted");
+    let kept = std::fs::read_to_string(store.home().join("kept")).unwrap();
+    assert!(
+        kept.contains(r#""Username":"<token>","Secret":"clay+one""#),
+        "{kept}"
+    );
+}

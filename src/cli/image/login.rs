@@ -5,7 +5,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::error::{Error, bad_input};
 use crate::image::registry::configuration::host;
-use crate::image::registry::credentials::{Files, Secret};
+use crate::image::registry::credentials::{Credential, Files, Secret};
 use crate::image::registry::{Options, check_login};
 use anyhow::{Context as _, Result};
 use std::io::Read;
@@ -61,17 +61,34 @@ impl Verb for Login {
                     .into(),
             );
         };
-        check_login(&server, &user, &password, &options)
+        let credential = Credential {
+            user: user.clone(),
+            secret: Secret::Password(password),
+            source: "the password that was given".to_owned(),
+        };
+        let secret = check_login(&server, credential, &options)
             .with_context(|| format!("log in to {}", shown(&server)))?;
-        if let Some(file) = options.files.store(&server, &user, &password)? {
-            context.output.warn(format_args!(
-                "Your credentials are stored unencrypted in '{}'. A credential helper (`credsStore`) keeps them better.",
-                file.display()
-            ));
-        }
+        keep(context, &server, &user, &secret, &options)?;
         context.output.line("Login Succeeded")?;
         Ok(0)
     }
+}
+
+/// Keeps what a registry accepts.
+fn keep(
+    context: &mut Context,
+    server: &str,
+    user: &str,
+    secret: &Secret,
+    options: &Options,
+) -> Result<()> {
+    if let Some(file) = options.files.store(server, user, secret)? {
+        context.output.warn(format_args!(
+            "Your credentials are stored unencrypted in '{}'. A credential helper (`credsStore`) keeps them better.",
+            file.display()
+        ));
+    }
+    Ok(())
 }
 
 impl Login {
@@ -130,14 +147,19 @@ fn known(context: &mut Context, server: &str, options: &Options) -> Result<bool>
     let Some(credential) = options.files.find(server)? else {
         return Ok(false);
     };
-    let Secret::Password(password) = &credential.secret else {
-        return Ok(false);
-    };
+    let (user, is_password) = (
+        credential.user.clone(),
+        matches!(credential.secret, Secret::Password(_)),
+    );
     context
         .output
         .line("Authenticating with existing credentials...")?;
-    match check_login(server, &credential.user, password, options) {
-        Ok(()) => {
+    match check_login(server, credential, options) {
+        Ok(secret) => {
+            // An identity token takes the place of the password that it was given for.
+            if is_password && matches!(secret, Secret::Refresh(_)) {
+                keep(context, server, &user, &secret, options)?;
+            }
             context.output.line("Login Succeeded")?;
             Ok(true)
         }

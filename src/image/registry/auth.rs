@@ -7,6 +7,9 @@
 //!                                              ─▶ token ─▶ the same request with the token, and all later ones
 //! ```
 //!
+//! Who logs in offers the realm the password by POST first, for an identity token (a refresh token to be kept in its
+//! stead).
+//!
 //! Invariants. A password goes to the registry it is for, and to the realm that registry names; neither without TLS
 //! where the registry itself has it. A token is kept for its scope as long as it lives.
 
@@ -50,12 +53,18 @@ pub struct Authorizer {
     tokens: Mutex<BTreeMap<String, Token>>,
     /// Held while a token is fetched anew.
     renewal: Mutex<()>,
+    /// Somebody logs in: an identity token is wanted for the password.
+    is_login: bool,
+    /// The one that was given.
+    identity: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Debug)]
 struct Token {
     value: String,
     until: Instant,
+    /// The refresh token that came with it.
+    refresh: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +74,7 @@ struct TokenAnswer {
     #[serde(default)]
     access_token: String,
     expires_in: Option<u64>,
+    refresh_token: Option<String>,
 }
 
 impl Authorizer {
@@ -75,7 +85,21 @@ impl Authorizer {
             challenge: Mutex::default(),
             tokens: Mutex::default(),
             renewal: Mutex::default(),
+            is_login: false,
+            identity: Mutex::default(),
         }
+    }
+
+    /// The same, to log in: a password is offered for an identity token.
+    #[must_use]
+    pub fn to_log_in(mut self) -> Self {
+        self.is_login = true;
+        self
+    }
+
+    /// The identity token that was given for the password, if one was.
+    pub fn identity(&self) -> Option<String> {
+        lock(&self.identity).clone()
     }
 
     /// As whom it answers.
@@ -232,49 +256,54 @@ impl Authorizer {
             .map(|service| ("service", service))
             .into_iter()
             .collect();
-        let refresh = match self
-            .credential
-            .as_ref()
-            .map(|credential| &credential.secret)
-        {
-            Some(Secret::Refresh(token)) => Some(token.as_str()),
-            _ => None,
-        };
-        let response = if let Some(refresh) = refresh {
-            fields.push(("scope", scope));
-            fields.extend([
-                ("grant_type", "refresh_token"),
-                ("client_id", "onggi"),
-                ("refresh_token", refresh),
-            ]);
-            let body = form(&fields);
-            let call = Call {
-                method: Method::POST,
-                url: realm.clone(),
-                headers: vec![(
-                    header::CONTENT_TYPE,
-                    "application/x-www-form-urlencoded".to_owned(),
-                )],
-                body: Payload::Secret(body.as_bytes()),
-            };
-            transport.fetch(&call)?
-        } else {
-            fields.extend(
-                scope
-                    .split(' ')
-                    .filter(|one| !one.is_empty())
-                    .map(|one| ("scope", one)),
-            );
-            if let Some(credential) = &self.credential {
-                fields.push(("account", &credential.user));
+        if let Some(Credential { user, secret, .. }) = &self.credential {
+            let mut granted = fields.clone();
+            granted.push(("client_id", "onggi"));
+            granted.extend((!scope.is_empty()).then_some(("scope", scope)));
+            match secret {
+                Secret::Refresh(refresh) => {
+                    granted.extend([("grant_type", "refresh_token"), ("refresh_token", refresh)]);
+                    return self.read_token(realm, grant(transport, realm, &granted)?);
+                }
+                Secret::Password(password) if self.is_login => {
+                    granted.extend([("grant_type", "password"), ("access_type", "offline")]);
+                    granted.extend([("username", user.as_str()), ("password", password)]);
+                    if let Some(token) = self.exchange(transport, realm, &granted)? {
+                        return Ok(token);
+                    }
+                }
+                _ => {}
             }
-            let mut call = Call::get(with_query(realm, &form(&fields))?);
-            if let Some(basic) = self.basic() {
-                call = call.with(header::AUTHORIZATION, basic);
-            }
-            transport.fetch(&call)?
-        };
-        self.read_token(realm, response)
+            fields.push(("account", user));
+        }
+        let scopes = scope.split(' ').filter(|one| !one.is_empty());
+        fields.extend(scopes.map(|one| ("scope", one)));
+        let mut call = Call::get(with_query(realm, &form(&fields))?);
+        if let Some(basic) = self.basic() {
+            call = call.with(header::AUTHORIZATION, basic);
+        }
+        self.read_token(realm, transport.fetch(&call)?)
+    }
+
+    /// Offers the password for an identity token. `None` where none is given: servers that know no POST, or not this
+    /// grant, say so in many ways (400, 401, 404, 405), or take it for a GET of nobody's. Only the GET that follows tells
+    /// whether the password is right.
+    fn exchange(
+        &self,
+        transport: &Transport,
+        realm: &Uri,
+        fields: &[(&str, &str)],
+    ) -> Result<Option<Token>, Failure> {
+        let response = grant(transport, realm, fields)?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        let token = self.read_token(realm, response).ok();
+        let token = token.filter(|token| token.refresh.is_some());
+        if let Some(token) = &token {
+            (*lock(&self.identity)).clone_from(&token.refresh);
+        }
+        Ok(token)
     }
 
     fn read_token(&self, realm: &Uri, response: Response<Body>) -> Result<Token, Failure> {
@@ -306,6 +335,7 @@ impl Authorizer {
         Ok(Token {
             value,
             until: Instant::now() + life.saturating_sub(MARGIN),
+            refresh: answer.refresh_token.filter(|token| !token.is_empty()),
         })
     }
 
@@ -320,6 +350,18 @@ impl Authorizer {
             None => error.hint("`onggi login` if it is private; no credentials for it were found"),
         }
     }
+}
+
+/// Asks a realm by POST (oauth2 specification, "Getting a token").
+fn grant(
+    transport: &Transport,
+    realm: &Uri,
+    fields: &[(&str, &str)],
+) -> Result<Response<Body>, Failure> {
+    let body = form(fields);
+    let body = Payload::Secret(body.as_bytes());
+    let kind = "application/x-www-form-urlencoded".to_owned();
+    transport.fetch(&Call::new(Method::POST, realm.clone(), body).with(header::CONTENT_TYPE, kind))
 }
 
 fn authorized<'a>(call: &Call<'a>, value: Option<&str>) -> Call<'a> {

@@ -103,20 +103,32 @@ impl Files {
         }
     }
 
-    /// Keeps a password for a host; the answer is the file, `None` where a helper keeps it.
-    pub fn store(&self, host: &str, user: &str, password: &str) -> Result<Option<PathBuf>> {
+    /// Keeps somebody's password or identity token for a host; the answer is the file, `None` where a helper keeps it.
+    /// A registry's token is nothing to be kept.
+    pub fn store(&self, host: &str, user: &str, secret: &Secret) -> Result<Option<PathBuf>> {
+        let (name, text, value) = match secret {
+            Secret::Password(password) => {
+                let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
+                (user, password, json!({"auth": auth}))
+            }
+            Secret::Refresh(token) => {
+                let auth = BASE64_STANDARD.encode(format!("{user}:"));
+                let value = json!({"auth": auth, "identitytoken": token});
+                (TOKEN_USER, token, value)
+            }
+            Secret::Token(_) => return Err(bad_input("a registry's token is not kept").into()),
+        };
         let path = self.own()?;
         let (_lock, mut file) = File::change(&path)?;
         let entry = entry_of(host);
         if let Some(helper) = file.helper(host) {
-            let message = json!({"ServerURL": entry, "Username": user, "Secret": password});
+            let message = json!({"ServerURL": entry, "Username": name, "Secret": text});
             call_helper(&helper, "store", message.to_string().as_bytes())?;
             file.entries("auths")?.insert(entry, json!({}));
             file.write(&path)?;
             return Ok(None);
         }
-        let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
-        file.entries("auths")?.insert(entry, json!({"auth": auth}));
+        file.entries("auths")?.insert(entry, value);
         file.write(&path)?;
         Ok(Some(path))
     }
@@ -471,7 +483,8 @@ mod tests {
         let (_directory, files) =
             files(r#"{"HttpHeaders":{"x":"y"},"auths":{"z.org":{"auth":"eTp6","email":"e"}}}"#);
         let path = files.file.clone().unwrap();
-        files.store("docker.io", "me", "pass").unwrap();
+        let password = Secret::Password("pass".to_owned());
+        files.store("docker.io", "me", &password).unwrap();
         let text: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(text["HttpHeaders"]["x"], "y");
         assert_eq!(text["auths"]["z.org"]["email"], "e");

@@ -200,19 +200,13 @@ impl Repository {
     }
 }
 
-/// Asks a registry whether it knows somebody by that password.
-pub fn check_login(domain: &str, user: &str, password: &str, options: &Options) -> Result<()> {
+/// Asks a registry whether it knows somebody. The answer is what to keep: the identity token that it gave for the
+/// password, else what it was asked with.
+pub fn check_login(domain: &str, credential: Credential, options: &Options) -> Result<Secret> {
     let insecure = Configuration::load()?.is_insecure(domain);
-    let credential = Credential {
-        user: user.to_owned(),
-        secret: Secret::Password(password.to_owned()),
-        source: "the password that was given".to_owned(),
-    };
-    let source = Source::new(
-        configuration::host(domain, insecure),
-        Some(credential),
-        options,
-    );
+    let secret = credential.secret.clone();
+    let place = configuration::host(domain, insecure);
+    let source = Source::new(place, Some(credential), options).to_log_in();
     source.ping().map_err(|answer| match answer {
         Answer::Failed(error) => error,
         Answer::Denied(mut error) => {
@@ -223,5 +217,6 @@ pub fn check_login(domain: &str, user: &str, password: &str, options: &Options) 
             error.into()
         }
         Answer::NotFound(why) => bad_input(format!("`{domain}` is no registry: {why}")).into(),
-    })
+    })?;
+    Ok(source.authorizer.identity().map_or(secret, Secret::Refresh))
 }

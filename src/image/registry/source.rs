@@ -95,6 +95,13 @@ impl Source {
         self
     }
 
+    /// The same, to log in there.
+    #[must_use]
+    pub fn to_log_in(mut self) -> Self {
+        self.authorizer = self.authorizer.to_log_in();
+        self
+    }
+
     /// See [`super::Repository::cancel`].
     pub fn cancel(&self) {
         self.transport.cancel();
