@@ -18,6 +18,8 @@ pub enum Kind {
     Unsupported,
     /// The kernel, the host or its administrator forbids it.
     Denied,
+    /// The policy for signatures does not accept an image.
+    Refused,
     /// A format is no template (exit code 64, as of Docker's commands that show one object).
     Template,
     /// The program of the container exists but cannot be executed (exit code 126).

@@ -17,8 +17,10 @@ use crate::paths::{ImageStore, Paths, Usable};
 use crate::settings::Settings;
 use crate::store::damage::{self, damaged};
 use anyhow::{Context, Result};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Adds the stores that were asked for, or else those that the settings name. One that was asked for and cannot be used
@@ -98,10 +100,18 @@ fn open(engine: &Engine, path: &Path) -> Result<Option<ImageStore>> {
     Ok(Some(ImageStore { data, layers }))
 }
 
+/// More than any record has, in bytes.
+const RECORD_LIMIT: u64 = 1 << 20;
+
 /// Where it really lies, and its record.
 fn read(path: &Path) -> std::io::Result<(PathBuf, Vec<u8>)> {
     let data = std::fs::canonicalize(path)?;
-    let text = std::fs::read(Paths::new(&data, "").store_record())?;
+    // A pipe, which nobody may write to, has no end, and neither has a device.
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let record = options.open(Paths::new(&data, "").store_record())?;
+    let mut text = Vec::new();
+    record.take(RECORD_LIMIT).read_to_end(&mut text)?;
     Ok((data, text))
 }
 

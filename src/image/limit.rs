@@ -5,9 +5,8 @@
 //! Invariant: an image that a container was made from stays, and one that has just come or was used a moment ago.
 
 use super::digest::Digest;
-use super::remove::{self, Removal, Users};
+use super::remove::{self, Removal, Removed, Users};
 use super::store::{self, Image};
-use crate::error::{Kind, kind};
 use crate::paths::Paths;
 use crate::store::tree;
 use anyhow::{Context, Result};
@@ -67,18 +66,12 @@ pub fn limit(paths: &Paths, max: u64, keep: &[Digest], users: Users) -> Result<L
         return Ok(limited);
     }
     for image in choose(paths, &sizes, max, keep, users)? {
-        match remove::remove(paths, &image.id.to_string(), true, users) {
-            Ok(removal) => {
-                limited.removal.add(removal);
-                limited.images.push(image);
-            }
-            // It has come into use, or somebody else was quicker.
-            Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
-            Err(error) => {
-                let what = format!("remove image {}", image.id.short());
-                limited.removal.failures.push(error.context(what));
-            }
+        let removal = remove::remove_unused(paths, &image, users)?;
+        let is_it = |step: &Removed| matches!(step, Removed::Deleted(id) if *id == image.id);
+        if removal.steps.iter().any(is_it) {
+            limited.images.push(image);
         }
+        limited.removal.add(removal);
     }
     limited.after = self::sizes(&paths.layers())?.values().sum();
     Ok(limited)

@@ -3,7 +3,6 @@
 use super::filter::Filter;
 use super::remove::{self, Removal, Users};
 use super::store;
-use crate::error::{Kind, kind};
 use crate::paths::Paths;
 use crate::store::damage;
 use anyhow::Result;
@@ -32,22 +31,7 @@ pub fn prune(paths: &Paths, all: bool, filter: &Filter, users: Users) -> Result<
         {
             continue;
         }
-        // All tags go, one after the other: a single call by id would ask for force.
-        let tags = image.tags().map(ToString::to_string);
-        let calls: Vec<String> = if image.tags().next().is_none() {
-            vec![image.id.to_string()]
-        } else {
-            tags.collect()
-        };
-        for name in calls {
-            match remove::remove(paths, &name, false, users) {
-                Ok(removal) => total.add(removal),
-                Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
-                Err(error) => total
-                    .failures
-                    .push(error.context(format!("remove image {}", image.id.short()))),
-            }
-        }
+        total.add(remove::remove_unused(paths, &image, users)?);
     }
     Ok(total)
 }

@@ -12,7 +12,7 @@ use super::origin;
 use super::reference::Reference;
 use super::shared;
 use super::store::{self, Image, Names};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, kind};
 use crate::paths::{Paths, staging_pins};
 use crate::store::lock::Lock;
 use crate::store::staging::{self, Trash};
@@ -117,6 +117,28 @@ pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Re
         delete(paths, &image, &mut removal, &lock)?;
     }
     Ok(removal)
+}
+
+/// Removes an image that no container uses with all its names, unless one comes to use it meanwhile: one name after the
+/// other, as a call by id would have to be forced.
+pub fn remove_unused(paths: &Paths, image: &Image, users: Users) -> Result<Removal> {
+    let mut calls: Vec<String> = image.tags().map(ToString::to_string).collect();
+    if calls.is_empty() {
+        calls.push(image.id.to_string());
+    }
+    let mut total = Removal::default();
+    for name in calls {
+        match remove(paths, &name, false, users) {
+            Ok(removal) => total.add(removal),
+            // It has come into use, or somebody else was quicker.
+            Err(error) if matches!(kind(&error), Some(Kind::Conflict | Kind::NotFound)) => {}
+            Err(error) => {
+                let what = format!("remove image {}", image.id.short());
+                total.failures.push(error.context(what));
+            }
+        }
+    }
+    Ok(total)
 }
 
 /// The name that was asked for, and those with a digest that would be left alone in its repository.

@@ -437,8 +437,12 @@ pub(super) fn read_record<T: for<'de> Deserialize<'de>>(
 
 /// The bytes of a small file; `None` when there is none.
 pub(super) fn read_document(path: &Path) -> Result<Option<Vec<u8>>> {
+    use std::os::unix::fs::OpenOptionsExt;
     let mut bytes = Vec::new();
-    match File::open(path) {
+    // In a store of somebody else it may be a pipe, which nobody writes to.
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }

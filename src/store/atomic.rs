@@ -186,7 +186,19 @@ impl New {
         })
     }
 
+    /// On the disk when this returns: what is there already is not replaced by less.
     fn rename(mut self) -> Result<()> {
+        self.file.sync_all()?;
+        self.take_name()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(&self.directory, ".", flags, Mode::empty()) {
+            // Who may write to it and not read it has done what he can.
+            Err(Errno::ACCESS) => Ok(()),
+            directory => Ok(rustix::fs::fsync(directory?)?),
+        }
+    }
+
+    fn take_name(&mut self) -> Result<()> {
         if self.temporary.is_none() {
             match self.link(&self.name) {
                 Err(Errno::EXIST) => {

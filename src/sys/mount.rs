@@ -170,10 +170,20 @@ fn overlay(
     }
 }
 
-/// Since Linux 6.8.
+/// Since Linux 6.8. Named by their descriptors where that can be: the container reads in `/proc/mounts` what is said here, and
+/// some C libraries have room for lines of half a kilobyte.
 fn layer_by_layer(context: BorrowedFd<'_>, lower: &[OwnedFd]) -> Result<()> {
-    let mut layers = lower.iter();
-    layers.try_for_each(|layer| set_directory(context, "lowerdir+", layer.as_fd()))
+    const OPTION: &str = "lowerdir+";
+    lower.iter().try_for_each(|layer| {
+        match fsconfig_set_string(context, OPTION, in_processes(layer.as_fd())) {
+            Ok(()) => Ok(()),
+            Err(_) => set_directory(context, OPTION, layer.as_fd()),
+        }
+    })
+}
+
+fn in_processes(directory: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", directory.as_raw_fd())
 }
 
 /// In one value, which cannot be longer than 255 bytes (fsconfig(2)): the paths are those below `/proc/self/fd`, and 64
@@ -200,8 +210,7 @@ fn set_directory(context: BorrowedFd<'_>, key: &str, directory: BorrowedFd<'_>) 
     if fsconfig_set_fd(context, key, directory).is_ok() {
         return Ok(());
     }
-    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    fsconfig_set_string(context, key, path.as_str())
+    fsconfig_set_string(context, key, in_processes(directory))
         .map_err(|error| explain(context, error))
         .with_context(|| format!("overlay option {key}"))
 }

@@ -352,3 +352,34 @@ fn no_policy_accepts_everything() {
         .code(1)
         .stderr_has(&format!("read `{}`", file.display()));
 }
+
+#[test]
+fn what_is_refused_is_not_made_up_for_by_what_is_here() {
+    let Some(registry) = Registry::start(&Options::default()) else {
+        return;
+    };
+    let Some(store) = somebody() else { return };
+    let name = registry.name(IMAGE);
+    let newer = ["pull", "-q", "--policy", "newer", &name];
+    store.onggi(newer).run().code(0);
+    let rejects = ["trust", "add", "default", "--reject"];
+    store.onggi(rejects).run().code(0);
+    let why = "for `default` accepts none";
+    store.onggi(newer).run().code(1).stdout("").stderr_has(why);
+    let create = ["create", "--pull", "newer", &name, "true"];
+    store
+        .onggi(create)
+        .run()
+        .code(125)
+        .stdout("")
+        .stderr_has(why);
+    // What is no refusal is made up for.
+    drop(registry);
+    let rejected = ["trust", "add", "default", "--accept"];
+    store.onggi(rejected).run().code(0);
+    store
+        .onggi(newer)
+        .run()
+        .code(0)
+        .stderr_has("the image that is here stays");
+}

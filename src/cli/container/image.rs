@@ -103,15 +103,10 @@ fn look_for(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted)
             fetch(context, engine, name, wanted)?;
             find(engine, name, platform.as_ref())
         }
-        Ok(here) if wanted.pull == Pull::Newer => match fetch(context, engine, name, wanted) {
-            Err(error) => {
-                context
-                    .output
-                    .warn(format_args!("the image that is here is used: {error:#}"));
-                Ok(here)
-            }
-            Ok(()) => find(engine, name, platform.as_ref()),
-        },
+        Ok(_) if wanted.pull == Pull::Newer => {
+            fetch(context, engine, name, wanted)?;
+            find(engine, name, platform.as_ref())
+        }
         found => found,
     }
 }
@@ -149,6 +144,10 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
     }
     if let Some(key) = &wanted.verify {
         command.arg(format!("--verify={key}"));
+    }
+    if wanted.pull == Pull::Newer {
+        // Where there is none to be had, it is content with what is here, and says so.
+        command.args(["--policy", "newer"]);
     }
     let told = match wanted.quiet {
         true => Stdio::null(),

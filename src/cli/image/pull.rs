@@ -78,6 +78,7 @@ impl Verb for Pull {
             return match pulled {
                 Err(error)
                     if self.policy == Policy::Newer
+                        && error::kind(&error) != Some(Kind::Refused)
                         && self.verify.is_none()
                         && store::find(&engine.paths, &name.canonical()).is_ok() =>
                 {

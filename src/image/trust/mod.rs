@@ -95,7 +95,7 @@ impl Trust {
                 Requirement::Accept => {}
                 Requirement::Reject => {
                     let message = format!("image {name} is refused: {by} accepts none");
-                    return Err(denied(message).hint(allow(&name)).into());
+                    return Err(refused(message).hint(allow(&name)).into());
                 }
                 Requirement::Unsupported(what) => {
                     let message = format!(
@@ -105,7 +105,7 @@ impl Trust {
                         "a key of cosign is: `onggi trust add {} --key FILE`",
                         name.repository()
                     );
-                    return Err(denied(message).hint(hint).into());
+                    return Err(refused(message).hint(hint).into());
                 }
                 Requirement::Signed(signed) => {
                     let keys = signed.keys.iter().map(policy::KeySource::key);
@@ -125,7 +125,7 @@ impl Trust {
                 let message = format!(
                     "image {name} is refused: `--verify` wants a signature, and {by} names no key"
                 );
-                return Err(denied(message)
+                return Err(refused(message)
                     .hint(format!(
                         "`onggi trust add {} --key FILE` says whose signature it must have, `--verify=FILE` does so once",
                         name.repository()
@@ -168,7 +168,7 @@ impl Trust {
         let message = format!(
             "its images are refused: {policy} for `{scope}` does not accept them as they are"
         );
-        Err(denied(message)
+        Err(refused(message)
             .hint(format!(
                 "`onggi trust add {transport}: --accept` lets in what comes this way"
             ))
@@ -234,7 +234,7 @@ impl Demands {
             Reason::OtherName(_) | Reason::NoName => format!("it must be for {}", demand.identity),
             _ => "`cosign sign --key` signs an image; `onggi trust ls` shows whose signatures are wanted".to_owned(),
         };
-        Err(denied(message).hint(hint))
+        Err(refused(message).hint(hint))
     }
 }
 
@@ -245,8 +245,8 @@ fn shown_scope(scope: &str) -> &str {
     }
 }
 
-fn denied(message: String) -> Error {
-    Error::new(Kind::Denied, message)
+fn refused(message: String) -> Error {
+    Error::new(Kind::Refused, message)
 }
 
 fn allow(name: &Reference) -> String {
