@@ -79,6 +79,14 @@ fn mistakes_have_dockers_words() {
         (&["run", "-itZ", "x"], "unknown shorthand flag: 'Z' in -itZ"),
         (&["run", "--name"], "flag needs an argument: --name"),
         (&["run", "-e"], "flag needs an argument: 'e' in -e"),
+        (
+            &["pull", "--authfile", "", "alpine"],
+            "invalid argument \"\" for \"--authfile\" flag: it is empty",
+        ),
+        (
+            &["pull", "--tls-verify=maybe", "alpine"],
+            "invalid argument \"maybe\" for \"--tls-verify\" flag: expected true or false",
+        ),
         (&["run"], "onggi: 'onggi run' requires at least 1 argument"),
         (&["ps", "x"], "onggi: 'onggi ps' accepts no arguments"),
         (

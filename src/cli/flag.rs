@@ -130,7 +130,24 @@ pub fn mistake(error: &clap::Error, built: &clap::Command, words: &[String]) -> 
                 "invalid argument {value:?} for \"{flag}\" flag: {cause}"
             ))
         }
-        ErrorKind::InvalidValue => Mistake::Value(no_value(words)),
+        // The same error stands for a value that is missing, which only the last word can be without.
+        ErrorKind::InvalidValue => {
+            let value = context(ContextKind::InvalidValue);
+            let is_empty = |word: &String| word.is_empty() || word.ends_with('=');
+            if value.is_empty() && !words.iter().any(is_empty) {
+                return Mistake::Value(no_value(words));
+            }
+            let flag = both_spellings(built, subject);
+            let why = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(valid)) if !valid.is_empty() => {
+                    format!("expected {}", valid.join(" or "))
+                }
+                _ => "it is empty".to_owned(),
+            };
+            Mistake::Value(format!(
+                "invalid argument {value:?} for \"{flag}\" flag: {why}"
+            ))
+        }
         ErrorKind::UnknownArgument
         | ErrorKind::MissingRequiredArgument
         | ErrorKind::TooFewValues

@@ -233,7 +233,8 @@ pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> 
             };
             let stream = BufReader::with_capacity(256 << 10, compression.unpack(stream)?);
             let extractor = Extractor::new(Scope::Beneath(directory), ids, true);
-            extractor.with_destination().never_empty().extract(stream)
+            let unpacked = extractor.with_destination().never_empty().extract(stream);
+            unpacked.context("unpack the archive, whose beginning stays")
         })
     };
     attempt().with_context(|| format!("import into volume {name}"))

@@ -266,7 +266,9 @@ fn a_killed_load_is_swept() {
             .unwrap();
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), &archive[..1024]).unwrap();
         let staging = store.data().join("staging");
-        while std::fs::read_dir(&staging).map_or(0, Iterator::count) == 0 {
+        // What is tried out while the store is made comes before its record.
+        let is_made = || store.data().join("store.json").exists();
+        while !is_made() || std::fs::read_dir(&staging).map_or(0, Iterator::count) == 0 {
             std::thread::yield_now();
         }
         child.kill().unwrap();

@@ -153,6 +153,49 @@ fn a_certificate_for_another_name_is_refused() {
 }
 
 #[test]
+fn one_that_signs_itself_is_trusted_unless_it_is_an_authoritys() {
+    for (constraint, refusal) in [
+        ("basicConstraints=critical,CA:FALSE", None),
+        (
+            "basicConstraints=critical,CA:TRUE",
+            Some(
+                "its certificate is that of an authority, used as a server's own\ntry: make one with `openssl req",
+            ),
+        ),
+    ] {
+        let Some(made) = certificates("IP:127.0.0.1") else {
+            return;
+        };
+        let path = made.path();
+        let files = ["-keyout", "server.key", "-out", "server.crt"];
+        let key = [
+            "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=jar",
+        ];
+        let name = [
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            constraint,
+        ];
+        openssl(path, &[&["req", "-x509"][..], &files, &key, &name].concat());
+        let options = Options {
+            tls: Some(path),
+            ..Options::default()
+        };
+        let (Some(registry), Some(store)) = (Registry::start(&options), somebody()) else {
+            return;
+        };
+        let trusted = certs_d(&store, &registry).join("ca.crt");
+        std::fs::copy(path.join("server.crt"), trusted).unwrap();
+        let pulled = store.onggi(["pull", &registry.name(IMAGE)]).run();
+        match refusal {
+            None => pulled.code(0),
+            Some(why) => pulled.code(1).stderr_has(why),
+        };
+    }
+}
+
+#[test]
 fn clients_show_certificates() {
     let Some(made) = certificates("IP:127.0.0.1") else {
         return;

@@ -109,7 +109,10 @@ impl Login {
 /// What credentials for a server are filed under: its host and port, however it was written.
 fn account(server: Option<&str>) -> Result<String> {
     let server = server.unwrap_or(DOCKER);
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let rest = match server.split_once("://") {
+        Some(("http" | "https", rest)) => rest,
+        _ => server,
+    };
     let domain = rest.split('/').next().unwrap_or_default();
     // The rules for names of images are those for hosts, too.
     match format!("{domain}/x").parse::<crate::image::reference::Reference>() {
@@ -253,7 +256,7 @@ mod tests {
         ] {
             assert_eq!(account(server).unwrap(), expected, "{server:?}");
         }
-        for bad in ["", "a b", "http://", "-x"] {
+        for bad in ["", "a b", "http://", "-x", "ftp://a.org"] {
             assert!(account(Some(bad)).is_err(), "{bad}");
         }
     }

@@ -134,6 +134,21 @@ fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
                 let what = "its certificate is signed by an unknown authority".to_owned();
                 (Reason::Final, what, Some(trust))
             }
+            // webpki's own words for a certificate that signs others, as `openssl req -x509` makes them.
+            CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => (
+                Reason::Final,
+                "its certificate is that of an authority, used as a server's own".to_owned(),
+                Some(
+                    "make one with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`, or one that the \
+                     authority signs"
+                        .to_owned(),
+                ),
+            ),
+            CertificateError::Other(why) => (
+                Reason::Final,
+                format!("its certificate is not accepted: {why}"),
+                None,
+            ),
             why => (
                 Reason::Final,
                 format!("its certificate is not accepted: {why}"),

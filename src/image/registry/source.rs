@@ -122,6 +122,7 @@ impl Source {
         let call = Call::get(self.url("")?);
         let response = self.authorizer.fetch(&self.transport, &call, "")?;
         match response.status().is_success() {
+            true if media_type(&response) == "text/html" => Err(self.is_no_registry().into()),
             true => Ok(()),
             false => Err(self.refusal(response)),
         }

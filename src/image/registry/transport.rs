@@ -475,6 +475,14 @@ fn port(url: &Uri) -> u16 {
 
 /// Scheme, host and port.
 pub fn origin(url: &Uri) -> Result<String, Error> {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    // The library would take the usual port instead.
+    let has_port = url.host().is_some_and(|host| !authority.ends_with(host));
+    if has_port && url.port_u16().is_none() {
+        return Err(bad_input(format!(
+            "`{authority}` has no valid port, which is a number from 1 to 65535"
+        )));
+    }
     match (url.scheme_str(), url.host()) {
         (Some(scheme @ ("http" | "https")), Some(host)) => Ok(format!(
             "{scheme}://{}:{}",
@@ -532,6 +540,13 @@ mod tests {
             origin(&"HTTP://A.org/x".parse().unwrap()).unwrap(),
             "http://a.org:80"
         );
+        assert_eq!(
+            origin(&"http://u:p@[::1]:5000/x".parse().unwrap()).unwrap(),
+            "http://[::1]:5000"
+        );
+        for bad in ["http://a.org:99999/", "http://[::1]:65536/", "ftp://a.org/"] {
+            assert!(origin(&bad.parse().unwrap()).is_err(), "{bad}");
+        }
         assert_eq!(
             shown(&"https://u:p@a.org/x?sig=1".parse().unwrap()),
             "https://a.org/x"
