@@ -14,6 +14,8 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// OCI config.
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The config of what has none, as artifacts (image-spec, manifest.md, "Guidelines for Artifact Usage").
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// OCI layer, not compressed.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Docker's index.

@@ -119,7 +119,7 @@ fn choose(
     platform: Option<&Platform>,
     mut demands: Demands,
 ) -> Result<(Digest, selection::Image)> {
-    let top = repository.manifest(&what(name))?;
+    let top = repository.manifest(&name.digest_or_tag())?;
     let digest = top.descriptor.digest.clone();
     let host = Platform::host();
     let wanted = platform.unwrap_or(&host);
@@ -132,14 +132,6 @@ fn choose(
     demands.settle()?;
     let image = chosen.image(repository, wanted).with_context(pull)?;
     Ok((digest, image))
-}
-
-/// The digest, or else the tag.
-fn what(name: &Reference) -> String {
-    match (name.digest(), name.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.unwrap_or("latest").to_owned(),
-    }
 }
 
 /// With a digest that and no tag, as Docker has it.
@@ -162,7 +154,7 @@ fn up_to_date(paths: &Paths, repository: &Repository, request: &Request) -> Resu
         Some(digest) => digest.clone(),
         // Only whoever has pulled before asks first: it is one request more.
         None if find(here).is_none() => return Ok(None),
-        None => match repository.digest_of(&what(name))? {
+        None => match repository.digest_of(&name.digest_or_tag())? {
             Some(digest) => digest,
             None => return Ok(None),
         },
@@ -234,7 +226,7 @@ impl Later {
         if self.images.is_empty() || !trust.demands(&repository.target(name))?.is_empty() {
             return Ok(None);
         }
-        let Some(digest) = repository.digest_of(&what(name))? else {
+        let Some(digest) = repository.digest_of(&name.digest_or_tag())? else {
             return Ok(None);
         };
         let Some(id) = self.images.get(&digest) else {

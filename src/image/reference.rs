@@ -9,7 +9,8 @@ use crate::error::{Error, bad_input};
 use std::fmt;
 use std::str::FromStr;
 
-const DEFAULT_DOMAIN: &str = "docker.io";
+/// The registry that a name without one is in.
+pub const DEFAULT_DOMAIN: &str = "docker.io";
 const OFFICIAL: &str = "library/";
 const LONGEST_NAME: usize = 255;
 const LONGEST_TAG: usize = 128;
@@ -51,6 +52,14 @@ impl Reference {
     /// The digest of the manifest as written.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
+    }
+
+    /// What a registry is asked for: the digest, or else the tag.
+    pub fn digest_or_tag(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.as_deref().unwrap_or("latest").to_owned(),
+        }
     }
 
     /// The repository as tables show it: `alpine`, `user/app`, `quay.io/user/app`.

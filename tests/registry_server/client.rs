@@ -138,6 +138,22 @@ impl Client {
             .location()
     }
 
+    /// Sends `clay`, the first half of what it adds to an upload; the other half is to come.
+    pub fn half(&self, place: &str) -> TcpStream {
+        let mut stream = self.connect();
+        let head = self.head("PATCH", place, &[], 8);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(b"clay").unwrap();
+        stream
+    }
+
+    /// Waits until the server has these bytes of an upload.
+    pub fn await_range(&self, place: &str, range: &str) {
+        while self.get(place).status(204).field("range") != Some(range) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Pushes a blob in two requests; its digest.
     pub fn blob(&self, name: &str, bytes: &[u8]) -> String {
         let digest = digest_of(bytes);

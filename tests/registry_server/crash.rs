@@ -246,14 +246,8 @@ fn an_upload_is_added_to_by_one_at_a_time() {
     let served = Served::start();
     let client = served.client();
     let place = client.begin("jar");
-    let mut stream = client.connect();
-    stream
-        .write_all(client.head("PATCH", &place, &[], 8).as_bytes())
-        .unwrap();
-    stream.write_all(b"clay").unwrap();
-    while client.get(&place).status(204).field("range") != Some("0-3") {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let mut stream = client.half(&place);
+    client.await_range(&place, "0-3");
     client
         .send("PATCH", &place, &[], b"sand")
         .refused(409, "BLOB_UPLOAD_INVALID");
@@ -272,12 +266,7 @@ fn a_client_that_is_gone_leaves_what_it_has_sent() {
     let served = Served::start();
     let client = served.client();
     let place = client.begin("jar");
-    let mut stream = client.connect();
-    stream
-        .write_all(client.head("PATCH", &place, &[], 8).as_bytes())
-        .unwrap();
-    stream.write_all(b"clay").unwrap();
-    drop(stream);
+    drop(client.half(&place));
     // The lock of the first request is free as soon as the server has seen its end.
     let fields = [("Content-Range", "4-7")];
     let mut answer = client.send("PATCH", &place, &fields, b" pot");

@@ -269,26 +269,26 @@ fn docker_pushes_and_pulls() {
     assert_eq!(told.lines().last(), id.as_str());
 }
 
+/// A server that skopeo has pushed an image to, and its name there.
+fn with_busybox(options: &[&str]) -> Option<(Served, String)> {
+    let layout = image("busybox-musl-multiarch-oci")?;
+    let served = Served::start();
+    let name = served.name("library/busybox:1");
+    let source = format!("oci:{}", layout.display());
+    let target = format!("docker://{name}");
+    let ends = ["--dest-tls-verify=false", &source, &target];
+    skopeo(&[&["copy", "-q"], options, &ends].concat());
+    Some((served, name))
+}
+
 #[test]
 fn onggi_pulls_and_runs() {
     if !requires(&[Need::Program("skopeo")]) {
         return;
     }
-    let Some(layout) = image("busybox-musl-multiarch-oci") else {
+    let Some((served, name)) = with_busybox(&["--all"]) else {
         return;
     };
-    let served = Served::start();
-    let name = served.name("library/busybox:1");
-    let source = format!("oci:{}", layout.display());
-    let target = format!("docker://{name}");
-    skopeo(&[
-        "copy",
-        "-q",
-        "--all",
-        "--dest-tls-verify=false",
-        &source,
-        &target,
-    ]);
     for store in crate::support::everyone() {
         let ran = store.onggi(["run", "--rm", &name, "echo", "fired"]).run();
         ran.code(0).stdout("fired\n");
@@ -302,14 +302,9 @@ fn onggi_pushes_what_it_has_pulled() {
     if !requires(&[Need::Program("skopeo")]) {
         return;
     }
-    let Some(layout) = image("busybox-musl-multiarch-oci") else {
+    let Some((served, first)) = with_busybox(&[]) else {
         return;
     };
-    let served = Served::start();
-    let first = served.name("library/busybox:1");
-    let source = format!("oci:{}", layout.display());
-    let target = format!("docker://{first}");
-    skopeo(&["copy", "-q", "--dest-tls-verify=false", &source, &target]);
     let pushed = served
         .client()
         .get("/v2/library/busybox/manifests/1")

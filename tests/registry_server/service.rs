@@ -163,14 +163,8 @@ fn a_second_signal_ends_it_at_once() {
     let mut served = Served::start();
     let client = served.client();
     let place = client.begin("jar");
-    let mut stream = client.connect();
-    stream
-        .write_all(client.head("PATCH", &place, &[], 8).as_bytes())
-        .unwrap();
-    stream.write_all(b"clay").unwrap();
-    while client.get(&place).status(204).field("range") != Some("0-3") {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let _stream = client.half(&place);
+    client.await_range(&place, "0-3");
     served.signal(libc::SIGTERM);
     let is_closed = || std::net::TcpStream::connect(client.address()).is_err();
     crate::support::life::until("nobody listens", is_closed);

@@ -4,15 +4,14 @@ use super::registry::RegistryFlags;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::error::{Error, bad_input};
-use crate::image::registry::configuration::host;
+use crate::image::registry::configuration::{DOCKER, host};
 use crate::image::registry::credentials::{Credential, Files, Secret};
 use crate::image::registry::{Options, check_login};
 use anyhow::{Context as _, Result};
 use std::io::Read;
 use std::path::PathBuf;
 
-/// What Docker calls the registry that is meant where none is named.
-const DOCKER: &str = "docker.io";
+/// What Docker calls [`DOCKER`], which is meant where none is named.
 const DOCKER_ADDRESS: &str = "https://index.docker.io/v1/";
 /// Longer than any token.
 const LONGEST_PASSWORD: u64 = 64 << 10;

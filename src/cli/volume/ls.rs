@@ -1,14 +1,12 @@
 //! `volume ls`: which volumes are here.
 
-use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::filter::{self, Filters};
 use crate::cli::output::table::{Column, Listing, Row};
-use crate::cli::value::time::time;
+use crate::cli::{Context, prune};
 use crate::container::volume as container;
 use crate::volume::{self, Volume};
 use anyhow::Result;
-use jiff::Timestamp;
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -72,9 +70,7 @@ impl Verb for Ls {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let filters = Filters::new(self.filter, FILTERS)?;
         let dangling = super::flag(&filters, "dangling")?;
-        let now = Timestamp::now();
-        let until = filters.of("until").map(|text| time(text, now));
-        let until = until.collect::<Result<Vec<_>, _>>()?.into_iter().min();
+        let until = prune::check(&filters)?;
         let engine = context.engine()?;
         let mut volumes = volume::list(&engine.paths)?;
         volumes.retain(|volume| super::fits(volume, &filters, until));

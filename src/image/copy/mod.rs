@@ -24,7 +24,7 @@ use super::digest::Digest;
 use super::manifest::{self, Descriptor, Document, Manifest};
 use super::platform::Platform;
 use super::reference::Reference;
-use super::registry::transport::Opener;
+use super::registry::transport::{Opener, lock};
 use super::registry::{Fetched, selection};
 use super::store::DOCUMENT_LIMIT;
 use crate::error::bad_input;
@@ -312,12 +312,6 @@ impl<'a> Plan<'a> {
         progress.tell(id, Step::Uploaded);
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Layers that lie elsewhere are not where the image is.

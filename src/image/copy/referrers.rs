@@ -3,7 +3,7 @@
 
 use super::{Name, Plan, Source};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Document, Index, OCI_INDEX};
+use crate::image::manifest::{Descriptor, Document, Index, OCI_EMPTY, OCI_INDEX};
 use crate::image::registry::Fetched;
 use crate::image::registry::referrers::fallback_tag;
 use anyhow::Result;
@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 
 /// What cosign adds to the tag: signatures, attestations, bills of materials.
 pub const ENDINGS: [&str; 3] = ["sig", "att", "sbom"];
-
-/// The config of what has none.
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Something that is about an image.
 #[derive(Clone, Debug)]
@@ -77,7 +74,7 @@ fn kind(fetched: &Fetched) -> String {
             let first = manifest
                 .layers
                 .first()
-                .filter(|_| manifest.config.media_type == EMPTY);
+                .filter(|_| manifest.config.media_type == OCI_EMPTY);
             let own = manifest.artifact().unwrap_or(&manifest.config.media_type);
             first.map_or(own, |first| &first.media_type).to_owned()
         }

@@ -39,14 +39,6 @@ impl Registry {
         })
     }
 
-    /// The digest, or else the tag.
-    fn what(&self) -> String {
-        match (self.name.digest(), self.name.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or("latest").to_owned(),
-        }
-    }
-
     fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
         match self.repository.manifest(tag) {
             Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),
@@ -57,7 +49,7 @@ impl Registry {
 
 impl Source for Registry {
     fn top(&self) -> Result<Fetched> {
-        self.repository.manifest(&self.what())
+        self.repository.manifest(&self.name.digest_or_tag())
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Fetched> {
@@ -127,7 +119,7 @@ impl Target for Registry {
         let digest = &document.descriptor.digest;
         let what = match name {
             Name::None => digest.to_string(),
-            Name::Own => self.what(),
+            Name::Own => self.name.digest_or_tag(),
             Name::Tag(tag) => tag.to_owned(),
         };
         if let (Name::Own, Some(wanted)) = (name, self.name.digest())

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 /// What Docker calls its registry.
-pub const DOCKER: &str = "docker.io";
+pub const DOCKER: &str = crate::image::reference::DEFAULT_DOMAIN;
 /// Where that is, and where its search is.
 const DOCKER_HOST: &str = "registry-1.docker.io";
 const DOCKER_INDEX: &str = "index.docker.io";

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a secret is never in an argument of a process, in a message, or in a file that others may read.
 
+use super::configuration::DOCKER;
 use crate::error::{Error, Kind, bad_input};
 use crate::paths;
 use crate::store::atomic;
@@ -22,7 +23,6 @@ use std::process::{Command, Stdio};
 
 /// How Docker files its own registry.
 const DOCKER_ENTRY: &str = "https://index.docker.io/v1/";
-const DOCKER: &str = "docker.io";
 /// The user that helpers name where the secret is a refresh token.
 const TOKEN_USER: &str = "<token>";
 

@@ -5,7 +5,7 @@ use super::bundle;
 use super::signature::{CERTIFICATE, Candidate, SIGNATURE, SIMPLE_SIGNING};
 use crate::error::{self, Kind};
 use crate::image::digest::Digest;
-use crate::image::manifest::{Descriptor, Document, Manifest};
+use crate::image::manifest::{Descriptor, Document, Manifest, OCI_EMPTY};
 use crate::image::registry::Repository;
 use crate::image::registry::referrers::fallback_tag;
 use anyhow::Result;
@@ -17,8 +17,6 @@ pub const MOST: usize = 64;
 const LONGEST: u64 = 1 << 20;
 /// What refers to an image and is a signature in the form of the tag.
 const SIGNATURE_ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-/// What is said of an artifact by who does not know what it is: the media type of its empty config.
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// The signatures of one manifest.
 pub struct Evidence<'a> {
@@ -136,7 +134,7 @@ impl<'a> Evidence<'a> {
 fn may_be_signature(referrer: &Descriptor) -> bool {
     let kind = referrer.artifact_type.as_deref().unwrap_or_default();
     let fits =
-        bundle::MEDIA_TYPES.contains(&kind) || ["", EMPTY, SIGNATURE_ARTIFACT].contains(&kind);
+        bundle::MEDIA_TYPES.contains(&kind) || ["", OCI_EMPTY, SIGNATURE_ARTIFACT].contains(&kind);
     let predicate = referrer.annotation(bundle::PREDICATE_ANNOTATION);
     fits && predicate.is_none_or(|predicate| predicate == bundle::PREDICATE)
 }
