@@ -128,13 +128,15 @@ fn chunks_of_podman_are_a_zstd_layer() {
     let content = tar(&[("a", &b"clay ".repeat(100_000)), ("b/c", b"sand")]);
     let file = store.file("files.tar", &content);
     let name = registry.name("chunks:v1");
-    // It mounts its store on itself and leaves that mounted, and wants control groups of version 2.
+    // Its run root must not be longer than 50 characters. It mounts its store on itself and leaves that mounted, and wants
+    // control groups of version 2.
+    let podman = tempfile::tempdir_in("/var/tmp").unwrap();
     let script = "mount -t cgroup2 cgroup2 /sys/fs/cgroup; podman=\"podman --root $0/d --runroot $0/r\"; \
                   $podman import -q \"$1\" \"$2\" && \
                   $podman push -q --tls-verify=false --compression-format zstd:chunked \"$2\"";
     let pushed = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
-        .arg(store.path().join("podman"))
+        .arg(podman.path())
         .args([file.to_str().unwrap(), &name])
         .output()
         .unwrap();
