@@ -11,6 +11,12 @@ use std::str::FromStr;
 
 /// The registry that a name without one is in.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
+/// The hosts that serve it.
+const DOCKER_DOMAINS: [&str; 3] = [
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.hub.docker.com",
+];
 const OFFICIAL: &str = "library/";
 const LONGEST_NAME: usize = 255;
 const LONGEST_TAG: usize = 128;
@@ -110,6 +116,15 @@ impl Reference {
         Self {
             domain: other.domain.clone(),
             path: other.path.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// The same name with its registry in the usual spelling ([`usual_domain`]).
+    #[must_use]
+    pub fn usual(&self) -> Self {
+        Self {
+            domain: usual_domain(&self.domain),
             ..self.clone()
         }
     }
@@ -218,6 +233,26 @@ fn split_domain(name: &str) -> (&str, &str) {
             )
         }
         _ => (DEFAULT_DOMAIN, name),
+    }
+}
+
+/// One spelling for all that lead to the same registry: small letters, no port that is the usual one of HTTPS or HTTP, and
+/// `docker.io` for every host of Docker's registry.
+pub fn usual_domain(domain: &str) -> String {
+    let small = domain.to_ascii_lowercase();
+    let (host, port) = match small.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => (host, Some(port.trim_start_matches('0'))),
+        _ => (small.as_str(), None),
+    };
+    let address = host.strip_prefix('[').and_then(|rest| {
+        let address = rest.strip_suffix(']')?.parse::<std::net::Ipv6Addr>();
+        Some(format!("[{}]", address.ok()?))
+    });
+    let host = address.as_deref().unwrap_or(host);
+    match port {
+        None | Some("443" | "80") if DOCKER_DOMAINS.contains(&host) => DEFAULT_DOMAIN.to_owned(),
+        None | Some("443" | "80") => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
     }
 }
 
@@ -336,6 +371,28 @@ mod tests {
                 ),
                 (canonical, familiar)
             );
+        }
+    }
+
+    #[test]
+    fn a_registry_has_one_usual_spelling() {
+        for (domain, usual) in [
+            ("a.org", "a.org"),
+            ("A.Org", "a.org"),
+            ("a.org:443", "a.org"),
+            ("a.org:0443", "a.org"),
+            ("a.org:80", "a.org"),
+            ("a.org:8443", "a.org:8443"),
+            ("a.org:05000", "a.org:5000"),
+            ("docker.io:443", "docker.io"),
+            ("index.docker.io", "docker.io"),
+            ("Registry-1.docker.io:443", "docker.io"),
+            ("registry-1.docker.io:5000", "registry-1.docker.io:5000"),
+            ("[::1]:443", "[::1]"),
+            ("[0:0::443]", "[::443]"),
+            ("[2001:DB8::1]:5000", "[2001:db8::1]:5000"),
+        ] {
+            assert_eq!(usual_domain(domain), usual, "{domain}");
         }
     }
 

@@ -159,6 +159,10 @@ impl Configuration {
     pub fn places(&self, reference: &Reference, typed: &str) -> Result<Vec<Place>> {
         let target = self.target(reference, typed)?;
         let name = format!("{}/{}", target.domain(), target.path());
+        // Another spelling is no way around what is blocked.
+        if let Some(registry) = self.find(&target.usual().untagged().canonical()) {
+            registry.refuse_blocked()?;
+        }
         let Some(registry) = self.find(&name) else {
             return Ok(vec![place(&name, false)?]);
         };
@@ -355,12 +359,14 @@ insecure = true
         ] {
             assert_eq!(places(&name).unwrap(), expected, "{name}");
         }
-        assert!(
-            places("evil/x")
-                .unwrap_err()
-                .to_string()
-                .contains("blocked")
-        );
+        for name in [
+            "evil/x",
+            "registry-1.docker.io:443/evil/x",
+            "Index.docker.io/evil/x",
+        ] {
+            let error = places(name).unwrap_err().to_string();
+            assert!(error.contains("blocked"), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which name a signature must be for (containers-policy.json(5), `signedIdentity`). A signature is for a name and a
 //! digest; that the digest is right is not decided here.
 
+use super::policy::usual_scope;
 use crate::image::reference::Reference;
 use std::fmt;
 
@@ -28,7 +29,9 @@ pub enum Identity {
 
 impl Identity {
     /// Whether a signature for `signed` is one for the image called `name`, which has a tag or a digest, not both.
+    /// A registry is the same however it is spelled.
     pub fn accepts(&self, name: &Reference, signed: &Reference) -> bool {
+        let (name, signed) = (&name.usual(), &signed.usual());
         match self {
             Self::MatchExact => !is_bare(signed) && name == signed,
             Self::MatchRepoDigestOrExact => match name.digest() {
@@ -37,8 +40,8 @@ impl Identity {
                 None => name == signed,
             },
             Self::MatchRepository => signed.same_repository(name),
-            Self::ExactReference(wanted) => !is_bare(signed) && signed == wanted,
-            Self::ExactRepository(wanted) => signed.same_repository(wanted),
+            Self::ExactReference(wanted) => !is_bare(signed) && *signed == wanted.usual(),
+            Self::ExactRepository(wanted) => signed.same_repository(&wanted.usual()),
             Self::Remap { .. } => self
                 .remapped(name)
                 .is_some_and(|name| Self::MatchRepoDigestOrExact.accepts(&name, signed)),
@@ -57,6 +60,7 @@ impl Identity {
         };
         let whole = name.canonical();
         let repository = format!("{}/{}", name.domain(), name.path());
+        let prefix = usual_scope(prefix);
         match repository.strip_prefix(prefix.as_str()) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => {
                 format!("{signed}{}", &whole[prefix.len()..]).parse().ok()
@@ -108,6 +112,7 @@ mod tests {
         use Identity::{MatchExact, MatchRepoDigestOrExact, MatchRepository};
         for (identity, image, signed, accepted) in [
             (MatchExact, "a.org/x:1", "a.org/x:1", true),
+            (MatchExact, "A.org:443/x:1", "a.org/x:1", true),
             (MatchExact, "a.org/x:1", "a.org/x:2", false),
             (MatchExact, "a.org/x:1", "a.org/x", false),
             (MatchExact, "a.org/x@D", "a.org/x@D", true),
@@ -131,6 +136,12 @@ mod tests {
             (repository("b.org/z"), "a.org/x:1", "b.org/z:9", true),
             (repository("b.org/z"), "a.org/x:1", "a.org/x:1", false),
             (remap("a.org", "b.org/m"), "a.org/x:1", "b.org/m/x:1", true),
+            (
+                remap("A.org", "b.org/m"),
+                "a.org:443/x:1",
+                "b.org/m/x:1",
+                true,
+            ),
             (remap("a.org", "b.org/m"), "a.org/x:1", "a.org/x:1", false),
             (remap("a.org/x", "b.org/m"), "a.org/x@D", "b.org/m:7", true),
             (

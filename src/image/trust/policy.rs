@@ -8,7 +8,7 @@ use super::identity::Identity;
 use super::key::Key;
 use super::node::Node;
 use crate::error::{Error, bad_input};
-use crate::image::reference::Reference;
+use crate::image::reference::{Reference, usual_domain};
 use crate::paths;
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -142,6 +142,9 @@ impl Policy {
                     for (scope, list) in scopes.members()? {
                         read.insert(scope.to_owned(), requirements(&list)?);
                     }
+                    if transport == DOCKER {
+                        refuse_contradiction(&scopes, &read)?;
+                    }
                     transports.insert(transport.to_owned(), read);
                 }
             }
@@ -163,19 +166,27 @@ impl Policy {
 
     /// What counts for an image of a registry: the scope that is nearest to its name.
     pub fn rule(&self, name: &Reference) -> Rule<'_> {
-        self.nearest(DOCKER, scopes(name).iter().map(String::as_str))
+        let scopes = scopes(&name.usual());
+        self.nearest(DOCKER, scopes.iter().map(String::as_str), usual_scope)
     }
 
     /// What counts for an image that is no registry's: of a file or directory, by the transport that podman has for it.
     pub fn rule_of_file(&self, transport: &str, path: &Path) -> Rule<'_> {
-        self.nearest(transport, path.ancestors().filter_map(Path::to_str))
+        let scopes = path.ancestors().filter_map(Path::to_str);
+        self.nearest(transport, scopes, str::to_owned)
     }
 
-    fn nearest<'a>(&self, transport: &str, mut scopes: impl Iterator<Item = &'a str>) -> Rule<'_> {
+    /// `usual` is what the scopes of the file are compared as.
+    fn nearest<'a>(
+        &self,
+        transport: &str,
+        mut scopes: impl Iterator<Item = &'a str>,
+        usual: fn(&str) -> String,
+    ) -> Rule<'_> {
         let of_transport = self.transports.get(transport);
         let found = of_transport.and_then(|of| {
             scopes
-                .find_map(|scope| of.get_key_value(scope))
+                .find_map(|scope| of.iter().find(|(written, _)| usual(written) == scope))
                 .or_else(|| of.get_key_value(""))
         });
         match found {
@@ -206,6 +217,28 @@ impl Policy {
             None => "the policy".to_owned(),
         }
     }
+}
+
+/// A scope with its registry in the usual spelling, since a rule is about a registry however it is written.
+pub(super) fn usual_scope(scope: &str) -> String {
+    match scope.split_once('/') {
+        Some((domain, path)) => format!("{}/{path}", usual_domain(domain)),
+        None => usual_domain(scope),
+    }
+}
+
+/// Two spellings of the same registry that say different things are a mistake, and nobody knows which of them counts.
+fn refuse_contradiction(node: &Node, read: &BTreeMap<String, Requirements>) -> Result<(), Error> {
+    let mut known: BTreeMap<String, (&String, &Requirements)> = BTreeMap::new();
+    for (scope, requirements) in read {
+        let before = known.insert(usual_scope(scope), (scope, requirements));
+        if let Some((before, _)) = before.filter(|(_, before)| *before != requirements) {
+            return Err(node.wrong(&format!(
+                "`{before}` and `{scope}` are the same, and it says different things of them"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// All scopes that a name is in, the nearest first: itself, its repository, what that is below, its host, and the domains
@@ -457,6 +490,32 @@ mod tests {
     }
 
     #[test]
+    fn another_spelling_of_a_registry_is_no_way_around_a_rule() {
+        let reject = json!([{"type": "reject"}]);
+        let scopes = json!({"a.org": reject, "B.org:443/team": reject, "docker.io/evil": reject, "*.C.org": reject});
+        let open = json!([{"type": "insecureAcceptAnything"}]);
+        let policy =
+            policy(&json!({"default": open, "transports": {"docker": scopes}}).to_string());
+        let policy = policy.unwrap();
+        for (name, scope) in [
+            ("a.org:443/x:1", "a.org"),
+            ("A.ORG/x:1", "a.org"),
+            ("a.org:0443/x:1", "a.org"),
+            ("a.org:80/x:1", "a.org"),
+            ("a.org:5000/x:1", DEFAULT),
+            ("b.org/team/x:1", "B.org:443/team"),
+            ("b.org/teams/x:1", DEFAULT),
+            ("registry-1.docker.io/evil/x:1", "docker.io/evil"),
+            ("index.docker.io:443/evil/x:1", "docker.io/evil"),
+            ("evil/x:1", "docker.io/evil"),
+            ("X.c.org/x:1", "*.C.org"),
+        ] {
+            let name: Reference = name.parse().unwrap();
+            assert_eq!(policy.rule(&name).scope, scope, "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_unknown_makes_a_policy_unreadable() {
         let list = |requirement: serde_json::Value| json!({"default": [requirement]}).to_string();
         let of = |identity: serde_json::Value| json!({"default": signed(&identity)}).to_string();
@@ -489,6 +548,10 @@ mod tests {
             (of(json!({"type": "remapIdentity", "prefix": "a.org"})), "`signedPrefix` is missing"),
             (of(json!({"type": "remapIdentity", "prefix": "alpine", "signedPrefix": "a.org"})), "neither a host"),
             (of(json!({"type": "remapIdentity", "prefix": "a.org/x:1", "signedPrefix": "a.org"})), "neither a host"),
+            (
+                r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.org/x":[{"type":"reject"}],"A.org:443/x":[{"type":"insecureAcceptAnything"}]}}}"#.to_owned(),
+                "`A.org:443/x` and `a.org/x` are the same",
+            ),
             (
                 r#"{"default":[{"type":"reject"}],"transports":{"docker":{"a.org/x":[{"type":"x"}]}}}"#.to_owned(),
                 "transports.docker[\"a.org/x\"][0]: the type `x`",
