@@ -65,6 +65,7 @@ pub mod duration;
 pub mod error;
 pub mod id_mapping;
 pub mod image;
+pub mod network;
 pub mod paths;
 pub mod progress;
 pub mod runtime;

@@ -6,7 +6,7 @@ use super::health;
 use super::mount_point::{self, volumes::New};
 use super::name;
 use super::naming;
-use super::options::{Namespace, Options, UserNamespace};
+use super::options::{Namespace, NetworkMode, Options, UserNamespace};
 use super::quota;
 use super::record::{Directory, Program, Record, VERSION, now};
 use super::resources::{Host, Resources};
@@ -192,7 +192,7 @@ fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
 
 /// Who shares the host's network reaches those who listen at abstract addresses (unix(7)), whatever the file systems.
 fn network_warning(options: &Options) -> Option<String> {
-    if options.network != Namespace::Host || options.privileged {
+    if options.network != NetworkMode::Host || options.privileged {
         return None;
     }
     let sockets = std::fs::read("/proc/net/unix").unwrap_or_default();
@@ -414,7 +414,7 @@ pub fn hostname(record: &Record) -> String {
     match (&record.options.hostname, record.options.uts) {
         (Some(name), _) => name.clone(),
         (None, Namespace::Host) => host_name(),
-        (None, _) if record.options.network == Namespace::Host => host_name(),
+        (None, _) if record.options.network == NetworkMode::Host => host_name(),
         (None, _) => record.id[..12].to_owned(),
     }
 }

@@ -5,7 +5,8 @@ use super::confinement;
 use super::inspect::without_null;
 use super::mount_point::describe;
 use super::options::{
-    DeviceMapping, DeviceRequest, Log, Namespace, Nested, Options, Seccomp, UserNamespace,
+    DeviceMapping, DeviceRequest, Log, Namespace, Nested, NetworkMode, Options, Seccomp,
+    UserNamespace,
 };
 use super::resources::DeviceRate;
 use super::spec;
@@ -217,7 +218,7 @@ fn log_driver(log: &Log) -> &str {
 /// The name of the network that a container is in.
 pub(super) fn network(options: &Options) -> &'static str {
     match options.network {
-        Namespace::Host => "host",
+        NetworkMode::Host => "host",
         _ => "none",
     }
 }

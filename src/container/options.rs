@@ -6,9 +6,11 @@ use super::resources::{Enforcement, Resources};
 pub use super::user_namespace::{Nested, UserNamespace};
 use crate::cgroup::placement::Manager;
 use crate::image::config::Healthcheck;
+use crate::network::endpoint::Protocol;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// Everything that `create` and `run` take.
@@ -78,7 +80,20 @@ pub struct Options {
     /// Seconds between that signal and SIGKILL.
     pub stop_timeout: Option<i64>,
     /// Which network namespace.
-    pub network: Namespace,
+    pub network: NetworkMode,
+    /// The networks that one of its own is in; the first gives it the names and addresses that go without one. Creation
+    /// puts the default one here where none is named.
+    pub networks: Vec<NetworkRequest>,
+    /// Ports of the host that lead into it.
+    pub ports: Vec<PortRequest>,
+    /// Publish all ports that are exposed.
+    pub publish_all: bool,
+    /// Ports that are exposed beside those of the image, as in `80/tcp`, each by itself.
+    pub exposed: Vec<String>,
+    /// Containers that it finds by further names on the default network, `NAME:ALIAS`.
+    pub links: Vec<String>,
+    /// What it may reach: `HOST[:PORT]` each; `None`: everything; empty: nothing (`deny`).
+    pub egress: Option<Vec<String>>,
     /// Which UTS namespace.
     pub uts: Namespace,
     /// Which IPC namespace.
@@ -237,8 +252,78 @@ pub enum Namespace {
     Private,
     /// That of the caller.
     Host,
-    /// `--ipc none`: a new one without `/dev/shm`; `--network none`: a new one with loopback only.
+    /// `--ipc none`: a new one without `/dev/shm`.
     None,
+}
+
+/// `--network` where it is no network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// A namespace of its own, in [`Options::networks`].
+    #[default]
+    Private,
+    /// That of the caller.
+    Host,
+    /// One of its own, with loopback only.
+    None,
+    /// That of a container: its id after creation.
+    Container(String),
+    /// One that is there.
+    Path(PathBuf),
+    /// One of its own that slirp4netns(1) connects; its options.
+    Slirp4netns(Vec<String>),
+    /// One of its own that passt(1) connects; its options.
+    Pasta(Vec<String>),
+}
+
+impl NetworkMode {
+    /// Whether the container has a network namespace that nobody had before it.
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Host | Self::Container(_) | Self::Path(_))
+    }
+}
+
+/// What a container asks of a network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct NetworkRequest {
+    /// Name, id or prefix; its name after creation.
+    pub network: String,
+    /// Its id after creation.
+    pub id: String,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// A fixed address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// A fixed address.
+    pub ipv6: Option<Ipv6Addr>,
+    /// Addresses of the link that are added (`--link-local-ip`).
+    pub link_local: Vec<IpAddr>,
+    /// A fixed MAC address.
+    pub mac: Option<String>,
+    /// The name of its interface.
+    pub interface: Option<String>,
+    /// The network with the highest gives it the default route.
+    pub gateway_priority: i32,
+    /// Containers that it finds by further names there, `NAME:ALIAS`.
+    pub links: Vec<String>,
+    /// Options of the driver.
+    pub options: BTreeMap<String, String>,
+}
+
+/// `--publish`: runs of ports.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct PortRequest {
+    /// Of the host; `None`: all.
+    pub address: Option<IpAddr>,
+    /// First and last port of the host; `None`: any that is free. As many as of the container, or more where that is one.
+    pub host: Option<(u16, u16)>,
+    /// First and last port of the container.
+    pub container: (u16, u16),
+    /// What has these ports.
+    pub protocol: Protocol,
 }
 
 /// Which control group a container gets.

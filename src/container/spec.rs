@@ -98,16 +98,17 @@ fn namespaces(options: &Options, engine: &Engine) -> Vec<LinuxNamespace> {
         (T::Uts, options.uts),
         (T::Ipc, options.ipc),
         (T::Pid, options.pid),
-        (T::Network, options.network),
         (T::Cgroup, options.cgroupns),
     ];
     let chosen = optional
         .into_iter()
         .filter(|(_, namespace)| *namespace != Namespace::Host);
     let user = nested(options, engine).map(|_| T::User);
+    let network = options.network.is_own().then_some(T::Network);
     [T::Mount]
         .into_iter()
         .chain(user)
+        .chain(network)
         .chain(chosen.map(|(typ, _)| typ))
         .map(own)
         .collect()

@@ -4,7 +4,7 @@
 
 use super::cgroup;
 use super::list::Container;
-use super::options::Namespace;
+use super::options::NetworkMode;
 use super::processes;
 use crate::cgroup::stats::Statistics;
 use anyhow::{Context, Result};
@@ -72,7 +72,7 @@ pub fn of(container: &Container) -> Result<Option<Usage>> {
         pids.filter_map(|pid| Process::new(pid).ok())
     };
     let network = match container.record.options.network {
-        Namespace::Host => None,
+        NetworkMode::Host => None,
         _ => Process::new(program.pid)
             .ok()
             .and_then(|program| network(&program)),

@@ -2,15 +2,15 @@
 //! parsed by their own type.
 
 use crate::cli::unsupported;
-use crate::container::options::Namespace;
+use crate::container::options::{Namespace, NetworkMode};
 use crate::error::{Error, bad_input};
 
 /// `--network`: until there are networks, every container has loopback, or the host's network.
-pub(super) fn network_mode(text: Option<String>) -> Result<Namespace, Error> {
+pub(super) fn network_mode(text: Option<String>) -> Result<NetworkMode, Error> {
     match text.as_deref() {
-        None | Some("default") => Ok(Namespace::Private),
-        Some("none") => Ok(Namespace::None),
-        Some("host") => Ok(Namespace::Host),
+        None | Some("default") => Ok(NetworkMode::Private),
+        Some("none") => Ok(NetworkMode::None),
+        Some("host") => Ok(NetworkMode::Host),
         Some("") => Err(bad_input("no name set for network")),
         Some(other) => Err(unsupported::not_yet(
             &format!("--network {other}"),
@@ -62,16 +62,16 @@ fn another_container(flag: &str, value: &str) -> Error {
 /// A parameter of a namespace that is the host's would change the host.
 pub(super) fn refuse_sysctls_of_the_host(
     sysctls: &[(String, String)],
-    network: Namespace,
+    network: &NetworkMode,
     ipc: Namespace,
 ) -> Result<(), Error> {
     for (name, _) in sysctls {
-        let (mode, kind) = if name.starts_with("net.") {
-            (network, "network")
+        let (is_hosts, kind) = if name.starts_with("net.") {
+            (*network == NetworkMode::Host, "network")
         } else {
-            (ipc, "ipc")
+            (ipc == Namespace::Host, "ipc")
         };
-        if mode == Namespace::Host {
+        if is_hosts {
             return Err(bad_input(format!(
                 "sysctl {name:?} not allowed in host {kind} namespace"
             )));

@@ -243,7 +243,7 @@ impl CreateFlags {
         if uts == Namespace::Host && (self.hostname.is_some() || self.domainname.is_some()) {
             return Err(bad_input("conflicting options: hostname and the UTS mode").into());
         }
-        refuse_sysctls_of_the_host(&self.sysctl, network, ipc)?;
+        refuse_sysctls_of_the_host(&self.sysctl, &network, ipc)?;
         let mut labels = environment::labels_of_files(&self.label_file)?;
         labels.extend(self.label);
         let (healthcheck, health_on_failure) = self.health.into_options()?;
@@ -283,6 +283,12 @@ impl CreateFlags {
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             network,
+            networks: Vec::new(),
+            ports: Vec::new(),
+            publish_all: false,
+            exposed: Vec::new(),
+            links: Vec::new(),
+            egress: None,
             uts,
             ipc,
             pid: own_or_host("pid", self.pid)?,

@@ -234,7 +234,7 @@ impl Look<'_> {
                 "LocalVolumes",
                 describe::count_volumes(&record.mounts).to_string(),
             )
-            .with("Networks", network(record.options.network))
+            .with("Networks", network(&record.options.network))
             .with_labels(&record.labels);
         // These cost more than they are asked for.
         if listing.wants("CreatedAt") {

@@ -5,7 +5,7 @@ use crate::cli::filter::{Filters, expression_fits};
 use crate::container::engine::Engine;
 use crate::container::health;
 use crate::container::list::{self, Container};
-use crate::container::options::Namespace;
+use crate::container::options::NetworkMode;
 use crate::container::record::Status;
 use crate::error::{Error, bad_input};
 use crate::image::store::{self, Image};
@@ -144,7 +144,7 @@ impl<'a> Selection<'a> {
             && filters.any("is-task", |wanted| ["false", "0"].contains(&wanted))
             && filters.any("isolation", |wanted| expression_fits(wanted, ""))
             && filters.any("network", |wanted| {
-                wanted == network(record.options.network)
+                wanted == network(&record.options.network)
             })
             && filters.any("volume", |wanted| {
                 record.mounts.iter().any(|mount| mount.is_called(wanted))
@@ -180,10 +180,10 @@ pub fn time(text: &str) -> Timestamp {
 }
 
 /// The network that a container is in.
-pub fn network(namespace: Namespace) -> &'static str {
-    match namespace {
-        Namespace::Host => "host",
-        Namespace::Private | Namespace::None => "none",
+pub fn network(mode: &NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::Host => "host",
+        _ => "none",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
-use crate::container::options::Namespace;
+use crate::container::options::NetworkMode;
 use crate::container::record::{Directory, Record};
 use crate::container::root::Owners;
 use crate::error::bad_input;
@@ -40,7 +40,7 @@ pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<
 fn hosts(record: &Record) -> Result<String> {
     let options = &record.options;
     let mut text = match options.network {
-        Namespace::Host => {
+        NetworkMode::Host => {
             std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| LOCALHOST.to_owned())
         }
         _ => LOCALHOST.to_owned(),
@@ -50,7 +50,7 @@ fn hosts(record: &Record) -> Result<String> {
     }
     for host in &options.extra_hosts {
         let address = match host.address.as_str() {
-            "host-gateway" if options.network == Namespace::Host => "127.0.0.1",
+            "host-gateway" if options.network == NetworkMode::Host => "127.0.0.1",
             "host-gateway" => {
                 return Err(
                     bad_input("host-gateway needs a network, and there is loopback only")

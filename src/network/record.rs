@@ -1,0 +1,93 @@
+//! What is on disk of a network: `network.json`, written when it is made, never changed.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The format version of the record.
+pub const VERSION: u32 = 1;
+
+/// A network.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Network {
+    /// [`VERSION`].
+    pub version: u32,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique among networks.
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// How containers are connected.
+    pub driver: Driver,
+    /// Its interface in the namespace of the networks: the bridge, or the parent of what containers get. Empty where
+    /// there is none.
+    pub interface: String,
+    /// At most one of each family at the drivers that give addresses; none at the others.
+    pub subnets: Vec<Subnet>,
+    /// No way out of it, and none in.
+    #[serde(default)]
+    pub internal: bool,
+    /// Docker's `--attachable`, which changes nothing on one host.
+    #[serde(default)]
+    pub attachable: bool,
+    /// Whether it was asked to have IPv4.
+    pub ipv4: bool,
+    /// Whether it was asked to have IPv6.
+    pub ipv6: bool,
+    /// Options of the driver by Docker's names, as in `com.docker.network.driver.mtu`.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Options of the address management.
+    #[serde(default)]
+    pub ipam_options: BTreeMap<String, String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The addresses of one family.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Subnet {
+    /// All of them.
+    pub subnet: IpNet,
+    /// Where packets for elsewhere go; that of a bridge is the bridge itself. Of an internal network too.
+    pub gateway: Option<IpAddr>,
+    /// Those that containers get which ask for none.
+    #[serde(default)]
+    pub range: Option<IpNet>,
+    /// Names of addresses that no container gets (`--aux-address`).
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, IpAddr>,
+}
+
+/// How containers are connected.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// By pairs of interfaces (veth(4)) to a bridge.
+    Bridge,
+    /// By an interface with a MAC address of its own on one of the host's.
+    Macvlan,
+    /// By an interface that shares the MAC address of one of the host's.
+    Ipvlan,
+    /// They have the host's interfaces.
+    Host,
+    /// They have loopback only.
+    #[serde(rename = "null")]
+    None,
+}
+
+impl Driver {
+    /// Docker's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
+            Self::Host => "host",
+            Self::None => "null",
+        }
+    }
+}
