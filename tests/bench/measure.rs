@@ -241,3 +241,10 @@ pub fn rounds(default: usize) -> usize {
     let asked = std::env::var("ONGGI_BENCH_ROUNDS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
+
+/// Whether one of some parts is to be measured: all are unless the command line names some of them.
+pub fn asked(part: &str, parts: &[&str]) -> bool {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |part: &str| named.iter().any(|name| name == part);
+    is_named(part) || !parts.iter().any(|part| is_named(part))
+}

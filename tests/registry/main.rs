@@ -16,6 +16,7 @@ mod imagestore;
 mod layers;
 mod made;
 mod manifest;
+mod memory;
 mod peers;
 mod proxies;
 mod pull;

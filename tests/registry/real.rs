@@ -1,4 +1,5 @@
 //! Debian's docker-registry, serving a copy of a real registry's storage.
+#![allow(dead_code, reason = "tests and benches each use a part of it")]
 
 use crate::support::{Need, image, requires};
 use std::io::{Read, Write};
@@ -29,7 +30,7 @@ pub struct Options<'a> {
 pub struct Registry {
     pub port: u16,
     child: Child,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Registry {
@@ -59,7 +60,7 @@ impl Registry {
         let registry = Self {
             port,
             child,
-            _directory: directory,
+            directory,
         };
         let end = Instant::now() + Duration::from_secs(30);
         while connect(port).is_err() {
@@ -67,6 +68,13 @@ impl Registry {
             std::thread::sleep(Duration::from_millis(20));
         }
         Some(registry)
+    }
+
+    /// From now on it has nothing.
+    pub fn empty(&self) {
+        let storage = self.directory.path().join("storage");
+        std::fs::remove_dir_all(&storage).unwrap();
+        std::fs::create_dir(&storage).unwrap();
     }
 
     /// The name of an image there.

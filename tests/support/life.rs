@@ -2,7 +2,7 @@
 
 use super::command::Outcome;
 use super::store::{ALPINE, Store};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes this long unless it hangs.
@@ -95,6 +95,20 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < HANGS, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Waits until a process has ended: the most memory that it has had, in bytes (`VmHWM` of
+/// proc_pid_status(5)). What wait4(2) says of that counts its parent's as well, as it was before the program was executed.
+pub fn peak_memory(child: &mut Child) -> u64 {
+    let (path, mut most) = (format!("/proc/{}/status", child.id()), 0);
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        most = most.max(kilobytes.unwrap_or(0) * 1024);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    most
 }
 
 /// The letter of a process's state (proc_pid_stat(5)); `None` when it is gone.
