@@ -56,7 +56,8 @@ pub mod registry;
 mod configuration;
 
 pub use configuration::{
-    credential_files, host_certificates, policy_files, registries_configuration, user_policy,
+    credential_file_is_named, credential_files, host_certificates, policy_files,
+    registries_configuration, user_policy,
 };
 
 use crate::error::bad_input;

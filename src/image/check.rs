@@ -157,7 +157,8 @@ fn mend(paths: &Paths, finding: &Finding, _proof: &Lock) -> Result<()> {
         }
         "orphan-layer" => {
             let mut trash = Trash::new(paths.staging());
-            trash.discard(&finding.path)?;
+            let went = trash.discard_unless_held(&finding.path)?;
+            anyhow::ensure!(went, "somebody has just begun to use it");
             atomic::sync_directory(&paths.layers())
         }
         "damaged-blob" => std::fs::remove_file(&finding.path)
@@ -208,6 +209,10 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
     }
     if all_known {
         for name in layers.iter().filter(|name| !needed.contains(*name)) {
+            // Who uses it in another store keeps it until he is done.
+            if is_in_use(&paths.layer(name)) {
+                continue;
+            }
             let problem = "no image has it";
             found.push(Finding::new(
                 "orphan-layer",
@@ -219,6 +224,11 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
         }
     }
     Ok(found)
+}
+
+/// Whether somebody holds the lock of a layer's directory, shared or not.
+fn is_in_use(directory: &Path) -> bool {
+    matches!(Lock::try_directory(directory), Ok(None))
 }
 
 fn short(name: &str) -> &str {

@@ -152,7 +152,11 @@ impl Download {
                 }
                 Err(failure) => failure,
             };
-            breaks = if received > from { 0 } else { breaks + 1 };
+            // Who drips gets no further for all that comes.
+            breaks = match received > from && !is_slow(&failure) {
+                true => 0,
+                false => breaks + 1,
+            };
             let is_final = matches!(error::kind(&failure), Some(Kind::NotFound | Kind::Conflict));
             if repository.is_cancelled() || is_final || breaks == TRIES || !answered {
                 if received == 0 {
@@ -246,9 +250,8 @@ impl Download {
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Err(
-                        Error::new(Kind::Denied, format!("the connection broke: {error}")).into(),
-                    );
+                    let broke = Error::new(Kind::Denied, "the connection broke");
+                    return Err(anyhow::Error::new(error).context(broke));
                 }
             };
             let skipped = skip.min(got as u64);
@@ -363,6 +366,12 @@ impl Download {
             .wait(state)
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a server sent too little in too much time.
+fn is_slow(failure: &anyhow::Error) -> bool {
+    let mut causes = failure.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &io::Error| cause.kind() == ErrorKind::TimedOut)
 }
 
 /// An error is told once; who asks again gets less.

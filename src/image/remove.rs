@@ -68,6 +68,10 @@ impl Removal {
 
 /// Removes a name, and with its last name the image; or, called by id, the image with all its names.
 pub fn remove(paths: &Paths, name: &str, force: bool, users: Users) -> Result<Removal> {
+    // What a killed command was working on is kept by nobody any more.
+    if let Err(error) = staging::sweep(&paths.staging()) {
+        damage::note("what a killed command left stays", &error);
+    }
     let lock = Lock::exclusive(&paths.lock())?;
     let mut names = Names::read(paths)?;
     let id = match store::resolve(paths, &names, name) {

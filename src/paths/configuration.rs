@@ -35,6 +35,13 @@ pub fn credential_files(asked: Option<&Path>) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether the caller's environment names that file, or the directory that it is in.
+pub fn credential_file_is_named(file: &Path) -> bool {
+    let named = ["REGISTRY_AUTH_FILE", "DOCKER_CONFIG"];
+    let mut named = named.into_iter().filter_map(variable);
+    named.any(|path| file.starts_with(path))
+}
+
 /// Directories that hold one for each host with certificates for it, the caller's first.
 pub fn host_certificates() -> Vec<PathBuf> {
     let own = user_configuration().into_iter();

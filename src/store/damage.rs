@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 /// What mends a store, as a hint.
 pub const HINT: &str = "`onggi system check` tells what is wrong, with --repair it mends it";
 
-/// What has been noted, by what it is about: a command may meet it more than once.
+/// The lines that have been noted, by what they are about: a command may meet it more than once.
 static NOTES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 /// The error of a record whose content makes no sense.
@@ -24,12 +24,18 @@ pub fn damaged(path: &Path, why: impl Display) -> Error {
 /// Remembers that the command goes on without `what` because of an error.
 pub fn note(what: impl Display, error: &anyhow::Error) {
     let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
-    notes.insert(what.to_string(), format!("{error:#}"));
+    let line = format!("{what}: {error:#} (see `onggi system check`)");
+    notes.insert(what.to_string(), line);
+}
+
+/// Remembers a warning about something outside of the store, which the command went on without.
+pub fn remark(line: impl Display) {
+    let mut notes = NOTES.lock().unwrap_or_else(PoisonError::into_inner);
+    notes.insert(line.to_string(), line.to_string());
 }
 
 /// Takes all notes, one line each, with what to do about it.
 pub fn take() -> Vec<String> {
     let notes = std::mem::take(&mut *NOTES.lock().unwrap_or_else(PoisonError::into_inner));
-    let line = |(what, why): (String, String)| format!("{what}: {why} (see `onggi system check`)");
-    notes.into_iter().map(line).collect()
+    notes.into_values().collect()
 }

@@ -279,6 +279,19 @@ fn loads_and_removals_at_the_same_time_leave_whole_images() {
 }
 
 #[test]
+fn what_a_killed_command_worked_on_goes_with_the_image() {
+    let library = Library::new();
+    two_layers(&library, "one:1");
+    let pins = library.paths.staging().join("killed/pins");
+    std::fs::create_dir_all(&pins).unwrap();
+    for layer in std::fs::read_dir(library.paths.layers()).unwrap() {
+        std::fs::write(pins.join(layer.unwrap().file_name()), "").unwrap();
+    }
+    let removal = remove(&library.paths, "one:1", false, &nobody).unwrap();
+    assert_eq!((library.layers(), removal.reclaimed), (0, 6));
+}
+
+#[test]
 fn hello_is_made_of_the_running_program_once() {
     let library = Library::new();
     hello::ensure(&library.paths, &library.rules, &nobody).unwrap();

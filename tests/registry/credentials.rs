@@ -2,7 +2,7 @@
 
 use crate::real::{IMAGE, Options, Registry, USER};
 use crate::server::{Reply, answer};
-use crate::support::everyone;
+use crate::support::{User, everyone, store};
 use crate::{Server, behind, somebody};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,6 +115,39 @@ fn a_refusal_names_the_file_and_the_entry() {
     refused
         .code(1)
         .stderr_has(&format!("the entry `{host}` of `{}`", file.display()));
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_told() {
+    let Some((_registry, server, _)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let Some(store) = store(User::Subuid) else {
+        return;
+    };
+    let directory = store.home().join(".docker");
+    std::fs::create_dir(&directory).unwrap();
+    let file = directory.join("config.json");
+    std::fs::write(&file, "{}").unwrap();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let (name, why) = (
+        server.name(IMAGE),
+        format!("`{}` is not yours to read", file.display()),
+    );
+    store
+        .onggi(["pull", "-q", &name])
+        .run()
+        .code(0)
+        .stderr_has(&why);
+    let pull = |variable: &str, value: &std::path::Path| {
+        store
+            .onggi(["pull", "-q", &name])
+            .env(variable, value)
+            .run()
+    };
+    pull("DOCKER_CONFIG", &directory).code(1).stderr_has(&why);
+    pull("REGISTRY_AUTH_FILE", &file).code(1).stderr_has(&why);
 }
 
 /// A helper is a program on the search path that reads a name and writes JSON.

@@ -156,5 +156,8 @@ fn many_pulls_at_once() {
             .run()
             .code(0);
     }
+    // What was in use when its image went has gone by now, or goes with this.
+    owner.onggi(["image", "prune", "-f"]).run().code(0);
+    assert_eq!(layers(&owner), 0);
     owner.onggi(["system", "check", "--deep"]).run().code(0);
 }

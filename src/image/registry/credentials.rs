@@ -7,10 +7,10 @@
 //! Invariant: a secret is never in an argument of a process, in a message, or in a file that others may read.
 
 use super::configuration::DOCKER;
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, Kind, bad_input, kind};
 use crate::paths;
-use crate::store::atomic;
 use crate::store::lock::Lock;
+use crate::store::{atomic, damage};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -19,10 +19,13 @@ use serde_json::{Map, Value, json};
 use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// How Docker files its own registry.
 const DOCKER_ENTRY: &str = "https://index.docker.io/v1/";
+/// How long a helper may take; somebody may have to unlock what it keeps.
+const HELPER: Duration = Duration::from_secs(30);
 /// The user that helpers name where the secret is a refresh token.
 const TOKEN_USER: &str = "<token>";
 
@@ -74,6 +77,16 @@ impl Files {
         }
     }
 
+    /// Whether the caller said that this is the file.
+    fn is_named(&self, path: &Path) -> bool {
+        self.file.is_some()
+            || self
+                .directory
+                .as_ref()
+                .is_some_and(|directory| path.starts_with(directory))
+            || paths::credential_file_is_named(path)
+    }
+
     /// The file that is written.
     fn own(&self) -> Result<PathBuf> {
         let first = self.all().into_iter().next();
@@ -88,7 +101,17 @@ impl Files {
     pub fn find(&self, name: &str) -> Result<Option<Credential>> {
         let mut best: Option<(usize, Found, PathBuf)> = None;
         for path in self.all() {
-            let Some(file) = File::read(&path)? else {
+            let file = match File::read(&path) {
+                // Much needs no credentials; and what of it the caller did not name may be another's.
+                Err(error) if kind(&error) == Some(Kind::Denied) && !self.is_named(&path) => {
+                    damage::remark(format_args!(
+                        "{error:#}: the credentials in it are not used"
+                    ));
+                    continue;
+                }
+                file => file?,
+            };
+            let Some(file) = file else {
                 continue;
             };
             if let Some((length, found)) = file.find(name)
@@ -197,6 +220,12 @@ fn normal(entry: &str) -> String {
 #[derive(Default)]
 struct File(Map<String, Value>);
 
+fn not_yours(path: &Path) -> Error {
+    let message = format!("`{}` is not yours to read", path.display());
+    Error::new(Kind::Denied, message)
+        .hint("`chown` gives it to who is to use it; --authfile names another")
+}
+
 /// Where a credential is to be had.
 enum Found {
     Entry(String, Value),
@@ -204,23 +233,30 @@ enum Found {
 }
 
 impl File {
-    /// `None` where there is none, or none for us.
+    /// `None` where there is none.
     fn read(path: &Path) -> Result<Option<Self>> {
         let text = match std::fs::read(path) {
             Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
-                ) =>
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
                 return Ok(None);
+            }
+            // Whether there is one in a directory of somebody else cannot be known.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return match path.symlink_metadata() {
+                    Ok(_) => Err(not_yours(path).into()),
+                    Err(_) => Ok(None),
+                };
             }
             text => text.with_context(|| format!("read `{}`", path.display()))?,
         };
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(Some(Self::default()));
         }
-        let bad = |error| bad_input(format!("`{}` is no valid JSON: {error}", path.display()));
+        let bad = |error| {
+            bad_input(format!("`{}` is no valid JSON: {error}", path.display()))
+                .hint("mend it or move it away; `onggi login` writes a new one")
+        };
         Ok(Some(Self(serde_json::from_slice(&text).map_err(bad)?)))
     }
 
@@ -235,16 +271,7 @@ impl File {
             .create(directory)
             .with_context(|| format!("create `{}`", directory.display()))?;
         let lock = Lock::directory(directory)?;
-        match Self::read(path)? {
-            Some(file) => Ok((lock, file)),
-            None if path.exists() => {
-                let message = format!("`{}` is not yours to read", path.display());
-                Err(Error::new(Kind::Denied, message)
-                    .hint("what is in it would be lost: give it to its owner, or name another by --authfile")
-                    .into())
-            }
-            None => Ok((lock, Self::default())),
-        }
+        Ok((lock, Self::read(path)?.unwrap_or_default()))
     }
 
     fn entries(&mut self, key: &str) -> Result<&mut Map<String, Value>> {
@@ -390,27 +417,7 @@ fn call_helper(helper: &str, action: &str, input: &[u8]) -> Result<Option<Vec<u8
     if helper.contains('/') {
         return Err(bad_input(format!("`{helper}` is no name of a credential helper")).into());
     }
-    let mut child = Command::new(&program)
-        .arg(action)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| {
-            Error::new(Kind::Denied, format!("execute `{program}`: {error}"))
-                .hint("install it, or remove `credsStore` and `credHelpers` that name it")
-        })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        match stdin.write_all(input) {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                return Err(error).with_context(|| format!("write to `{program}`"));
-            }
-            _ => {}
-        }
-    }
-    let output = child
-        .wait_with_output()
-        .with_context(|| format!("wait for `{program}`"))?;
+    let output = ask_program(&program, action, input, HELPER)?;
     if output.status.success() {
         return Ok(Some(output.stdout));
     }
@@ -425,9 +432,82 @@ fn call_helper(helper: &str, action: &str, input: &[u8]) -> Result<Option<Vec<u8
     }
 }
 
+/// Gives a program its input and takes what it says; one that takes longer than `limit` is killed.
+fn ask_program(program: &str, action: &str, input: &[u8], limit: Duration) -> Result<Output> {
+    let mut child = Command::new(program)
+        .arg(action)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| {
+            Error::new(Kind::Denied, format!("execute `{program}`: {error}"))
+                .hint("install it, or remove `credsStore` and `credHelpers` that name it")
+        })?;
+    let pid = rustix::process::Pid::from_child(&child);
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .with_context(|| format!("watch `{program}`"))?;
+    let (answer, answered) = std::sync::mpsc::channel();
+    let input = input.to_vec();
+    // It outlives this call where what the program started keeps its streams open.
+    std::thread::Builder::new()
+        .name("helper".to_owned())
+        .spawn(move || {
+            let written = child.stdin.take().map(|mut stdin| stdin.write_all(&input));
+            let output = match written {
+                Some(Err(error)) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+                _ => child.wait_with_output(),
+            };
+            // Nobody waits any more.
+            let _ = answer.send(output);
+        })
+        .context("start a thread")?;
+    match answered.recv_timeout(limit) {
+        Ok(output) => output.with_context(|| format!("wait for `{program}`")),
+        Err(_) => {
+            // It may have ended just now.
+            let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL);
+            let message = format!(
+                "`{program} {action}` gives no answer within {} seconds",
+                limit.as_secs()
+            );
+            Err(Error::new(Kind::Denied, message)
+                .hint("does it wait for somebody to unlock it? `credsStore` and `credHelpers` name it; --authfile does without")
+                .into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_helper_that_hangs_is_given_up_and_named() {
+        let ask = |action: &str, limit| ask_program("sleep", action, b"", limit);
+        assert!(ask("0", Duration::from_secs(60)).unwrap().status.success());
+        let error = ask("1000", Duration::from_millis(1))
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("`sleep 1000` gives no answer"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_one_to_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = |file: &Path| Files {
+            directory: None,
+            file: Some(file.to_owned()),
+        };
+        assert!(
+            files(&directory.path().join("none"))
+                .find("a.org/x")
+                .unwrap()
+                .is_none()
+        );
+        let error = files(directory.path()).find("a.org/x").unwrap_err();
+        assert!(format!("{error:#}").contains(directory.path().to_str().unwrap()));
+    }
 
     fn files(text: &str) -> (tempfile::TempDir, Files) {
         let directory = tempfile::tempdir().unwrap();

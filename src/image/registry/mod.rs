@@ -2,6 +2,7 @@
 //!
 //! - `configuration`: which places a name leads to · `credentials`: who we are there
 //! - `transport`: one request and its answer, or the `failure` to get one; below it `resolver`, `proxy`, `certificates`
+//! - `pace`: how slow an answer may come
 //! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
 //! - `discovery`: what a place has · `search`: what of it somebody looks for
 //! - `referrers`: what refers to an image · `push`, `upload`: what is written to a registry
@@ -16,6 +17,7 @@ pub mod configuration;
 pub mod credentials;
 pub mod discovery;
 mod failure;
+mod pace;
 mod proxy;
 mod push;
 pub mod referrers;

@@ -5,6 +5,7 @@ use super::auth::Authorizer;
 use super::configuration::Place;
 use super::credentials::Credential;
 use super::failure::Reason;
+use super::pace::{self, Paced};
 use super::transport::{self, Call, Policy, Transport};
 use super::{Fetched, Options};
 use crate::error::{Error, Kind, bad_input};
@@ -182,6 +183,7 @@ impl Source {
         }
         let mut bytes = Vec::new();
         let body = self.blob(&descriptor.digest, 0)?.body;
+        let body = Paced::new(body, Some(pace::DOCUMENT));
         body.take(descriptor.size + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| wrong(error.to_string()))?;
@@ -223,7 +225,7 @@ impl Source {
         let length = length
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
-        let body = Box::new(response.into_body().into_reader());
+        let body = Box::new(Paced::new(response.into_body().into_reader(), None));
         Ok(Blob { body, from, length })
     }
 

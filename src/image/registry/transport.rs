@@ -6,6 +6,7 @@
 
 use super::certificates;
 use super::failure::{Failure, Reason, explain};
+use super::pace::{self, Paced};
 use super::proxy;
 use super::resolver::HostResolver;
 use crate::error::{Error, Kind, bad_input};
@@ -507,9 +508,7 @@ pub fn shown(url: &Uri) -> String {
 /// The body of an answer that must be small.
 pub fn read_document(response: Response<Body>, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    response
-        .into_body()
-        .into_reader()
+    Paced::new(response.into_body().into_reader(), Some(pace::DOCUMENT))
         .take(limit + 1)
         .read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))

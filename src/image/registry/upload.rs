@@ -263,8 +263,9 @@ impl Source {
         }
     }
 
-    /// Where an upload goes on.
+    /// Where an upload goes on, as seen from where the answer came from, which a redirect may have led to.
     fn location(&self, asked: &Uri, response: &Response<Body>) -> Result<Uri, Error> {
+        use ureq::ResponseExt;
         let host = &self.place.host;
         let header = response.headers().get(header::LOCATION);
         let location = header.and_then(|value| value.to_str().ok());
@@ -273,7 +274,7 @@ impl Source {
                 "`{host}` begins an upload and does not say where"
             )));
         };
-        let url = transport::relative(asked, location).ok_or_else(|| {
+        let url = transport::relative(response.get_uri(), location).ok_or_else(|| {
             bad_input(format!(
                 "`{host}` begins an upload at no address: {location}"
             ))

@@ -9,12 +9,14 @@ use crate::image::manifest::{Descriptor, Document, Manifest, OCI_EMPTY};
 use crate::image::registry::Repository;
 use crate::image::registry::referrers::fallback_tag;
 use anyhow::Result;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// Signatures of one manifest, in each of both places, that are looked at.
 pub const MOST: usize = 64;
 /// The longest signature; a bundle has entries of logs beside it.
 const LONGEST: u64 = 1 << 20;
+/// Bytes of all that are looked at together, which are held in memory: a hundred times what signatures have.
+const TOGETHER: u64 = 4 << 20;
 /// What refers to an image and is a signature in the form of the tag.
 const SIGNATURE_ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
@@ -24,6 +26,8 @@ pub struct Evidence<'a> {
     digest: &'a Digest,
     tagged: OnceCell<Vec<Candidate>>,
     referring: OnceCell<Vec<Candidate>>,
+    /// Of [`TOGETHER`].
+    left: Cell<u64>,
 }
 
 impl<'a> Evidence<'a> {
@@ -34,6 +38,7 @@ impl<'a> Evidence<'a> {
             digest,
             tagged: OnceCell::new(),
             referring: OnceCell::new(),
+            left: Cell::new(TOGETHER),
         }
     }
 
@@ -112,6 +117,14 @@ impl<'a> Evidence<'a> {
         if !is_bundle && layer.media_type != SIMPLE_SIGNING {
             return None;
         }
+        let signature = layer.annotation(SIGNATURE);
+        let needed = layer
+            .size
+            .saturating_add(signature.map_or(0, |text| text.len() as u64));
+        if !take(&self.left, needed) {
+            let why = format!("the signatures are longer than {TOGETHER} bytes together");
+            return Some(Candidate::Unreadable(why));
+        }
         let bytes = match self.repository.document(layer, LONGEST) {
             Ok(bytes) => bytes,
             Err(error) => return Some(unreadable(&error)),
@@ -119,7 +132,7 @@ impl<'a> Evidence<'a> {
         if is_bundle {
             return Some(Candidate::Bundle(bytes));
         }
-        Some(match layer.annotation(SIGNATURE) {
+        Some(match signature {
             Some(signature) => Candidate::Simple {
                 payload: bytes,
                 signature: signature.to_owned(),
@@ -128,6 +141,12 @@ impl<'a> Evidence<'a> {
             None => Candidate::Unreadable(format!("the annotation `{SIGNATURE}` is missing")),
         })
     }
+}
+
+/// Takes so many bytes of what is left, if there are as many.
+fn take(left: &Cell<u64>, needed: u64) -> bool {
+    let after = left.get().checked_sub(needed);
+    after.inspect(|after| left.set(*after)).is_some()
 }
 
 /// By what a list says of it; only what says that it is something else is passed over.
