@@ -235,6 +235,8 @@ pub struct Plan {
     pub namespaces: u64,
     /// Namespaces that are there already, and where.
     pub joined: Vec<(u64, PathBuf)>,
+    /// Whether its network is made by somebody else while init makes the rest.
+    pub awaits_network: bool,
     /// What the clocks of a new time namespace are ahead, as its `timens_offsets` takes it (time_namespaces(7)).
     pub time_offsets: String,
     /// Where its first process is born; its cgroup namespace has that as root.
@@ -339,6 +341,7 @@ impl Plan {
         Ok(Self {
             namespaces,
             joined,
+            awaits_network: false,
             time_offsets: namespaces::time_offsets(linux, namespaces)?,
             cgroup,
             root,

@@ -309,7 +309,7 @@ impl Monitor {
             None => None,
         };
         self.watch_for_victims();
-        let mut started = parent::start(bundle, &streams)?;
+        let mut started = parent::start(bundle, &streams, None)?;
         drop(widened);
         for warning in started.warnings.drain(..) {
             clients.tell_all(&Report::Warning(warning));

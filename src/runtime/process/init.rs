@@ -83,6 +83,9 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     if plan.namespaces & flags::NEW_NET != 0 {
         namespace::bring_loopback_up().context("bring the loopback interface up")?;
     }
+    if plan.awaits_network {
+        protocol::await_connected(channel)?;
+    }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
     make_working_directory(&plan.process.working_directory)?;
     if plan.user.is_none() {

@@ -26,11 +26,20 @@ pub struct Started {
     pub warnings: Vec<String>,
 }
 
+/// Connects the network namespace of a first process to something, while that makes its root file system.
+pub type Connect<'a> = dyn FnMut(&Child) -> Result<()> + 'a;
+
 /// Starts a bundle. Returns once its program has been executed, or the reason why not is known.
 ///
-/// `streams` are used where no pseudo-terminal is asked for. The calling process must have one thread.
-pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
+/// `streams` are used where no pseudo-terminal is asked for; the program is not executed before `connect` has done its
+/// work. The calling process must have one thread.
+pub fn start(
+    bundle: Bundle,
+    streams: &Streams,
+    connect: Option<&mut Connect<'_>>,
+) -> Result<Started> {
     let mut plan = Plan::new(bundle)?;
+    plan.awaits_network = connect.is_some();
     // Whoever is root inside another container may have all power there and make no device node all the same.
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
@@ -44,6 +53,12 @@ pub fn start(bundle: Bundle, streams: &Streams) -> Result<Started> {
         Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };
     drop(theirs);
+    if let Some(connect) = connect
+        && let Err(error) = connect(&child).and_then(|()| protocol::send_connected(&ours))
+    {
+        child.end();
+        return Err(error);
+    }
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
     match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
         Ok((terminal, warnings)) => Ok(Started {

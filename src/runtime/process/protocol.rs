@@ -4,6 +4,7 @@
 //! parent                                  init
 //!    │──────────── clone3 ────────────────▶│
 //!    │                                     │ builds the root file system
+//!    │───────────── Connected ────────────▶│ only where it waits for its network
 //!    │◀──────── Warning{text} ─────────────│ only where something is otherwise than one would think
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
 //!    │                                     │ gives up privileges
@@ -24,6 +25,7 @@ use crate::runtime::seccomp::Agent;
 use crate::sys::process::Child;
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ const FAILED: u8 = b'F';
 const CHILD: u8 = b'C';
 const LISTENER: u8 = b'L';
 const WARNING: u8 = b'W';
+const CONNECTED: u8 = b'N';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -46,6 +49,26 @@ const KINDS: [Kind; 7] = [
     Kind::CannotExecute,
     Kind::CommandNotFound,
 ];
+
+/// The parent's side: the network is there.
+pub fn send_connected(channel: &Channel) -> Result<()> {
+    match channel.send(&[&[CONNECTED]], None, true) {
+        // It has failed meanwhile, and says why.
+        Ok(()) | Err(Errno::PIPE) => Ok(()),
+        Err(error) => Err(error).context("let the container go on"),
+    }
+}
+
+/// Init's side: waits until the network is there.
+pub fn await_connected(channel: &Channel) -> Result<()> {
+    match channel
+        .receive(&mut [0], true)
+        .context("await the network")?
+    {
+        Received::Message(..) => Ok(()),
+        Received::Closed | Received::Nothing => bail!("starting the container was cut short"),
+    }
+}
 
 /// Init's side: hands over the controlling side of the pseudo-terminal.
 pub fn send_terminal(channel: &Channel, terminal: BorrowedFd<'_>) -> Result<()> {
