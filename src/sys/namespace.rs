@@ -69,6 +69,29 @@ pub fn lineage(user_namespace: OwnedFd) -> Result<Vec<OwnedFd>> {
     }
 }
 
+/// Runs `work` in a network namespace that is not the caller's, and returns what it returns: sockets that it opens stay
+/// in that namespace for as long as they live (network_namespaces(7)).
+///
+/// It runs in a thread, which has ended from the caller's point of view when this returns; so the caller stays where it
+/// is and can fork again. A thread can join a namespace of which it has `CAP_SYS_ADMIN` in the owner and in its own user
+/// namespace.
+pub fn inside_network<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .spawn_scoped(scope, move || {
+                join(namespace, super::process::flags::NEW_NET).map(|()| work())
+            })
+            .context("start a thread")?;
+        match thread.join() {
+            Ok(result) => result.context("join the network namespace"),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).
 pub fn write_map(pid: i32, file: &str, content: &str) -> Result<()> {
     super::procfs::Processes::open()?.write(&format!("{pid}/{file}"), content)
