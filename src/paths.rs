@@ -44,13 +44,22 @@
 //! | `volumes/NAME/{filling,filled}` | what an image has there, half copied and on its way into `_data`; a volume with a `device` has them in its root, as `.onggi-filling` and `.onggi-filled` | flock of `volumes/NAME/` |
 //! | `volumes/NAME/mounting` | taken by whoever mounts or unmounts it | flock |
 //! | `volumes/NAME/users` | held by the monitors of containers that have it mounted | flock, shared |
+//! | `networks/lock` | taken by whoever makes or removes a network, or looks for a subnet that is free | flock |
+//! | `networks/unique-local` | the first 48 bits of the store's own IPv6 addresses | `networks/lock` |
+//! | `networks/ID/` | one network | flock of the directory: who gives out one of its addresses, takes back what a killed process had, or removes it |
+//! | `networks/ID/network.json` | the record, written before the directory gets its name | never changes |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 //!
 //! | path below the run root | content | guarded by |
 //! |---|---|---|
 //! | `shared/USER/NAME/` | a mount that shows `images` and `layers` of a store to an ordinary user as his own | root makes and removes it |
 //! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
+//! | `networks/ID/CONTAINER` | the endpoint of a container in a network; replaced, never changed | flock of the file, held by who keeps the container running: one that nobody holds is nobody's. Its name moves on to a new file that is locked already, so who finds the old one free looks again |
+//! | `networks/ID/CONTAINER.new` | what is about to become that | likewise |
+//! | `networks/ID/ADDRESS` | a link whose target is the container that has the address; one that leads nowhere, or to a container with another address, is nobody's | the other `networks/ID/` |
+//! | `networks/ID/last` | the addresses that were given last, one a line | the other `networks/ID/` |
 
+pub mod network;
 pub mod registry;
 
 mod configuration;
@@ -79,6 +88,8 @@ pub const MONITOR_SOCKET: &str = "attach";
 /// In a container's directory: taken by whoever changes its record.
 pub const RECORD_LOCK: &str = "lock";
 
+/// Root's data root.
+const ROOTS_DATA: &str = "/var/lib/onggi";
 /// Root's run root.
 const ROOTS_RUN: &str = "/run/onggi";
 
@@ -124,7 +135,7 @@ impl Paths {
     pub fn find(data: Option<PathBuf>, run: Option<PathBuf>, user: Option<u32>) -> Result<Self> {
         let data = match (data.or_else(|| variable("ONGGI_ROOT")), user) {
             (Some(asked), _) => asked,
-            (None, None) => PathBuf::from("/var/lib/onggi"),
+            (None, None) => PathBuf::from(ROOTS_DATA),
             (None, Some(_)) => {
                 match (variable("XDG_DATA_HOME"), variable("HOME")) {
                     (Some(directory), _) => directory.join("onggi"),

@@ -15,4 +15,7 @@
 //! the network namespace, and holds what he got until the container ends.
 
 pub mod endpoint;
+pub mod ipam;
 pub mod record;
+pub mod store;
+mod surroundings;

@@ -8,6 +8,11 @@ use std::net::IpAddr;
 /// The format version of the record.
 pub const VERSION: u32 = 1;
 
+/// The network that containers are in which name none.
+pub const DEFAULT: &str = "bridge";
+/// The networks that are always there.
+pub const BUILT_IN: [&str; 3] = [DEFAULT, "host", "none"];
+
 /// A network.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Network {
@@ -45,6 +50,22 @@ pub struct Network {
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+impl Network {
+    /// Whether it is one of those that are always there.
+    pub fn is_built_in(&self) -> bool {
+        BUILT_IN.contains(&&*self.name)
+    }
+
+    /// Its subnets for a message.
+    pub fn subnets_in_words(&self) -> String {
+        let subnets = self.subnets.iter().map(|subnet| subnet.subnet.to_string());
+        match self.subnets.is_empty() {
+            true => "none".to_owned(),
+            false => subnets.collect::<Vec<_>>().join(" and "),
+        }
+    }
 }
 
 /// The addresses of one family.

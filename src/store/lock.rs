@@ -94,6 +94,16 @@ impl Lock {
         )
     }
 
+    /// The lock of an open file, to be shared with others; `None` when somebody has it for himself.
+    pub fn try_share(file: File, path: &Path) -> Result<Option<Self>> {
+        Self::attempt(file, path, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// The lock of a file that nobody else can have yet.
+    pub fn of_new(file: File, path: &Path) -> Result<Self> {
+        Self::wait(file, path, FlockOperation::LockExclusive)
+    }
+
     fn attempt(file: File, path: &Path, operation: FlockOperation) -> Result<Option<Self>> {
         match flock(&file, operation) {
             Ok(()) => Ok(Some(Self { file })),

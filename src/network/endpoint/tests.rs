@@ -1,0 +1,100 @@
+//! Reserving, reading and sweeping endpoints, in a store of its own.
+
+use super::*;
+use std::collections::BTreeSet;
+
+fn store() -> (tempfile::TempDir, Paths, Network) {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = Paths::new(directory.path().join("data"), directory.path().join("run"));
+    let network = store::find(&paths, "bridge").unwrap();
+    (directory, paths, network)
+}
+
+fn wanted(number: usize) -> Wanted {
+    Wanted {
+        container: format!("{number:064x}"),
+        name: format!("c{number}"),
+        interface: "eth0".to_owned(),
+        ..Wanted::default()
+    }
+}
+
+#[test]
+fn addresses_go_up_and_come_back_when_nobody_holds_them() {
+    let (_store, paths, network) = store();
+    let first = reserve(&paths, &network, &wanted(1)).unwrap();
+    let gateway = network.subnets[0].gateway.unwrap();
+    assert_ne!(IpAddr::from(first.endpoint().ipv4.unwrap()), gateway);
+    let octets = first.endpoint().ipv4.unwrap().octets();
+    assert_eq!(octets[2..], [0, 2]);
+    let mac = format!("02:42:{:02x}:{:02x}:00:02", octets[0], octets[1]);
+    assert_eq!(first.endpoint().mac, mac);
+    let error = reserve(&paths, &network, &wanted(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "endpoint with name c1 already exists in network bridge"
+    );
+    drop(first);
+    assert_eq!(live(&paths, &network.id).unwrap(), []);
+    let second = reserve(&paths, &network, &wanted(1)).unwrap();
+    assert_eq!(second.endpoint().ipv4.unwrap().octets()[2..], [0, 3]);
+    assert_eq!(
+        live(&paths, &network.id).unwrap(),
+        [second.endpoint().clone()]
+    );
+}
+
+#[test]
+fn what_a_killed_process_had_is_dead_and_then_gone() {
+    let (_store, paths, network) = store();
+    let killed = reserve(&paths, &network, &wanted(1)).unwrap();
+    let endpoint = killed.endpoint().clone();
+    drop(killed.into_lock());
+    assert_eq!(live(&paths, &network.id).unwrap(), []);
+    assert_eq!(dead(&paths).unwrap(), [endpoint.clone()]);
+    let other = reserve(&paths, &network, &wanted(2)).unwrap();
+    assert!(other.replaced.is_empty() && other.endpoint().ipv4 != endpoint.ipv4);
+    // The same container again: its old rules are to be swept first.
+    let again = reserve(&paths, &network, &wanted(1)).unwrap();
+    assert_eq!(again.replaced, [endpoint.clone()]);
+    // It is another one now.
+    forget(&paths, &endpoint).unwrap();
+    assert_eq!(live(&paths, &network.id).unwrap().len(), 2);
+    let endpoint = again.endpoint().clone();
+    drop(again.into_lock());
+    forget(&paths, &endpoint).unwrap();
+    assert!(dead(&paths).unwrap().is_empty());
+    let names = std::fs::read_dir(paths.endpoints(&network.id)).unwrap();
+    let addresses = other.endpoint().addresses().count();
+    assert_eq!(names.count(), 1 + addresses + 1);
+}
+
+#[test]
+fn readers_never_see_a_live_one_missing() {
+    let (_store, paths, network) = store();
+    let mut reserved = reserve(&paths, &network, &wanted(1)).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let mut seen = BTreeSet::new();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let live = live(&paths, &network.id).unwrap();
+                    assert_eq!(live.len(), 1);
+                    seen.insert(live[0].pid);
+                }
+                seen.len()
+            })
+        });
+        for pid in 1..2000 {
+            reserved.update(|endpoint| endpoint.pid = pid).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(
+            readers
+                .map(|reader| reader.join().unwrap())
+                .iter()
+                .all(|seen| *seen > 0)
+        );
+    });
+}
