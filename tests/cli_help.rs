@@ -116,12 +116,21 @@ fn mistakes_have_dockers_words() {
             "onggi: conflicting options: cannot specify both --attach and --detach",
         ),
         (
-            &["run", "--publish", "80:80", "x"],
-            "onggi: --publish is not supported yet: containers have loopback only (see README, \"Not there yet\")",
+            &["run", "--publish", "x:80", "x"],
+            "onggi: invalid hostPort: x",
+        ),
+        (&["run", "-p80:x", "x"], "onggi: invalid containerPort: x"),
+        (
+            &["run", "--ip", "x", "x"],
+            "invalid argument \"x\" for \"--ip\" flag: failed to parse IP: \"x\"",
         ),
         (
-            &["run", "-p80:80", "x"],
-            "onggi: --publish is not supported yet: containers have loopback only (see README, \"Not there yet\")",
+            &["run", "--link", "a:b:c", "x"],
+            "invalid argument \"a:b:c\" for \"--link\" flag: bad format for links: a:b:c",
+        ),
+        (
+            &["run", "--network", "host", "--network", "web", "x"],
+            "onggi: conflicting options: cannot attach both user-defined and non-user-defined network-modes",
         ),
         (
             &["run", "--cpu-count", "1", "x"],

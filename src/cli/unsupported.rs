@@ -36,7 +36,6 @@ pub struct Flag {
 }
 
 const CREATE: &[&str] = &["container run", "container create"];
-const LOOPBACK: Fate = Fate::NotYet("containers have loopback only");
 const CLUSTER_VOLUMES: Fate = Fate::Never("it is of volumes of a cluster only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
@@ -53,12 +52,6 @@ const COMPOSE: Fate = Fate::NotYet("there is no compose");
 
 /// Flags by command. `name/s=`: long name, letter, and `=` where a value follows.
 const FLAGS: &[(&[&str], &str, Fate)] = &[
-    (
-        CREATE,
-        "publish/p= publish-all/P expose= network-alias= net-alias= link= link-local-ip=",
-        LOOPBACK,
-    ),
-    (CREATE, "ip= ip6= mac-address=", LOOPBACK),
     (
         CREATE,
         "use-api-socket",
@@ -121,7 +114,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    ("network", LOOPBACK),
+    ("network", Fate::NotYet("containers have loopback only")),
     ("build builder buildx image.build", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),

@@ -68,6 +68,7 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         ))
         .into());
     }
+    refuse_networks(&options)?;
     options.log = super::log::config::complete(&options.log, &Settings::load()?)?;
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;
@@ -183,11 +184,50 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
     })
 }
 
+/// What is asked of networks is parsed and not done: nobody is told that a port is open which is not.
+fn refuse_networks(options: &Options) -> Result<(), Error> {
+    let own = options.network == NetworkMode::Private;
+    let published = options.publish_all || !options.ports.is_empty();
+    let joined = matches!(
+        options.network,
+        NetworkMode::Container(_)
+            | NetworkMode::Path(_)
+            | NetworkMode::Slirp4netns(_)
+            | NetworkMode::Pasta(_)
+    );
+    let subject = match () {
+        () if options.egress.is_some() => "--egress",
+        () if joined || !options.networks.is_empty() => "--network",
+        () if own && published => "--publish",
+        () if own && !options.links.is_empty() => "--link",
+        () => return Ok(()),
+    };
+    Err(Error::new(
+        Kind::Unsupported,
+        format!(
+            "{subject} is not supported yet: containers have loopback only (see README, \"Not there yet\")"
+        ),
+    ))
+}
+
 fn warnings(engine: &Engine, record: &Record) -> Vec<String> {
     let user = user_warning(engine, record, &record.program.user);
     user.into_iter()
         .chain(network_warning(&record.options))
+        .chain(ports_warning(&record.options))
         .collect()
+}
+
+/// Ports of the host lead into networks only.
+fn ports_warning(options: &Options) -> Option<String> {
+    let mode = match options.network {
+        NetworkMode::Host => "host",
+        NetworkMode::None => "none",
+        NetworkMode::Path(_) => "ns",
+        _ => return None,
+    };
+    let published = options.publish_all || !options.ports.is_empty();
+    published.then(|| format!("Published ports are discarded when using {mode} network mode"))
 }
 
 /// Who shares the host's network reaches those who listen at abstract addresses (unix(7)), whatever the file systems.

@@ -16,6 +16,7 @@ pub mod kill;
 pub mod logs;
 pub mod mount;
 pub mod namespace;
+mod network;
 pub mod options;
 pub mod port;
 pub mod prune;

@@ -1,23 +1,9 @@
-//! Which namespaces `run` and `create` ask for: `--network`, `--ipc`, `--pid`, `--uts`, `--cgroupns`. User namespaces are
-//! parsed by their own type.
+//! Which namespaces `run` and `create` ask for: `--ipc`, `--pid`, `--uts`, `--cgroupns`. User namespaces are parsed
+//! by their own type, networks by [`super::network`].
 
 use crate::cli::unsupported;
-use crate::container::options::{Namespace, NetworkMode};
+use crate::container::options::{Namespace, NetworkMode, Options};
 use crate::error::{Error, bad_input};
-
-/// `--network`: until there are networks, every container has loopback, or the host's network.
-pub(super) fn network_mode(text: Option<String>) -> Result<NetworkMode, Error> {
-    match text.as_deref() {
-        None | Some("default") => Ok(NetworkMode::Private),
-        Some("none") => Ok(NetworkMode::None),
-        Some("host") => Ok(NetworkMode::Host),
-        Some("") => Err(bad_input("no name set for network")),
-        Some(other) => Err(unsupported::not_yet(
-            &format!("--network {other}"),
-            "containers have loopback only",
-        )),
-    }
-}
 
 /// `--ipc`.
 pub(super) fn ipc_mode(text: Option<String>) -> Result<Namespace, Error> {
@@ -60,16 +46,12 @@ fn another_container(flag: &str, value: &str) -> Error {
 }
 
 /// A parameter of a namespace that is the host's would change the host.
-pub(super) fn refuse_sysctls_of_the_host(
-    sysctls: &[(String, String)],
-    network: &NetworkMode,
-    ipc: Namespace,
-) -> Result<(), Error> {
-    for (name, _) in sysctls {
+pub(super) fn refuse_sysctls_of_the_host(options: &Options) -> Result<(), Error> {
+    for name in options.sysctls.keys() {
         let (is_hosts, kind) = if name.starts_with("net.") {
-            (*network == NetworkMode::Host, "network")
+            (options.network == NetworkMode::Host, "network")
         } else {
-            (ipc == Namespace::Host, "ipc")
+            (options.ipc == Namespace::Host, "ipc")
         };
         if is_hosts {
             return Err(bad_input(format!(

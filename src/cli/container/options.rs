@@ -4,13 +4,14 @@
 //! [`CreateFlags::into_options`].
 
 use super::health::HealthFlags;
-use super::namespace::{ipc_mode, network_mode, own_or_host, refuse_sysctls_of_the_host};
+use super::namespace::{ipc_mode, own_or_host, refuse_sysctls_of_the_host};
+use super::network::NetworkFlags;
 use super::resources::ResourceFlags;
 use crate::cgroup::placement::Manager;
+use crate::cli::Globals;
 use crate::cli::value::{
     self, Pull, Stream, device, environment, mount, mount_point, network, security, tmpfs, volume,
 };
-use crate::cli::{Globals, unsupported};
 use crate::container::mount_point::request::Request;
 use crate::container::options::{
     Cgroups, DeviceMapping, DeviceRequest, ExtraHost, Log, Namespace, Options, RestartPolicy,
@@ -128,9 +129,8 @@ pub struct CreateFlags {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
-    /// Network: "none" (loopback only) or "host"
-    #[arg(long, alias = "net", value_name = "network")]
-    network: Option<String>,
+    #[command(flatten)]
+    network: NetworkFlags,
     /// No effect: it exists in cgroup version 1 only
     #[arg(long, hide = true)]
     oom_kill_disable: bool,
@@ -235,22 +235,17 @@ impl CreateFlags {
     pub fn into_options(self, mut words: Vec<String>, globals: &Globals) -> Result<Options> {
         self.refuse_contradictions()?;
         let command = words.split_off(1);
-        let (network, ipc, uts) = (
-            network_mode(self.network)?,
-            ipc_mode(self.ipc)?,
-            own_or_host("uts", self.uts)?,
-        );
+        let (ipc, uts) = (ipc_mode(self.ipc)?, own_or_host("uts", self.uts)?);
         if uts == Namespace::Host && (self.hostname.is_some() || self.domainname.is_some()) {
             return Err(bad_input("conflicting options: hostname and the UTS mode").into());
         }
-        refuse_sysctls_of_the_host(&self.sysctl, &network, ipc)?;
         let mut labels = environment::labels_of_files(&self.label_file)?;
         labels.extend(self.label);
         let (healthcheck, health_on_failure) = self.health.into_options()?;
         let (devices, device_requests) = devices(self.device, self.gpus);
         let memory = self.tmpfs.iter().map(|(target, _)| target.as_str());
         let mounts = mount_point::all(&self.volume, self.mount, memory, &self.volume_driver)?;
-        Ok(Options {
+        let mut options = Options {
             image: words.remove(0),
             command,
             name: self.name.filter(|name| !name.is_empty()),
@@ -282,13 +277,6 @@ impl CreateFlags {
             init: self.init,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
-            network,
-            networks: Vec::new(),
-            ports: Vec::new(),
-            publish_all: false,
-            exposed: Vec::new(),
-            links: Vec::new(),
-            egress: None,
             uts,
             ipc,
             pid: own_or_host("pid", self.pid)?,
@@ -330,24 +318,17 @@ impl CreateFlags {
             },
             healthcheck,
             health_on_failure,
-        })
+            ..Options::default()
+        };
+        self.network.into_options(&mut options)?;
+        refuse_sysctls_of_the_host(&options)?;
+        Ok(options)
     }
 
     fn refuse_contradictions(&self) -> Result<(), Error> {
         if self.rm && self.restart != RestartPolicy::No {
             return Err(bad_input(
                 "conflicting options: cannot specify both --restart and --rm",
-            ));
-        }
-        if let Some(host) = self
-            .add_host
-            .iter()
-            .find(|host| host.address == "host-gateway")
-        {
-            let subject = format!("--add-host {}:host-gateway", host.name);
-            return Err(unsupported::not_yet(
-                &subject,
-                "there is no gateway, containers have loopback only",
             ));
         }
         if let Some(directory) = self

@@ -6,10 +6,13 @@
 
 pub mod comma_separated;
 pub mod device;
+pub mod egress;
 pub mod environment;
 pub mod mount;
 pub mod mount_point;
 pub mod network;
+pub mod network_request;
+pub mod publish;
 pub mod resources;
 pub mod security;
 pub mod time;
