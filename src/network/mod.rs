@@ -14,8 +14,11 @@
 //! It knows neither containers nor how they are started: whoever starts one reserves an [`endpoint::Endpoint`], connects
 //! the network namespace, and holds what he got until the container ends.
 
+pub mod dns;
 pub mod endpoint;
+pub mod hosts;
 pub mod ipam;
 pub mod record;
+pub mod resolv_conf;
 pub mod store;
 mod surroundings;
