@@ -358,6 +358,11 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Be a registry that images are pushed to and pulled from",
     ),
+    command::<registry::check::Check>(
+        &["registry check"],
+        "",
+        "Find what is damaged in a registry's folder",
+    ),
     command::<registry::prune::Prune>(
         &["registry prune"],
         "",

@@ -4,7 +4,7 @@
 //! The pages lie in `man/`; a test makes them anew and compares.
 
 use super::command::{COMMANDS, Command, GROUPS, Section};
-use super::{flag, help, image, system, trust};
+use super::{flag, help, image, registry, system, trust};
 use clap::Arg;
 
 const EXIT_STATUS: &str = "\
@@ -70,6 +70,7 @@ fn of_command(command: &Command) -> String {
     text += &options(&flag::build(command));
     text += match shortest(command) {
         "system check" => system::check::MANUAL,
+        "registry check" => registry::check::MANUAL,
         "trust add" | "trust ls" | "trust rm" | "trust show" => trust::MANUAL,
         "image copy" => image::copy::MANUAL,
         "image inspect" => image::inspect::MANUAL,

@@ -52,6 +52,12 @@ pub fn unshare_from(engine: &Engine, user: &str) -> Result<bool> {
     let place = Paths::shared(engine.paths.run(), target.uid, engine.paths.data());
     let was_shown = mount::is_mount_point(&place) == Ok(true);
     unshare(engine, &target)?;
+    // `RUN/shared/UID/NAME`, unless something else is shown there.
+    for directory in place.ancestors().take(3) {
+        if std::fs::remove_dir(directory).is_err() {
+            break;
+        }
+    }
     Ok(was_shown)
 }
 

@@ -210,17 +210,20 @@ pub(super) fn hold(directory: &Path) -> Result<bool> {
     if held.contains_key(directory) {
         return Ok(true);
     }
+    let lock = lock(directory)?;
+    let is_there = lock.is_some();
+    held.extend(lock.map(|lock| (directory.to_owned(), lock)));
+    Ok(is_there)
+}
+
+/// Keeps a layer of any store from being removed as long as the answer lives; `None` when it is gone.
+pub(super) fn lock(directory: &Path) -> Result<Option<Lock>> {
     if !directory.exists() {
-        return Ok(false);
+        return Ok(None);
     }
-    let context = || format!("use the layer `{}`", directory.display());
-    match Lock::try_shared_directory(directory).with_context(context)? {
-        Some(lock) if lock.is_of(directory) => {
-            held.insert(directory.to_owned(), lock);
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+    let lock = Lock::try_shared_directory(directory)
+        .with_context(|| format!("use the layer `{}`", directory.display()))?;
+    Ok(lock.filter(|lock| lock.is_of(directory)))
 }
 
 /// Likewise all layers of an image or a container that lie in other stores; an error where one is gone.

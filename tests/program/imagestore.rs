@@ -222,6 +222,7 @@ fn a_view_gives_nothing_but_images_away() {
         .run();
     again.code(1).stderr_has("no images are shown to");
     assert_eq!(shell("ls \"$1\"").1, "");
+    assert!(!shared.place.exists());
     let unknown = shared
         .owner
         .onggi(["system", "share-images", "nobody-such"])

@@ -1,5 +1,6 @@
 //! container prune and system prune: what goes, what stays, what is asked and told.
 
+use crate::support::life::OBEDIENT;
 use crate::support::{ALPINE, Store, everyone_with_alpine};
 
 fn run(store: &Store, words: &[&str]) -> String {
@@ -111,5 +112,22 @@ fn the_whole_system() {
         let both = ["system", "prune", "-f", "--volumes", "--filter", "until=1h"];
         let message = "The \"until\" filter is not supported with \"--volumes\"";
         store.onggi(both).run().code(1).stderr_has(message);
+    }
+}
+
+#[test]
+fn places_to_mount_on_go_unless_a_container_uses_them() {
+    for store in everyone_with_alpine() {
+        let places = || {
+            let found = std::fs::read_dir(store.data().join("mount-points"));
+            found.map_or(0, Iterator::count)
+        };
+        store.detached("jar", &[], OBEDIENT);
+        assert_eq!(places(), 1);
+        store.ok(["system", "prune", "-f"]);
+        assert_eq!(places(), 1);
+        store.ok(["rm", "-f", "jar"]);
+        store.ok(["system", "prune", "-f"]);
+        assert_eq!(places(), 0);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::client::{Value, json};
 use crate::support::{ALPINE, Need, Store, everyone, requires};
-use crate::{Served, digest_of};
+use crate::{Answer, Served, digest_of};
+use std::io::{Read, Write};
 use std::process::Command;
 
 fn serve(store: &Store) -> Served {
@@ -111,6 +112,47 @@ impl ImageField for Store {
             .onggi(["image", "inspect", "--format", "{{.Id}}", image])
             .run();
         outcome.code(0).stdout_text()
+    }
+}
+
+#[test]
+fn who_downloads_gets_all_of_an_image_that_is_removed_meanwhile() {
+    // More than all buffers on the way hold.
+    let content: Vec<u8> = (0..48u32 << 18).flat_map(u32::to_le_bytes).collect();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, content) in [("first", &content[..]), ("second", b"clay")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content).unwrap();
+    }
+    let tar = builder.into_inner().unwrap();
+    for store in everyone() {
+        let file = store.file("large.tar", &tar);
+        let import = ["import", file.to_str().unwrap(), "kiln/large:1"];
+        store.onggi(import).run().code(0);
+        let served = serve(&store);
+        let client = served.client();
+        let manifest = client.get("/v2/kiln/large/manifests/1").status(200).json();
+        let digest = manifest["layers"][0]["digest"].as_str().unwrap();
+        let path = format!("/v2/kiln/large/blobs/{digest}");
+        let mut stream = client.connect();
+        let head = client.head("GET", &path, &[], 0);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = vec![0; 1000];
+        stream.read_exact(&mut answer).unwrap();
+        store.onggi(["rmi", "-f", "kiln/large:1"]).run().code(0);
+        client.get(&path).refused(404, "BLOB_UNKNOWN");
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = Answer::parse(&answer).status(200);
+        assert!(digest_of(&answer.body) == digest);
+        // It goes with the next command that looks.
+        let layers = store.data().join("layers");
+        let is_gone = || {
+            store.onggi(["system", "prune", "-f"]).run().code(0);
+            layers.read_dir().unwrap().next().is_none()
+        };
+        crate::support::life::until("the layer is gone", is_gone);
     }
 }
 

@@ -144,6 +144,77 @@ fn what_killed_servers_left_goes_and_uploads_go_on() {
 }
 
 #[test]
+fn who_begins_an_upload_clears_away_what_was_left_an_hour_ago() {
+    let served = Served::start();
+    let client = served.client();
+    let uploads = served.folder().join("repositories/jar/_uploads");
+    let (left, young) = (client.begin("jar"), client.begin("jar"));
+    client.send("PATCH", &left, &[], b"clay").status(202);
+    let path = uploads.join(left.rsplit('/').next().unwrap());
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3601);
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(hour_ago).unwrap();
+    client.begin("jar");
+    client.get(&left).refused(404, "BLOB_UPLOAD_UNKNOWN");
+    client.get(&young).status(204);
+    assert_eq!(files(&uploads).len(), 2);
+}
+
+fn check(folder: &Path, options: &[&str]) -> Outcome {
+    let mut command = Command::new(program());
+    command.args(["registry", "check", "--storage"]).arg(folder);
+    Call::new(command).args(options).run()
+}
+
+#[test]
+fn what_is_damaged_is_found_and_pushed_again() {
+    let served = Served::start();
+    let (client, folder) = (served.client(), served.folder());
+    let manifest = client.image("jar", "v1", "clay");
+    client.image("kiln/bowl", "v1", "clay");
+    client.image("cup", "v1", "sand");
+    check(&folder, &[])
+        .code(0)
+        .stdout("The registry is consistent\n");
+    let (clay, digest) = (digest_of(b"clay"), digest_of(&manifest));
+    let place = |digest: &str| folder.join("blobs").join(digest.replace(':', "/"));
+    let blob = format!("/v2/jar/blobs/{clay}");
+    std::fs::write(place(&clay), b"play").unwrap();
+    std::fs::write(place(&digest), b"{").unwrap();
+    let told = |problem: &str| {
+        let mut lines = [
+            format!("{problem}: {clay} (jar, kiln/bowl)\n"),
+            format!("{problem}: {digest} (jar, kiln/bowl)\n"),
+        ];
+        lines.sort();
+        format!("{}2 findings\n", lines.concat())
+    };
+    let before = files(&folder);
+    check(&folder, &[]).code(1).stdout(&told("damaged"));
+    assert_eq!(files(&folder), before, "looking changes nothing");
+    client.ask("HEAD", &blob).status(200);
+    check(&folder, &["--repair"])
+        .code(1)
+        .stdout(&told("removed"));
+    check(&folder, &["--repair"])
+        .code(1)
+        .stdout(&told("missing"));
+    // Whoever pushes is told that it is not there, and sends it.
+    client.ask("HEAD", &blob).status(404);
+    client.get("/v2/jar/manifests/v1").status(404);
+    assert_eq!(client.image("jar", "v1", "clay"), manifest);
+    check(&folder, &[]).code(0);
+    for name in ["jar", "kiln/bowl"] {
+        let got = client.get(&format!("/v2/{name}/manifests/v1")).status(200);
+        assert_eq!(got.body, manifest);
+        client.get(&format!("/v2/{name}/blobs/{clay}")).status(200);
+    }
+    check(Path::new("/nonexistent"), &[])
+        .code(1)
+        .stderr_has("there is no registry in `/nonexistent`");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_guessed_at() {
     let served = Served::start();
     let (client, folder) = (served.client(), served.folder());

@@ -46,6 +46,21 @@ fn mistakes_are_told_before_anything_listens() {
             &format!("listen at {taken}: Address already in use"),
         ),
         (
+            &["--listen", &format!("unix:/{}", "x".repeat(107))],
+            125,
+            "has 108 bytes, and a socket is called by 107 at most",
+        ),
+        (
+            &["--listen", &taken],
+            1,
+            &format!("process {}, listens there", std::process::id()),
+        ),
+        (
+            &["--listen", "192.0.2.1:0"],
+            1,
+            "no interface of this machine has that address",
+        ),
+        (
             &["--listen", "unix:/nonexistent/socket"],
             1,
             "No such file or directory",
@@ -65,31 +80,51 @@ fn mistakes_are_told_before_anything_listens() {
             1,
             "`/dev/null` has no certificate",
         ),
-        (&["--read-only"], 1, "there is no registry in"),
+        (
+            &["--read-only", "--listen", "127.0.0.1:0"],
+            1,
+            "there is no registry in",
+        ),
         (&["image"], 125, "accepts no arguments"),
     ] {
         refused(arguments).code(code).stderr_has(part);
     }
     let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let serve = |place: &Path, listen: &str| {
+        let mut command = Command::new(program());
+        command.args(["registry", "serve", "--listen", listen, "--storage"]);
+        Call::new(command).args([place]).run()
+    };
+    let new = directory.path().join("new");
+    serve(&new, &taken).code(1);
+    assert!(!new.exists(), "nothing is made where nobody could come");
     std::fs::write(directory.path().join("precious"), b"").unwrap();
-    let mut command = Command::new(program());
-    command
-        .args(["registry", "serve", "--storage"])
-        .arg(directory.path());
-    Call::new(command)
-        .run()
+    serve(directory.path(), "127.0.0.1:0")
         .code(1)
         .stderr_has("has files, and is no registry's");
     std::fs::remove_file(directory.path().join("precious")).unwrap();
     std::fs::write(directory.path().join("registry.json"), br#"{"version":9}"#).unwrap();
-    let mut command = Command::new(program());
-    command
-        .args(["registry", "serve", "--storage"])
-        .arg(directory.path());
-    Call::new(command)
-        .run()
+    serve(directory.path(), "127.0.0.1:0")
         .code(1)
         .stderr_has("has version 9, not 1");
+}
+
+#[test]
+fn who_may_not_have_a_port_is_told_from_which_on_he_may() {
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    if limit.trim().parse::<u16>().unwrap() <= 80 {
+        return crate::support::skip("all ports are for everybody");
+    }
+    for store in everyone().filter(|store| store.user != User::Root) {
+        let words = ["registry", "serve", "--listen", "127.0.0.1:80"];
+        let hint = format!("ports below {} are root's", limit.trim());
+        store
+            .onggi(words)
+            .run()
+            .code(1)
+            .stderr_has("listen at 127.0.0.1:80: Permission denied")
+            .stderr_has(&hint);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `registry`: images for others, by [`crate::image::serve`].
 
+pub mod check;
 pub mod prune;
 pub mod serve;
 

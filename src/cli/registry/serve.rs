@@ -47,18 +47,22 @@ pub struct Serve {
 
 impl Verb for Serve {
     fn execute(mut self, context: &mut Context) -> Result<u8> {
-        let storage = self.storage(context)?;
+        if self.images && self.storage.is_some() {
+            return Err(bad_input("--images and --storage exclude each other").into());
+        }
         let tls = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Some(serve::tls(certificate, key)?),
             (None, None) => None,
             _ => return Err(bad_input("--tls-cert and --tls-key belong together").into()),
         };
+        // No folder is made where nobody could reach it.
+        let listeners = self.listeners()?;
+        let storage = self.storage(context)?;
         // Before there is any thread, so that no other one takes the signals.
         let until = Until {
             signals: SignalFd::block_requests_to_end()?,
             idle: (self.time > 0).then(|| Duration::from_secs(self.time)),
         };
-        let listeners = self.listeners()?;
         tell(context, &listeners, tls.as_ref(), &*storage)?;
         systemd::notify("READY=1")?;
         let debug = context.globals.debug || context.globals.log_level == "debug";
@@ -89,9 +93,6 @@ impl Serve {
         if !self.images {
             let folder = super::folder(context, self.storage.take())?;
             return Ok(Box::new(Folder::open(&folder, self.read_only)?));
-        }
-        if self.storage.is_some() {
-            return Err(bad_input("--images and --storage exclude each other").into());
         }
         let engine = context.engine()?;
         // Files of layers belong to ids of the store's own.

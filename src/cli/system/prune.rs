@@ -4,7 +4,7 @@
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
 use crate::cli::{Context, filter, prune};
-use crate::container::remove;
+use crate::container::{mount_point, remove};
 use crate::error::bad_input;
 use anyhow::Result;
 use std::fmt::Write;
@@ -40,6 +40,7 @@ impl Verb for Prune {
         engine.enter_user_namespace()?;
         let of_killed = remove::sweep_staging(&engine) + remove::sweep_downloads(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
+        mount_point::sweep(&engine.paths);
         let (of_volumes, no_volume_stays) = match self.volumes {
             true => prune::volumes(context, &engine, false, &filters)?,
             false => (0, true),

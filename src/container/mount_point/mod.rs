@@ -25,6 +25,7 @@ pub(super) use own_files::OWN_FILES;
 pub(super) use ownership::announce;
 pub use ownership::{fill, make_ready};
 pub(super) use places::places;
+pub use places::sweep;
 pub(super) use resolve::resolve;
 
 use super::engine::Engine;

@@ -10,6 +10,7 @@ use crate::container::engine::Engine;
 use crate::image::digest::Digest;
 use crate::paths::Paths;
 use crate::runtime::plan::Held;
+use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
@@ -107,7 +108,7 @@ fn make(paths: &Paths, places: &Places<'_>, root: (u32, u32), directory: &Path) 
     made.with_context(|| format!("make `{}`", tree.display()))?;
     let all = paths.mount_points();
     std::fs::create_dir_all(&all).with_context(|| format!("create `{}`", all.display()))?;
-    evict(&all, &staging)?;
+    evict(&all, &staging, KEPT - 1)?;
     match std::fs::rename(&tree, directory) {
         // Somebody else was quicker.
         Err(_) if directory.exists() => Ok(()),
@@ -144,11 +145,22 @@ fn give(tree: &Path, owner: (u32, u32)) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Moves what nobody uses away when there is much of it; it goes with `staging`.
-fn evict(all: &Path, staging: &Staging) -> Result<()> {
+/// Removes what no container uses at this moment. What cannot be removed is noted.
+pub fn sweep(paths: &Paths) {
+    let all = paths.mount_points();
+    let evict_all = || evict(&all, &Staging::new(&paths.staging())?, 0);
+    if all.exists()
+        && let Err(error) = evict_all()
+    {
+        damage::note("places to mount on that no container uses stay", &error);
+    }
+}
+
+/// Moves what nobody uses away when there is more than `kept` of it; it goes with `staging`.
+fn evict(all: &Path, staging: &Staging, kept: usize) -> Result<()> {
     let entries = std::fs::read_dir(all).with_context(|| format!("read `{}`", all.display()))?;
     let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    if entries.len() < KEPT {
+    if entries.len() <= kept {
         return Ok(());
     }
     for path in entries {
@@ -225,6 +237,8 @@ mod tests {
             left.len() == 2 && nth(5).exists() && nth(KEPT).exists(),
             "{left:?}"
         );
+        sweep(&paths);
+        assert!(!nth(KEPT).exists());
         assert!(used.is_of(&nth(5)) && std::fs::read_dir(paths.staging()).unwrap().count() == 0);
     }
 }

@@ -5,6 +5,8 @@
 //! the unpacked files when they are asked for. So the id of an image always stays, and the digest of its manifest where
 //! it can.
 //!
+//! A layer stays until it is sent, also where its image is removed meanwhile.
+//!
 //! A repository is asked for as on the command line (`alpine`, `library/alpine`, `quay.io/a/b`), or without the host
 //! where only one host has a repository of that name.
 
@@ -16,6 +18,7 @@ use crate::error::{self, Kind};
 use crate::image::digest::Digest;
 use crate::image::package::{Otherwise, Package};
 use crate::image::reference::Reference as ImageName;
+use crate::image::shared;
 use crate::image::store::Names;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
@@ -104,14 +107,17 @@ impl Images {
             let source = Source::File(file);
             return Ok(Some(Blob { size, source }));
         }
+        let directory = self.paths.layer(&layer.name);
+        let Some(lock) = shared::lock(&directory)? else {
+            return Ok(None);
+        };
         if *digest == layer.diff_id {
-            let source = Source::Layer(self.paths.layer(&layer.name));
-            let size = layer.tar_size;
+            let (size, source) = (layer.tar_size, Source::Layer(directory, lock));
             return Ok(Some(Blob { size, source }));
         }
         let packed = layer.packed().filter(|packed| packed.digest == *digest);
         let size = packed.map(|packed| packed.size);
-        let source = Source::Stream(layer.open(digest)?);
+        let source = Source::Stream(layer.open(digest)?, lock);
         Ok(size.map(|size| Blob { size, source }))
     }
 }

@@ -1,8 +1,9 @@
 //! Where a server is spoken to: addresses it is given, and sockets that systemd has opened for it.
 
 use super::http::socket::Socket;
-use crate::error::{Error, bad_input};
+use crate::error::{Error, Kind, bad_input};
 use anyhow::{Context, Result};
+use procfs::process::FDTarget;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -11,6 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// The longest path of a socket in bytes (unix(7)).
+const LONGEST: usize = 107;
+/// The lowest port that is not root's alone (Documentation/networking/ip-sysctl.rst).
+const UNPRIVILEGED: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
 
 /// `127.0.0.1:5000`, `[::1]:5000`, `localhost:5000`, `:5000` for all addresses of the machine, `unix:/PATH`. Port 0 is any
 /// that is free.
@@ -29,6 +35,10 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path.starts_with('/') {
+                true if path.len() > LONGEST => Err(bad_input(format!(
+                    "`{path}` has {} bytes, and a socket is called by {LONGEST} at most",
+                    path.len()
+                ))),
                 true => Ok(Self::Unix(path.into())),
                 false => Err(bad_input(format!("`{text}` names no absolute path"))),
             };
@@ -87,7 +97,8 @@ impl Listener {
                     }
                     listener => listener,
                 };
-                Self::tcp(listener.with_context(context)?).with_context(context)
+                let listener = listener.map_err(|error| refused(error, asked))?;
+                Self::tcp(listener).with_context(context)
             }
             Address::Unix(path) => {
                 remove_dead(path).with_context(context)?;
@@ -190,6 +201,61 @@ impl Drop for Listener {
     }
 }
 
+/// Why nobody can listen there, with what is known of the reason.
+fn refused(error: io::Error, address: &SocketAddr) -> anyhow::Error {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => match holder(address.port()) {
+            Some((name, pid)) => {
+                format!("{name}, process {pid}, listens there; port 0 is any that is free")
+            }
+            None => "another program listens there; port 0 is any that is free".to_owned(),
+        },
+        ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; `:PORT` is all that they have"
+                .to_owned()
+        }
+        ErrorKind::PermissionDenied => {
+            let least = std::fs::read_to_string(UNPRIVILEGED).unwrap_or_default();
+            let least = least.trim();
+            format!(
+                "ports below {least} are root's: take a higher one, or, as root, \
+                 `sysctl net.ipv4.ip_unprivileged_port_start={}`",
+                address.port()
+            )
+        }
+        _ => return anyhow::Error::from(error).context(format!("listen at {address}")),
+    };
+    let kind = match error.kind() {
+        ErrorKind::AddrInUse => Kind::Conflict,
+        _ => Kind::Denied,
+    };
+    Error::new(kind, format!("listen at {address}: {error}"))
+        .hint(hint)
+        .into()
+}
+
+/// Who listens at a port, as far as this user may know: the program's name and its process number.
+fn holder(port: u16) -> Option<(String, i32)> {
+    let sockets = [procfs::net::tcp(), procfs::net::tcp6()];
+    let listens = |entry: &procfs::net::TcpNetEntry| {
+        entry.state == procfs::net::TcpState::Listen && entry.local_address.port() == port
+    };
+    let inodes: Vec<u64> = sockets
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(listens)
+        .map(|entry| entry.inode)
+        .collect();
+    let holds = |process: &procfs::process::Process| {
+        let mut open = process.fd().into_iter().flatten().flatten();
+        open.any(|open| matches!(open.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+    };
+    let mut processes = procfs::process::all_processes().ok()?.flatten();
+    let process = processes.find(holds)?;
+    Some((process.stat().ok()?.comm, process.pid))
+}
+
 /// Removes the socket of a server that was killed; nobody answers there any more.
 fn remove_dead(path: &Path) -> Result<()> {
     use std::os::unix::fs::FileTypeExt;
@@ -229,6 +295,7 @@ mod tests {
             "::1:80",
             "unix:x",
             "unix:",
+            &format!("unix:/{}", "x".repeat(LONGEST)),
         ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }

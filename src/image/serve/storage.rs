@@ -3,6 +3,7 @@
 use super::digest::AnyDigest;
 use super::folder::Folder;
 use super::name::{Name, Reference};
+use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::fs::File;
@@ -34,10 +35,10 @@ pub enum Source {
     File(File),
     /// Here.
     Bytes(Vec<u8>),
-    /// In a layer of the store, to be made a tar archive again; its directory.
-    Layer(PathBuf),
-    /// Made as they are read, from the first one on.
-    Stream(Box<dyn Read + Send>),
+    /// In a layer of the store, to be made a tar archive again; its directory, which stays meanwhile.
+    Layer(PathBuf, Lock),
+    /// Made as they are read, from the first one on, of a layer that stays meanwhile.
+    Stream(Box<dyn Read + Send>, Lock),
 }
 
 impl Source {
@@ -53,12 +54,14 @@ impl Source {
                     .context("seek in a blob")?;
                 copy(&mut file.take(part.end - part.start), out).context("write a blob")
             }
-            Self::Stream(mut stream) => {
+            Self::Stream(mut stream, _lock) => {
                 let skipped = io::copy(&mut stream.by_ref().take(part.start), &mut io::sink());
                 skipped.context("skip a part of a blob")?;
                 copy(&mut stream.take(part.end - part.start), out).context("write a blob")
             }
-            Self::Layer(directory) => crate::image::layer::stream_part(&directory, part, out),
+            Self::Layer(directory, _lock) => {
+                crate::image::layer::stream_part(&directory, part, out)
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! A registry's own folder: [`crate::paths::registry`] says what lies where.
 //!
 //! - here: what is read · `upload`: how blobs come · `manifest`: what a manifest names, and how one comes
-//! - `prune`: how what nobody names any more goes
+//! - `prune`: how what nobody names any more goes · `check`: how what is damaged is found
 //!
 //! Invariants. A blob is renamed into place when it is whole, verified and on disk; a manifest is there when all that it
 //! names is; a tag when its manifest is. So a server that is killed leaves at most blobs that nothing names and uploads
 //! that nobody goes on with. Several servers may have one folder: whoever adds something shares its lock, whoever removes
 //! something has it alone.
 
+pub mod check;
 pub mod manifest;
 pub mod prune;
 pub mod upload;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const VERSION: u32 = 1;
 /// The largest manifest that is taken in, in bytes (distribution-spec, "Pushing manifests").
@@ -375,6 +377,11 @@ fn remove(path: &Path) -> Result<bool> {
     }
     path.parent().map_or(Ok(()), atomic::sync_directory)?;
     Ok(true)
+}
+
+fn is_older(path: &Path, until: SystemTime) -> bool {
+    let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed < until)
 }
 
 /// The names in a directory, none where it is not there.

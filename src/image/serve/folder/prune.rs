@@ -4,7 +4,8 @@
 //! removes anything; uploads go on.
 
 use super::manifest::named;
-use super::{Folder, digests_in, entries, read_small, remove};
+use super::upload::forget_uploads;
+use super::{Folder, digests_in, entries, is_older, read_small, remove};
 use crate::error::bad_input;
 use crate::image::serve::digest::AnyDigest;
 use crate::image::serve::name::{Name, Tag};
@@ -15,10 +16,7 @@ use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-/// After which nobody goes on with an upload any more.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+use std::time::SystemTime;
 
 /// What has gone.
 #[derive(Debug, Default)]
@@ -170,25 +168,6 @@ fn reached(folder: &Folder, name: &Name, manifests: &[Found]) -> Result<BTreeSet
             return Ok(reached);
         }
     }
-}
-
-fn is_older(path: &Path, until: SystemTime) -> bool {
-    let changed = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    changed.is_ok_and(|changed| changed < until)
-}
-
-/// Removes uploads that were left; the bytes that came free.
-fn forget_uploads(repository: &Path) -> Result<u64> {
-    let mut reclaimed = 0;
-    let until = SystemTime::now() - FORGOTTEN;
-    for id in entries(&paths::uploads_in(repository))? {
-        let path = paths::upload_in(repository, &id);
-        if is_older(&path, until) {
-            reclaimed += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            remove(&path)?;
-        }
-    }
-    Ok(reclaimed)
 }
 
 /// Removes what killed writers left in a repository, and directories that nothing is in.

@@ -4,7 +4,7 @@
 //! Whoever adds to an upload holds the lock of its file. What a broken connection has left of it can be gone on with;
 //! what does not fit on the disk, or has another digest than was said, goes at once.
 
-use super::{Folder, make_directory, make_parent, remove};
+use super::{Folder, entries, is_older, make_directory, make_parent, remove};
 use crate::image::serve::digest::AnyDigest;
 use crate::image::serve::name::Name;
 use crate::image::serve::refusal::Refusal;
@@ -15,11 +15,13 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Until who added before has noticed that his connection is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After which nobody goes on with an upload any more.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 const PIECE: usize = 256 << 10;
 
 /// An upload that nobody else adds to meanwhile.
@@ -32,12 +34,13 @@ pub struct Upload<'a> {
 }
 
 impl Folder {
-    /// Begins an upload; its id.
+    /// Begins an upload; its id. Those of the repository that were left go.
     pub fn begin_upload(&self, name: &Name) -> Result<String> {
         let id = id::random_hex(32)?;
         let _lock = self.share()?;
         let repository = self.repository(name);
         make_directory(&paths::uploads_in(&repository))?;
+        forget_uploads(&repository)?;
         let path = paths::upload_in(&repository, &id);
         File::create_new(&path).with_context(|| format!("create `{}`", path.display()))?;
         Ok(id)
@@ -101,6 +104,20 @@ impl Folder {
             false => Err(Refusal::upload_unknown()),
         }
     }
+}
+
+/// Removes uploads that were left; the bytes that came free.
+pub(super) fn forget_uploads(repository: &Path) -> Result<u64> {
+    let mut reclaimed = 0;
+    let until = SystemTime::now() - FORGOTTEN;
+    for id in entries(&paths::uploads_in(repository))? {
+        let path = paths::upload_in(repository, &id);
+        if is_older(&path, until) {
+            reclaimed += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            remove(&path)?;
+        }
+    }
+    Ok(reclaimed)
 }
 
 impl Upload<'_> {
