@@ -27,6 +27,8 @@ pub struct Settings {
     pub log_options: BTreeMap<String, String>,
     /// `cgroup-manager`: who makes the cgroup of a container that does not say; `auto`: whoever is there.
     pub cgroup_manager: String,
+    /// `network`: the network of containers that name none.
+    pub network: String,
     /// `storage.keep-blobs`: whether compressed layers are kept beside what was unpacked of them.
     pub keep_blobs: bool,
     /// `registry-timeout`: how long a registry may say nothing, in seconds.
@@ -48,6 +50,7 @@ impl Default for Settings {
             log_driver: "json-file".to_owned(),
             log_options: BTreeMap::new(),
             cgroup_manager: "auto".to_owned(),
+            network: "bridge".to_owned(),
             keep_blobs: false,
             registry_timeout: Duration::from_secs(60),
             image_stores: Vec::new(),
@@ -97,6 +100,7 @@ impl Settings {
             "log-driver",
             "log-opts",
             "cgroup-manager",
+            "network",
             "registry-timeout",
             "storage.keep-blobs",
             "image-stores",
@@ -137,6 +141,8 @@ impl Settings {
             ("cgroup-manager", _) => {
                 return Err(wrong("`auto`, `systemd` or `cgroupfs`").into());
             }
+            ("network", "") => return Err(wrong("the name of a network, `none` or `host`").into()),
+            ("network", _) => value.clone_into(&mut self.network),
             ("registry-timeout", _) => match value.parse() {
                 Ok(seconds @ 1..) => self.registry_timeout = Duration::from_secs(seconds),
                 _ => return Err(wrong("a number of seconds above 0").into()),

@@ -35,6 +35,7 @@ pub mod mount;
 pub mod mount_point;
 pub mod name;
 pub mod naming;
+pub mod network;
 pub mod options;
 pub mod processes;
 pub mod prune;

@@ -5,7 +5,7 @@ use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
 use super::mount_point;
-use super::options::{Namespace, Options, Seccomp, Ulimit};
+use super::options::{Namespace, NetworkMode, Options, Seccomp, Ulimit};
 use super::record::{Directory, Record};
 use super::user_namespace::nested;
 use crate::error::bad_input;
@@ -245,7 +245,11 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     for (target, given) in &options.tmpfs {
         all.push(tmpfs(target, given));
     }
-    let directory = Directory::of(engine, &record.id);
+    // Who shares a network shares what says where names lead.
+    let directory = match &options.network {
+        NetworkMode::Container(id) => Directory::of(engine, id),
+        _ => Directory::of(engine, &record.id),
+    };
     for (name, target) in mount_point::OWN_FILES {
         all.push(bind(
             &directory.file(name),

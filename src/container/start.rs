@@ -1,16 +1,17 @@
 //! Starting a container: its monitor is started, and the caller stays attached or leaves.
 
 use super::engine::Engine;
-use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_NAME, MONITOR_TURN, Request};
+use super::monitor::channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_MORE, MONITOR_NAME, Request};
 use super::monitor::client::{self, Attach, Outcome};
 use super::record::{Directory, Record, Status};
 use super::spawn::{self, Home, Neighbour};
-use super::{control, event, mount_point, user_namespace};
+use super::{control, event, mount_point, network, user_namespace};
 use crate::error::{self, Error, Kind, not_found};
 use crate::image::limit::note_use;
 use crate::store::lock::Lock;
 use crate::sys::socket::Channel;
 use crate::sys::terminal;
+use crate::systemd;
 use anyhow::{Context, Result};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -78,7 +79,10 @@ pub fn attach_to(
 
 /// The user namespace that an ordinary user's monitor has to live in, if not in one of its own.
 fn home(engine: &Engine, record: &Record) -> Result<Option<OwnedFd>> {
-    match user_namespace::home(engine, &record.options)? {
+    if let Some(found) = user_namespace::home(engine, &record.options)? {
+        return Ok(Some(found));
+    }
+    match network::home(engine, &record.options)? {
         None => mount_point::home(engine, record),
         found => Ok(found),
     }
@@ -116,10 +120,12 @@ pub fn start_locked(
         }
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
-    const { assert!(MONITOR_TURN == MONITOR_LOCK + 1) };
+    const { assert!(MONITOR_MORE == MONITOR_LOCK + 1) };
     let spawned = turn(engine, record).and_then(|turn| {
         let handed = [theirs.as_fd(), lock.as_fd()].into_iter();
-        let handed: Vec<_> = handed.chain(turn.as_ref().map(AsFd::as_fd)).collect();
+        let handed = handed.chain(turn.as_ref().map(AsFd::as_fd));
+        let sockets = systemd::sockets()?;
+        let handed: Vec<_> = handed.chain(sockets.iter().map(AsFd::as_fd)).collect();
         let neighbour = home(engine, record)?.map(|user_namespace| Neighbour {
             user_namespace: Some(user_namespace),
             program: None,

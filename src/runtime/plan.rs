@@ -80,8 +80,33 @@ pub struct Bundle {
     pub seccomp: Option<Filter>,
     /// What is made or changed in the root file system once everything is mounted.
     pub edits: Vec<FileEdit>,
+    /// What the program gets from descriptor 3 on, as a service does (sd_listen_fds(3)), and what they are called.
+    pub sockets: Sockets,
     /// Sources of mounts that are open already, by destination; they win over the ones in `spec`.
     pub sources: BTreeMap<PathBuf, Held>,
+}
+
+/// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// In order, from 3 on.
+    pub descriptors: Vec<OwnedFd>,
+    /// Their names, separated by colons; empty: they have none.
+    pub names: String,
+}
+
+impl Sockets {
+    /// What the calling process, which becomes the program, tells it of them.
+    pub fn variables(&self) -> Vec<String> {
+        let count = self.descriptors.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let names = (!self.names.is_empty()).then(|| format!("LISTEN_FDNAMES={}", self.names));
+        let pid = std::process::id();
+        let told = [format!("LISTEN_FDS={count}"), format!("LISTEN_PID={pid}")];
+        told.into_iter().chain(names).collect()
+    }
 }
 
 /// The source of a mount that is open already.
@@ -226,6 +251,8 @@ pub struct ProcessPlan {
     pub scheduling: Scheduling,
     /// AppArmor profile and SELinux context.
     pub labels: Labels,
+    /// What it gets beside its streams.
+    pub sockets: Sockets,
 }
 
 /// Everything that init does.
@@ -290,6 +317,7 @@ impl Plan {
             state,
             seccomp,
             edits,
+            sockets,
             sources,
         } = bundle;
         let linux = spec
@@ -336,6 +364,7 @@ impl Plan {
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         let personality = linux.personality().as_ref().map(scheduling::personality);
         process_plan.scheduling.personality = personality.transpose()?;
+        process_plan.sockets = sockets;
         let paths =
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
@@ -427,6 +456,7 @@ impl ProcessPlan {
             umask: user.umask().unwrap_or(0o022),
             scheduling: Scheduling::from_oci(process)?,
             labels: Labels::from_oci(process)?,
+            sockets: Sockets::default(),
         })
     }
 }

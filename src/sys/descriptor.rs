@@ -13,33 +13,41 @@ use std::sync::OnceLock;
 /// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
 /// closed, whoever owned it: call it when nothing but execve(2) follows.
 pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    place_from(0, files)
+}
+
+/// Likewise at the numbers from `first` on.
+pub fn place_from(first: RawFd, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     // Moved above the targets first: a source may itself be one of them.
-    let mut moved = Vec::with_capacity(files.len());
-    for file in files {
-        // SAFETY: plain integers.
-        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, files.len() as i32) } {
-            -1 => return Err(last_error()),
-            number => moved.push(number),
-        }
-    }
-    for (target, number) in (0..).zip(&moved) {
+    let moved = files
+        .iter()
+        .map(|file| above(*file, first + files.len() as RawFd));
+    let moved: Vec<OwnedFd> = moved.collect::<Result<_, _>>()?;
+    for (target, file) in (first..).zip(&moved) {
         // SAFETY: plain integers; dup2 clears close-on-exec on the copy.
-        if unsafe { libc::dup2(*number, target) } == -1 {
+        if unsafe { libc::dup2(file.as_raw_fd(), target) } == -1 {
             return Err(last_error());
         }
     }
     Ok(())
 }
 
+/// A copy with the lowest free number from `first` on, closed by execve(2) (fcntl(2), F_DUPFD_CLOEXEC).
+pub fn above(file: BorrowedFd<'_>, first: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) } {
+        -1 => Err(last_error()),
+        // SAFETY: it was opened right here, and nobody else knows of it.
+        number => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
+    }
+}
+
 /// The number that the next descriptor of this process gets, the lowest that is free (open(2)); true until one is
 /// opened or closed.
 pub fn next_number() -> Result<RawFd, Errno> {
-    // SAFETY: plain integers.
-    match unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0) } {
-        -1 => Err(last_error()),
-        // SAFETY: it was opened right here, and nobody else knows of it.
-        number => Ok(unsafe { OwnedFd::from_raw_fd(number) }.as_raw_fd()),
-    }
+    // SAFETY: it is only copied.
+    let input = unsafe { BorrowedFd::borrow_raw(0) };
+    Ok(above(input, 0)?.as_raw_fd())
 }
 
 /// The soft limit of descriptors that this process had before [`raise_limit`].

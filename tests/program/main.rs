@@ -56,6 +56,7 @@ mod rm;
 mod rootless;
 mod run_detached;
 mod seccomp;
+mod sockets;
 mod start;
 mod stats;
 mod stop;

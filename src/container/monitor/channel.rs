@@ -32,9 +32,9 @@ pub const MONITOR_NAME: &str = "onggi-monitor";
 pub const MONITOR_CHANNEL: i32 = 3;
 /// The number of the container's lock in a monitor.
 pub const MONITOR_LOCK: i32 = 4;
-/// The number of the lock of those who take turns with starting, in a monitor of a container that
-/// [takes turns](crate::container::mount_point::takes_turns).
-pub const MONITOR_TURN: i32 = 5;
+/// From this number on: the lock of those who take turns with starting, in a monitor of a container that
+/// [takes turns](crate::container::mount_point::takes_turns), then sockets for the program.
+pub const MONITOR_MORE: i32 = 5;
 /// The most that one message carries beside its type, in bytes.
 pub const CHUNK: usize = MESSAGE_MAX - 16;
 

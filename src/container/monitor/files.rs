@@ -13,6 +13,9 @@ use std::os::unix::fs::chown;
 
 /// Writes them anew, as the container is about to start.
 pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<()> {
+    if let NetworkMode::Container(_) = record.options.network {
+        return Ok(());
+    }
     let (uid, gid) = Owners::of(engine, record).stored((0, 0))?;
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let asked = Asked {

@@ -29,6 +29,7 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
 use crate::paths;
+use crate::runtime::plan::Sockets;
 use crate::runtime::process::parent;
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
@@ -37,13 +38,13 @@ use crate::sys::process::{self, Child, Identity};
 use crate::sys::signal::SignalFd;
 use crate::sys::socket::{Channel, Listener};
 use anyhow::{Context, Result};
-use channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_TURN, Report};
+use channel::{MONITOR_CHANNEL, MONITOR_LOCK, MONITOR_MORE, Report};
 use checks::Checks;
 use clients::Clients;
 use relay::{Program, Relay};
 use restart::Restarts;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long those who wait for the end of a container wait for its volumes to be unmounted.
@@ -58,13 +59,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     leave_the_caller();
     let prepared = (|| {
         let lock = Lock::inherited(descriptor::inherited(MONITOR_LOCK)?);
+        // Before anything is opened that could have one of these numbers.
+        let handed: Vec<_> = (MONITOR_MORE..)
+            .map_while(|number| descriptor::inherited(number).ok())
+            .collect();
+        let mut handed = handed.into_iter();
         // Of a container with many mounts each is one.
         descriptor::raise_limit().context("raise the limit of open files")?;
         let (engine, id) = spawn::wanted(arguments)?;
         let directory = Directory::of(&engine, &id);
         let record = directory.record()?.context("the container has no record")?;
         let turn = match mount_point::takes_turns(&engine, &record)? {
-            true => Some(Lock::inherited(descriptor::inherited(MONITOR_TURN)?)),
+            true => handed.next().map(Lock::inherited),
             false => None,
         };
         let state = State::beginning(Identity::of(std::process::id() as i32)?, 0);
@@ -90,6 +96,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
             signals: None,
             is_going_down: false,
             log: None,
+            sockets: handed.collect(),
             in_use: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -146,6 +153,8 @@ struct Monitor {
     turn: Option<Lock>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
+    /// Sockets for the program.
+    sockets: Vec<OwnedFd>,
     /// Volumes that have to stay mounted while the program runs.
     in_use: Option<InUse>,
 }
@@ -292,7 +301,7 @@ impl Monitor {
         let (streams, pipes) = prepare::pipes(options.interactive, options.tty)?;
         user_namespace::give_streams(options, &self.engine, &streams)?;
         let widened = quota::Widened::of(&self.directory, &self.record);
-        let (bundle, in_use) = prepare::bundle(
+        let (mut bundle, in_use) = prepare::bundle(
             &self.engine,
             &self.record,
             &self.directory,
@@ -300,6 +309,7 @@ impl Monitor {
             &mut warnings,
         )?;
         self.in_use = Some(in_use);
+        bundle.sockets = self.sockets()?;
         for warning in warnings {
             clients.tell_all(&Report::Warning(warning));
         }
@@ -322,6 +332,17 @@ impl Monitor {
         }
         self.turn = None;
         Program::new(started, pipes, self.record.options.stdin_once)
+    }
+
+    /// What a service manager has given to the command that has started this, for every run.
+    fn sockets(&self) -> Result<Sockets> {
+        let copies = self.sockets.iter().map(OwnedFd::try_clone);
+        Ok(Sockets {
+            descriptors: copies
+                .collect::<Result<_, _>>()
+                .context("duplicate a descriptor")?,
+            names: std::env::var("LISTEN_FDNAMES").unwrap_or_default(),
+        })
     }
 
     fn note_start(&mut self, program: &Child) -> Result<()> {

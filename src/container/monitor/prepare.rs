@@ -7,10 +7,10 @@ use crate::container::mount_point::{InUse, Missing};
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
 use crate::container::{
-    cgroup, device, inherited, mount, mount_point, quota, root, spec, user_namespace,
+    cgroup, device, inherited, mount, mount_point, network, quota, root, spec, user_namespace,
 };
 use crate::id_mapping::Tier;
-use crate::runtime::plan::{Bundle, Root, UserNamespace};
+use crate::runtime::plan::{Bundle, Root, Sockets, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
 use crate::store::tree;
@@ -76,6 +76,7 @@ pub fn bundle(
     let mut sources = mount_point::open(engine, record, held, Missing::Make)?;
     mount_point::announce(engine, record, &sources.held, warnings)?;
     let mut spec = spec::build(record, engine)?;
+    network::join(engine, options, &mut spec)?;
     if options.limits == Enforcement::BestEffort
         && let Some(process) = spec.process_mut()
     {
@@ -126,6 +127,7 @@ pub fn bundle(
         state: spec::state(record, directory, ContainerState::Creating),
         cgroup: made.cgroup,
         edits,
+        sockets: Sockets::default(),
         sources: sources.held,
     };
     Ok((bundle, sources.in_use))

@@ -36,6 +36,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
     needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
+    needed.extend(plan.process.sockets.descriptors.iter().map(AsFd::as_fd));
     descriptor::close_all_but(&needed).context("close_range")?;
     for (flag, path) in &plan.joined {
         let say = || format!("join the namespace `{}`", path.display());

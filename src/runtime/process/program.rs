@@ -6,7 +6,7 @@ use super::{protocol, unmapped};
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
-use crate::runtime::plan::{ProcessPlan, limit_name};
+use crate::runtime::plan::{ProcessPlan, Sockets, limit_name};
 use crate::runtime::user::{Database, Identity};
 use crate::sys::process::Words;
 use crate::sys::procfs::Processes;
@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, Uid, fchown, fstat};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Puts the streams at 0, 1 and 2 and lets execve(2) close everything else: no descriptor of the host's leaks into
@@ -154,6 +154,8 @@ pub fn execute(
     home: &str,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
+    let moved = hand_over(&plan.sockets, channel)?;
+    let channel = moved.as_ref().unwrap_or(channel);
     // Neither a change of the user id nor a fork leaves it standing: without its monitor nobody would keep the
     // container's output and exit status.
     die_with_parent(channel)?;
@@ -163,6 +165,19 @@ pub fn execute(
     enter_working_directory(&plan.working_directory)?;
     signal::reset_all()?;
     execute_program(plan, home)
+}
+
+/// Puts them where the program looks for them; the channel, which may be there, is another one from then on.
+fn hand_over(sockets: &Sockets, channel: &Channel) -> Result<Option<Channel>> {
+    const FIRST: RawFd = 3;
+    let descriptors: Vec<_> = sockets.descriptors.iter().map(AsFd::as_fd).collect();
+    if descriptors.is_empty() {
+        return Ok(None);
+    }
+    let end = FIRST + descriptors.len() as RawFd;
+    let moved = descriptor::above(channel.as_fd(), end).context("duplicate a descriptor")?;
+    descriptor::place_from(FIRST, &descriptors).context("hand over sockets")?;
+    Ok(Some(Channel::from_descriptor(moved)))
 }
 
 /// The program may open its own streams again, by `/dev/stdout` for example, which checks the owner of the pipe or
@@ -295,6 +310,7 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
     if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
         environment.push(format!("HOME={home}"));
     }
+    environment.extend(plan.sockets.variables());
     let path = environment
         .iter()
         .find_map(|entry| entry.strip_prefix("PATH="))

@@ -46,7 +46,13 @@ fn run(words: &[OsString]) -> Option<u8> {
 
 /// In the child: becomes the program.
 fn execute(words: &[OsString]) -> u8 {
+    // Sockets that were for process 1 are for the program (sd_listen_fds(3)).
+    let pid = OsString::from(std::process::id().to_string());
     let environment: Vec<Vec<u8>> = std::env::vars_os()
+        .map(|(key, value)| match key == "LISTEN_PID" {
+            true => (key, pid.clone()),
+            false => (key, value),
+        })
         .map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat())
         .collect();
     let (Ok(arguments), Ok(environment)) = (

@@ -42,6 +42,7 @@ fn plan_with(root: &Path, mounts: Vec<Mount>, sources: BTreeMap<PathBuf, Held>) 
         state: state.unwrap(),
         seccomp: None,
         sources,
+        sockets: Default::default(),
         edits: Vec::new(),
     })?;
     trees::make(&mut plan, None)?;

@@ -1,0 +1,67 @@
+//! Network namespaces that are there already: that of another container, or one behind a path.
+
+use crate::container::engine::Engine;
+use crate::container::list;
+use crate::container::options::{NetworkMode, Options};
+use crate::error::{Error, Kind};
+use crate::runtime::process::exec::Target;
+use crate::sys::process::Identity;
+use anyhow::{Context, Result};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Says in the bundle where it is, if there is one.
+pub(in crate::container) fn join(
+    engine: &Engine,
+    options: &Options,
+    spec: &mut Spec,
+) -> Result<()> {
+    let path = match &options.network {
+        NetworkMode::Container(id) => {
+            PathBuf::from(format!("/proc/{}/ns/net", target(engine, id)?.0.pid))
+        }
+        NetworkMode::Path(path) => path.clone(),
+        _ => return Ok(()),
+    };
+    let mut namespace = LinuxNamespace::default();
+    namespace
+        .set_typ(LinuxNamespaceType::Network)
+        .set_path(Some(path));
+    if let Some(namespaces) = spec
+        .linux_mut()
+        .as_mut()
+        .and_then(|linux| linux.namespaces_mut().as_mut())
+    {
+        namespaces.push(namespace);
+    }
+    Ok(())
+}
+
+/// Where the monitor of an ordinary user's container has to live to be allowed to join it.
+pub(in crate::container) fn home(engine: &Engine, options: &Options) -> Result<Option<OwnedFd>> {
+    match &options.network {
+        NetworkMode::Container(id) if engine.mapping.needs_user_namespace() => {
+            target(engine, id)?.1.user_namespace(1).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The first process of that container, which has to run.
+fn target(engine: &Engine, id: &str) -> Result<(Identity, Target)> {
+    let container = list::find(engine, id)?;
+    let state = container.state.filter(|state| state.status().is_up());
+    if let Some(program) = state.and_then(|state| state.program)
+        && let Some(target) = Target::open(&program).context("find the container to join")?
+    {
+        return Ok((program, target));
+    }
+    let message = format!(
+        "cannot join network of a non running container: {}",
+        container.record.id
+    );
+    Err(Error::new(Kind::Conflict, message)
+        .hint(format!("onggi start {}", container.record.name))
+        .into())
+}

@@ -1,0 +1,15 @@
+//! The networks of a container: which it is in, and what is held of them while it runs.
+//!
+//! ```text
+//! create: names → records                                          (choose)
+//! start:  addresses → bridges → ports → init is born → connected   (connection)
+//!         an ordinary user's monitor lives where his network process does, and asks that for its ports  (process)
+//! end:    everything is dropped; what a killed monitor leaves is swept by the next command
+//! ```
+
+mod joined;
+
+pub(super) use joined::{home, join};
+
+/// The name of the network that containers are in which name none.
+pub const DEFAULT: &str = "bridge";
