@@ -6,6 +6,7 @@ use super::health;
 use super::mount_point::{self, volumes::New};
 use super::name;
 use super::naming;
+use super::network;
 use super::options::{Namespace, NetworkMode, Options, UserNamespace};
 use super::quota;
 use super::record::{Directory, Program, Record, VERSION, now};
@@ -69,7 +70,9 @@ pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Creat
         .into());
     }
     refuse_networks(&options)?;
-    options.log = super::log::config::complete(&options.log, &Settings::load()?)?;
+    let settings = Settings::load()?;
+    options.log = super::log::config::complete(&options.log, &settings)?;
+    network::choose(engine, &mut options, &settings)?;
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;
     let record = Record {

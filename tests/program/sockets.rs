@@ -1,6 +1,8 @@
 //! Sockets that a service manager has opened (sd_listen_fds(3)): the program gets them at the same numbers.
 
-use crate::support::{ALPINE, Store, everyone_with_alpine, program, until};
+use crate::support::life::until;
+use crate::support::store::program;
+use crate::support::{ALPINE, Store, everyone_with_alpine};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};

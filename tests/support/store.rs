@@ -165,7 +165,9 @@ impl Store {
         );
         command
             .env("HOME", self.home())
-            .env("XDG_RUNTIME_DIR", self.path().join("runtime"));
+            .env("XDG_RUNTIME_DIR", self.path().join("runtime"))
+            // What is not about networks makes none in that of the machine.
+            .env("ONGGI_NETWORK", "none");
         command.current_dir(self.home());
         if self.namespace.is_none() {
             host::become_account(&mut command, &self.account);

@@ -7,8 +7,10 @@
 //! end:    everything is dropped; what a killed monitor leaves is swept by the next command
 //! ```
 
+mod choose;
 mod joined;
 
+pub(super) use choose::choose;
 pub(super) use joined::{home, join};
 
 /// The name of the network that containers are in which name none.
