@@ -29,6 +29,10 @@ pub enum Step {
     Preparing,
     /// So many of so many bytes are sent; of how many, where they are made while they go, is not known.
     Uploading(u64, Option<u64>),
+    /// So many of so many bytes are written to a file.
+    Writing(u64, u64),
+    /// All of it is in a file.
+    Written,
     /// All of it is at the other end.
     Uploaded,
     /// The other end has it already.

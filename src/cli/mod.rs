@@ -338,8 +338,31 @@ fn misuse(context: &mut Context, message: &str, usage: &str, spelling: &str) -> 
     USAGE
 }
 
+/// What is wrong where somebody may not use the home directory that he was given.
+fn home_of_another(error: &anyhow::Error) -> Option<anyhow::Error> {
+    use std::os::unix::fs::MetadataExt;
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    let denied = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::PermissionDenied;
+    if !causes.any(denied) || error::hint(error).is_some() {
+        return None;
+    }
+    let home = std::path::PathBuf::from(std::env::var_os("HOME")?);
+    let owner = std::fs::metadata(&home).ok()?.uid();
+    let message = format!("{error:#}");
+    if owner == rustix::process::geteuid().as_raw() || !message.contains(home.to_str()?) {
+        return None;
+    }
+    let hint = format!(
+        "HOME is `{}`, which belongs to uid {owner}: `sudo -H` and `su -` set that of the user",
+        home.display()
+    );
+    Some(error::Error::new(Kind::Denied, message).hint(hint).into())
+}
+
 /// Prints a failure; the answer is the exit code.
 fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
+    let explained = home_of_another(error);
+    let error = explained.as_ref().unwrap_or(error);
     let general = if error::kind(error) == Some(Kind::Unsupported) {
         USAGE
     } else {

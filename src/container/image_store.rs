@@ -32,7 +32,9 @@ pub(super) fn add(engine: &mut Engine, asked: &[PathBuf]) -> Result<()> {
     };
     // Who needs a setting is told by that one what is wrong; nobody else is kept from anything.
     let settings = settings.unwrap_or_else(|error| {
-        damage::note("image stores of the settings are left out", &error);
+        damage::remark(format_args!(
+            "{error:#}; until that is mended the setting `image-stores` does not count"
+        ));
         Vec::new()
     });
     let mut stores: Vec<ImageStore> = Vec::new();

@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ const MEMBER_HEADERS: u64 = 1 << 20;
 /// Named files in any order.
 pub struct Archive {
     files: Files,
+    place: PathBuf,
 }
 
 enum Files {
@@ -54,13 +56,15 @@ impl Archive {
             .canonicalize()
             .with_context(|| format!("open `{}`", path.display()))?;
         Ok(Self {
-            files: Files::Directory(path),
+            files: Files::Directory(path.clone()),
+            place: path,
         })
     }
 
     /// Takes a file, or whatever else can be read from, such as a pipe. `scratch` takes what must be unpacked, at
     /// most `max_bytes`.
     pub fn read(mut file: File, scratch: &Path, max_bytes: u64) -> Result<Self> {
+        let place = place(&file)?;
         let in_place = file.metadata()?.is_file() && file.stream_position()? == 0;
         let (compression, stream) = compression::peek(&file)?;
         let file = match (in_place, compression) {
@@ -73,7 +77,13 @@ impl Archive {
         let members = index(&file)?;
         Ok(Self {
             files: Files::Tar { file, members },
+            place,
         })
+    }
+
+    /// Where it is, whatever name it was opened by and whatever has become of that; nowhere where it is a pipe.
+    pub fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Opens a file of it; `None` when there is none of that name.
@@ -144,6 +154,15 @@ impl Archive {
         }
         Ok(names)
     }
+}
+
+/// The path of what is open.
+fn place(file: &File) -> Result<PathBuf> {
+    if !file.metadata()?.is_file() {
+        return Ok(PathBuf::new());
+    }
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(&link).with_context(|| format!("read `{link}`"))
 }
 
 /// One file of an archive.

@@ -440,6 +440,24 @@ pub fn sweep(paths: &Paths, unused_for: Duration) -> Result<u64> {
     Ok(freed)
 }
 
+/// On a full disk: says how much of it is taken by what broke off, which is kept to be gone on with.
+pub fn explain_full(paths: &Paths, error: anyhow::Error) -> anyhow::Error {
+    if error::hint(&error) != Some(error::NO_SPACE) {
+        return error;
+    }
+    let names = super::remove::file_names(&paths.downloads()).unwrap_or_default();
+    let sizes = names.iter().filter_map(|name| {
+        let found = std::fs::metadata(paths.downloads().join(name)).ok()?;
+        Some(found.blocks() * 512)
+    });
+    match sizes.sum() {
+        0u64 => error,
+        bytes => error.context(format!(
+            "{bytes} bytes of the disk are taken by downloads that broke off, which `onggi system prune` removes"
+        )),
+    }
+}
+
 fn sweep_one(path: &Path, unused_for: Duration) -> Result<u64> {
     let Ok(file) = File::open(path) else {
         return Ok(0);

@@ -10,10 +10,15 @@ use super::layer::Rules;
 use super::platform::Platform;
 use super::reference::Reference;
 use super::store;
+use super::trust::Trust;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
 use jiff::{Timestamp, Unit};
 use std::fs::File;
+use std::path::Path;
+
+/// What policies call root file systems.
+pub const TARBALL: &str = "tarball";
 
 /// What to make of the archive.
 #[derive(Debug, Default)]
@@ -36,7 +41,12 @@ pub fn import(
     rules: &Rules,
     file: File,
     import: &Import,
+    trust: &Trust,
 ) -> Result<(Digest, Vec<Displaced>)> {
+    // Rules for it have no scopes (containers-policy.json(5), "tarball:").
+    trust
+        .accept_file(TARBALL, Path::new(""))
+        .with_context(|| format!("import `{}`", import.origin))?;
     let mut execution = Execution::default();
     change::apply(&mut execution, &import.changes)?;
     let mut intake = Intake::new(paths, rules)?;

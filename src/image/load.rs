@@ -209,7 +209,7 @@ pub fn load(
         Source::File { file, .. } => Archive::read(file, intake.scratch(), intake.max_bytes()),
     };
     let taken = archive.and_then(|archive| {
-        accept(&archive, is_directory, path, trust)?;
+        accept(&archive, is_directory, trust)?;
         take_in(&mut intake, &archive, &wanted)
     });
     let (images, warnings) = taken.context(shown)?;
@@ -221,15 +221,14 @@ pub fn load(
 }
 
 /// Refuses what the policy does not accept as it is, by the names that podman has for kinds of archives.
-fn accept(archive: &Archive, is_directory: bool, path: Option<&Path>, trust: &Trust) -> Result<()> {
+fn accept(archive: &Archive, is_directory: bool, trust: &Trust) -> Result<()> {
     let is_docker = docker_archive::is_here(archive)? || !oci_layout::is_here(archive)?;
     let transport = match (is_directory && oci_layout::is_here(archive)?, is_docker) {
         (true, _) => "oci",
         (false, true) => "docker-archive",
         (false, false) => "oci-archive",
     };
-    let path = path.unwrap_or(Path::new(""));
-    trust.accept_file(transport, path)
+    Ok(trust.accept_file(transport, archive.place())?)
 }
 
 fn take_in(

@@ -50,6 +50,17 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// An error where what it is about has another length.
+    pub fn check_size(&self, got: usize) -> Result<(), Error> {
+        let expected = self.size;
+        match expected == got as u64 {
+            true => Ok(()),
+            false => Err(bad_input(format!(
+                "it should be {expected} bytes long and is {got}"
+            ))),
+        }
+    }
+
     /// A descriptor of some bytes.
     pub fn of(media_type: &str, bytes: &[u8]) -> Self {
         Self {

@@ -92,7 +92,7 @@ pub fn pull(
         repository,
         progress,
     )?;
-    let chain = layers.take_in(&mut intake, repository, progress)?;
+    let chain = layers.take_in(&mut intake)?;
     let names = names(request, &digest);
     let id = intake.image(&image.config, &chain, names)?;
     if let Some(origin) = image.origin {
@@ -138,7 +138,8 @@ fn choose(
 fn names(request: &Request, digest: &Digest) -> Vec<Reference> {
     let with_digest = request.name.with_digest(digest.clone());
     match (request.called, request.name.digest()) {
-        (Some(called), _) => vec![called.clone(), with_digest],
+        // It was not asked for by the name that it has there.
+        (Some(called), _) => vec![called.clone()],
         (None, Some(_)) => vec![with_digest],
         (None, None) => vec![request.name.clone(), with_digest],
     }
@@ -261,6 +262,8 @@ impl Later {
 /// The layers of an image, and what has to come for them.
 struct Layers<'a> {
     paths: &'a Paths,
+    repository: &'a Repository,
+    progress: &'a dyn Progress,
     layers: &'a [Descriptor],
     diff_ids: &'a [Digest],
     /// The names that each layer may have in the store, and what it must be.
@@ -282,8 +285,8 @@ impl<'a> Layers<'a> {
         intake: &Intake,
         layers: &'a [Descriptor],
         diff_ids: &'a [Digest],
-        repository: &Repository,
-        progress: &dyn Progress,
+        repository: &'a Repository,
+        progress: &'a dyn Progress,
     ) -> Result<Self> {
         let expected = |(layer, diff_id): (&Descriptor, &Digest)| Expected {
             diff_id: Some(diff_id.clone()),
@@ -292,6 +295,8 @@ impl<'a> Layers<'a> {
         };
         let mut plan = Self {
             paths,
+            repository,
+            progress,
             layers,
             diff_ids,
             keys: Vec::new(),
@@ -338,12 +343,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Downloads and unpacks; the first failure ends all of it.
-    fn take_in(
-        &self,
-        intake: &mut Intake,
-        repository: &Repository,
-        progress: &dyn Progress,
-    ) -> Result<Chain> {
+    fn take_in(&self, intake: &mut Intake) -> Result<Chain> {
         let next = Mutex::new(self.order.iter());
         let work = || loop {
             let one = next
@@ -354,7 +354,7 @@ impl<'a> Layers<'a> {
                 return;
             };
             // All are waited for, so each must come to an end, even where all is given up.
-            self.downloads[digest].fill(repository, &|| self.is_here(*index), progress);
+            self.downloads[digest].fill(self.repository, &|| self.is_here(*index), self.progress);
         };
         std::thread::scope(|scope| {
             for _ in 0..PARALLEL.min(self.order.len()) {
@@ -362,9 +362,8 @@ impl<'a> Layers<'a> {
             }
             let mut chain = Chain::default();
             for index in 0..self.layers.len() {
-                let taken = self.layer(index, &mut chain, intake, repository, progress);
-                if let Err(error) = taken {
-                    repository.cancel();
+                if let Err(error) = self.layer(index, &mut chain, intake) {
+                    self.repository.cancel();
                     return Err(error);
                 }
             }
@@ -372,22 +371,12 @@ impl<'a> Layers<'a> {
         })
     }
 
-    fn layer(
-        &self,
-        index: usize,
-        chain: &mut Chain,
-        intake: &mut Intake,
-        repository: &Repository,
-        progress: &dyn Progress,
-    ) -> Result<()> {
+    fn layer(&self, index: usize, chain: &mut Chain, intake: &mut Intake) -> Result<()> {
         let layer = &self.layers[index];
         let what = || {
-            format!(
-                "layer {} of {} ({})",
-                index + 1,
-                self.layers.len(),
-                layer.digest
-            )
+            let (number, all) = (index + 1, self.layers.len());
+            let place = self.repository.place();
+            format!("layer {number} of {all} of {place} ({})", layer.digest)
         };
         let expected = &self.expected[index];
         if let Some(from) = self.copies.get(&index) {
@@ -396,8 +385,7 @@ impl<'a> Layers<'a> {
                 // It has files that only others may read, or has just gone.
                 Err(error) if !atomic::is_full(&error) => {
                     damage::note(format_args!("{} is downloaded", what()), &error);
-                    self.fetch(index, chain, intake, expected, repository, progress)
-                        .with_context(what)
+                    self.fetch(index, chain, intake).with_context(what)
                 }
                 copied => copied.with_context(what),
             };
@@ -408,18 +396,16 @@ impl<'a> Layers<'a> {
                 .with_context(what);
         };
         download.begun().with_context(what)?;
-        let unpacked = intake.layer(chain, expected, || download.reader(progress));
+        let unpacked = intake.layer(chain, expected, || download.reader(self.progress));
         let unpacked = match unpacked {
-            Err(error) => self.again(
-                download, error, chain, intake, expected, repository, progress,
-            ),
+            Err(error) => self.again(download, error, chain, intake, expected),
             unpacked => unpacked,
         };
         unpacked.map_err(|error| match error::hint(&error) {
             Some(error::NO_SPACE) => error.context(self.with_missing(&what())),
             _ => error.context(what()),
         })?;
-        progress.tell(layer.digest.short(), Step::Done);
+        self.progress.tell(layer.digest.short(), Step::Done);
         Ok(())
     }
 
@@ -431,7 +417,6 @@ impl<'a> Layers<'a> {
 
     /// After a failure: the download's own is the cause of any other. What is damaged and was begun by somebody who was
     /// killed, or before a power cut, is fetched once more from its start.
-    #[allow(clippy::too_many_arguments)]
     fn again(
         &self,
         download: &Download,
@@ -439,8 +424,6 @@ impl<'a> Layers<'a> {
         chain: &mut Chain,
         intake: &mut Intake,
         expected: &Expected,
-        repository: &Repository,
-        progress: &dyn Progress,
     ) -> Result<()> {
         if let Some(failure) = download.failure() {
             return Err(failure);
@@ -449,47 +432,39 @@ impl<'a> Layers<'a> {
             return Err(error);
         }
         let fresh = Download::new(self.paths, download.digest(), download.size());
-        download_and_unpack(&fresh, chain, intake, expected, repository, progress)
+        self.download_and_unpack(&fresh, chain, intake, expected)
     }
 
     /// Downloads a layer that was not planned to be.
-    fn fetch(
+    fn fetch(&self, index: usize, chain: &mut Chain, intake: &mut Intake) -> Result<()> {
+        let layer = &self.layers[index];
+        let id = layer.digest.short();
+        let download = Download::new(self.paths, &layer.digest, layer.size);
+        self.progress.tell(id, Step::Planned(layer.size));
+        self.download_and_unpack(&download, chain, intake, &self.expected[index])?;
+        self.progress.tell(id, Step::Done);
+        download.discard()
+    }
+
+    fn download_and_unpack(
         &self,
-        index: usize,
+        download: &Download,
         chain: &mut Chain,
         intake: &mut Intake,
         expected: &Expected,
-        repository: &Repository,
-        progress: &dyn Progress,
     ) -> Result<()> {
-        let layer = &self.layers[index];
-        let download = Download::new(self.paths, &layer.digest, layer.size);
-        progress.tell(layer.digest.short(), Step::Planned(layer.size));
-        download_and_unpack(&download, chain, intake, expected, repository, progress)?;
-        progress.tell(layer.digest.short(), Step::Done);
-        download.discard()
-    }
-}
-
-fn download_and_unpack(
-    download: &Download,
-    chain: &mut Chain,
-    intake: &mut Intake,
-    expected: &Expected,
-    repository: &Repository,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let unpacked = std::thread::scope(|scope| {
-        scope.spawn(|| download.fill(repository, &|| false, progress));
-        download.begun()?;
-        let unpacked = intake.layer(chain, expected, || download.reader(progress));
-        if unpacked.is_err() {
-            repository.cancel();
+        let unpacked = std::thread::scope(|scope| {
+            scope.spawn(|| download.fill(self.repository, &|| false, self.progress));
+            download.begun()?;
+            let unpacked = intake.layer(chain, expected, || download.reader(self.progress));
+            if unpacked.is_err() {
+                self.repository.cancel();
+            }
+            unpacked
+        });
+        match (unpacked, download.failure()) {
+            (Err(_), Some(failure)) => Err(failure),
+            (unpacked, _) => unpacked,
         }
-        unpacked
-    });
-    match (unpacked, download.failure()) {
-        (Err(_), Some(failure)) => Err(failure),
-        (unpacked, _) => unpacked,
     }
 }

@@ -158,6 +158,9 @@ impl FromStr for Reference {
                 "invalid repository name ({text}), cannot specify 64-byte hexadecimal strings"
             )));
         }
+        if let Some((_, name)) = text.split_once("://") {
+            return Err(invalid().hint(format!("a name has no scheme before it: `{name}`")));
+        }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>().map_err(|_| invalid())?)),
             None => (text, None),
@@ -400,6 +403,8 @@ mod tests {
     fn what_is_no_name_is_refused_in_dockers_words() {
         let long = "a/".repeat(130);
         let id = "e".repeat(64);
+        let error = "docker://a.org/b".parse::<Reference>().unwrap_err();
+        assert!(error.hint.is_some_and(|hint| hint.ends_with("`a.org/b`")));
         for (text, part) in [
             ("", "invalid reference format"),
             ("a b", "invalid reference format"),

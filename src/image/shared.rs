@@ -226,9 +226,15 @@ pub(super) fn lock(directory: &Path) -> Result<Option<Lock>> {
     Ok(lock.filter(|lock| lock.is_of(directory)))
 }
 
-/// Likewise all layers of an image or a container that lie in other stores; an error where one is gone.
+/// Likewise all layers of an image or a container that lie in other stores; an error where any layer is gone.
 pub fn hold_all<'a>(paths: &Paths, layers: impl IntoIterator<Item = &'a String>) -> Result<()> {
     for name in layers {
+        if !paths.is_elsewhere(name) && !paths.layer_tree(name).is_dir() {
+            let message = format!("the layer `{}` is missing", paths.layer(name).display());
+            return Err(not_found(message)
+                .hint("`onggi pull` brings it again; `onggi system check --repair` removes images that lack one")
+                .into());
+        }
         if paths.is_elsewhere(name) && !hold(&paths.layer(name))? {
             let message = format!(
                 "the layer `{}` is gone from the image store that it was in",

@@ -147,3 +147,46 @@ fn a_home_is_enough() {
         assert!(store.home().join(".local/share/onggi").is_dir());
     }
 }
+
+#[test]
+fn the_home_of_another_is_told_with_its_owner() {
+    let Some(store) = store(User::Subuid).filter(|_| crate::support::host::is_root()) else {
+        return;
+    };
+    let home = store.path().join("other");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let call = Call::new(store.command(crate::support::store::program()));
+    let outcome = call.args(["images"]).env("HOME", &home).run();
+    let hint = format!(
+        "try: HOME is `{}`, which belongs to uid 0: `sudo -H`",
+        home.display()
+    );
+    outcome
+        .code(1)
+        .stderr_has("Permission denied")
+        .stderr_has(&hint);
+}
+
+#[test]
+fn a_setting_that_is_wrong_is_told_by_its_file_and_key() {
+    let Some(store) = store(User::Subuid) else {
+        return;
+    };
+    std::fs::create_dir_all(store.home().join(".config/onggi")).unwrap();
+    let file = store.file(
+        ".config/onggi/settings.json",
+        r#"{"storage.keep-blobs": "yes"}"#,
+    );
+    std::fs::set_permissions(
+        file.parent().unwrap(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let outcome = store.onggi(["images"]).run();
+    outcome.code(0).stderr(&format!(
+        "onggi: warning: read `{}`: setting `storage.keep-blobs` is `yes`, expected `true` or `false`; until that is mended \
+         the setting `image-stores` does not count\n",
+        file.display()
+    ));
+}

@@ -158,7 +158,11 @@ fn a_wrong_layer_is_told_and_not_kept() {
         return;
     };
     let refused = store.onggi(["pull", &server.name(IMAGE)]).run();
-    refused.code(1).stderr_has("onggi: layer ");
+    let place = format!(" of 127.0.0.1:{}/image (sha256:", server.port);
+    refused
+        .code(1)
+        .stderr_has("onggi: layer ")
+        .stderr_has(&place);
     let said = refused.stderr_text();
     let (_, rest) = said.split_once("(sha256:").unwrap();
     assert!(
@@ -166,6 +170,22 @@ fn a_wrong_layer_is_told_and_not_kept() {
         "{said}"
     );
     assert_eq!(store.onggi(["images", "-q"]).run().stdout_text(), "");
+}
+
+#[test]
+fn a_blob_that_is_missing_is_told_with_its_registry() {
+    let Some((_registry, server, store)) = behind(|request| match request.is_blob() {
+        true => crate::server::error("404 Not Found", "BLOB_UNKNOWN"),
+        false => Reply::Forward,
+    }) else {
+        return;
+    };
+    let refused = store.onggi(["pull", &server.name(IMAGE)]).run();
+    let place = format!("127.0.0.1:{}/image does not have sha256:", server.port);
+    refused
+        .code(1)
+        .stderr_has(&place)
+        .stderr_lacks("manifest for");
 }
 
 #[test]

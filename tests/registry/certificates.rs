@@ -149,7 +149,7 @@ fn a_certificate_for_another_name_is_refused() {
         .onggi(["pull", &registry.name(IMAGE)])
         .run()
         .code(1)
-        .stderr_has("its certificate is for another name");
+        .stderr_has("its certificate is for another name: `elsewhere.example`\n");
 }
 
 #[test]

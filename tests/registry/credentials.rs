@@ -115,6 +115,17 @@ fn a_refusal_names_the_file_and_the_entry() {
     refused
         .code(1)
         .stderr_has(&format!("the entry `{host}` of `{}`", file.display()));
+    if !store.alpine() {
+        return;
+    }
+    let name = registry.name("pot:1");
+    store.onggi(["tag", "alpine:3.20", &name]).run().code(0);
+    store
+        .onggi(["push", &name])
+        .run()
+        .code(1)
+        .stderr_has("push access denied")
+        .stderr_has(&format!("the entry `{host}` of `{}`", file.display()));
 }
 
 #[test]

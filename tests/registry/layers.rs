@@ -92,7 +92,10 @@ fn what_is_no_layer_is_told_with_its_place_and_leaves_nothing() {
         };
         outcome
             .code(1)
-            .stderr_has("onggi: layer 2 of 2 (sha256:")
+            .stderr_has(&format!(
+                "onggi: layer 2 of 2 of 127.0.0.1:{}/pot (sha256:",
+                server.port
+            ))
             .stderr_has(words);
         let name = server.name("pot:v1");
         let run = store.onggi(["run", &name]).run();

@@ -271,3 +271,41 @@ fn the_configuration_names_mirrors_and_blocks() {
         .code(1)
         .stderr_has("registry evil.invalid is blocked in registries.conf");
 }
+
+#[test]
+fn a_layer_that_somebody_removed_by_hand_comes_again() {
+    let Some((_registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let name = server.name(IMAGE);
+    store.onggi(["pull", "-q", &name]).run().code(0);
+    let first = std::fs::read_dir(store.data().join("layers"))
+        .unwrap()
+        .next();
+    std::fs::remove_dir_all(first.unwrap().unwrap().path()).unwrap();
+    let run = || store.onggi(["run", "--rm", &name, "true"]).run();
+    run()
+        .code(125)
+        .stderr_has(&format!("use the image {name}: the layer `"))
+        .stderr_has("is missing\ntry: `onggi pull` brings it again");
+    store.onggi(["pull", "-q", &name]).run().code(0);
+    store.onggi(["system", "check", "--deep"]).run().code(0);
+}
+
+#[test]
+fn where_standard_output_goes_to_a_full_disk_that_is_said() {
+    let Some((_registry, server, store)) = behind(|_| Reply::Forward) else {
+        return;
+    };
+    let mut command = store.onggi(["pull", &server.name(IMAGE)]).into_command();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let outcome = command.stdout(full).output().unwrap();
+    let said = String::from_utf8(outcome.stderr).unwrap();
+    assert!(
+        said.contains("try: free some space where standard output goes"),
+        "{said}"
+    );
+}

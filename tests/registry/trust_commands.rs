@@ -248,6 +248,59 @@ fn archives_have_no_signatures() {
     load().code(0);
 }
 
+/// A rule about a place counts for what lies there, by whatever way it comes in; root file systems have one of their own.
+#[test]
+fn what_is_open_is_judged_and_not_its_name() {
+    let Some(store) = somebody().filter(crate::support::Store::alpine) else {
+        return;
+    };
+    let archive = store.home().join("saved.tar");
+    let saved = ["save", "-o", archive.to_str().unwrap(), "alpine:3.20"];
+    store.onggi(saved).run().code(0);
+    let home = store.home().canonicalize().unwrap();
+    for transport in ["oci-archive", "docker-archive"] {
+        let scope = format!("{transport}:{}", home.display());
+        store
+            .onggi(["trust", "add", &scope, "--reject"])
+            .run()
+            .code(0);
+    }
+    let load = || {
+        let mut command = store.onggi(["load"]).into_command();
+        let file = std::fs::File::open(&archive).unwrap();
+        command.stdin(file).output().unwrap()
+    };
+    let refused = load();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && said.contains("are refused"),
+        "{said}"
+    );
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let link = elsewhere.path().join("link.tar");
+    std::os::unix::fs::symlink(&archive, &link).unwrap();
+    std::fs::set_permissions(
+        elsewhere.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let import = || store.onggi(["import", link.to_str().unwrap()]).run();
+    store
+        .onggi(["load", "-i", link.to_str().unwrap()])
+        .run()
+        .code(1)
+        .stderr_has("are refused");
+    import().code(0);
+    store
+        .onggi(["trust", "add", "tarball:", "--reject"])
+        .run()
+        .code(0);
+    import()
+        .code(1)
+        .stderr_has("are refused")
+        .stderr_has("`onggi trust add tarball: --accept`");
+}
+
 #[test]
 fn who_insists_on_a_signature_has_it_looked_for() {
     let Some((registry, server, store)) = behind(|_| Reply::Forward) else {

@@ -235,6 +235,23 @@ fn a_flood_of_signatures_has_an_end() {
 }
 
 #[test]
+fn signatures_take_so_much_memory_at_most() {
+    let (Some(registry), Some(store)) = (Registry::start(&Options::default()), somebody()) else {
+        return;
+    };
+    let signer = Signer::p256();
+    let verify = format!("--verify={}", store.file("key.pub", signer.pem()).display());
+    let long = |number: usize| (number.to_string().repeat(900_000), json!({}));
+    let many: Vec<Layer> = (1..6).map(long).collect();
+    registry.sign("image", DIGEST, &many);
+    let refused = store.onggi(["pull", &verify, &registry.name(IMAGE)]).run();
+    refused
+        .code(1)
+        .stderr_has("the signatures are longer than 4194304 bytes together");
+    is_empty(&store);
+}
+
+#[test]
 fn registries_that_do_not_answer_or_lie_are_no_proof() {
     let signer = Signer::p256();
     for (number, part) in [

@@ -7,7 +7,7 @@ use crate::cli::command::Verb;
 use crate::cli::output::progress::Bars;
 use crate::container::engine::Engine;
 use crate::container::event;
-use crate::error::bad_input;
+use crate::error::{Error, Kind, bad_input};
 use crate::image::copy::layout::{Directory, NAME, WHOLE_NAME};
 use crate::image::copy::location::{Form, Location};
 use crate::image::copy::open::Opening;
@@ -41,7 +41,7 @@ In a registry.
 In an OCI layout. A new directory becomes one.
 .TP
 .B oci\-archive:\fIFILE\fR[:\fINAME\fR]
-In a tar archive of one. As a destination it is written anew.
+In a tar archive of one. As a destination it must not be there yet.
 .TP
 .B docker\-archive:\fIFILE\fR[:\fINAME\fR]
 In a tar archive as of
@@ -276,6 +276,7 @@ impl Call<'_> {
                 )
             }
         };
+        refuse_to_replace(path)?;
         let mut digest = None;
         atomic::stream(path, |out| {
             let target = Packed::new(out, annotations, names)?;
@@ -325,9 +326,9 @@ impl Call<'_> {
                     registries: &self.options,
                 };
                 let source = opening.source(from)?;
-                if let Location::Files { path, form, .. } = from {
-                    for transport in transports(*form, path) {
-                        trust.accept_file(transport, path)?;
+                if let (Location::Files { form, .. }, Some(place)) = (from, source.place()) {
+                    for transport in transports(*form, place) {
+                        trust.accept_file(transport, place)?;
                     }
                 }
                 self.engine.enter_user_namespace()?;
@@ -348,6 +349,21 @@ impl Call<'_> {
             displaced,
             repacked: Vec::new(),
         })
+    }
+}
+
+/// An archive holds what one copy has put there. What is in one that is there might be all that there is of it.
+fn refuse_to_replace(path: &Path) -> Result<(), Error> {
+    let found = std::fs::metadata(path);
+    match found.is_ok_and(|found| found.is_file() && found.len() > 0) {
+        false => Ok(()),
+        true => {
+            let shown = path.display();
+            let message = format!("`{shown}` is there already, and nothing is added to an archive");
+            Err(Error::new(Kind::Conflict, message).hint(format!(
+                "`rm {shown}` if it may go; `oci:DIRECTORY` takes several images"
+            )))
+        }
     }
 }
 

@@ -5,9 +5,11 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::unsupported;
 use crate::container::event;
+use crate::image::download::explain_full;
 use crate::image::import::{Import as Order, import, is_saved_image};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
+use crate::image::trust::{Asked, Trust};
 use anyhow::{Context as _, Result};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -37,6 +39,7 @@ impl Verb for Import {
             )
             .into());
         }
+        let trust = Trust::load(Asked::Nothing)?;
         let engine = context.engine()?;
         let rules = engine.layer_rules()?;
         let file = match self.file.as_str() {
@@ -52,7 +55,8 @@ impl Verb for Import {
             message: self.message,
             platform: self.platform,
         };
-        let (id, displaced) = import(&engine.paths, &rules, file, &order)?;
+        let (id, displaced) = import(&engine.paths, &rules, file, &order, &trust)
+            .map_err(|error| explain_full(&engine.paths, error))?;
         event::image(&engine, &id, &id.to_string(), "import");
         if is_saved_image(&engine.paths, &id)? {
             context.output.warn(format_args!(

@@ -5,6 +5,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::container::event;
 use crate::error::bad_input;
+use crate::image::download::explain_full;
 use crate::image::load::{Source, load};
 use crate::image::platform::Platform;
 use crate::image::trust::{Asked, Trust};
@@ -39,7 +40,8 @@ impl Verb for Load {
             _ => standard_input()?,
         };
         engine.enter_user_namespace()?;
-        let loaded = load(&engine.paths, &rules, source, self.platform, &trust)?;
+        let loaded = load(&engine.paths, &rules, source, self.platform, &trust)
+            .map_err(|error| explain_full(&engine.paths, error))?;
         loaded
             .warnings
             .iter()

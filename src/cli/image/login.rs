@@ -42,6 +42,12 @@ impl Verb for Login {
         }
         self.check()?;
         let server = account(self.server.as_deref())?;
+        if let Some(path) = path(self.server.as_deref()) {
+            context.output.warn(format_args!(
+                "credentials are kept for all of {}, not for `{path}` alone",
+                shown(&server)
+            ));
+        }
         let options = self.registry.options(context)?;
         let given = match (self.username, self.password, self.password_stdin) {
             (Some(user), Some(password), _) => Some((user, password)),
@@ -122,6 +128,15 @@ fn account(server: Option<&str>) -> Result<String> {
         Ok(name) if name.path() == format!("{domain}/x") => Ok(domain.to_owned()),
         _ => Err(bad_input(format!("`{server}` is no name of a registry")).into()),
     }
+}
+
+/// What of a server's name is more than a registry; addresses as Docker has them end with the version of its protocol.
+fn path(server: Option<&str>) -> Option<&str> {
+    let server = server?;
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let (_, path) = rest.split_once('/')?;
+    let path = path.trim_matches('/');
+    (!matches!(path, "" | "v1" | "v2")).then_some(path)
 }
 
 fn shown(account: &str) -> &str {
@@ -240,6 +255,20 @@ impl Verb for Logout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_of_a_servers_name_is_known() {
+        for (server, expected) in [
+            ("a.org", None),
+            ("a.org/", None),
+            ("https://index.docker.io/v1/", None),
+            ("https://a.org/v2/", None),
+            ("a.org/team", Some("team")),
+            ("https://a.org:5000/team/app/", Some("team/app")),
+        ] {
+            assert_eq!(path(Some(server)), expected, "{server}");
+        }
+    }
 
     #[test]
     fn servers_are_filed_by_host_and_port() {

@@ -18,7 +18,7 @@ pub fn refuse_terminal(path: Option<&Path>) -> Result<(), Error> {
 }
 
 /// Where there is no room for it, the store is not what is full.
-fn explain(error: anyhow::Error, path: Option<&Path>) -> anyhow::Error {
+pub(super) fn explain(error: anyhow::Error, path: Option<&Path>) -> anyhow::Error {
     if !atomic::is_full(&error) {
         return error;
     }

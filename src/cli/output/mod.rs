@@ -84,7 +84,10 @@ impl Output {
                 self.closed = true;
                 Ok(())
             }
-            result => result.context("write to standard output"),
+            // There the store is not what is full.
+            result => result
+                .context("write to standard output")
+                .map_err(|error| archive::explain(error, None)),
         }
     }
 

@@ -82,7 +82,12 @@ impl Progress for Bars {
 fn is_end(step: &Step) -> bool {
     matches!(
         step,
-        Step::Done | Step::AlreadyHere | Step::Uploaded | Step::AlreadyThere | Step::Mounted(_)
+        Step::Done
+            | Step::AlreadyHere
+            | Step::Uploaded
+            | Step::Written
+            | Step::AlreadyThere
+            | Step::Mounted(_)
     )
 }
 
@@ -97,9 +102,12 @@ fn plain(name: &str, step: &Step) -> Option<String> {
         Step::Done => "Pull complete",
         Step::Preparing => "Preparing",
         Step::Uploaded => "Pushed",
+        Step::Written => "Written",
         Step::AlreadyThere => "Layer already exists",
         Step::Mounted(from) => return Some(format!("{name}: Mounted from {}", visible(from))),
-        Step::Downloading(..) | Step::Unpacking(..) | Step::Uploading(..) => return None,
+        Step::Downloading(..) | Step::Unpacking(..) | Step::Uploading(..) | Step::Writing(..) => {
+            return None;
+        }
     };
     Some(format!("{name}: {what}"))
 }
@@ -133,6 +141,10 @@ impl State {
                 // What was sent in vain is sent again.
                 item.before = item.before.min(Some(*sent));
                 (item.received, item.total) = (*sent, total.unwrap_or_default().max(*sent));
+            }
+            Step::Writing(written, total) => {
+                item.before.get_or_insert(*written);
+                (item.received, item.total) = (*written, *total);
             }
             _ => {}
         }
@@ -187,7 +199,7 @@ impl State {
         let coming = |item: &&Item| {
             matches!(
                 item.step,
-                Step::Downloading(..) | Step::Uploading(..) | Step::Broken(_)
+                Step::Downloading(..) | Step::Uploading(..) | Step::Writing(..) | Step::Broken(_)
             )
         };
         if !self.items.iter().any(|item| coming(&item)) {
@@ -228,6 +240,7 @@ impl Item {
         match &self.step {
             Step::Downloading(done, total) => bar("Downloading", *done, *total),
             Step::Unpacking(done, total) => bar("Extracting ", *done, *total),
+            Step::Writing(done, total) => bar("Writing", *done, *total),
             Step::Uploading(done, Some(total)) => bar("Pushing", *done, *total),
             Step::Uploading(done, None) => format!("{name}: Pushing {}", size::decimal(*done)),
             step => plain(name, step).unwrap_or_default(),

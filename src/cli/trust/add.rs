@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::error::bad_input;
 use crate::image::trust::edit::{self, Change, Scope};
-use crate::image::trust::policy::read_key;
+use crate::image::trust::requirement::read_key;
 use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 

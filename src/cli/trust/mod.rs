@@ -8,7 +8,7 @@ pub mod show;
 use crate::cli::Context;
 use crate::image::trust::edit::{Changed, Scope};
 use crate::image::trust::words;
-use crate::image::trust::{Asked, policy};
+use crate::image::trust::{Asked, requirement};
 use anyhow::Result;
 use std::path::Path;
 
@@ -39,7 +39,14 @@ Images of files are in
 .I oci:
 or
 .IR dir: ,
-each with or without a path; they have no signatures.
+each with or without a path, and what
+.B onggi import
+takes in is in
+.IR tarball: ;
+they have no signatures. What counts of a file is where it lies once it is open, not the name that it was opened by.
+A registry is the same however it is spelled: in capitals, with the usual port, as
+.I docker.io
+or as a host that serves that.
 .PP
 A file with a key, a type or an identity that is not known lets no image in. Signatures by GPG, without a key of their
 own (Fulcio) and entries of public logs (Rekor) are not supported: a rule that wants one refuses the images that it is about.
@@ -64,7 +71,7 @@ pub fn asked(verify: Option<&str>) -> Result<Asked> {
     match verify {
         None => Ok(Asked::Nothing),
         Some("") => Ok(Asked::Signature),
-        Some(file) => Ok(Asked::Key(policy::read_key(Path::new(file))?)),
+        Some(file) => Ok(Asked::Key(requirement::read_key(Path::new(file))?)),
     }
 }
 

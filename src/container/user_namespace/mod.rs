@@ -114,7 +114,8 @@ pub fn layers(
     record: &Record,
     namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Layers> {
-    layers_of(engine, &record.options, &record.layers, namespace)
+    let layers = layers_of(engine, &record.options, &record.layers, namespace);
+    layers.with_context(|| format!("use the image {}", record.image_name))
 }
 
 /// Likewise those of any image, lowest first, as such a container sees them.

@@ -13,6 +13,7 @@ use crate::image::registry::Fetched;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 /// An image of such an archive.
 pub struct DockerArchive {
@@ -153,6 +154,10 @@ impl Source for DockerArchive {
 
     fn name(&self) -> Option<&Reference> {
         self.name.as_ref()
+    }
+
+    fn place(&self) -> Option<&Path> {
+        Some(self.archive.place())
     }
 
     fn has_manifest(&self) -> bool {

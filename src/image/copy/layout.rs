@@ -13,6 +13,7 @@ use crate::image::reference::Reference;
 use crate::image::registry::Fetched;
 use crate::image::registry::referrers::fallback_tag;
 use crate::image::registry::transport::Opener;
+use crate::image::store::read_document;
 use crate::image::tar_writer::{BLOBS, blob};
 use crate::progress::Progress;
 use crate::store::atomic::{self, Durability};
@@ -21,7 +22,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The annotation that is a name within a layout.
 pub const NAME: &str = "org.opencontainers.image.ref.name";
@@ -157,14 +158,15 @@ impl Source for Layout {
     fn name(&self) -> Option<&Reference> {
         self.name.as_ref()
     }
+
+    fn place(&self) -> Option<&Path> {
+        Some(self.archive.place())
+    }
 }
 
 /// A document that a descriptor leads to, checked.
 pub fn fetched(descriptor: &Descriptor, bytes: Vec<u8>) -> Result<Fetched> {
-    if bytes.len() as u64 != descriptor.size {
-        let (expected, got) = (descriptor.size, bytes.len());
-        return Err(bad_input(format!("it should be {expected} bytes long and is {got}")).into());
-    }
+    descriptor.check_size(bytes.len())?;
     let digest = Digest::of(&bytes);
     if digest != descriptor.digest {
         let expected = &descriptor.digest;
@@ -220,12 +222,9 @@ impl Directory {
         let path = self.path.join("index.json");
         atomic::sync_file_system(&self.path)?;
         let _lock = Lock::directory(&self.path)?;
-        let mut index = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
-            }
-            bytes => {
-                let bytes = bytes.with_context(|| format!("read `{}`", path.display()))?;
+        let mut index = match read_document(&path)? {
+            None => json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}),
+            Some(bytes) => {
                 let wrong = |error| bad_input(format!("it is no valid JSON: {error}"));
                 serde_json::from_slice(&bytes)
                     .map_err(wrong)

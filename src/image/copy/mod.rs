@@ -33,6 +33,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Mutex;
 
 /// Indexes within indexes, documents in all, and their bytes.
@@ -62,6 +63,10 @@ pub trait Source: Sync {
     /// The repository that has the blobs, for a target on the same registry to take them from. Not what files say of
     /// themselves: a blob that they only name would come out of any repository that the caller may read.
     fn repository(&self) -> Option<&Reference> {
+        None
+    }
+    /// Where its files lie, for what is among files; nothing for what came through a pipe.
+    fn place(&self) -> Option<&Path> {
         None
     }
     /// Ends what other threads wait for.
@@ -94,6 +99,10 @@ pub trait Target: Sync {
     fn lists_referrers(&self, digest: &Digest) -> Result<bool>;
     /// Whether several blobs may come at a time.
     fn takes_several(&self) -> bool;
+    /// What a blob has come to once it is there.
+    fn arrival(&self) -> Step {
+        Step::Written
+    }
     /// Ends what other threads wait for.
     fn cancel(&self) {}
 }
@@ -309,7 +318,7 @@ impl<'a> Plan<'a> {
         let open =
             || -> Result<Stream> { Ok(Box::new(Checked::new(self.source.blob(blob)?, blob))) };
         self.target.put_blob(blob, &open, progress)?;
-        progress.tell(id, Step::Uploaded);
+        progress.tell(id, self.target.arrival());
         Ok(())
     }
 }
@@ -401,7 +410,7 @@ impl Read for Told<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.position += got as u64;
-        let step = Step::Uploading(self.position, Some(self.blob.size));
+        let step = Step::Writing(self.position, self.blob.size);
         self.progress.tell(self.blob.digest.short(), step);
         Ok(got)
     }

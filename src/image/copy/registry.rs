@@ -7,7 +7,7 @@ use crate::image::manifest::Descriptor;
 use crate::image::reference::Reference;
 use crate::image::registry::transport::Opener;
 use crate::image::registry::{Fetched, Options, Repository};
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use anyhow::{Context, Result};
 use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
@@ -54,13 +54,8 @@ impl Source for Registry {
 
     fn document(&self, descriptor: &Descriptor) -> Result<Fetched> {
         let fetched = self.repository.manifest(&descriptor.digest.to_string())?;
-        let (expected, got) = (descriptor.size, fetched.bytes.len());
-        match expected == got as u64 {
-            true => Ok(fetched),
-            false => {
-                Err(bad_input(format!("it should be {expected} bytes long and is {got}")).into())
-            }
-        }
+        descriptor.check_size(fetched.bytes.len())?;
+        Ok(fetched)
     }
 
     fn blob(&self, blob: &Descriptor) -> Result<Stream<'_>> {
@@ -147,6 +142,10 @@ impl Target for Registry {
 
     fn takes_several(&self) -> bool {
         true
+    }
+
+    fn arrival(&self) -> Step {
+        Step::Uploaded
     }
 
     fn cancel(&self) {

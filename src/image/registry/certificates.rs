@@ -14,31 +14,19 @@ use ureq::tls::{
     Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem,
 };
 
-/// Where certificates for single hosts lie, the user's first.
-pub fn directories(asked: Option<&Path>) -> Vec<PathBuf> {
-    match asked {
-        Some(directory) => vec![directory.to_owned()],
-        None => paths::host_certificates(),
-    }
+/// Where the certificates for a host lie, the user's first; its name has its port unless that is 443.
+pub fn directories(host: &str) -> Vec<PathBuf> {
+    let all = paths::host_certificates().into_iter();
+    all.map(|directory| directory.join(host)).collect()
 }
 
-/// How to speak TLS to a host, written with its port unless that is 443.
-pub fn configuration(
-    host: &str,
-    verify: bool,
-    directories: &[PathBuf],
-    asked: Option<&Path>,
-) -> Result<TlsConfig> {
+/// How to speak TLS to a host whose certificates lie in these directories.
+pub fn configuration(directories: &[PathBuf], verify: bool) -> Result<TlsConfig> {
     let mut found = Found::default();
     for directory in directories {
-        // `--cert-dir` names the files' own directory.
-        let own = match asked {
-            Some(asked) => asked.to_owned(),
-            None => directory.join(host),
-        };
         found
-            .read(&own)
-            .with_context(|| format!("read the certificates in `{}`", own.display()))?;
+            .read(directory)
+            .with_context(|| format!("read the certificates in `{}`", directory.display()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = match found.client {

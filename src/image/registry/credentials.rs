@@ -7,6 +7,7 @@
 //! Invariant: a secret is never in an argument of a process, in a message, or in a file that others may read.
 
 use super::configuration::DOCKER;
+use super::keychain;
 use crate::error::{Error, Kind, bad_input, kind};
 use crate::paths;
 use crate::store::lock::Lock;
@@ -14,20 +15,15 @@ use crate::store::{atomic, damage};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fmt;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 /// How Docker files its own registry.
 const DOCKER_ENTRY: &str = "https://index.docker.io/v1/";
-/// How long a helper may take; somebody may have to unlock what it keeps.
-const HELPER: Duration = Duration::from_secs(30);
 /// The user that helpers name where the secret is a refresh token.
-const TOKEN_USER: &str = "<token>";
+pub(super) const TOKEN_USER: &str = "<token>";
 
 /// Who somebody is to a registry.
 #[derive(Clone)]
@@ -146,7 +142,7 @@ impl Files {
         let entry = entry_of(host);
         if let Some(helper) = file.helper(host) {
             let message = json!({"ServerURL": entry, "Username": name, "Secret": text});
-            call_helper(&helper, "store", message.to_string().as_bytes())?;
+            keychain::call(&helper, "store", message.to_string().as_bytes())?;
             file.entries("auths")?.insert(entry, json!({}));
             file.write(&path)?;
             return Ok(None);
@@ -170,8 +166,8 @@ impl Files {
         let mut erased = entries.len() < before;
         if let Some(helper) = helper {
             let entry = entry_of(host);
-            if call_helper(&helper, "get", entry.as_bytes())?.is_some() {
-                call_helper(&helper, "erase", entry.as_bytes())?;
+            if keychain::call(&helper, "get", entry.as_bytes())?.is_some() {
+                keychain::call(&helper, "erase", entry.as_bytes())?;
                 erased = true;
             }
         }
@@ -354,9 +350,9 @@ impl Found {
                     "what docker-credential-{helper} (named in `{}`) has for `{entry}`",
                     path.display()
                 );
-                let answer = call_helper(&helper, "get", entry.as_bytes())?;
+                let answer = keychain::call(&helper, "get", entry.as_bytes())?;
                 answer
-                    .map(|answer| from_helper(&helper, &answer, source))
+                    .map(|answer| keychain::credential(&helper, &answer, source))
                     .transpose()
             }
         }
@@ -386,111 +382,9 @@ fn from_entry(value: &Value, source: &str) -> Result<Credential> {
     })
 }
 
-fn from_helper(helper: &str, answer: &[u8], source: String) -> Result<Credential> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Answer {
-        username: String,
-        secret: String,
-    }
-    // Not the parser's own words: they may quote the secret.
-    let bad = |_| {
-        bad_input(format!(
-            "docker-credential-{helper} answers with something else than credentials"
-        ))
-    };
-    let answer: Answer = serde_json::from_slice(answer).map_err(bad)?;
-    let secret = match answer.username == TOKEN_USER {
-        true => Secret::Refresh(answer.secret),
-        false => Secret::Password(answer.secret),
-    };
-    Ok(Credential {
-        user: answer.username,
-        secret,
-        source,
-    })
-}
-
-/// Asks a helper; `None` where it knows nothing of the entry.
-fn call_helper(helper: &str, action: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
-    let program = format!("docker-credential-{helper}");
-    if helper.contains('/') {
-        return Err(bad_input(format!("`{helper}` is no name of a credential helper")).into());
-    }
-    let output = ask_program(&program, action, input, HELPER)?;
-    if output.status.success() {
-        return Ok(Some(output.stdout));
-    }
-    // Helpers tell of mistakes on standard output.
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).trim().to_owned();
-    match said.to_ascii_lowercase().contains("credentials not found") {
-        true => Ok(None),
-        false => {
-            Err(Error::new(Kind::Denied, format!("`{program} {action}` fails: {said}")).into())
-        }
-    }
-}
-
-/// Gives a program its input and takes what it says; one that takes longer than `limit` is killed.
-fn ask_program(program: &str, action: &str, input: &[u8], limit: Duration) -> Result<Output> {
-    let mut child = Command::new(program)
-        .arg(action)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| {
-            Error::new(Kind::Denied, format!("execute `{program}`: {error}"))
-                .hint("install it, or remove `credsStore` and `credHelpers` that name it")
-        })?;
-    let pid = rustix::process::Pid::from_child(&child);
-    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-        .with_context(|| format!("watch `{program}`"))?;
-    let (answer, answered) = std::sync::mpsc::channel();
-    let input = input.to_vec();
-    // It outlives this call where what the program started keeps its streams open.
-    std::thread::Builder::new()
-        .name("helper".to_owned())
-        .spawn(move || {
-            let written = child.stdin.take().map(|mut stdin| stdin.write_all(&input));
-            let output = match written {
-                Some(Err(error)) if error.kind() != ErrorKind::BrokenPipe => Err(error),
-                _ => child.wait_with_output(),
-            };
-            // Nobody waits any more.
-            let _ = answer.send(output);
-        })
-        .context("start a thread")?;
-    match answered.recv_timeout(limit) {
-        Ok(output) => output.with_context(|| format!("wait for `{program}`")),
-        Err(_) => {
-            // It may have ended just now.
-            let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::KILL);
-            let message = format!(
-                "`{program} {action}` gives no answer within {} seconds",
-                limit.as_secs()
-            );
-            Err(Error::new(Kind::Denied, message)
-                .hint("does it wait for somebody to unlock it? `credsStore` and `credHelpers` name it; --authfile does without")
-                .into())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_helper_that_hangs_is_given_up_and_named() {
-        let ask = |action: &str, limit| ask_program("sleep", action, b"", limit);
-        assert!(ask("0", Duration::from_secs(60)).unwrap().status.success());
-        let error = ask("1000", Duration::from_millis(1))
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with("`sleep 1000` gives no answer"), "{error}");
-    }
 
     #[test]
     fn a_file_that_was_named_must_be_one_to_be_read() {

@@ -6,6 +6,9 @@ use rustls::{AlertDescription, CertificateError};
 use std::io::{self, ErrorKind};
 use ureq::http::Uri;
 
+/// Names of a certificate that are told.
+const MOST_NAMES: usize = 10;
+
 /// Why there was no answer.
 #[derive(Debug)]
 pub struct Failure {
@@ -103,6 +106,32 @@ fn io_error(host: &str, error: &io::Error) -> (Reason, String, Option<String>) {
     }
 }
 
+/// The names of a certificate, which come as `DnsName("a.org")` or `IpAddress(127.0.0.1)`.
+fn names(presented: &[String]) -> String {
+    let name = |shown: &String| {
+        let inner = shown
+            .split_once('(')
+            .and_then(|(_, rest)| rest.strip_suffix(')'));
+        let inner = inner.unwrap_or(shown).trim_matches('"');
+        format!("`{inner}`")
+    };
+    match presented {
+        [] => "it has no name at all".to_owned(),
+        presented => {
+            let most = presented.iter().take(MOST_NAMES).map(name);
+            most.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn day(time: rustls::pki_types::UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        |_| format!("second {seconds}"),
+        |time| time.strftime("%Y-%m-%d").to_string(),
+    )
+}
+
 fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
     let trust = format!(
         "put the certificate of its authority into /etc/docker/certs.d/{host}/ca.crt or \
@@ -118,18 +147,27 @@ fn tls(host: &str, error: &rustls::Error) -> (Reason, String, Option<String>) {
             )
         }
         rustls::Error::InvalidCertificate(why) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                (
-                    Reason::Final,
-                    format!("its certificate is for another name ({why})"),
-                    None,
-                )
+            CertificateError::NotValidForName => {
+                let what = "its certificate is for another name".to_owned();
+                (Reason::Final, what, None)
             }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-                Reason::Final,
-                format!("its certificate has expired ({why})"),
-                None,
-            ),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                let what = format!("its certificate is for another name: {}", names(presented));
+                (Reason::Final, what, None)
+            }
+            CertificateError::Expired => {
+                (Reason::Final, "its certificate has expired".to_owned(), None)
+            }
+            CertificateError::ExpiredContext { not_after, .. } => {
+                let what = format!("its certificate has expired, on {}", day(*not_after));
+                let hint = "is the clock of this machine right? see `date`".to_owned();
+                (Reason::Final, what, Some(hint))
+            }
+            CertificateError::NotValidYetContext { not_before, .. } => {
+                let what = format!("its certificate is not valid before {}", day(*not_before));
+                let hint = "is the clock of this machine right? see `date`".to_owned();
+                (Reason::Final, what, Some(hint))
+            }
             CertificateError::UnknownIssuer => {
                 let what = "its certificate is signed by an unknown authority".to_owned();
                 (Reason::Final, what, Some(trust))

@@ -1,6 +1,6 @@
 //! Registries: a client of the OCI distribution-spec. What is in them, not what becomes of it here.
 //!
-//! - `configuration`: which places a name leads to · `credentials`: who we are there
+//! - `configuration`: which places a name leads to · `credentials`: who we are there, which a `keychain` may keep
 //! - `transport`: one request and its answer, or the `failure` to get one; below it `resolver`, `proxy`, `certificates`
 //! - `pace`: how slow an answer may come
 //! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
@@ -17,6 +17,7 @@ pub mod configuration;
 pub mod credentials;
 pub mod discovery;
 mod failure;
+mod keychain;
 mod pace;
 mod proxy;
 mod push;
@@ -107,6 +108,12 @@ impl Repository {
         name.in_repository_of(&self.target)
     }
 
+    /// The place that answered last, as messages call it.
+    pub fn place(&self) -> String {
+        let source = self.sources.get(self.current.load(Ordering::Relaxed));
+        source.map_or_else(|| self.name.repository(), Source::shown)
+    }
+
     /// Ends all requests that other threads are in.
     pub fn cancel(&self) {
         self.sources.iter().for_each(Source::cancel);
@@ -139,13 +146,13 @@ impl Repository {
     /// A small blob, checked.
     pub fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
         self.ask(|source| source.document(descriptor, limit))
-            .map_err(|refusal| self.refused(&descriptor.digest.to_string(), refusal))
+            .map_err(|refusal| self.refused_blob(&descriptor.digest, refusal))
     }
 
     /// A blob from a byte on; where the registry cannot do that, from its start.
     pub fn blob(&self, digest: &Digest, from: u64) -> Result<Blob> {
         self.ask(|source| source.blob(digest, from))
-            .map_err(|refusal| self.refused(&digest.to_string(), refusal))
+            .map_err(|refusal| self.refused_blob(digest, refusal))
     }
 
     /// All tags, as the registry orders them.
@@ -174,6 +181,17 @@ impl Repository {
             }
         }
         Err(failure.unwrap_or_else(|| Answer::Failed(bad_input("there is no place to ask").into())))
+    }
+
+    /// Likewise where a blob is meant, which has no tag.
+    fn refused_blob(&self, digest: &Digest, answer: Answer) -> anyhow::Error {
+        match answer {
+            Answer::NotFound(why) => {
+                let message = format!("{} does not have {digest}: {why}", self.place());
+                Error::new(Kind::NotFound, message).into()
+            }
+            answer => self.refused(&digest.to_string(), answer),
+        }
     }
 
     /// Docker's words for what a registry refuses.

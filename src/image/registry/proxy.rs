@@ -45,6 +45,7 @@ fn variable(name: &str) -> Option<(String, String)> {
 /// Whether a host is this machine by its name.
 pub fn is_local(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = &host.to_ascii_lowercase();
     match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),

@@ -137,14 +137,8 @@ pub fn check(manifest: &Manifest, config: &[u8], wanted: &Platform) -> Result<Ve
 
 fn fetch(repository: &Repository, descriptor: &Descriptor) -> Result<Fetched> {
     let fetched = repository.manifest(&descriptor.digest.to_string())?;
-    let (expected, got) = (descriptor.size, fetched.bytes.len() as u64);
-    if expected != got {
-        let digest = &descriptor.digest;
-        return Err(bad_input(format!(
-            "manifest {digest} should be {expected} bytes long and is {got}"
-        ))
-        .into());
-    }
+    let checked = descriptor.check_size(fetched.bytes.len());
+    checked.with_context(|| format!("read the manifest {}", descriptor.digest))?;
     Ok(fetched)
 }
 

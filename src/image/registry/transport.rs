@@ -324,14 +324,15 @@ impl Transport {
             .timeout_per_read(silence)
             .timeout_per_write(silence);
         if is_https(url) {
-            let asked = self.policy.certificates.as_deref();
-            let directories = certificates::directories(asked);
             let name = match port(url) {
                 443 => host.to_owned(),
                 port => format!("{host}:{port}"),
             };
-            let verify = self.policy.verify;
-            let tls = certificates::configuration(&name, verify, &directories, asked)?;
+            let directories = match &self.policy.certificates {
+                Some(asked) => vec![asked.clone()],
+                None => certificates::directories(&name),
+            };
+            let tls = certificates::configuration(&directories, self.policy.verify)?;
             builder = builder.tls_config(tls);
         }
         let connector = DefaultConnector::default();

@@ -6,6 +6,7 @@
 use super::node;
 use super::policy::{DEFAULT, DOCKER, Policy, is_prefix};
 use crate::error::{Error, bad_input, not_found};
+use crate::image::import::TARBALL;
 use crate::image::reference::Reference;
 use crate::paths;
 use crate::store::atomic;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Transports of files, as podman names them.
-pub const FILES: [&str; 4] = ["docker-archive", "oci-archive", "oci", "dir"];
+pub const FILES: [&str; 5] = ["docker-archive", "oci-archive", "oci", "dir", TARBALL];
 
 /// What a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl FromStr for Scope {
         }
         if let Some((transport, path)) = text.split_once(':')
             && let Some(transport) = FILES.iter().find(|known| **known == transport)
-            && (path.is_empty() || path.starts_with('/'))
+            && (path.is_empty() || (path.starts_with('/') && *transport != TARBALL))
         {
             return Ok(Self::Of(transport, path.to_owned()));
         }
@@ -271,6 +272,7 @@ mod tests {
             ("docker:", "docker:"),
             ("docker-archive:", "docker-archive:"),
             ("oci:/srv/images", "oci:/srv/images"),
+            ("tarball:", "tarball:"),
             ("oci:1", "docker.io/library/oci:1"),
         ] {
             assert_eq!(text.parse::<Scope>().unwrap().to_string(), scope, "{text}");
@@ -284,6 +286,7 @@ mod tests {
             "Alpine",
             "ghcr.io/../x",
             "dir:x/",
+            "tarball:/srv",
         ] {
             assert!(text.parse::<Scope>().is_err(), "{text}");
         }

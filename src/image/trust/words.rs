@@ -1,6 +1,7 @@
 //! What a policy means, in words.
 
-use super::policy::{Policy, Requirement, Rule, Signed};
+use super::policy::{Policy, Rule};
+use super::requirement::{Requirement, Signed};
 use crate::image::trust::policy::{DEFAULT, DOCKER};
 
 /// One rule of a policy as lists show it.
