@@ -12,6 +12,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod openat2;
+pub mod packet;
 pub mod process;
 pub mod procfs;
 pub mod quota;
@@ -20,3 +21,10 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod terminal;
+pub mod transparent;
+
+/// What the last call of this thread has failed with.
+fn last_error() -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&std::io::Error::last_os_error())
+        .unwrap_or(rustix::io::Errno::IO)
+}
