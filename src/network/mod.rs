@@ -16,6 +16,7 @@
 
 pub mod dns;
 pub mod endpoint;
+pub mod forward;
 pub mod hosts;
 pub mod ipam;
 pub mod record;

@@ -1,0 +1,193 @@
+//! Ports of the host that somebody may knock at: sockets that are bound, and what to say when they cannot be.
+//!
+//! Invariant: a port that is here is nobody else's, in both families where it is for all addresses.
+
+use super::inside::{Transport, attend};
+use crate::error::{Error, Kind};
+use crate::network::endpoint::Protocol;
+use crate::sys::transparent;
+use anyhow::Result;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+};
+use rustix::process::{Resource, getrlimit};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How many may have come before they are let in.
+const BACKLOG: i32 = 4096;
+
+/// Ports of the host that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Wanted {
+    /// Of the host; `None`: all, of both families.
+    pub address: Option<IpAddr>,
+    /// First and last port of the host; `None`: any that is free. As many as of the container, or more where that is one.
+    pub host: Option<(u16, u16)>,
+    /// First and last port of the container.
+    pub container: (u16, u16),
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// A socket that is bound.
+#[derive(Debug)]
+pub struct Door {
+    /// The socket; it does not block.
+    pub socket: OwnedFd,
+    /// What it is for.
+    pub transport: Transport,
+    /// The address that was asked for.
+    pub address: Option<IpAddr>,
+    /// The port of the host.
+    pub port: u16,
+    /// The port of the container that it leads to.
+    pub target: u16,
+}
+
+impl Door {
+    /// Binds in the caller's network namespace; at port 0 any that is free.
+    pub fn open(
+        address: Option<IpAddr>,
+        port: u16,
+        transport: Transport,
+        target: u16,
+    ) -> Result<Self, Errno> {
+        let socket = match address {
+            Some(address) => bound(SocketAddr::new(address, port), transport),
+            // Where the host has no IPv6 there is nothing but IPv4 to be asked at.
+            None => match bound((Ipv6Addr::UNSPECIFIED, port).into(), transport) {
+                Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
+                    bound((Ipv4Addr::UNSPECIFIED, port).into(), transport)
+                }
+                result => result,
+            },
+        }?;
+        let port = match port {
+            0 => local_address(&socket)?.port(),
+            port => port,
+        };
+        Ok(Self {
+            socket,
+            transport,
+            address,
+            port,
+            target,
+        })
+    }
+
+    /// Who has come, if somebody has.
+    pub fn accept(&self) -> Result<Option<(OwnedFd, SocketAddr)>, Errno> {
+        accept(&self.socket)
+    }
+}
+
+/// The next connection of a listening socket; it does not block.
+pub fn accept(listener: &OwnedFd) -> Result<Option<(OwnedFd, SocketAddr)>, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    loop {
+        let accepted = rustix::net::acceptfrom_with(listener, flags);
+        return match accepted {
+            Err(Errno::AGAIN) => Ok(None),
+            // Whoever it was has gone already (accept(2), "Error handling").
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PERM | Errno::PROTO) => continue,
+            Err(error) => Err(error),
+            Ok((socket, from)) => {
+                let from = from.ok_or(Errno::AFNOSUPPORT)?;
+                Ok(Some((socket, canonical(from.try_into()?))))
+            }
+        };
+    }
+}
+
+/// An address of IPv4 is one, whatever family the socket is of.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, address.port()).into(),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// The address that a socket has.
+pub fn local_address(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
+    SocketAddr::try_from(getsockname(socket)?)
+}
+
+fn bound(address: SocketAddr, transport: Transport) -> Result<OwnedFd, Errno> {
+    let ipv6 = address.is_ipv6();
+    let family = match ipv6 {
+        true => AddressFamily::INET6,
+        false => AddressFamily::INET,
+    };
+    let kind = match transport {
+        Transport::Stream => SocketType::STREAM,
+        Transport::Datagram => SocketType::DGRAM,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, kind, flags, None)?;
+    if ipv6 {
+        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    match transport {
+        Transport::Stream => {
+            // Connections of whoever had the port before may still be ending.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+            // Connections inherit it.
+            attend(&socket)?;
+        }
+        Transport::Datagram => transparent::tell_address(socket.as_fd(), ipv6)?,
+    }
+    bind(&socket, &address)?;
+    if transport == Transport::Stream {
+        listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// What to tell of a port that cannot be had.
+pub fn refusal(
+    address: Option<IpAddr>,
+    port: u16,
+    protocol: Protocol,
+    error: Errno,
+    holder: Option<&str>,
+) -> Error {
+    let at = SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
+    let flag = match protocol {
+        Protocol::Udp => "ulnp",
+        _ => "tlnp",
+    };
+    match error {
+        Errno::ADDRINUSE => Error::new(
+            Kind::Conflict,
+            format!("Bind for {at} failed: port is already allocated"),
+        )
+        .hint(match holder {
+            Some(holder) => format!("container `{holder}` has it: choose another port, or stop that"),
+            None => format!("another program has it: `ss -{flag} 'sport = :{port}'` shows which"),
+        }),
+        Errno::ACCESS => Error::new(
+            Kind::Denied,
+            format!("Bind for {at} failed: ordinary users may not listen at ports this low"),
+        )
+        .hint(format!(
+            "as root: `sysctl net.ipv4.ip_unprivileged_port_start={port}`; or let systemd listen, by a socket unit with \
+             `ListenStream={port}` for the service that runs onggi; or publish a port from 1024 on"
+        )),
+        Errno::ADDRNOTAVAIL => Error::new(
+            Kind::BadInput,
+            format!("Bind for {at} failed: no interface has that address"),
+        )
+        .hint("`ip address` shows the host's; leave the address out to listen at all of them"),
+        Errno::MFILE => Error::new(
+            Kind::Denied,
+            format!(
+                "Bind for {at} failed: each published port is an open file, and a process may have {} (RLIMIT_NOFILE)",
+                getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+            ),
+        )
+        .hint("raise the limit (`ulimit -n`, LimitNOFILE= of a unit), or publish fewer ports"),
+        error => Error::new(Kind::Denied, format!("Bind for {at} failed: {error}")),
+    }
+}
