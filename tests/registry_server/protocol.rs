@@ -1,7 +1,8 @@
 //! HTTP as clients speak it, and as attackers do.
 
-use crate::{Answer, Served, digest_of};
+use crate::{Answer, Served, digest_of, files};
 use std::io::{Read, Write};
+use std::net::TcpStream;
 
 #[test]
 fn connections_are_kept_and_requests_may_come_at_once() {
@@ -117,14 +118,37 @@ fn heads_have_an_end() {
 fn more_clients_than_are_taken_wait_for_their_turn() {
     let served = Served::start();
     let client = served.client();
-    // More than there are threads for; each would have its answer at once, were it not for the others.
-    let held: Vec<_> = (0..300).map(|_| client.connect()).collect();
-    for mut stream in held {
+    let bytes = [7; 8];
+    let path = format!("/v2/jar/blobs/uploads/?digest={}", digest_of(&bytes));
+    let head = client.head("POST", &path, &[], bytes.len());
+    // Most of those that are taken, all of them busy: who only holds a connection would have to make room.
+    let begin = |_| {
+        let mut stream = client.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&bytes[..4]).unwrap();
+        stream
+    };
+    let mut busy: Vec<_> = (0..250).map(begin).collect();
+    let uploads = served.folder().join("repositories/jar/_uploads");
+    crate::support::life::until("all have begun", || files(&uploads).len() == busy.len());
+    let ask = |_| {
+        let mut stream = client.connect();
         let request = "GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let mut waiting: Vec<_> = (0..50).map(ask).collect();
+    let answer = |stream: &mut TcpStream| {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        Answer::parse(&answer).status(200);
+        Answer::parse(&answer)
+    };
+    for stream in &mut busy {
+        stream.write_all(&bytes[4..]).unwrap();
+        answer(stream).status(201);
+    }
+    for stream in &mut waiting {
+        answer(stream).status(200);
     }
     client.get("/v2/").status(200);
 }

@@ -1,4 +1,5 @@
-//! `registry prune`: what nothing names goes, what is young stays, and what is needed stays whole.
+//! `registry prune` and `registry check`: what nothing names goes, what is young stays, and what is needed stays whole
+//! or is told.
 
 use crate::client::{OCI_INDEX, OCI_MANIFEST, json};
 use crate::support::store::program;
@@ -7,12 +8,18 @@ use crate::{Served, digest_of, files};
 use std::path::Path;
 use std::process::Command;
 
-fn prune(folder: &Path, options: &[&str]) -> Outcome {
+fn registry(verb: &str, folder: &Path, options: &[&str]) -> Outcome {
     let mut command = Command::new(program());
-    command
-        .args(["registry", "prune", "-f", "--storage"])
-        .arg(folder);
+    command.args(["registry", verb, "--storage"]).arg(folder);
     Call::new(command).args(options).run()
+}
+
+fn prune(folder: &Path, options: &[&str]) -> Outcome {
+    registry("prune", folder, &[&["-f"], options].concat())
+}
+
+fn check(folder: &Path, options: &[&str]) -> Outcome {
+    registry("check", folder, options)
 }
 
 /// Whatever is there is old enough.
@@ -158,12 +165,6 @@ fn who_begins_an_upload_clears_away_what_was_left_an_hour_ago() {
     client.get(&left).refused(404, "BLOB_UPLOAD_UNKNOWN");
     client.get(&young).status(204);
     assert_eq!(files(&uploads).len(), 2);
-}
-
-fn check(folder: &Path, options: &[&str]) -> Outcome {
-    let mut command = Command::new(program());
-    command.args(["registry", "check", "--storage"]).arg(folder);
-    Call::new(command).args(options).run()
 }
 
 #[test]

@@ -54,20 +54,18 @@ impl Algorithm {
             Self::Sha256 => hash::<Sha256>(input)?,
             Self::Sha512 => hash::<Sha512>(input)?,
         };
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let digest = AnyDigest {
-            algorithm: self,
-            hex,
-        };
-        Ok((digest, length))
+        Ok((self.digest(&bytes), length))
     }
 
     /// The digest of some bytes.
     pub fn of_bytes(self, bytes: &[u8]) -> AnyDigest {
-        let bytes = match self {
-            Self::Sha256 => Sha256::digest(bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(bytes).to_vec(),
-        };
+        match self {
+            Self::Sha256 => self.digest(&Sha256::digest(bytes)),
+            Self::Sha512 => self.digest(&Sha512::digest(bytes)),
+        }
+    }
+
+    fn digest(self, bytes: &[u8]) -> AnyDigest {
         AnyDigest {
             algorithm: self,
             hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
