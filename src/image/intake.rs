@@ -15,6 +15,7 @@ use super::compression;
 use super::config::{Config, chain_id};
 use super::digest::{Digest, Hashing};
 use super::layer::{self, Rules};
+use super::moved::Moved;
 use super::origin::{self, Blob, Origin};
 use super::reference::Reference;
 use super::shared;
@@ -409,7 +410,7 @@ impl<'a> Intake<'a> {
         let staging = self.staging.path();
         atomic::sync_file_system(staging)?;
         let _lock = Lock::exclusive(&self.paths.lock())?;
-        let mut moved = Moved(Vec::new());
+        let mut moved = Moved::default();
         for (name, directory) in &self.layers {
             let place = self.paths.layer(name);
             moved.place(directory, &place, store::layer_is_whole(&place), staging)?;
@@ -423,7 +424,7 @@ impl<'a> Intake<'a> {
         atomic::sync_directory(&self.paths.images())?;
         self.remember(&mut moved)?;
         let displaced = give_names(self.paths, &self.names)?;
-        moved.0.clear();
+        moved.stay();
         Ok(displaced)
     }
 
@@ -530,39 +531,5 @@ fn verify(expected: &Expected, unpacked: &layer::Unpacked) -> Result<()> {
             Err(bad_input(format!("its diff id should be {diff_id} and is {got}")).into())
         }
         _ => Ok(()),
-    }
-}
-
-/// Directories that go back to where they were when dropped.
-struct Moved(Vec<(PathBuf, PathBuf)>);
-
-impl Moved {
-    /// Moves one to its place. What another maker has put there meanwhile is as good as ours if it is `whole`;
-    /// damaged things make room, and go with the staging directory.
-    fn place(&mut self, from: &Path, to: &Path, whole: bool, staging: &Path) -> Result<()> {
-        if whole {
-            return Ok(());
-        }
-        if to.exists() {
-            let trash = staging.join(format!("damaged-{}", self.0.len()));
-            self.rename(to, &trash)?;
-        }
-        self.rename(from, to)
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) -> Result<()> {
-        std::fs::rename(from, to)
-            .with_context(|| format!("rename `{}` to `{}`", from.display(), to.display()))?;
-        self.0.push((from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-}
-
-impl Drop for Moved {
-    fn drop(&mut self) {
-        for (from, to) in self.0.drain(..).rev() {
-            // What cannot be moved back is a layer without an image, which the next sweep removes.
-            let _ = std::fs::rename(&to, &from);
-        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `reference`, `digest`, `platform`: what images are called and what they are for
 //! - `config`, `manifest`, `history`: what images say of themselves · `manifest_list`: lists of them in the making
-//! - `store`: which images are here · `intake`: how they come · `remove`, `prune`, `limit`: how they go · `filter`
+//! - `store`: which images are here · `intake`: how they come, `moved` into place · `remove`, `prune`, `limit`: how they go · `filter`
 //! - `check`: what of it is inconsistent, and how that is mended
 //! - `layer`: a tar archive becomes a directory that overlayfs can stack, and the reverse
 //! - `load` from an `archive` that is an `oci_layout`, a `docker_archive` or a `v1_archive`; `save` writes one
@@ -33,6 +33,7 @@ pub mod limit;
 pub mod load;
 pub mod manifest;
 pub mod manifest_list;
+mod moved;
 pub mod oci_layout;
 pub mod origin;
 pub mod package;

@@ -5,7 +5,7 @@
 //! - `pace`: how slow an answer may come
 //! - `auth`: what a registry demands · `source`: one place, spoken to · `selection`: one image of many platforms
 //! - `discovery`: what a place has · `search`: what of it somebody looks for
-//! - `referrers`: what refers to an image · `push`, `upload`: what is written to a registry
+//! - `referrers`: what refers to an image · `push`, `upload`: what is written to a registry; `content`: its bytes
 //!
 //! Nothing of all this happens, and no file of it is read, before a [`Repository`] is opened.
 //!
@@ -14,6 +14,7 @@
 pub mod auth;
 pub mod certificates;
 pub mod configuration;
+mod content;
 pub mod credentials;
 pub mod discovery;
 mod failure;

@@ -12,6 +12,7 @@
 //! Invariants. Who we are is told to the registry's origin only, wherever a Location leads; none leads from TLS to
 //! plain HTTP. A blob counts as sent when the registry says that it is stored, under the digest it should have.
 
+use super::content::Content;
 use super::failure::{Failure, Reason};
 use super::source::{Answer, Source, announced_digest};
 use super::transport::{self, Call, Opener, Payload, is_https, lock};
@@ -20,8 +21,6 @@ use crate::image::digest::Digest;
 use crate::image::manifest::Descriptor;
 use crate::progress::{Progress, Step};
 use anyhow::Result;
-use std::io::{self, Read};
-use std::sync::Mutex;
 use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Method, Response, Uri, header};
@@ -87,61 +86,6 @@ struct Upload<'a, 'o> {
     session: Option<Session>,
     /// How long pieces are; `None` while it is tried whole.
     piece: Option<u64>,
-}
-
-/// The bytes of a blob. Pieces follow one another, so the place where one ended is where the next one begins.
-struct Content<'a, 'o> {
-    open: &'a Opener<'o>,
-    at: Mutex<Option<(Box<dyn Read + Send + 'o>, u64)>>,
-}
-
-impl<'a, 'o> Content<'a, 'o> {
-    fn new(open: &'a Opener<'o>) -> Self {
-        Self {
-            open,
-            at: Mutex::new(None),
-        }
-    }
-
-    /// The bytes from one on; `tell` is told how many of all have gone.
-    fn from<'b>(
-        &'b self,
-        offset: u64,
-        tell: &'b (dyn Fn(u64) + Sync),
-    ) -> Result<Box<dyn Read + Send + 'b>> {
-        let mut at = lock(&self.at);
-        if at.as_ref().is_none_or(|(_, position)| *position != offset) {
-            let mut reader = (self.open)()?;
-            let skipped = io::copy(&mut reader.by_ref().take(offset), &mut io::sink())?;
-            if skipped < offset {
-                anyhow::bail!("it has {skipped} bytes only");
-            }
-            *at = Some((reader, offset));
-        }
-        Ok(Box::new(Passage {
-            content: self,
-            tell,
-        }))
-    }
-}
-
-/// A part of a blob being read.
-struct Passage<'a, 'o, 'b> {
-    content: &'b Content<'a, 'o>,
-    tell: &'b (dyn Fn(u64) + Sync),
-}
-
-impl Read for Passage<'_, '_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut at = lock(&self.content.at);
-        let Some((reader, position)) = at.as_mut() else {
-            return Ok(0);
-        };
-        let got = reader.read(buffer)?;
-        *position += got as u64;
-        (self.tell)(*position);
-        Ok(got)
-    }
 }
 
 impl Source {
