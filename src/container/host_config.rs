@@ -5,18 +5,24 @@ use super::confinement;
 use super::inspect::without_null;
 use super::mount_point::describe;
 use super::options::{
-    DeviceMapping, DeviceRequest, Log, Namespace, Nested, NetworkMode, Options, Seccomp,
-    UserNamespace,
+    DeviceMapping, DeviceRequest, Log, Namespace, Nested, NetworkMode, Options, PortRequest,
+    Seccomp, UserNamespace,
 };
 use super::resources::DeviceRate;
 use super::spec;
 use crate::id_mapping::Range;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
-/// All of it.
-pub(super) fn host_config(options: &Options) -> Value {
+/// All of it; links name the container itself.
+pub(super) fn host_config(options: &Options, name: &str) -> Value {
     let mounts = json!({ "Mounts": describe::asked(&options.mounts) });
-    let parts = [general(options), limits(options), mounts, guarded(options)];
+    let parts = [
+        general(options, name),
+        limits(options),
+        mounts,
+        guarded(options),
+    ];
     let fields = parts.into_iter().filter_map(|part| match part {
         Value::Object(fields) => Some(fields),
         _ => None,
@@ -45,7 +51,7 @@ fn id_mappings(nested: &Nested) -> Value {
     json!({ "UidMap": lines(&nested.maps.uids), "GidMap": lines(&nested.maps.gids) })
 }
 
-fn general(options: &Options) -> Value {
+fn general(options: &Options, name: &str) -> Value {
     let hosts = options.extra_hosts.iter();
     let hosts: Vec<String> = hosts
         .map(|host| format!("{}:{}", host.name, host.address))
@@ -59,7 +65,7 @@ fn general(options: &Options) -> Value {
         "ContainerIDFile": cidfile.unwrap_or_default(),
         "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
         "NetworkMode": network(options),
-        "PortBindings": {},
+        "PortBindings": port_bindings(&options.ports),
         "RestartPolicy": {
             "Name": options.restart.word(),
             "MaximumRetryCount": options.restart.maximum(),
@@ -79,11 +85,11 @@ fn general(options: &Options) -> Value {
         "GroupAdd": some(&options.group_add, options.group_add.is_empty()),
         "IpcMode": mode(options.ipc),
         "Cgroup": "",
-        "Links": null,
+        "Links": links(options, name),
         "OomScoreAdj": options.oom_score_adj,
         "PidMode": host_only(options.pid),
         "Privileged": options.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": security(options),
         "StorageOpt": some(&options.storage_options, options.storage_options.is_empty()),
@@ -215,12 +221,58 @@ fn log_driver(log: &Log) -> &str {
     }
 }
 
-/// The name of the network that a container is in.
-pub(super) fn network(options: &Options) -> &'static str {
-    match options.network {
-        NetworkMode::Host => "host",
-        _ => "none",
+/// Which network: the name of the first one, or how else it has one.
+fn network(options: &Options) -> String {
+    let with_options = |kind: &str, words: &[String]| match words.is_empty() {
+        true => kind.to_owned(),
+        false => format!("{kind}:{}", words.join(",")),
+    };
+    match &options.network {
+        NetworkMode::Private => match options.networks.first() {
+            Some(first) => first.network.clone(),
+            None => "none".to_owned(),
+        },
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Container(id) => format!("container:{id}"),
+        NetworkMode::Path(path) => format!("ns:{}", path.display()),
+        NetworkMode::Slirp4netns(words) => with_options("slirp4netns", words),
+        NetworkMode::Pasta(words) => with_options("pasta", words),
     }
+}
+
+/// By port of the container, as it was asked for: a host port that is not chosen yet is empty.
+fn port_bindings(requests: &[PortRequest]) -> Value {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for request in requests {
+        let (first, last) = request.container;
+        for port in first..=last {
+            let host = match request.host {
+                None => String::new(),
+                Some((first, last))
+                    if request.container.0 == request.container.1 && first != last =>
+                {
+                    format!("{first}-{last}")
+                }
+                Some((host, _)) => host.saturating_add(port - first).to_string(),
+            };
+            let address = request.address.map_or(String::new(), |it| it.to_string());
+            let bindings = all.entry(format!("{port}/{}", request.protocol.word()));
+            let binding = json!({ "HostIp": address, "HostPort": host });
+            bindings.or_default().push(binding);
+        }
+    }
+    json!(all)
+}
+
+/// As Docker's API has them, `/NAME:/CONTAINER/ALIAS`.
+fn links(options: &Options, name: &str) -> Value {
+    let links = options.links.iter().map(|link| {
+        let (other, alias) = link.split_once(':').unwrap_or((link, link));
+        format!("/{other}:/{name}/{alias}")
+    });
+    let links: Vec<String> = links.collect();
+    some(&links, links.is_empty())
 }
 
 fn security(options: &Options) -> Value {
@@ -245,4 +297,55 @@ fn security(options: &Options) -> Value {
     all.extend(apparmor.map(|profile| format!("apparmor={profile}")));
     all.extend(security.label.iter().map(|label| format!("label={label}")));
     some(&all, all.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::endpoint::Protocol;
+
+    #[test]
+    fn ports_as_they_were_asked_for() {
+        let request = |address: Option<&str>, host, container| PortRequest {
+            address: address.map(|text| text.parse().unwrap()),
+            host,
+            container,
+            protocol: Protocol::Udp,
+        };
+        let requests = [
+            request(Some("::1"), Some((8000, 8001)), (80, 81)),
+            request(None, Some((9000, 9010)), (80, 80)),
+            request(None, None, (65_535, 65_535)),
+        ];
+        let expected = json!({
+            "65535/udp": [{"HostIp": "", "HostPort": ""}],
+            "80/udp": [{"HostIp": "::1", "HostPort": "8000"}, {"HostIp": "", "HostPort": "9000-9010"}],
+            "81/udp": [{"HostIp": "::1", "HostPort": "8001"}],
+        });
+        assert_eq!(port_bindings(&requests), expected);
+    }
+
+    #[test]
+    fn networks_links_and_what_is_none() {
+        let mut options = Options {
+            links: vec!["db:data".to_owned()],
+            ..Options::default()
+        };
+        assert_eq!(links(&options, "web"), json!(["/db:/web/data"]));
+        assert_eq!(links(&Options::default(), "web"), Value::Null);
+        for (mode, expected) in [
+            (NetworkMode::Host, "host"),
+            (NetworkMode::None, "none"),
+            (NetworkMode::Container("0123".to_owned()), "container:0123"),
+            (NetworkMode::Path("/run/netns/a".into()), "ns:/run/netns/a"),
+            (NetworkMode::Slirp4netns(Vec::new()), "slirp4netns"),
+            (
+                NetworkMode::Pasta(vec!["--mtu".to_owned(), "1500".to_owned()]),
+                "pasta:--mtu,1500",
+            ),
+        ] {
+            options.network = mode;
+            assert_eq!(network(&options), expected);
+        }
+    }
 }

@@ -5,11 +5,12 @@ use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
 use super::health;
-use super::host_config::{host_config, network};
+use super::host_config::host_config;
 use super::list::Container;
 use super::mount_point::describe;
-use super::options::Options;
+use super::network_settings::{self, Port};
 use super::record::{Directory, Status};
+use crate::image::config::Execution;
 use crate::image::store::{self, overlay_order};
 use crate::paths::Paths;
 use anyhow::Result;
@@ -27,6 +28,9 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
     let words = program.words();
     let contexts = confinement::contexts(record)?;
     let path = |name| directory.file(name).display().to_string();
+    let image = store::find(&engine.paths, &record.image.to_string());
+    let image = image.map(|image| image.config.config).unwrap_or_default();
+    let exposed = network_settings::exposed(options, &image.exposed_ports);
     let mut description = json!({
         "Id": record.id,
         "Created": record.created,
@@ -49,11 +53,11 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
             None => confinement::apparmor_profile(options).unwrap_or_default(),
         },
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
-        "HostConfig": host_config(options),
+        "HostConfig": host_config(options, &record.name),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": driver(&directory) },
         "Mounts": describe::mounts(&record.mounts, &engine.paths),
-        "Config": config(engine, container),
-        "NetworkSettings": network_settings(options),
+        "Config": config(container, &image, &exposed),
+        "NetworkSettings": network_settings::network_settings(engine, container, exposed),
     });
     if size {
         let own = super::size::written(engine, &record.id)?;
@@ -100,13 +104,13 @@ fn state(engine: &Engine, container: &Container) -> Value {
     without_null(fields, &["Health"])
 }
 
-/// What the program is. Ports are those of the image, of which a container can ask for no others.
-fn config(engine: &Engine, container: &Container) -> Value {
+/// What the program is.
+fn config(container: &Container, image: &Execution, exposed: &BTreeSet<Port>) -> Value {
     let record = &container.record;
     let (options, program) = (&record.options, &record.program);
     let some = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
-    let image = store::find(&engine.paths, &record.image.to_string());
-    let image = image.map(|image| image.config.config).unwrap_or_default();
+    let ports = exposed.iter();
+    let ports = ports.map(|(port, protocol)| format!("{port}/{}", protocol.word()));
     let set = |names: &BTreeSet<String>| -> Value {
         match names.is_empty() {
             true => Value::Null,
@@ -126,7 +130,7 @@ fn config(engine: &Engine, container: &Container) -> Value {
         "AttachStdin": options.interactive,
         "AttachStdout": true,
         "AttachStderr": true,
-        "ExposedPorts": set(&image.exposed_ports),
+        "ExposedPorts": set(&ports.collect()),
         "Tty": options.tty,
         "OpenStdin": options.interactive,
         "StdinOnce": options.stdin_once,
@@ -161,47 +165,6 @@ pub(super) fn without_null(mut fields: Value, names: &[&str]) -> Value {
         fields.retain(|name, value| !value.is_null() || !names.contains(&name.as_str()));
     }
     fields
-}
-
-/// The network of a container, which has no addresses.
-fn network_settings(options: &Options) -> Value {
-    let endpoint = json!({
-        "IPAMConfig": null,
-        "Links": null,
-        "Aliases": null,
-        "MacAddress": "",
-        "DriverOpts": null,
-        "GwPriority": 0,
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": null,
-    });
-    json!({
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": {},
-        "HairpinMode": false,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null,
-        "SecondaryIPv6Addresses": null,
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": { network(options): endpoint },
-    })
 }
 
 /// Docker's word for what its root is made of.

@@ -36,6 +36,7 @@ pub mod mount_point;
 pub mod name;
 pub mod naming;
 pub mod network;
+pub mod network_settings;
 pub mod options;
 pub mod processes;
 pub mod prune;

@@ -90,6 +90,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The one that is written so, in small or capital letters.
+    pub fn from_word(word: &str) -> Option<Self> {
+        let mut all = [Self::Tcp, Self::Udp, Self::Sctp].into_iter();
+        all.find(|protocol| protocol.word().eq_ignore_ascii_case(word))
+    }
+
     /// As it is written behind a port.
     pub fn word(self) -> &'static str {
         match self {
@@ -496,6 +502,12 @@ fn remove(directory: &Path, endpoint: &Endpoint) {
         }
     }
     let _ = std::fs::remove_file(endpoint_in(directory, &endpoint.container));
+}
+
+/// That of a container which runs in a network.
+pub fn of(paths: &Paths, network: &str, container: &str) -> Result<Option<Endpoint>> {
+    let found = read(&endpoint_in(&paths.endpoints(network), container))?;
+    Ok(found.filter(|(_, held)| *held).map(|(live, _)| live))
 }
 
 /// The endpoints of a network whose containers run, by name.

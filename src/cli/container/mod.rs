@@ -19,6 +19,7 @@ pub mod namespace;
 mod network;
 pub mod options;
 pub mod port;
+mod ports;
 pub mod prune;
 pub mod ps;
 pub mod rename;

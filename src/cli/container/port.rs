@@ -2,10 +2,12 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::container::{inspect, list};
+use crate::container::{list, network_settings};
 use crate::error::bad_input;
+use crate::network::endpoint::Protocol;
 use anyhow::Result;
-use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// Options of `port`.
 #[derive(clap::Args)]
@@ -18,44 +20,35 @@ impl Verb for Port {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let engine = context.engine()?;
         let container = list::find(&engine, &self.container)?;
-        let document = inspect::inspect(&engine, &container, false)?;
-        let ports = document["NetworkSettings"]["Ports"].as_object();
-        let bindings = |bindings: &Value| -> Vec<String> {
-            let text =
-                |binding: &Value, key: &str| binding[key].as_str().unwrap_or_default().to_owned();
-            let addresses = bindings.as_array().into_iter().flatten().map(|binding| {
-                let (address, port) = (text(binding, "HostIp"), text(binding, "HostPort"));
-                match address.contains(':') {
-                    true => format!("[{address}]:{port}"),
-                    false => format!("{address}:{port}"),
-                }
-            });
-            addresses.collect()
-        };
+        let endpoints = network_settings::endpoints(&engine, &container);
+        let published = network_settings::published(&endpoints, BTreeSet::new());
         let Some(wanted) = self.port else {
-            for (port, value) in ports.into_iter().flatten() {
-                for address in bindings(value) {
-                    context.output.line(format!("{port} -> {address}"))?;
+            for ((port, protocol), bindings) in &published {
+                for (address, host) in bindings {
+                    let address = SocketAddr::new(*address, *host);
+                    context
+                        .output
+                        .line(format!("{port}/{} -> {address}", protocol.word()))?;
                 }
             }
             return Ok(0);
         };
         let (number, protocol) = wanted.split_once('/').unwrap_or((&wanted, "tcp"));
-        if let Err(error) = number.parse::<u16>() {
-            return Err(bad_input(format!("invalid port ({number}): {error}")).into());
-        }
-        let key = format!("{number}/{protocol}");
-        let found = ports
-            .and_then(|ports| ports.get(&key))
-            .map(bindings)
-            .unwrap_or_default();
-        if found.is_empty() {
+        let number: u16 = match number.parse() {
+            Ok(number) => number,
+            Err(error) => {
+                return Err(bad_input(format!("invalid port ({number}): {error}")).into());
+            }
+        };
+        let port = Protocol::from_word(protocol).map(|protocol| (number, protocol));
+        let found = port.and_then(|port| published.get(&port));
+        let Some(bindings) = found.filter(|bindings| !bindings.is_empty()) else {
             let message = format!("No public port '{wanted}' published for {}", self.container);
             return Err(bad_input(message).into());
+        };
+        for (address, host) in bindings {
+            context.output.line(SocketAddr::new(*address, *host))?;
         }
-        found
-            .iter()
-            .try_for_each(|address| context.output.line(address))?;
         Ok(0)
     }
 }

@@ -3,7 +3,8 @@
 //! Reads records only and takes no lock, so that it answers whatever else hangs. What a column costs is paid
 //! only where it is shown: `-q` reads no image, and no image is read twice.
 
-use super::selection::{FILTERS, Images, Selection, network, time};
+use super::ports;
+use super::selection::{FILTERS, Images, Selection, time};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::filter::{self, Filters};
@@ -15,7 +16,7 @@ use crate::container::engine::Engine;
 use crate::container::list::{self, Container};
 use crate::container::mount_point::{MountPoint, describe};
 use crate::container::record::Status;
-use crate::container::{health, size as container_size};
+use crate::container::{health, network_settings, size as container_size};
 use crate::duration;
 use crate::image::platform::Platform;
 use anyhow::Result;
@@ -224,7 +225,6 @@ impl Look<'_> {
                 "RunningFor",
                 duration::ago(since(&record.created, self.now)),
             )
-            .with("Ports", "")
             .with("State", status.word())
             .with("Status", self.status(container, status))
             .with("Size", size)
@@ -234,9 +234,15 @@ impl Look<'_> {
                 "LocalVolumes",
                 describe::count_volumes(&record.mounts).to_string(),
             )
-            .with("Networks", network(&record.options.network))
+            .with(
+                "Networks",
+                network_settings::networks(&record.options).join(","),
+            )
             .with_labels(&record.labels);
         // These cost more than they are asked for.
+        if listing.wants("Ports") {
+            row = row.with("Ports", self.ports(container, status));
+        }
         if listing.wants("CreatedAt") {
             row = row.with("CreatedAt", local(&record.created));
         }
@@ -244,6 +250,23 @@ impl Look<'_> {
             row = row.with("Platform", platform());
         }
         Ok(row)
+    }
+
+    /// What leads into it, and what would if it were published.
+    fn ports(&self, container: &Container, status: Status) -> String {
+        let options = &container.record.options;
+        if !status.is_up() || options.networks.is_empty() {
+            return String::new();
+        }
+        let endpoints = network_settings::endpoints(self.engine, container);
+        let image = self
+            .images
+            .find(self.engine, &container.record.image.to_string());
+        let image = image
+            .iter()
+            .flat_map(|image| &image.config.config.exposed_ports);
+        let exposed = network_settings::exposed(options, image);
+        ports::words(&network_settings::published(&endpoints, exposed))
     }
 
     /// The image as it was named, or its id where that name means another one by now.

@@ -5,10 +5,12 @@ use crate::cli::filter::{Filters, expression_fits};
 use crate::container::engine::Engine;
 use crate::container::health;
 use crate::container::list::{self, Container};
-use crate::container::options::NetworkMode;
+use crate::container::network_settings;
+use crate::container::options::Options;
 use crate::container::record::Status;
 use crate::error::{Error, bad_input};
 use crate::image::store::{self, Image};
+use crate::network::endpoint::Protocol;
 use anyhow::Result;
 use jiff::Timestamp;
 use std::cell::RefCell;
@@ -67,6 +69,7 @@ pub struct Selection<'a> {
     since: Option<Timestamp>,
     exited: Vec<i64>,
     exposed: Vec<Ports>,
+    published: Vec<Ports>,
 }
 
 impl<'a> Selection<'a> {
@@ -88,14 +91,13 @@ impl<'a> Selection<'a> {
         }
         let code = |text: &str| text.parse().map_err(|_| invalid("exited", text));
         let ports = |key: &'static str| filters.of(key).map(move |text| Ports::parse(key, text));
-        // No port can be published, so that no container fits; what is asked for must be a port all the same.
-        ports("publish").collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             filters,
             before: made("before")?,
             since: made("since")?,
             exited: filters.of("exited").map(code).collect::<Result<_, _>>()?,
             exposed: ports("expose").collect::<Result<_, _>>()?,
+            published: ports("publish").collect::<Result<_, _>>()?,
         })
     }
 
@@ -124,12 +126,21 @@ impl<'a> Selection<'a> {
                         || (!image.layers.is_empty() && record.layers.starts_with(&image.layers))
                 })
         };
+        let requests = &record.options.ports;
+        let publishes = |wanted: &Ports| {
+            let mut requests = requests.iter();
+            requests.any(|ports| wanted.meet(ports.container, ports.protocol))
+        };
         let exposes = |wanted: &Ports| {
             let image = images.find(engine, &record.image.to_string());
-            image.is_some_and(|image| {
-                let mut ports = image.config.config.exposed_ports.iter();
-                ports.any(|port| wanted.holds(port))
-            })
+            let image = image
+                .iter()
+                .flat_map(|image| &image.config.config.exposed_ports);
+            let mut exposed = image
+                .chain(&record.options.exposed)
+                .filter_map(|text| network_settings::parse_ports(text));
+            publishes(wanted)
+                || exposed.any(|(first, last, protocol)| wanted.meet((first, last), protocol))
         };
         let health = |wanted: &str| {
             let health = status
@@ -143,13 +154,11 @@ impl<'a> Selection<'a> {
             && filters.any("status", |wanted| wanted == status.word())
             && filters.any("is-task", |wanted| ["false", "0"].contains(&wanted))
             && filters.any("isolation", |wanted| expression_fits(wanted, ""))
-            && filters.any("network", |wanted| {
-                wanted == network(&record.options.network)
-            })
+            && filters.any("network", |wanted| is_in(&record.options, wanted))
             && filters.any("volume", |wanted| {
                 record.mounts.iter().any(|mount| mount.is_called(wanted))
             })
-            && filters.any("publish", |_| false)
+            && (self.published.is_empty() || self.published.iter().any(publishes))
             && filters.labels(&record.labels)
             && (self.exited.is_empty() || code.is_some_and(|code| self.exited.contains(&code)))
             && self.before.is_none_or(|before| created(container) < before)
@@ -179,12 +188,13 @@ pub fn time(text: &str) -> Timestamp {
     text.parse().unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The network that a container is in.
-pub fn network(mode: &NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::Host => "host",
-        _ => "none",
-    }
+/// Whether a container is in a network that is called so, or whose id begins so.
+fn is_in(options: &Options, wanted: &str) -> bool {
+    network_settings::networks(options).contains(&wanted)
+        || options
+            .networks
+            .iter()
+            .any(|network| network.id.starts_with(wanted))
 }
 
 /// `80`, `80/udp`, `8000-8010/tcp`.
@@ -192,33 +202,23 @@ pub fn network(mode: &NetworkMode) -> &'static str {
 struct Ports {
     first: u16,
     last: u16,
-    protocol: String,
+    protocol: Protocol,
 }
 
 impl Ports {
     fn parse(key: &str, text: &str) -> Result<Self, Error> {
-        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let protocol = protocol.to_lowercase();
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last))
-                if first <= last && ["tcp", "udp", "sctp"].contains(&protocol.as_str()) =>
-            {
-                Ok(Self {
-                    first,
-                    last,
-                    protocol,
-                })
-            }
-            _ => Err(invalid(key, text)),
-        }
+        let (first, last, protocol) =
+            network_settings::parse_ports(text).ok_or_else(|| invalid(key, text))?;
+        Ok(Self {
+            first,
+            last,
+            protocol,
+        })
     }
 
-    /// Whether they meet those of an image, which are written the same way.
-    fn holds(&self, port: &str) -> bool {
-        Self::parse("expose", port).is_ok_and(|port| {
-            port.protocol == self.protocol && port.first <= self.last && self.first <= port.last
-        })
+    /// Whether they have some in common.
+    fn meet(&self, (first, last): (u16, u16), protocol: Protocol) -> bool {
+        protocol == self.protocol && first <= self.last && self.first <= last
     }
 }
 
@@ -237,7 +237,12 @@ mod tests {
             ("8000-8010", "8011/tcp", false),
         ] {
             let ports = Ports::parse("expose", wanted).unwrap();
-            assert_eq!(ports.holds(port), expected, "{wanted} {port}");
+            let (first, last, protocol) = network_settings::parse_ports(port).unwrap();
+            assert_eq!(
+                ports.meet((first, last), protocol),
+                expected,
+                "{wanted} {port}"
+            );
         }
         for text in ["", "x", "80/xyz", "2-1", "70000", "80/"] {
             let error = Ports::parse("publish", text).unwrap_err();

@@ -103,11 +103,7 @@ fn split_protocol(text: &str) -> (&str, &str) {
 }
 
 fn protocol_of(text: &str) -> Result<Protocol, Error> {
-    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-    let found = all
-        .into_iter()
-        .find(|protocol| protocol.word().eq_ignore_ascii_case(text));
-    found.ok_or_else(|| bad_input(format!("invalid proto: {text}")))
+    Protocol::from_word(text).ok_or_else(|| bad_input(format!("invalid proto: {text}")))
 }
 
 /// An address of the host; IPv6 with or without brackets.
