@@ -54,9 +54,8 @@ impl Created {
 }
 
 /// Makes a container from an image that is here.
-pub fn create(engine: &Engine, options: &Options, image: &Image) -> Result<Created> {
+pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Created> {
     super::remove::sweep(engine)?;
-    let mut options = options.clone();
     if options.resources != Resources::default() {
         options.resources.validate(&Host::detect()?, false)?;
     }

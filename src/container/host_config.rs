@@ -8,19 +8,21 @@ use super::options::{
     DeviceMapping, DeviceRequest, Log, Namespace, Nested, NetworkMode, Options, PortRequest,
     Seccomp, UserNamespace,
 };
+use super::record::Record;
 use super::resources::DeviceRate;
 use super::spec;
 use crate::id_mapping::Range;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// All of it; links name the container itself.
-pub(super) fn host_config(options: &Options, name: &str) -> Value {
-    let mounts = json!({ "Mounts": describe::asked(&options.mounts) });
+/// All of it.
+pub(super) fn host_config(record: &Record) -> Value {
+    let (options, requests) = (&record.options, describe::requests(record));
     let parts = [
-        general(options, name),
+        json!({ "Binds": describe::binds(&requests) }),
+        general(options, &record.name),
         limits(options),
-        mounts,
+        json!({ "Mounts": describe::asked(&requests) }),
         guarded(options),
     ];
     let fields = parts.into_iter().filter_map(|part| match part {
@@ -61,7 +63,6 @@ fn general(options: &Options, name: &str) -> Value {
         .as_ref()
         .map(|path| path.display().to_string());
     json!({
-        "Binds": describe::binds(&options.mounts),
         "ContainerIDFile": cidfile.unwrap_or_default(),
         "LogConfig": { "Type": log_driver(&options.log), "Config": options.log.options },
         "NetworkMode": network(options),

@@ -53,7 +53,7 @@ pub fn inspect(engine: &Engine, container: &Container, size: bool) -> Result<Val
             None => confinement::apparmor_profile(options).unwrap_or_default(),
         },
         "ExecIDs": Some(super::exec::running(&directory)).filter(|ids| !ids.is_empty()),
-        "HostConfig": host_config(options, &record.name),
+        "HostConfig": host_config(record),
         "GraphDriver": { "Data": overlay(&engine.paths, container, &directory), "Name": driver(&directory) },
         "Mounts": describe::mounts(&record.mounts, &engine.paths),
         "Config": config(container, &image, &exposed),
@@ -122,7 +122,7 @@ fn config(container: &Container, image: &Execution, exposed: &BTreeSet<Port>) ->
         }
     };
     let mut volumes = image.volumes.clone();
-    volumes.extend(describe::anonymous_targets(&options.mounts).map(str::to_owned));
+    volumes.extend(describe::anonymous_targets(&describe::requests(record)).map(str::to_owned));
     let fields = json!({
         "Hostname": hostname(record),
         "Domainname": options.domainname.clone().unwrap_or_default(),

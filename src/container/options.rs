@@ -61,7 +61,9 @@ pub struct Options {
     pub read_only: bool,
     /// Target → mount options, as in `--tmpfs /run:size=1m`.
     pub tmpfs: BTreeMap<String, String>,
-    /// Binds, volumes, memory and files of images, in order.
+    /// Binds, volumes, memory and files of images, in order. In a record they stand among its mounts
+    /// ([`super::mount_point::describe::requests`]).
+    #[serde(skip_serializing)]
     pub mounts: Vec<Request>,
     /// Containers whose mounts it gets too, `ID[:ro|:rw]`.
     pub volumes_from: Vec<String>,

@@ -26,11 +26,12 @@ use crate::sys::identity;
 use crate::sys::process::{Activity, Identity};
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The format version of both records.
@@ -54,6 +55,7 @@ pub struct Record {
     /// Layer directories, lowest first.
     pub layers: Vec<String>,
     /// What was asked for.
+    #[serde(serialize_with = "without_defaults")]
     pub options: Options,
     /// What the program is, after the image had its say.
     pub program: Program,
@@ -284,6 +286,13 @@ impl State {
     }
 }
 
+/// Tells a record from one that has taken its place: each is a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edition {
+    inode: u64,
+    changed: (i64, i64),
+}
+
 /// The files of one container.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -334,6 +343,15 @@ impl Directory {
         read(&self.path.join("container.json"))
     }
 
+    /// Which record is there; `None` where there is none, or none that can be told.
+    pub fn edition(&self) -> Option<Edition> {
+        let found = std::fs::metadata(self.path.join("container.json")).ok()?;
+        Some(Edition {
+            inode: found.ino(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
     /// The state; `None` when it was never started.
     pub fn state(&self) -> Result<Option<State>> {
         self.known(read(&self.path.join("state.json"))?)
@@ -375,7 +393,7 @@ impl Directory {
     pub fn write_record(&self, record: &Record, durability: Durability) -> Result<()> {
         atomic::write(
             &self.path.join("container.json"),
-            &serde_json::to_vec(&without_defaults(record)?)?,
+            &serde_json::to_vec(record)?,
             durability,
         )
     }
@@ -462,13 +480,13 @@ impl Records {
 
 /// Of the options only those that were asked for, which are few: the others are the same when they are read, and
 /// `ps` reads all records.
-fn without_defaults(record: &Record) -> Result<Value> {
-    let mut value = serde_json::to_value(record)?;
-    let defaults = serde_json::to_value(Options::default())?;
-    if let Some(options) = value["options"].as_object_mut() {
-        options.retain(|name, asked| defaults.get(name) != Some(asked));
+fn without_defaults<S: Serializer>(options: &Options, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = |options| serde_json::to_value(options).map_err(S::Error::custom);
+    let (mut asked, defaults) = (value(options)?, value(&Options::default())?);
+    if let Some(asked) = asked.as_object_mut() {
+        asked.retain(|name, asked| defaults.get(name) != Some(asked));
     }
-    Ok(value)
+    asked.serialize(serializer)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {

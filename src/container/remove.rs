@@ -5,7 +5,7 @@ use super::control;
 use super::engine::Engine;
 use super::list::{self, holder};
 use super::monitor::channel::Order;
-use super::record::{Directory, State};
+use super::record::{Directory, Edition, Record, State};
 use super::{monitors, mount_point, quota, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
@@ -125,18 +125,45 @@ pub(super) fn end(engine: &Engine, id: &str, state: &State, until: Instant) -> R
 }
 
 /// Removes a container whose lock is held; `volumes` as in [`remove`], which those that go by themselves always mean.
-pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> Result<()> {
+pub fn remove_locked(engine: &Engine, id: &str, lock: &Lock, volumes: bool) -> Result<()> {
+    remove_known(engine, id, None, lock, volumes)
+}
+
+/// The same for whoever has read its record, which may be long and is read again only if it is not that one any more.
+pub(super) fn remove_read(
+    engine: &Engine,
+    record: &Record,
+    edition: Option<Edition>,
+    lock: &Lock,
+) -> Result<()> {
+    let known = edition.map(|edition| (record, edition));
+    remove_known(engine, &record.id, known, lock, false)
+}
+
+fn remove_known(
+    engine: &Engine,
+    id: &str,
+    known: Option<(&Record, Edition)>,
+    _lock: &Lock,
+    volumes: bool,
+) -> Result<()> {
     let directory = Directory::of(engine, id);
     // Whoever has ever changed the record has left its lock.
     let may_have_two_names = directory.file(RECORD_LOCK).exists();
     // A rename or an update must not bring the record back. Where the disk has no room for the lock, they fail anyway.
     let record_lock = directory.lock_record().ok();
-    // A damaged one is as good as none: it goes, and its names are looked for.
-    let record = directory.record().unwrap_or_default();
-    let volumes = volumes
-        || record
-            .as_ref()
-            .is_some_and(|record| record.options.auto_remove);
+    let edition = directory.edition();
+    let is_there = |(_, read): &(_, Edition)| edition.is_some_and(|there| there == *read);
+    let read;
+    let record = match known.filter(is_there) {
+        Some((record, _)) => Some(record),
+        // A damaged one is as good as none: it goes, and its names are looked for.
+        None => {
+            read = directory.record().unwrap_or_default();
+            read.as_ref()
+        }
+    };
+    let volumes = volumes || record.is_some_and(|record| record.options.auto_remove);
     // Without a record that says so, only those of a container that never came to exist are nobody's.
     let exists = record.is_some() || directory.file("container.json").exists();
     let keeps_volumes = !volumes && exists && !directory.was_never_written();
@@ -151,25 +178,25 @@ pub fn remove_locked(engine: &Engine, id: &str, _lock: &Lock, volumes: bool) -> 
     // The record first: without it the container no longer exists, and the mark leads the next sweep to the rest.
     let path = directory.file("container.json");
     absent(std::fs::remove_file(&path), &path)?;
-    match &record {
+    match record {
         Some(record) if !may_have_two_names => release_name(engine, &record.name, id)?,
         // A killed `rename` leaves two; those of a damaged record are unknown.
         _ => release_names(engine, id)?,
     }
     super::mount::release(engine, id);
-    if let Some(record) = &record {
+    if let Some(record) = record {
         quota::release(&directory, record);
     }
     // Whoever has waited for it finds no record. On FUSE and NFS a file that is open stays in its directory.
     drop(record_lock);
     remove_tree(engine, directory.path())?;
-    match &record {
+    match record {
         _ if keeps_volumes => {}
         Some(record) => mount_point::volumes::remove_anonymous(engine, &record.mounts),
         None => mount_point::volumes::sweep(engine, id),
     }
     settle::unmark(engine, id)?;
-    if let Some(record) = &record {
+    if let Some(record) = record {
         super::event::container(engine, record, "destroy", &[]);
     }
     Ok(())

@@ -19,6 +19,8 @@ use oci_spec::runtime::{
     LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
     Spec, State, User,
 };
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub(super) const DEFAULT_SHM_SIZE: u64 = 64 << 20;
@@ -272,16 +274,19 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     }
     let own = mount_point::mounts(record, engine)?;
     // What is asked for takes the place of what every container has, and all of `/dev` takes that of what lies there.
+    let targets: BTreeSet<&OsStr> = own
+        .iter()
+        .map(|own| own.destination().as_os_str())
+        .collect();
+    let has_own_devices = has_own_devices(record);
     all.retain(|mount| {
         let target = mount.destination();
-        !own.iter().any(|own| own.destination() == target)
-            && (!has_own_devices(record)
-                || !target.starts_with("/dev")
-                || is_asked(options, target))
+        !targets.contains(target.as_os_str())
+            && (!has_own_devices || !target.starts_with("/dev") || is_asked(options, target))
     });
     all.extend(own);
     // A mount comes after the one that its place lies in.
-    all.sort_by_key(|mount| mount.destination().components().count());
+    all.sort_by_cached_key(|mount| mount.destination().components().count());
     Ok(all)
 }
 

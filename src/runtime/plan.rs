@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process, Spec, State};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -83,7 +84,7 @@ pub struct Bundle {
     /// What the program gets from descriptor 3 on, as a service does (sd_listen_fds(3)), and what they are called.
     pub sockets: Sockets,
     /// Sources of mounts that are open already, by destination; they win over the ones in `spec`.
-    pub sources: BTreeMap<PathBuf, Held>,
+    pub sources: Sources,
 }
 
 /// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).
@@ -108,6 +109,10 @@ impl Sockets {
         told.into_iter().chain(names).collect()
     }
 }
+
+/// What is open already of the sources of mounts, by destination as config.json writes it: to compare paths part by part
+/// takes longer than all else about many mounts.
+pub type Sources = BTreeMap<OsString, Held>;
 
 /// The source of a mount that is open already.
 #[derive(Debug)]
@@ -283,7 +288,7 @@ pub struct Plan {
     /// In order.
     pub mounts: Vec<MountStep>,
     /// Sources that are open, by destination.
-    pub sources: BTreeMap<PathBuf, Held>,
+    pub sources: Sources,
     /// What the parent has made of them for each of the mounts, attached nowhere yet.
     pub trees: Vec<Option<OwnedFd>>,
     /// Device nodes.

@@ -23,7 +23,7 @@ impl Verb for Create {
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         let engine = context.engine()?;
         let image = image::obtain(context, &engine, &options, &wanted)?;
-        let created = create::create(&engine, &options, &image)?;
+        let created = create::create(&engine, options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);
         }

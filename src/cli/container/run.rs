@@ -61,7 +61,7 @@ impl Verb for Run {
         }
         let engine = context.engine()?;
         let image = image::obtain(context, &engine, &options, &wanted)?;
-        let created = create::create(&engine, &options, &image)?;
+        let created = create::create(&engine, options, &image)?;
         for warning in &created.warnings {
             context.output.warn(warning);
         }

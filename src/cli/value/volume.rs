@@ -81,7 +81,7 @@ fn sections(text: &str) -> Result<(&str, &str, &str), Error> {
             .hint(hint))
         }
         [target] => Ok(("", target, "")),
-        [_, mode] if Mode::parse(mode).is_ok() => {
+        [_, mode] if !mode.starts_with('/') && Mode::parse(mode).is_ok() => {
             let message = format!("invalid volume specification: '{text}'");
             Err(bad_input(message).hint(format!(
                 "the path in the container is missing: -v SRC:DST:{mode}"

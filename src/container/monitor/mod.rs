@@ -23,7 +23,7 @@ use super::engine::Engine;
 use super::log::writer::Writer;
 use super::mount_point::InUse;
 use super::options::{Namespace, RestartPolicy};
-use super::record::{Directory, Record, State, now};
+use super::record::{Directory, Edition, Record, State, now};
 use super::{cgroup, event, mount_point, quota, remove, settle, spawn, user_namespace};
 use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
@@ -68,6 +68,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         descriptor::raise_limit().context("raise the limit of open files")?;
         let (engine, id) = spawn::wanted(arguments)?;
         let directory = Directory::of(&engine, &id);
+        // Before it is read: whatever comes in its place meanwhile is another one.
+        let edition = directory.edition();
         let record = directory.record()?.context("the container has no record")?;
         let turn = match mount_point::takes_turns(&engine, &record)? {
             true => handed.next().map(Lock::inherited),
@@ -79,6 +81,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         let was_wanted = |state: &State| !state.started.is_empty() && !state.stopped;
         let monitor = Monitor {
             record,
+            edition,
             turn,
             wish_is_kept: before.as_ref().is_some_and(was_wanted),
             state: match before {
@@ -128,6 +131,7 @@ pub(super) fn leave_the_caller() {
 struct Monitor {
     engine: Engine,
     record: Record,
+    edition: Option<Edition>,
     directory: Directory,
     state: State,
     /// A client wants it to start again when it has ended.
@@ -215,8 +219,11 @@ impl Monitor {
 
     /// The record may have been changed by `update` or `rename`.
     fn refresh(&mut self) {
-        if let Ok(Some(record)) = self.directory.record() {
-            self.record = record;
+        let edition = self.directory.edition();
+        if edition != self.edition
+            && let Ok(Some(record)) = self.directory.record()
+        {
+            (self.record, self.edition) = (record, edition);
         }
     }
 
@@ -365,7 +372,8 @@ impl Monitor {
     /// Unmounts the devices of volumes that nobody uses any more. A server that does not answer may take forever over it:
     /// those who wait for the end of the container hear of it all the same.
     fn let_go(&mut self) {
-        let Some(in_use) = self.in_use.take() else {
+        // Without such volumes it takes no time.
+        let Some(in_use) = self.in_use.take().filter(InUse::has_devices) else {
             return;
         };
         let (done, ended) = std::sync::mpsc::channel::<()>();
@@ -384,7 +392,7 @@ impl Monitor {
         self.state.restarting = false;
         if self.record.options.auto_remove {
             // What cannot be removed now is swept by the next command.
-            let _ = remove::remove_locked(&self.engine, &self.record.id, &lock, false);
+            let _ = remove::remove_read(&self.engine, &self.record, self.edition, &lock);
         } else {
             // On a full disk the old file still has its place. Whatever becomes of it, those who wait hear how it
             // ended, and the mark stays for the next command.

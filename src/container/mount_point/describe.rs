@@ -5,6 +5,7 @@
 
 use super::MountPoint;
 use super::request::{Kind, Propagation, Recursion, Request};
+use crate::container::record::Record;
 use crate::paths::Paths;
 use crate::volume;
 use serde_json::{Map, Value, json};
@@ -81,6 +82,30 @@ fn mode(mount: &MountPoint) -> &str {
         None if mount.volume().is_some() && !mount.anonymous => "z",
         None => "",
     }
+}
+
+/// What a container was asked to have, in that order and before anything was looked up.
+pub fn requests(record: &Record) -> Vec<Request> {
+    if !record.options.mounts.is_empty() {
+        // A record that was not read, or was written by a version that wrote them twice.
+        return record.options.mounts.clone();
+    }
+    let asked = record.mounts.iter();
+    let mut asked: Vec<_> = asked
+        .filter_map(|point| Some((point.asked?, point)))
+        .collect();
+    asked.sort_by_key(|(number, _)| *number);
+    let request = |(_, point): (usize, &MountPoint)| {
+        let mut request = point.request.clone();
+        if point.anonymous {
+            request.source.clear();
+        }
+        if point.volume().is_some() && request.driver == record.options.volume_driver {
+            request.driver.clear();
+        }
+        request
+    };
+    asked.into_iter().map(request).collect()
 }
 
 /// `HostConfig.Binds`: what `-v` said, but for volumes without a name; null where there is none.

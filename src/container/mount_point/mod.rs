@@ -49,6 +49,9 @@ pub struct MountPoint {
     /// What and where, with everything looked up: a volume has its name.
     #[serde(skip_serializing_if = "is_default")]
     pub request: Request,
+    /// Which of [`super::options::Options::mounts`] it was.
+    #[serde(skip_serializing_if = "is_default")]
+    pub asked: Option<usize>,
     /// A volume that nobody has named: it goes with the last container that has it.
     #[serde(skip_serializing_if = "is_default")]
     pub anonymous: bool,

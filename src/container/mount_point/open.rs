@@ -12,7 +12,7 @@ use crate::container::user_namespace;
 use crate::error::{Error, Kind as Failure, bad_input};
 use crate::id_mapping::{Tier, become_root};
 use crate::paths::Paths;
-use crate::runtime::plan::Held;
+use crate::runtime::plan::{self, Held};
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::sys::process::flags;
@@ -21,17 +21,16 @@ use crate::volume::{self, mount::Opened, options::Source};
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The open sources of a container's mounts.
 #[derive(Debug)]
 pub(in crate::container) struct Sources {
     /// By the place where the container sees them.
-    pub held: BTreeMap<PathBuf, Held>,
+    pub held: plan::Sources,
     /// To be kept as long as they are used.
     pub in_use: InUse,
 }
@@ -43,6 +42,13 @@ pub(in crate::container) struct InUse {
     volumes: Vec<(String, Lock)>,
     /// The lock of what [`super::places`] has given.
     pub places: Option<Lock>,
+}
+
+impl InUse {
+    /// Whether something may have to be unmounted.
+    pub fn has_devices(&self) -> bool {
+        !self.volumes.is_empty()
+    }
 }
 
 impl Drop for InUse {
@@ -74,7 +80,7 @@ pub(in crate::container) fn open(
 ) -> Result<Sources> {
     super::check_count(&record.mounts)?;
     let mut sources = Sources {
-        held: BTreeMap::new(),
+        held: plan::Sources::new(),
         in_use: InUse {
             paths: engine.paths.clone(),
             volumes: Vec::new(),
@@ -102,9 +108,9 @@ pub(in crate::container) fn open(
             }
             Kind::Image => Held::Mount(open_image(engine, record, point, namespace)?),
         };
-        let target = PathBuf::from(&point.request.target);
         let (Held::Place(place) | Held::Mount(place)) = &held;
         refuse_instead_of_device(point, place)?;
+        let target = point.request.target.as_str().into();
         sources.held.insert(target, held);
     }
     if missing == Missing::Make {

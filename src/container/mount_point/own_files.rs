@@ -8,14 +8,15 @@ use super::request::Kind;
 use crate::container::engine::Engine;
 use crate::container::record::Record;
 use crate::error::bad_input;
-use crate::runtime::plan::Held;
+use crate::runtime::plan::{Held, Sources};
 use crate::sys::openat2::open_in_root;
 use anyhow::Result;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What they are called in the container's directory, and where it sees them.
 pub(in crate::container) const OWN_FILES: [(&str, &str); 3] = [
@@ -28,7 +29,7 @@ pub(in crate::container) const OWN_FILES: [(&str, &str); 3] = [
 pub(in crate::container) fn check(
     engine: &Engine,
     record: &Record,
-    sources: &BTreeMap<PathBuf, Held>,
+    sources: &Sources,
 ) -> Result<()> {
     let mut missing: BTreeMap<&str, (&MountPoint, Vec<&Path>)> = BTreeMap::new();
     for (_, path) in OWN_FILES {
@@ -37,7 +38,7 @@ pub(in crate::container) fn check(
             continue;
         };
         let target = &point.request.target;
-        let (Held::Place(source) | Held::Mount(source)) = match sources.get(Path::new(target)) {
+        let (Held::Place(source) | Held::Mount(source)) = match sources.get(OsStr::new(target)) {
             Some(held) if point.request.read_only || point.request.kind == Kind::Image => held,
             _ => continue,
         };
@@ -83,7 +84,10 @@ pub(in crate::container) fn check(
 /// The mount that a path lies in, if it is no place of a mount itself, and the path within that.
 fn above<'a>(record: &'a Record, path: &'a Path) -> Option<(&'a MountPoint, &'a Path)> {
     let points = record.mounts.iter().filter_map(|point| {
-        let rest = path.strip_prefix(&point.request.target).ok()?;
+        let target = point.request.target.as_str();
+        // Most are elsewhere, which is told sooner of bytes than of the parts of paths.
+        let may_be_above = path.as_os_str().as_bytes().starts_with(target.as_bytes());
+        let rest = may_be_above.then(|| path.strip_prefix(target))?.ok()?;
         Some((point, rest))
     });
     let (point, rest) = points.min_by_key(|(_, rest)| rest.components().count())?;

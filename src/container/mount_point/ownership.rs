@@ -13,7 +13,7 @@ use crate::container::user_namespace;
 use crate::error::{Error, Kind as Failure};
 use crate::id_mapping::{NOBODY, Tier, outside};
 use crate::runtime::lsm::Contexts;
-use crate::runtime::plan::Held;
+use crate::runtime::plan::{Held, Sources};
 use crate::runtime::user::{Database, Identity};
 use crate::store::tree::{self, Entry};
 use crate::sys::process::{self, Child};
@@ -26,12 +26,11 @@ use rustix::fs::{
     setxattr,
 };
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// So many files between two looks at whether to go on.
 const STRIDE: u64 = 512;
@@ -56,7 +55,7 @@ fn user(engine: &Engine, record: &Record) -> Result<Identity> {
 pub(in crate::container) fn announce(
     engine: &Engine,
     record: &Record,
-    sources: &BTreeMap<PathBuf, Held>,
+    sources: &Sources,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     if engine.mapping.tier == Tier::Root && record.options.nested.is_none() {
@@ -66,7 +65,7 @@ pub(in crate::container) fn announce(
     let mut user_id = None;
     for point in &record.mounts {
         let request = &point.request;
-        let Some(Held::Place(place)) = sources.get(Path::new(&request.target)) else {
+        let Some(Held::Place(place)) = sources.get(OsStr::new(&request.target)) else {
             continue;
         };
         let found = fstat(place).context("fstat")?;

@@ -9,7 +9,7 @@
 use crate::container::engine::Engine;
 use crate::image::digest::Digest;
 use crate::paths::Paths;
-use crate::runtime::plan::Held;
+use crate::runtime::plan::{Held, Sources};
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::store::staging::Staging;
@@ -36,7 +36,7 @@ type Places<'a> = BTreeMap<&'a Path, FileType>;
 pub(in crate::container) fn places(
     engine: &Engine,
     spec: &Spec,
-    sources: &BTreeMap<PathBuf, Held>,
+    sources: &Sources,
     root: (u32, u32),
 ) -> Option<(PathBuf, Lock)> {
     let places = listed(spec.mounts().as_deref().unwrap_or_default(), sources);
@@ -54,7 +54,7 @@ pub(in crate::container) fn places(
 }
 
 /// What lies in another mount has its place there.
-fn listed<'a>(mounts: &'a [Mount], sources: &BTreeMap<PathBuf, Held>) -> Places<'a> {
+fn listed<'a>(mounts: &'a [Mount], sources: &Sources) -> Places<'a> {
     let is_plain = |path: &&Path| {
         let mut parts = path.components();
         parts.next() == Some(Component::RootDir)
@@ -76,8 +76,8 @@ fn listed<'a>(mounts: &'a [Mount], sources: &BTreeMap<PathBuf, Held>) -> Places<
 }
 
 /// A directory, unless it is known that something else is to be mounted.
-fn kind(mount: &Mount, sources: &BTreeMap<PathBuf, Held>) -> FileType {
-    let is_directory = match (sources.get(mount.destination()), mount.source()) {
+fn kind(mount: &Mount, sources: &Sources) -> FileType {
+    let is_directory = match (sources.get(mount.destination().as_os_str()), mount.source()) {
         (Some(Held::Place(open) | Held::Mount(open)), _) => {
             fstat(open).map(|found| FileType::from_raw_mode(found.st_mode).is_dir())
         }
@@ -197,7 +197,7 @@ mod tests {
             mount("/", "/"),
             mount("/../up", "/"),
         ];
-        let places = listed(&mounts, &BTreeMap::new());
+        let places = listed(&mounts, &Sources::new());
         let tree = directory.path().join("tree");
         fill(&tree, &places).unwrap();
         let mut found = BTreeSet::new();
@@ -212,7 +212,7 @@ mod tests {
             ("etc/one", false),
         ];
         assert_eq!(found, BTreeSet::from(expected));
-        let fewer = listed(&mounts[..2], &BTreeMap::new());
+        let fewer = listed(&mounts[..2], &Sources::new());
         assert!(name(&places, (0, 0)) != name(&fewer, (0, 0)));
     }
 

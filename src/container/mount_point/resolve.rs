@@ -24,8 +24,10 @@ pub fn resolve(engine: &Engine, options: &Options, image: &Image) -> Result<Vec<
         }
     }
     let mut asked = BTreeMap::new();
-    for request in &options.mounts {
-        let duplicate = asked.insert(request.target.clone(), resolved(engine, options, request)?);
+    for (number, request) in options.mounts.iter().enumerate() {
+        let mut point = resolved(engine, options, request)?;
+        point.asked = Some(number);
+        let duplicate = asked.insert(request.target.clone(), point);
         if duplicate.is_some() || options.tmpfs.contains_key(&request.target) {
             return Err(bad_input(format!("Duplicate mount point: {}", request.target)).into());
         }
@@ -114,6 +116,7 @@ fn of_container(engine: &Engine, given: &str) -> Result<Vec<MountPoint>> {
     points.retain(|point| matches!(point.request.kind, Kind::Bind | Kind::Volume));
     for point in &mut points {
         point.request.read_only |= read_only;
+        point.asked = None;
         // What it has by now is what is wanted.
         point.request.no_copy = true;
     }

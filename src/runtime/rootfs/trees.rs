@@ -5,16 +5,14 @@
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{IdMaps, Tier};
 use crate::runtime::mount_options::{Ids, MountOptions, Spread};
-use crate::runtime::plan::{Held, MountStep, Plan, Source};
+use crate::runtime::plan::{Held, MountStep, Plan, Source, Sources};
 use crate::sys::mount::{self, Attributes, Change, Propagation};
 use anyhow::{Context, Result, ensure};
 use procfs::process::{MountInfo, MountOptFields};
 use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 
 /// Makes those of all mounts of the plan; `user_namespace` is that of the container, if it has one of its own. The
 /// process must have one thread.
@@ -28,7 +26,7 @@ pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(
 /// The process must have one thread.
 pub fn of(
     mounts: &[MountStep],
-    mut sources: BTreeMap<PathBuf, Held>,
+    mut sources: Sources,
     user_namespace: Option<BorrowedFd<'_>>,
     tier: Tier,
 ) -> Result<Vec<Option<OwnedFd>>> {
@@ -40,7 +38,7 @@ pub fn of(
     let mut trees = Vec::with_capacity(mounts.len());
     // From the last to the first: of several mounts at one place it is the last that an open source is for.
     for step in mounts.iter().rev() {
-        let held = sources.remove(&step.target);
+        let held = sources.remove(step.target.as_os_str());
         let tree = maker.tree(step, held);
         trees.push(tree.with_context(|| super::mounts::describe(step))?);
     }

@@ -3,20 +3,19 @@
 mod mounts;
 
 use super::*;
-use crate::runtime::plan::{Bundle, Held};
+use crate::runtime::plan::{Bundle, Held, Sources};
 use crate::sys::process::{self, flags};
 use oci_spec::runtime::{ContainerState, Mount, MountBuilder, Spec, StateBuilder};
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 /// That of a container with this root, these mounts and `/masked`.
 fn plan(root: &Path, mounts: Vec<Mount>) -> Plan {
-    plan_with(root, mounts, BTreeMap::new()).unwrap()
+    plan_with(root, mounts, Sources::new()).unwrap()
 }
 
 /// The same with sources that are open already.
-fn plan_with(root: &Path, mounts: Vec<Mount>, sources: BTreeMap<PathBuf, Held>) -> Result<Plan> {
+fn plan_with(root: &Path, mounts: Vec<Mount>, sources: Sources) -> Result<Plan> {
     let mut spec = Spec::default();
     let mut linux = spec.linux().clone().unwrap();
     linux.set_masked_paths(Some(vec!["/masked".into(), "/missing".into()]));

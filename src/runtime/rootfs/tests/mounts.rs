@@ -153,7 +153,7 @@ fn owners_are_mapped_as_the_mount_says() {
     let without = plan_with(
         root.path(),
         vec![bind(host.path(), "/x", &["rbind", "idmap"])],
-        BTreeMap::new(),
+        Sources::new(),
     );
     let said = format!("{:#}", without.unwrap_err());
     assert!(
@@ -180,7 +180,7 @@ fn sources_that_are_open_win_over_their_paths() {
             &["addr=192.0.2.1", "noexec"],
         ),
     ];
-    let sources = BTreeMap::from([
+    let sources = Sources::from([
         ("/x/file".into(), Held::Place(place)),
         ("/y".into(), Held::Mount(memory)),
     ]);
