@@ -246,6 +246,17 @@ pub fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Er
     open_tree(source, "", flags)
 }
 
+/// The same of what lies at a path, in one step. As with open(2) and `O_PATH`, nothing is mounted by itself there.
+pub fn clone_tree_at(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_NO_AUTOMOUNT;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, path, flags)
+}
+
 /// Attaches a detached mount at an open file or directory (move_mount(2)).
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     move_mount(

@@ -3,7 +3,7 @@
 
 use super::MountPoint;
 use super::own_files;
-use super::request::Kind;
+use super::request::{Kind, Propagation, Recursion};
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::record::Record;
@@ -98,7 +98,7 @@ pub(in crate::container) fn open(
                     mount::Attributes::MOUNT_ATTR_RDONLY,
                 )?)
             }
-            Kind::Bind => Held::Place(open_bind(point)?),
+            Kind::Bind => hold_bind(point)?,
             Kind::Volume => {
                 let opened = open_volume(engine, &point.request.source)?;
                 let name = point.request.source.clone();
@@ -134,6 +134,19 @@ fn refuse_instead_of_device(point: &MountPoint, place: &OwnedFd) -> Result<()> {
     Err(bad_input(message)
         .hint("mount a device there, or the directory elsewhere")
         .into())
+}
+
+/// What later mounts have no part in needs no place that it is compared with: it is taken in one step, as long as
+/// nothing is wrong.
+fn hold_bind(point: &MountPoint) -> Result<Held> {
+    let request = &point.request;
+    if let None | Some(Propagation::Rprivate) = request.propagation
+        && let recursive = request.recursion != Recursion::Disabled
+        && let Ok(mount) = mount::clone_tree_at(Path::new(&request.source), recursive)
+    {
+        return Ok(Held::Mount(mount));
+    }
+    open_bind(point).map(Held::Place)
 }
 
 fn open_bind(point: &MountPoint) -> Result<OwnedFd> {

@@ -65,8 +65,10 @@ pub(in crate::container) fn announce(
     let mut user_id = None;
     for point in &record.mounts {
         let request = &point.request;
-        let Some(Held::Place(place)) = sources.get(OsStr::new(&request.target)) else {
-            continue;
+        let place = match (sources.get(OsStr::new(&request.target)), request.kind) {
+            (Some(Held::Place(place)), _) | (Some(Held::Mount(place)), Kind::Bind) => place,
+            // Its owners are those that the container is to see.
+            _ => continue,
         };
         let found = fstat(place).context("fstat")?;
         if request.chown || request.idmap.is_some() || is_only_read(point, &found) {

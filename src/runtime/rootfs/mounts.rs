@@ -4,7 +4,7 @@
 //! Invariant: a place is found once, inside the root, and what is mounted there is attached to that very place.
 
 use super::is_directory;
-use super::resolve::{Kind, Place, target};
+use super::resolve::{Kind, Place, mount as mount_of, target};
 use crate::error::{Error, Kind as Failure, bad_input};
 use crate::runtime::plan::{MountStep, Source};
 use crate::store::{copy, tree};
@@ -56,6 +56,8 @@ pub struct Below<'a> {
     root: &'a OwnedFd,
     /// SELinux context of new files.
     label: Option<&'a str>,
+    /// The mount that the root is, and whether that is a process file system.
+    home: (Option<u64>, bool),
     /// The directory of the image that `/proc` is, by device and inode.
     proc_directory: Option<(u32, u32, u64)>,
     /// The container's process file system, once it has one.
@@ -73,6 +75,7 @@ impl<'a> Below<'a> {
         Ok(Self {
             root,
             label,
+            home: (mount_of(root).context("statx")?, is_proc(root.as_fd())?),
             proc_directory: found.and_then(identity).ok(),
             processes: None,
         })
@@ -179,7 +182,10 @@ impl<'a> Below<'a> {
     ) -> Result<()> {
         let target = step.target.display();
         let is_root = self.proc_directory == Some(place.identity);
-        let lies_in = is_proc(place.file.as_fd())?;
+        let lies_in = match self.home {
+            (Some(home), is_proc) if place.mount == Some(home) => is_proc,
+            _ => is_proc(place.file.as_fd())?,
+        };
         if (is_root || lies_in) && step.target == Path::new("/proc") && fits()? {
             return Ok(());
         }

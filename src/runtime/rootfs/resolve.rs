@@ -37,6 +37,8 @@ pub struct Place {
     pub file: OwnedFd,
     /// Device and inode.
     pub identity: (u32, u32, u64),
+    /// The mount that it lies in; `None` before Linux 5.8.
+    pub mount: Option<u64>,
     /// It need not be made.
     pub was_there: bool,
 }
@@ -63,6 +65,7 @@ fn find_or_make(root: BorrowedFd<'_>, path: &Path, kind: Kind, purpose: &str) ->
     Ok(Place {
         file: found,
         identity: (status.stx_dev_major, status.stx_dev_minor, status.stx_ino),
+        mount: mount_of(&status),
         was_there,
     })
 }
@@ -161,6 +164,17 @@ impl<'a> Walk<'a> {
 fn look(file: &OwnedFd) -> Result<Statx, Errno> {
     let fields = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
     statx(file, "", AtFlags::EMPTY_PATH, fields)
+}
+
+fn mount_of(status: &Statx) -> Option<u64> {
+    let mask = StatxFlags::from_bits_retain(status.stx_mask);
+    mask.contains(StatxFlags::MNT_ID)
+        .then_some(status.stx_mnt_id)
+}
+
+/// The mount that an open file or directory lies in; `None` before Linux 5.8.
+pub fn mount(file: &OwnedFd) -> Result<Option<u64>, Errno> {
+    look(file).map(|status| mount_of(&status))
 }
 
 fn kind_of(file: &OwnedFd) -> Result<FileType, Errno> {
