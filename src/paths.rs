@@ -43,6 +43,7 @@
 //! | `volumes/NAME/_data` | the files; here a volume with a `device` is mounted while somebody uses it | flock of `volumes/NAME/` to fill it |
 //! | `volumes/NAME/{filling,filled}` | what an image has there, half copied and on its way into `_data`; a volume with a `device` has them in its root, as `.onggi-filling` and `.onggi-filled` | flock of `volumes/NAME/` |
 //! | `volumes/NAME/mounting` | taken by whoever mounts or unmounts it | flock |
+//! | `volumes/NAME/importing` | taken by whoever unpacks an archive into it | flock |
 //! | `volumes/NAME/users` | held by the monitors of containers that have it mounted | flock, shared |
 //! | `networks/lock` | taken by whoever makes or removes a network, or looks for a subnet that is free | flock |
 //! | `networks/unique-local` | the first 48 bits of the store's own IPv6 addresses | `networks/lock` |
@@ -535,6 +536,11 @@ pub fn volume_data_in(volume: &Path) -> PathBuf {
 /// Taken by whoever mounts or unmounts a volume.
 pub fn volume_mounting_in(volume: &Path) -> PathBuf {
     volume.join("mounting")
+}
+
+/// Taken by whoever unpacks an archive into a volume.
+pub fn volume_importing_in(volume: &Path) -> PathBuf {
+    volume.join("importing")
 }
 
 /// Held by who has a volume mounted.

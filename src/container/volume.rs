@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, kind};
 use crate::id_mapping::Tier;
 use crate::image::compression;
 use crate::image::layer::pack::Packer;
+use crate::paths;
 use crate::store::damage;
 use crate::store::lock::Lock;
 use crate::volume::{self, Volume, Wanted};
@@ -227,6 +228,9 @@ pub fn import(engine: &Engine, name: &str, stream: File) -> Result<Vec<String>> 
         // Whoever writes the stream may be a container that has yet to be started, with this volume.
         let (compression, stream) = compression::peek(stream).context("read the archive")?;
         with_files(engine, name, |directory| {
+            // Of two who replace what is there of the same name, each would find what the other has just made.
+            let _importing =
+                Lock::exclusive(&paths::volume_importing_in(&engine.paths.volume(name)))?;
             let ids = match engine.mapping.tier {
                 Tier::Single => Ids::Single,
                 _ => Ids::Keep,

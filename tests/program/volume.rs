@@ -457,6 +457,32 @@ fn an_archive_of_a_volume_makes_the_same_again() {
 }
 
 #[test]
+fn archives_that_come_at_once_are_unpacked_one_after_the_other() {
+    let mut builder = tar::Builder::new(Vec::new());
+    for number in 0..500 {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(0);
+        let name = format!("{}/{number}", number % 10);
+        builder
+            .append_data(&mut header, name, std::io::empty())
+            .unwrap();
+    }
+    let archive = builder.into_inner().unwrap();
+    for store in everyone() {
+        store.ok(["volume", "create", "vol"]);
+        let file = store.file("vol.tar", &archive);
+        for _ in 0..5 {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| store.ok(["volume", "import", "vol", file.to_str().unwrap()]));
+                }
+            });
+        }
+    }
+}
+
+#[test]
 fn a_hostile_archive_stays_in_the_volume() {
     use tar::{Builder, EntryType, Header};
     let archive = |entries: &[(&str, EntryType, &str)]| {
@@ -520,7 +546,7 @@ fn a_hostile_archive_stays_in_the_volume() {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         inside.sort();
-        assert_eq!(inside, ["_data", "volume.json"]);
+        assert_eq!(inside, ["_data", "importing", "volume.json"]);
     }
 }
 
