@@ -518,6 +518,12 @@ pub fn live(paths: &Paths, network: &str) -> Result<Vec<Endpoint>> {
     Ok(live.into_iter().map(|(endpoint, _)| endpoint).collect())
 }
 
+/// Whether that endpoint is still there and held.
+pub fn is_live(paths: &Paths, endpoint: &Endpoint) -> bool {
+    let path = endpoint_in(&paths.endpoints(&endpoint.network), &endpoint.container);
+    matches!(read(&path), Ok(Some((found, true))) if found.id == endpoint.id)
+}
+
 /// What killed processes have left, to be swept and then [`forget`]: all networks' endpoints that nobody holds.
 pub fn dead(paths: &Paths) -> Result<Vec<Endpoint>> {
     let mut dead = Vec::new();

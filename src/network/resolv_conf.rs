@@ -205,3 +205,109 @@ fn lines(servers: &[String], search: &[String], options: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_addresses() {
+        for (text, expect) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("fd00::53", Some("fd00::53")),
+            ("fe80::1%eth0", Some("fe80::1%eth0")),
+            ("fe80::1%2", Some("fe80::1%2")),
+            ("fe80::1%", None),
+            ("10.0.0.1%eth0", None),
+            ("10.0.0.1:53", None),
+            ("resolver", None),
+            ("", None),
+        ] {
+            let server = text.parse::<Server>().ok().map(|server| server.to_string());
+            assert_eq!(server.as_deref(), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn host_file_is_read_as_resolvers_read_it() {
+        let text = "# nameserver 10.0.0.9\n nameserver\t10.0.0.1\nnameserver x\nnameserver fe80::1%eth0\n\
+                    nameserversx 10.0.0.8\nnameserver 10.0.0.3\nnameserver 10.0.0.4\n\
+                    options timeout:1 rotate\noptions attempts:99 timeout:7\n";
+        let read = ResolvConf::parse(text);
+        let servers: Vec<String> = read.servers.iter().map(Server::to_string).collect();
+        assert_eq!(servers, ["10.0.0.1", "fe80::1%eth0", "10.0.0.3"]);
+        assert_eq!(
+            (read.timeout(), read.attempts()),
+            (Duration::from_secs(7), 5)
+        );
+        assert!(read.rotates());
+        let nothing =
+            ResolvConf::parse("\0\u{fffd}options timeout:-1 attempts:0\noptions timeout:x");
+        assert_eq!(nothing.servers, []);
+        assert_eq!(
+            (nothing.timeout(), nothing.attempts()),
+            (Duration::from_secs(2), 2)
+        );
+        assert!(!nothing.rotates());
+    }
+
+    #[test]
+    fn host_file_is_read_again_when_it_is_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        let mut host = Host::new(&path);
+        assert_eq!(host.read().servers, []);
+        for address in ["10.0.0.1", "10.0.0.22", "10.0.0.3"] {
+            let new = directory.path().join("new");
+            std::fs::write(&new, format!("nameserver {address}\n")).unwrap();
+            std::fs::rename(new, &path).unwrap();
+            assert_eq!(host.read().servers[0].to_string(), address);
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(host.read().servers, []);
+    }
+
+    #[test]
+    fn files_of_containers() {
+        let host = "nameserver 10.0.0.1\nsearch a.example b.example\noptions edns0 trust-ad\n";
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        for (servers, search, options, plain, with_resolver) in [
+            (
+                "",
+                "",
+                "",
+                host,
+                "nameserver 127.0.0.11\nsearch a.example b.example\noptions edns0 trust-ad ndots:0\n",
+            ),
+            (
+                "10.9.9.9 fe80::1%eth0",
+                "c.example",
+                "ndots:2",
+                "nameserver 10.9.9.9\nnameserver fe80::1%eth0\nsearch c.example\noptions ndots:2\n",
+                "nameserver 127.0.0.11\nsearch c.example\noptions ndots:2\n",
+            ),
+            (
+                "",
+                ".",
+                "rotate",
+                "nameserver 10.0.0.1\noptions rotate\n",
+                "nameserver 127.0.0.11\noptions rotate ndots:0\n",
+            ),
+        ] {
+            let (servers, search, options) = (words(servers), words(search), words(options));
+            let asked = Asked {
+                servers: &servers,
+                search: &search,
+                options: &options,
+            };
+            assert_eq!(render(host, asked), plain);
+            assert_eq!(render_for_resolver(host, asked), with_resolver);
+        }
+        let none = render_for_resolver("", Asked::default());
+        assert_eq!(none, "nameserver 127.0.0.11\noptions ndots:0\n");
+    }
+}

@@ -380,3 +380,6 @@ pub fn reverse(name: &str) -> Option<IpAddr> {
     let address = Ipv6Addr::from(value);
     labels.next().is_none().then(|| address.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@
 //! Where nothing can be forwarded (all networks are internal) and where the egress policy forbids a name, there is no
 //! such name (NXDOMAIN): programs take that for an answer, while SERVFAIL lets musl's wait until its time is up.
 
+mod directory;
 mod exchange;
 pub mod message;
 mod resolver;
@@ -28,6 +29,7 @@ mod sockets;
 mod stream;
 mod zone;
 
+pub use directory::Directory;
 pub use resolver::Resolver;
 pub use sockets::Sockets;
 
@@ -72,20 +74,23 @@ pub struct Link {
     pub target: String,
 }
 
-/// Who lives in the networks. Any function from a network's id to its live endpoints will do.
+/// Who lives in the networks: a [`Directory`], or any function from a network's id to its live endpoints.
 pub trait Names {
-    /// Those that may live.
-    fn endpoints(&self, network: &str) -> Vec<Endpoint>;
+    /// Shows those that may live.
+    fn visit(&self, network: &str, show: &mut dyn FnMut(&Endpoint));
 
     /// Whether one of these does; asked before its address is given to anyone.
     fn is_live(&self, _: &Endpoint) -> bool {
         true
     }
+
+    /// Gives back what it has remembered.
+    fn forget(&self) {}
 }
 
 impl<F: Fn(&str) -> Vec<Endpoint>> Names for F {
-    fn endpoints(&self, network: &str) -> Vec<Endpoint> {
-        self(network)
+    fn visit(&self, network: &str, show: &mut dyn FnMut(&Endpoint)) {
+        self(network).iter().for_each(show);
     }
 }
 
@@ -140,5 +145,48 @@ fn is_public_ipv6(address: Ipv6Addr) -> bool {
         [0x2001, 0xdb8, ..] => false,
         // What is given out to the public begins with 001 (RFC 4291 section 2.4).
         [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for (address, expect) in [
+            ("93.184.216.34", true),
+            ("172.15.0.1", true),
+            ("100.63.0.1", true),
+            ("172.16.0.1", false),
+            ("10.0.0.1", false),
+            ("192.168.0.1", false),
+            ("127.0.0.53", false),
+            ("0.0.0.0", false),
+            ("100.64.0.1", false),
+            ("169.254.169.254", false),
+            ("198.18.0.1", false),
+            ("192.0.0.170", false),
+            ("224.0.0.251", false),
+            ("255.255.255.255", false),
+            ("2606:2800::1", true),
+            ("::ffff:93.184.216.34", true),
+            ("64:ff9b::5db8:d822", true),
+            ("2002:5db8:d822::1", true),
+            ("::", false),
+            ("::1", false),
+            ("::10.0.0.1", false),
+            ("::ffff:127.0.0.1", false),
+            ("64:ff9b::a00:1", false),
+            ("64:ff9b:1::a00:1", false),
+            ("2002:a00:1::1", false),
+            ("2001:db8::1", false),
+            ("fd00::1", false),
+            ("fe80::1", false),
+            ("fec0::1", false),
+            ("ff02::fb", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), expect, "{address}");
+        }
     }
 }

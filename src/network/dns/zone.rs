@@ -23,11 +23,11 @@ pub fn look_up(config: &Config, names: &dyn Names, question: &Question) -> Optio
         let suffix = format!(".{}", network.name.to_ascii_lowercase());
         let stem = question.name.strip_suffix(&suffix);
         let mut addresses = Vec::new();
-        for endpoint in names.endpoints(&network.id) {
-            let is_called = |name: &str| is_called(config, &endpoint, name);
+        names.visit(&network.id, &mut |endpoint| {
+            let is_called = |name: &str| is_called(config, endpoint, name);
             let has_name = is_called(&question.name) || stem.is_some_and(is_called);
-            if !has_name || !names.is_live(&endpoint) {
-                continue;
+            if !has_name || !names.is_live(endpoint) {
+                return;
             }
             known = true;
             let ipv4 = endpoint.ipv4.map(IpAddr::from);
@@ -39,7 +39,7 @@ pub fn look_up(config: &Config, names: &dyn Names, question: &Question) -> Optio
                 kind::ANY => addresses.extend(ipv4.or(ipv6)),
                 _ => {}
             }
-        }
+        });
         // As with Docker the first network that has an answer gives all of it.
         if !addresses.is_empty() {
             addresses.sort_unstable();
@@ -67,17 +67,16 @@ fn pointer(
     address: IpAddr,
 ) -> Option<Vec<Data>> {
     for network in &config.networks {
-        for endpoint in names.endpoints(&network.id) {
-            let own = [
-                endpoint.ipv4.map(IpAddr::from),
-                endpoint.ipv6.map(IpAddr::from),
-            ];
-            if !own.contains(&Some(address)) || !names.is_live(&endpoint) {
-                continue;
+        let mut found = None;
+        names.visit(&network.id, &mut |endpoint| {
+            if found.is_none() && endpoint.has(address) && names.is_live(endpoint) {
+                found = Some(format!("{}.{}", endpoint.name, network.name));
             }
+        });
+        if let Some(name) = found {
             let is_asked = matches!(question.kind, kind::PTR | kind::ANY);
-            let name = Data::Name(format!("{}.{}", endpoint.name, network.name));
-            return Some(if is_asked { vec![name] } else { Vec::new() });
+            let records = is_asked.then_some(Data::Name(name));
+            return Some(records.into_iter().collect());
         }
     }
     None

@@ -1,0 +1,103 @@
+//! How long a container's question takes: a neighbour's name among 10 and 100 others, and one that is passed on, each
+//! 1,000 times a second and as fast as it goes.
+//!
+//! `cargo bench --bench dns`. As root; everything is in network namespaces of its own.
+#![allow(clippy::disallowed_methods, reason = "every address is a number")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints its figures"
+)]
+
+#[path = "../network/resolver.rs"]
+mod resolver;
+
+use onggi::network::dns::{Config, Directory, Zone};
+use onggi::network::endpoint::{Reserved, Wanted, reserve};
+use onggi::network::store;
+use onggi::paths::Paths;
+use resolver::{RESOLVER, Upstream, World, query};
+use simple_dns::TYPE;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 5000;
+
+fn main() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("dns: left out, it needs root");
+        return;
+    }
+    println!(
+        "{:44} {:>10} {:>10} {:>12}",
+        "", "median", "99 %", "as fast as"
+    );
+    for neighbours in [10, 100] {
+        let root = tempfile::tempdir().expect("make a directory");
+        let paths = Paths::new(root.path().join("data"), root.path().join("run"));
+        let network = store::find(&paths, "bridge").expect("find the bridge");
+        let held: Vec<Reserved> = (0..neighbours)
+            .map(|number| {
+                let wanted = Wanted {
+                    container: format!("{number:064x}"),
+                    name: format!("c{number}"),
+                    aliases: vec!["all".to_owned()],
+                    ..Wanted::default()
+                };
+                reserve(&paths, &network, &wanted).expect("reserve an endpoint")
+            })
+            .collect();
+        let config = Config {
+            networks: vec![Zone {
+                id: network.id.clone(),
+                name: "net".to_owned(),
+            }],
+            forwards: true,
+            ..Config::default()
+        };
+        let store = paths.clone();
+        let world = World::new(config, move || Directory::new(store), |_| {});
+        let _upstream = Upstream::giving(&world.host, "127.0.0.53", &["192.0.2.1"]);
+        for (what, name) in [
+            ("a name", "c7"),
+            ("an alias of all", "all"),
+            ("another name", "www.example.org"),
+        ] {
+            let question = query(name, TYPE::A.into());
+            let title = format!("{what}, {} neighbours", held.len());
+            world.inside(|| measure(&title, &question));
+        }
+    }
+}
+
+fn measure(title: &str, question: &[u8]) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.connect(RESOLVER).expect("connect");
+    let mut buffer = [0; 4096];
+    let mut ask = || {
+        let start = Instant::now();
+        socket.send(question).expect("ask");
+        socket.recv(&mut buffer).expect("an answer");
+        start.elapsed()
+    };
+    let mut times = Vec::with_capacity(ROUNDS);
+    let begin = Instant::now();
+    for round in 0..ROUNDS as u64 {
+        let due = begin + Duration::from_millis(round);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        times.push(ask());
+    }
+    times.sort();
+    let begin = Instant::now();
+    (0..ROUNDS).for_each(|_| {
+        ask();
+    });
+    let rate = ROUNDS as f64 / begin.elapsed().as_secs_f64();
+    let micro = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let (median, high) = (times[ROUNDS / 2], times[ROUNDS * 99 / 100]);
+    println!(
+        "{title:44} {:>7.1} µs {:>7.1} µs {rate:>10.0}/s",
+        micro(median),
+        micro(high)
+    );
+}
