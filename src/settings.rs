@@ -6,6 +6,7 @@
 
 use crate::error::bad_input;
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -39,6 +40,19 @@ pub struct Settings {
     /// `storage.max-size`: the most that the layers of all images may take, in bytes, before images that were not used
     /// for longest go.
     pub storage_max_size: Option<u64>,
+    /// `default-address-pools`: where the subnets of networks come from that name none, as in Docker's `daemon.json`; a
+    /// family that has none gets the usual ones.
+    pub address_pools: Vec<AddressPool>,
+}
+
+/// A block of addresses that is given out in pieces.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressPool {
+    /// All of it.
+    pub base: IpNet,
+    /// The length of the prefix of a piece.
+    pub size: u8,
 }
 
 impl Default for Settings {
@@ -55,6 +69,7 @@ impl Default for Settings {
             registry_timeout: Duration::from_secs(60),
             image_stores: Vec::new(),
             storage_max_size: None,
+            address_pools: Vec::new(),
         }
     }
 }
@@ -105,6 +120,7 @@ impl Settings {
             "storage.keep-blobs",
             "image-stores",
             "storage.max-size",
+            "default-address-pools",
         ] {
             let variable = format!("ONGGI_{}", key.to_uppercase().replace(['-', '.'], "_"));
             if let Ok(value) = std::env::var(&variable) {
@@ -164,10 +180,28 @@ impl Settings {
                 let bytes = bytes(value).ok_or_else(|| wrong("a size, as 20GB or 20GiB"))?;
                 self.storage_max_size = Some(bytes);
             }
+            ("default-address-pools", _) => {
+                self.address_pools = pools(value).ok_or_else(|| {
+                    wrong("a JSON array of pools, as [{\"base\":\"10.10.0.0/16\",\"size\":24}]")
+                })?;
+            }
             _ => return Err(bad_input(format!("there is no setting `{key}`")).into()),
         }
         Ok(())
     }
+}
+
+/// Pools whose pieces are parts of them.
+fn pools(text: &str) -> Option<Vec<AddressPool>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    let pools: Vec<AddressPool> = serde_json::from_str(text).ok()?;
+    let is_right = |pool: &AddressPool| {
+        let pieces = pool.base.prefix_len()..=pool.base.max_prefix_len();
+        pool.base == pool.base.trunc() && pieces.contains(&pool.size)
+    };
+    pools.iter().all(is_right).then_some(pools)
 }
 
 /// `500MB`, `20g`, `1.5TiB`: powers of 1000, those of 1024 where the unit has an `i`.
@@ -220,6 +254,9 @@ mod tests {
         let mut settings = Settings::default();
         settings.set("layer-max-bytes", "10").unwrap();
         settings.set("layer-devices", "skip").unwrap();
+        let pools = "[{\"base\":\"10.0.0.0/16\",\"size\":24},{\"base\":\"fd00::/48\",\"size\":64}]";
+        settings.set("default-address-pools", pools).unwrap();
+        assert_eq!(settings.address_pools.len(), 2);
         assert_eq!(
             (settings.layer_max_bytes, settings.layer_skip_devices),
             (10, true)
@@ -233,6 +270,16 @@ mod tests {
             ("storage.keep-blobs", "yes"),
             ("image-stores", "relative"),
             ("storage.max-size", "much"),
+            ("default-address-pools", "10.0.0.0/8"),
+            (
+                "default-address-pools",
+                "[{\"base\":\"10.0.0.0/16\",\"size\":8}]",
+            ),
+            (
+                "default-address-pools",
+                "[{\"base\":\"10.0.0.1/16\",\"size\":24}]",
+            ),
+            ("default-address-pools", "[{\"base\":\"10.0.0.0/16\"}]"),
             ("nope", "1"),
         ] {
             assert!(settings.set(key, value).is_err(), "{key}");

@@ -6,18 +6,10 @@
 //! given to a container.
 
 use super::record::Subnet;
+pub use crate::settings::AddressPool as Pool;
 use anyhow::Result;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Where the subnets of networks come from that ask for none: all of `base`, in pieces of `size` bits of prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// All of it.
-    pub base: IpNet,
-    /// The length of the prefix of a piece.
-    pub size: u8,
-}
 
 /// Docker's pools for IPv4.
 pub fn default_pools() -> Vec<Pool> {
@@ -78,21 +70,15 @@ pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 
-/// The first address of a subnet that may be somebody's.
-pub fn first_address(subnet: &IpNet) -> IpAddr {
-    let network = subnet.network();
-    match has_network_address(subnet) {
-        true => address(number(network) + 1, subnet),
-        false => network,
-    }
+/// Whether an address of a subnet means the subnet itself or everybody in it.
+pub fn is_special(subnet: &IpNet, address: IpAddr) -> bool {
+    has_network_address(subnet)
+        && (address == subnet.network() || (address.is_ipv4() && address == subnet.broadcast()))
 }
 
 /// Whether containers may get that address of a subnet, which it is in.
 pub fn may_be_given(subnet: &Subnet, address: IpAddr) -> bool {
-    let all = &subnet.subnet;
-    let is_special = has_network_address(all)
-        && (address == all.network() || (address.is_ipv4() && address == all.broadcast()));
-    !is_special
+    !is_special(&subnet.subnet, address)
         && subnet.gateway != Some(address)
         && !subnet.auxiliary.values().any(|named| *named == address)
 }
@@ -255,7 +241,5 @@ mod tests {
             let expected = expected.map(|text| text.parse::<IpAddr>().unwrap());
             assert_eq!(found, expected, "{subnet:?} after {last}");
         }
-        assert_eq!(first_address(&net("10.0.0.0/31")).to_string(), "10.0.0.0");
-        assert_eq!(first_address(&net("fd00::/64")).to_string(), "fd00::1");
     }
 }

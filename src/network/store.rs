@@ -5,17 +5,21 @@
 //! also subnets are chosen: no two networks ever overlap. Whoever gives out an address holds [`lock`], so no container
 //! is ever in a network that is gone.
 
+use super::endpoint::{self, Endpoint};
 use super::ipam::{self, Pool};
+use super::options;
 use super::record::{BUILT_IN, DEFAULT, Driver, Network, Subnet, VERSION};
+use super::request::Request;
 use super::surroundings::{self, Surroundings};
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::paths::Paths;
-use crate::paths::network::network_record_in;
+use crate::paths::network::{network_record_in, staged_network};
+use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
 use crate::store::id;
 use crate::store::lock::Lock;
-use crate::store::staging::Staging;
+use crate::store::staging::{Staging, Trash};
 use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
@@ -25,8 +29,6 @@ use std::net::Ipv6Addr;
 
 /// The default bridge of the machine's store and of a user's.
 const DEFAULT_INTERFACE: &str = "onggi0";
-/// Docker's option for the name of a bridge.
-pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
 #[derive(Deserialize)]
 struct Version {
@@ -171,7 +173,7 @@ fn read(paths: &Paths, id: &str) -> Result<Option<Network>> {
 /// Gives a network that nobody else has its place. The names are locked.
 fn write(paths: &Paths, network: &Network) -> Result<()> {
     let staging = Staging::new(&paths.staging())?;
-    let made = crate::paths::network::staged_network(staging.path());
+    let made = staged_network(staging.path());
     std::fs::create_dir(&made).with_context(|| format!("create `{}`", made.display()))?;
     atomic::write(
         &network_record_in(&made),
@@ -189,7 +191,33 @@ fn built_in(paths: &Paths, name: &str, others: &[Network]) -> Result<Network> {
         "host" => Driver::Host,
         _ => Driver::None,
     };
-    let mut network = Network {
+    let mut network = plain(name, driver)?;
+    if driver != Driver::Bridge {
+        return Ok(network);
+    }
+    // Root's stores share one namespace, a user's has its own.
+    let is_alone = paths.is_of_the_machine() || !rustix::process::geteuid().is_root();
+    network.interface = match is_alone {
+        true => DEFAULT_INTERFACE.to_owned(),
+        false => bridge_name(&network.id),
+    };
+    network.options = [
+        (options::DEFAULT_BRIDGE, "true"),
+        (options::ICC, "true"),
+        (options::MASQUERADE, "true"),
+        (options::HOST_BINDING, "0.0.0.0"),
+        (options::BRIDGE_NAME, &network.interface),
+        (options::MTU, "1500"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    network.ipv6 = surroundings::has_ipv6();
+    choose_subnets(paths, &mut network, others)?;
+    Ok(network)
+}
+
+fn plain(name: &str, driver: Driver) -> Result<Network> {
+    Ok(Network {
         version: VERSION,
         id: id::random_hex(64)?,
         name: name.to_owned(),
@@ -204,32 +232,7 @@ fn built_in(paths: &Paths, name: &str, others: &[Network]) -> Result<Network> {
         options: BTreeMap::new(),
         ipam_options: BTreeMap::new(),
         labels: BTreeMap::new(),
-    };
-    if driver != Driver::Bridge {
-        return Ok(network);
-    }
-    // Root's stores share one namespace, a user's has its own.
-    let is_alone = paths.is_of_the_machine() || !rustix::process::geteuid().is_root();
-    network.interface = match is_alone {
-        true => DEFAULT_INTERFACE.to_owned(),
-        false => bridge_name(&network.id),
-    };
-    let option = |name: &str, value: &str| (format!("com.docker.network.{name}"), value.to_owned());
-    network.options = BTreeMap::from([
-        option("bridge.default_bridge", "true"),
-        option("bridge.enable_icc", "true"),
-        option("bridge.enable_ip_masquerade", "true"),
-        option("bridge.host_binding_ipv4", "0.0.0.0"),
-        option("bridge.name", &network.interface),
-        option("driver.mtu", "1500"),
-    ]);
-    network.ipv6 = surroundings::has_ipv6();
-    let chooser = Chooser::new(others)?;
-    network.subnets.push(subnet(chooser.ipv4()?));
-    if network.ipv6 {
-        network.subnets.push(subnet(chooser.ipv6(paths)?));
-    }
-    Ok(network)
+    })
 }
 
 /// What the bridge of a network is called that does not say.
@@ -237,12 +240,173 @@ fn bridge_name(id: &str) -> String {
     format!("br-{}", &id[..12])
 }
 
-fn subnet(subnet: IpNet) -> Subnet {
-    Subnet {
-        subnet,
-        gateway: Some(ipam::first_address(&subnet)),
-        range: None,
-        auxiliary: BTreeMap::new(),
+/// Makes a network.
+pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
+    request.check_name()?;
+    let driver = request.driver()?;
+    request.check_ipam_driver()?;
+    let mut network = Network {
+        subnets: request.subnets()?,
+        internal: request.internal,
+        attachable: request.attachable,
+        options: request.options.clone(),
+        ipam_options: request.ipam_options.clone(),
+        labels: request.labels.clone(),
+        ..plain(&request.name, driver)?
+    };
+    choose_families(request, &mut network)?;
+    options::check(driver, &network.options, network.internal, network.ipv6)?;
+    name_interface(&mut network)?;
+    // The default bridge has the first choice of subnets.
+    all(paths)?;
+    let _lock = lock_names(paths)?;
+    let others = read_all(paths)?;
+    for other in &others {
+        refuse_collision(&network, other)?;
+    }
+    choose_subnets(paths, &mut network, &others)?;
+    write(paths, &network)?;
+    Ok(network)
+}
+
+fn choose_families(request: &Request, network: &mut Network) -> Result<(), Error> {
+    let is_named = |is_v4: bool| {
+        let mut subnets = network.subnets.iter();
+        subnets.any(|subnet| subnet.subnet.addr().is_ipv4() == is_v4)
+    };
+    let usual = network.driver == Driver::Bridge && surroundings::has_ipv6();
+    network.ipv4 = request.ipv4.unwrap_or(true);
+    network.ipv6 = request.ipv6.unwrap_or(usual || is_named(false));
+    for (on, is_v4) in [(network.ipv4, true), (network.ipv6, false)] {
+        if !on && is_named(is_v4) {
+            let number = if is_v4 { 4 } else { 6 };
+            let message = format!("an IPv{number} subnet is named although --ipv{number} is false");
+            return Err(bad_input(message));
+        }
+    }
+    if !network.ipv4 && !network.ipv6 {
+        return Err(bad_input("IPv4 or IPv6 must be enabled"));
+    }
+    if network.ipv6 && !surroundings::has_ipv6() {
+        let message = "IPv6 is off on this host";
+        let hint = "the kernel parameter net.ipv6.conf.all.disable_ipv6 says so, or the kernel has no IPv6";
+        return Err(Error::new(Kind::Unsupported, message).hint(hint));
+    }
+    Ok(())
+}
+
+/// Finds out what the network's interface is, or will be, called.
+fn name_interface(network: &mut Network) -> Result<(), Error> {
+    let asked = |name| network.options.get(name).filter(|name| !name.is_empty());
+    network.interface = match (
+        network.driver,
+        asked(options::BRIDGE_NAME),
+        asked(options::PARENT),
+    ) {
+        (Driver::Bridge, Some(name), _) => name.clone(),
+        (Driver::Bridge, None, _) => bridge_name(&network.id),
+        (Driver::Macvlan | Driver::Ipvlan, _, Some(parent)) => {
+            surroundings::check_parent(parent)?;
+            parent.clone()
+        }
+        // As Docker calls the dummies that it makes.
+        (Driver::Macvlan, _, None) => format!("dm-{}", &network.id[..12]),
+        (Driver::Ipvlan, _, None) => format!("di-{}", &network.id[..12]),
+        (Driver::Host | Driver::None, ..) => String::new(),
+    };
+    Ok(())
+}
+
+fn refuse_collision(new: &Network, other: &Network) -> Result<(), Error> {
+    if new.name == other.name {
+        let message = format!("network with name {} already exists", new.name);
+        return Err(Error::new(Kind::Conflict, message));
+    }
+    let bridges = (new.driver, other.driver) == (Driver::Bridge, Driver::Bridge);
+    if bridges && new.interface == other.interface {
+        let message = format!(
+            "cannot create network {} ({}): conflicts with network {} ({}): networks have same bridge name",
+            new.name, new.interface, other.name, other.interface
+        );
+        return Err(Error::new(Kind::Conflict, message));
+    }
+    for subnet in &new.subnets {
+        let mut subnets = other.subnets.iter();
+        if let Some(found) = subnets.find(|other| ipam::overlap(&other.subnet, &subnet.subnet)) {
+            let message = format!(
+                "invalid pool request: Pool overlaps with other one on this address space: {} with {} of network {}",
+                subnet.subnet, found.subnet, other.name
+            );
+            return Err(Error::new(Kind::Conflict, message));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a network the subnets that it lacks.
+fn choose_subnets(paths: &Paths, network: &mut Network, others: &[Network]) -> Result<()> {
+    let has = |is_v4: bool| {
+        let mut subnets = network.subnets.iter();
+        subnets.any(|subnet| subnet.subnet.addr().is_ipv4() == is_v4)
+    };
+    let (lacks_ipv4, lacks_ipv6) = (network.ipv4 && !has(true), network.ipv6 && !has(false));
+    if lacks_ipv4 || lacks_ipv6 {
+        let own: Vec<IpNet> = network.subnets.iter().map(|subnet| subnet.subnet).collect();
+        let chooser = Chooser::new(others, own)?;
+        if lacks_ipv4 {
+            network.subnets.push(Subnet::of(chooser.ipv4()?)?);
+        }
+        if lacks_ipv6 {
+            network.subnets.push(Subnet::of(chooser.ipv6(paths)?)?);
+        }
+    }
+    network
+        .subnets
+        .sort_by_key(|subnet| subnet.subnet.addr().is_ipv6());
+    Ok(())
+}
+
+/// Removes a network that no container is in. What killed processes have left of it is swept before that.
+pub fn remove(paths: &Paths, network: &Network) -> Result<()> {
+    if network.is_built_in() {
+        let message = format!(
+            "{} is a pre-defined network and cannot be removed",
+            network.name
+        );
+        return Err(Error::new(Kind::Conflict, message).into());
+    }
+    let _lock = lock_names(paths)?;
+    let _addresses = lock(paths, network)?;
+    let live = endpoint::live(paths, &network.id)?;
+    if !live.is_empty() {
+        let shown = |endpoint: &Endpoint| {
+            let id = endpoint.container.get(..12).unwrap_or_default();
+            format!("name:{:?} id:{id:?}", endpoint.name)
+        };
+        let message = format!(
+            "error while removing network: network {} has active endpoints ({})",
+            network.name,
+            live.iter().map(shown).collect::<Vec<_>>().join(", ")
+        );
+        let names: Vec<&str> = live.iter().map(|endpoint| &*endpoint.name).collect();
+        let hint = format!(
+            "stop these containers, or `onggi network disconnect {} CONTAINER`: {}",
+            network.name,
+            names.join(" ")
+        );
+        return Err(Error::new(Kind::Conflict, message).hint(hint).into());
+    }
+    let mut trash = Trash::new(paths.staging());
+    let directory = paths.network(&network.id);
+    // The lock goes along.
+    trash.discard(&directory)?;
+    atomic::sync_directory(&paths.networks())?;
+    let endpoints = paths.endpoints(&network.id);
+    match std::fs::remove_dir_all(&endpoints) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove `{}`", endpoints.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -254,30 +418,38 @@ struct Chooser {
 }
 
 impl Chooser {
-    fn new(networks: &[Network]) -> Result<Self> {
+    fn new(networks: &[Network], mut taken: Vec<IpNet>) -> Result<Self> {
         let subnets = networks.iter().flat_map(|network| &network.subnets);
+        taken.extend(subnets.map(|subnet| subnet.subnet));
         Ok(Self {
-            networks: subnets.map(|subnet| subnet.subnet).collect(),
+            networks: taken,
             surroundings: Surroundings::look(),
-            pools: ipam::default_pools(),
+            pools: Settings::load()?.address_pools,
         })
     }
 
     fn ipv4(&self) -> Result<IpNet> {
-        let pools = self.pools.iter().filter(|pool| pool.base.addr().is_ipv4());
-        self.free(&pools.cloned().collect::<Vec<_>>())
+        let pools: Vec<Pool> = self.pools_of(|base| base.addr().is_ipv4());
+        match pools.is_empty() {
+            true => self.free(&ipam::default_pools()),
+            false => self.free(&pools),
+        }
     }
 
     fn ipv6(&self, paths: &Paths) -> Result<IpNet> {
-        let pools = self.pools.iter().filter(|pool| pool.base.addr().is_ipv6());
-        let mut pools: Vec<Pool> = pools.cloned().collect();
-        if pools.is_empty() {
-            pools.push(Pool {
-                base: unique_local(paths)?.into(),
-                size: 64,
-            });
+        let pools: Vec<Pool> = self.pools_of(|base| base.addr().is_ipv6());
+        if !pools.is_empty() {
+            return self.free(&pools);
         }
-        self.free(&pools)
+        self.free(&[Pool {
+            base: unique_local(paths)?.into(),
+            size: 64,
+        }])
+    }
+
+    fn pools_of(&self, fits: fn(&IpNet) -> bool) -> Vec<Pool> {
+        let pools = self.pools.iter().filter(|pool| fits(&pool.base));
+        pools.cloned().collect()
     }
 
     /// Somebody whose VPN has a route for all private addresses gets one of these rather than none.
@@ -315,3 +487,6 @@ fn unique_local(paths: &Paths) -> Result<Ipv6Net> {
     atomic::write(&path, format!("{prefix}\n").as_bytes(), Durability::Durable)?;
     Ok(prefix)
 }
+
+#[cfg(test)]
+mod tests;

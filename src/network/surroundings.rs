@@ -2,6 +2,7 @@
 //!
 //! proc_pid_net(5): `route` and `ipv6_route` of the network namespace of the caller; resolv.conf(5).
 
+use crate::error::{Error, bad_input, not_found};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -99,6 +100,31 @@ pub fn has_ipv6() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
     std::path::Path::new("/proc/self/net/if_inet6").exists()
         && disabled.is_ok_and(|text| text.trim() != "1")
+}
+
+/// Refuses an interface of the host that is not there; of `eth0.10`, a VLAN, it is enough that `eth0` is.
+pub fn check_parent(name: &str) -> Result<(), Error> {
+    let devices = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let mut names = devices.lines().filter_map(|line| line.split_once(':'));
+    let mut is_there = |wanted: &str| names.any(|(name, _)| name.trim() == wanted);
+    if is_there(name) {
+        return Ok(());
+    }
+    if let Some((parent, number)) = name.rsplit_once('.') {
+        if !number
+            .parse()
+            .is_ok_and(|number: u16| (1..=4094).contains(&number))
+        {
+            let message =
+                format!("invalid subinterface vlan name {name}, example formatting is eth0.10");
+            return Err(bad_input(message));
+        }
+        return check_parent(parent);
+    }
+    Err(
+        not_found(format!("parent interface {name} was not found on the host"))
+            .hint("`ip link` lists those that are there"),
+    )
 }
 
 #[cfg(test)]
