@@ -16,6 +16,7 @@ use super::record::Record;
 use crate::image::digest::Digest;
 use crate::image::remove::Removal;
 use crate::image::store;
+use crate::network::record::Network;
 use crate::store::ring::{LINE_LIMIT, Reader, Ring};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -118,6 +119,20 @@ pub fn volume(engine: &Engine, name: &str, action: &str, attributes: &[(&str, &s
     write(engine, vec![Event::of_volume(name, action, attributes)]);
 }
 
+/// Tells that something happened to a network, or to a container in it.
+pub fn network(engine: &Engine, network: &Network, action: &str, container: Option<&str>) {
+    let mut attributes = vec![("name", &*network.name), ("type", network.driver.word())];
+    attributes.extend(container.map(|id| ("container", id)));
+    let event = Event::new(
+        "network",
+        action,
+        &network.id,
+        &BTreeMap::new(),
+        &attributes,
+    );
+    write(engine, vec![event]);
+}
+
 /// Tells what a removal of images has done.
 pub fn removal(engine: &Engine, removal: &Removal) {
     for (id, action) in &removal.events {
@@ -125,7 +140,7 @@ pub fn removal(engine: &Engine, removal: &Removal) {
     }
 }
 
-/// Tells that all unneeded objects of a kind (`container`, `image`, `volume`) were removed, and how many bytes came free.
+/// Tells that all unneeded objects of a kind (`container`, `image`, `network`, `volume`) were removed, and how many bytes came free.
 pub fn prune(engine: &Engine, kind: &str, reclaimed: u64) {
     let reclaimed = reclaimed.to_string();
     let attributes = [("reclaimed", reclaimed.as_str())];

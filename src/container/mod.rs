@@ -31,6 +31,7 @@ pub mod list;
 pub mod log;
 pub mod monitor;
 pub mod monitors;
+pub mod membership;
 pub mod mount;
 pub mod mount_point;
 pub mod name;
