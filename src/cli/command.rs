@@ -4,7 +4,7 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, manifest, registry, system, trust, volume};
+use super::{Context, container, image, manifest, network, registry, system, trust, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -103,6 +103,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "manifest",
         "Put images for several platforms under one name",
     ),
+    ("network", "Say which containers talk to one another"),
     ("volume", "Keep files that outlive containers"),
     ("system", "Ask about this program and its host"),
 ];
@@ -213,7 +214,7 @@ pub const COMMANDS: &[Command] = &[
     command::<container::inspect::Inspect>(
         &["inspect"],
         "NAME|ID [NAME|ID...]",
-        "Show all that is known of containers, images and volumes",
+        "Show all that is known of containers, images, networks and volumes",
     ),
     command::<container::stats::Stats>(
         &["container stats", "stats"],
@@ -412,6 +413,38 @@ pub const COMMANDS: &[Command] = &[
         &["manifest rm"],
         "MANIFEST_LIST [MANIFEST_LIST...]",
         "Remove lists of manifests from this machine",
+    ),
+    command::<network::create::Create>(&["network create"], "NETWORK", "Make a network"),
+    command::<network::ls::Ls>(&["network ls", "network list"], "", "List networks"),
+    command::<network::inspect::InspectNetwork>(
+        &["network inspect"],
+        "NETWORK [NETWORK...]",
+        "Show all that is known of networks, and who is in them",
+    ),
+    command::<network::connect::Connect>(
+        &["network connect"],
+        "NETWORK CONTAINER",
+        "Let a container join a network",
+    ),
+    command::<network::connect::Disconnect>(
+        &["network disconnect"],
+        "NETWORK CONTAINER",
+        "Let a container leave a network",
+    ),
+    command::<network::rm::Rm>(
+        &["network rm", "network remove"],
+        "NETWORK [NETWORK...]",
+        "Remove networks that no container is in",
+    ),
+    command::<network::prune::Prune>(
+        &["network prune"],
+        "",
+        "Remove networks that no container belongs to",
+    ),
+    command::<network::exists::Exists>(
+        &["network exists"],
+        "NETWORK",
+        "Say by the exit code whether there is such a network",
     ),
     command::<volume::create::Create>(&["volume create"], "[VOLUME]", "Make a volume"),
     command::<volume::ls::Ls>(&["volume ls", "volume list"], "", "List volumes"),

@@ -46,6 +46,19 @@ impl Filters {
         self.of(key).next().is_none() || self.of(key).any(fits)
     }
 
+    /// A filter that is a yes or a no, in Docker's words; the last one counts.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Error> {
+        let mut found = None;
+        for value in self.of(key) {
+            found = Some(match value {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return Err(bad_input(format!("invalid filter '{key}=[{value}]'"))),
+            });
+        }
+        Ok(found)
+    }
+
     /// Whether all of `label` (`key` or `key=value`) are among these, and none of `label!`.
     pub fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
         let has = |wanted: &str| match wanted.split_once('=') {

@@ -12,6 +12,7 @@ pub mod help;
 pub mod image;
 pub mod manifest;
 pub mod manual;
+pub mod network;
 pub mod output;
 pub mod prune;
 pub mod registry;

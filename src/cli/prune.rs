@@ -5,7 +5,7 @@ use super::filter::Filters;
 use super::output::size;
 use super::value::time::time;
 use crate::container::engine::Engine;
-use crate::container::{event, list, prune, user_namespace, volume};
+use crate::container::{event, list, membership, prune, user_namespace, volume};
 use crate::error::{Error, Kind};
 use crate::image::filter::{Filter, PRUNE};
 use crate::image::remove::Removed;
@@ -118,6 +118,27 @@ pub fn volumes(
         .iter()
         .for_each(|error| context.output.error(error));
     Ok((pruned.reclaimed, pruned.failures.is_empty()))
+}
+
+/// Removes networks that no container belongs to, and tells which; the answer is whether all went that should.
+pub fn networks(context: &mut Context, engine: &Engine, filters: &Filters) -> Result<bool> {
+    let until = check(filters)?;
+    let fits = |network: &crate::network::record::Network| {
+        super::network::fits(network, filters, until).unwrap_or_default()
+    };
+    let pruned = membership::prune(engine, fits)?;
+    if !pruned.names.is_empty() {
+        context.output.line("Deleted Networks:")?;
+        for name in &pruned.names {
+            context.output.line(name)?;
+        }
+        context.output.line("")?;
+    }
+    pruned
+        .failures
+        .iter()
+        .for_each(|error| context.output.error(error));
+    Ok(pruned.failures.is_empty())
 }
 
 /// The last line.

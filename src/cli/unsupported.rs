@@ -36,6 +36,7 @@ pub struct Flag {
 }
 
 const CREATE: &[&str] = &["container run", "container create"];
+const SWARM_NETWORKS: Fate = Fate::Never("it is of networks of a cluster only");
 const CLUSTER_VOLUMES: Fate = Fate::Never("it is of volumes of a cluster only");
 const WINDOWS: Fate = Fate::Never("it exists on Windows only");
 const CGROUP_V1: Fate = Fate::Warned("it exists in cgroup version 1 only");
@@ -99,6 +100,11 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         Fate::Warned("the kernel has no such limit any more"),
     ),
     (
+        &["network create"],
+        "config-from= config-only ingress scope=",
+        SWARM_NETWORKS,
+    ),
+    (
         &["volume create"],
         "availability= group= limit-bytes= required-bytes= scope= secret= sharing= topology-preferred= \
          topology-required= type=",
@@ -114,7 +120,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    ("network", Fate::NotYet("containers have loopback only")),
     ("build builder buildx image.build", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),

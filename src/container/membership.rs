@@ -4,11 +4,11 @@
 //! Who is in a network at this moment is told by its endpoints ([`crate::network::endpoint`]).
 
 use super::engine::Engine;
+use super::event;
 use super::list::{self, Container};
 use super::naming::current;
 use super::options::{NetworkMode, NetworkRequest, Options};
 use super::record::Directory;
-use super::event;
 use crate::error::{Error, Kind, bad_input, kind};
 use crate::network::endpoint::{self, Wanted};
 use crate::network::record::{DEFAULT, Network};
@@ -85,9 +85,7 @@ impl Used {
     pub fn by_all(engine: &Engine) -> Result<Self> {
         let containers = list::list(engine)?;
         Ok(Self::of(
-            containers
-                .iter()
-                .map(|container| &container.record.options),
+            containers.iter().map(|container| &container.record.options),
         ))
     }
 
@@ -123,8 +121,37 @@ fn is_for(request: &NetworkRequest, network: &Network) -> bool {
     }
 }
 
+/// Makes a container belong to one more network.
+pub fn connect(
+    engine: &Engine,
+    container: &Container,
+    network: &Network,
+    request: NetworkRequest,
+) -> Result<()> {
+    refuse_running(container)?;
+    join(engine, container, network, request)
+}
+
+/// Makes a container belong to one network less.
+pub fn disconnect(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
+    refuse_running(container)?;
+    leave(engine, container, network)
+}
+
+fn refuse_running(container: &Container) -> Result<(), Error> {
+    if !container.status().is_active() {
+        return Ok(());
+    }
+    let message = format!(
+        "container {} runs, and its networks change only while it does not",
+        container.record.name
+    );
+    let hint = "stop it first, and start it again afterwards";
+    Err(Error::new(Kind::Unsupported, message).hint(hint))
+}
+
 /// Makes a container that does not run belong to one more network.
-pub fn join(
+fn join(
     engine: &Engine,
     container: &Container,
     network: &Network,
@@ -160,7 +187,7 @@ pub fn join(
 }
 
 /// Makes a container that does not run belong to one network less.
-pub fn leave(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
+fn leave(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
     change(engine, container, |options| {
         refuse_host(options, network)?;
         let before = options.networks.len();

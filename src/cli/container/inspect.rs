@@ -1,4 +1,4 @@
-//! `inspect`: all that is known of containers, images and volumes, as JSON; `container inspect` of containers only.
+//! `inspect`: all that is known of containers, images, networks and volumes, as JSON; `container inspect` of containers only.
 //!
 //! What is not there is told, and the others are shown all the same.
 
@@ -9,6 +9,7 @@ use crate::container::engine::Engine;
 use crate::container::{inspect, list};
 use crate::error::{self, Kind, bad_input};
 use crate::image;
+use crate::network;
 use crate::volume;
 use anyhow::Result;
 use serde_json::Value;
@@ -56,6 +57,7 @@ impl Verb for Inspect {
                 let found = match *kind {
                     "container" => look_for_container(&engine, name, self.size)?,
                     "image" => look_for_image(&engine, name)?,
+                    "network" => look_for_network(&engine, name)?,
                     _ => look_for_volume(&engine, name)?,
                 };
                 if found.is_some() {
@@ -83,11 +85,9 @@ impl Verb for InspectContainer {
 }
 
 /// Kinds of objects that Docker has and this program has none of: nothing is found by any name.
-const NONE_YET: [&str; 7] = [
-    "config", "network", "node", "plugin", "secret", "service", "task",
-];
+const NONE_YET: [&str; 6] = ["config", "node", "plugin", "secret", "service", "task"];
 /// Kinds of objects that there are, in the order in which they are looked for.
-const KINDS: [&str; 3] = ["container", "image", "volume"];
+const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
 
 /// What `--type` lets in of [`KINDS`], and what is said where there is none.
 fn kinds(kind: Option<&str>) -> Result<(Vec<&'static str>, &str), error::Error> {
@@ -128,6 +128,12 @@ fn look_for_container(engine: &Engine, name: &str, with_size: bool) -> Result<Op
 fn look_for_image(engine: &Engine, name: &str) -> Result<Option<Value>> {
     found(image::store::find(&engine.paths, name))?
         .map(|image| image::inspect::inspect(&engine.paths, &image))
+        .transpose()
+}
+
+fn look_for_network(engine: &Engine, name: &str) -> Result<Option<Value>> {
+    found(network::store::find(&engine.paths, name))?
+        .map(|network| crate::cli::network::inspect::inspect(engine, &network))
         .transpose()
 }
 

@@ -1,4 +1,4 @@
-//! `system prune`: containers that do not run, images that nothing needs and, if that is wanted, volumes that nobody has
+//! `system prune`: containers that do not run, networks without any, images that nothing needs and, if that is wanted, volumes that nobody has
 //! named are removed.
 
 use crate::cli::command::Verb;
@@ -41,13 +41,14 @@ impl Verb for Prune {
         let of_killed = remove::sweep_staging(&engine) + remove::sweep_downloads(&engine);
         let (of_containers, no_container_stays) = prune::containers(context, &engine, &filters)?;
         mount_point::sweep(&engine.paths);
+        let no_network_stays = prune::networks(context, &engine, &filters)?;
         let (of_volumes, no_volume_stays) = match self.volumes {
             true => prune::volumes(context, &engine, false, &filters)?,
             false => (0, true),
         };
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
         prune::total(context, of_containers + of_volumes + of_images + of_killed)?;
-        let complete = no_container_stays && no_volume_stays && no_image_stays;
+        let complete = no_container_stays && no_network_stays && no_volume_stays && no_image_stays;
         Ok(u8::from(!complete))
     }
 }
@@ -63,7 +64,7 @@ impl Prune {
             false => "",
         };
         let mut text = format!(
-            "WARNING! This will remove:\n  - all stopped containers\n{volumes}  - {images}\n\n"
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {images}\n\n"
         );
         if !self.filter.is_empty() {
             writeln!(text, "  Items to be pruned will be filtered with:")?;

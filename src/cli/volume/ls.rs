@@ -69,7 +69,7 @@ pub struct Ls {
 impl Verb for Ls {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let filters = Filters::new(self.filter, FILTERS)?;
-        let dangling = super::flag(&filters, "dangling")?;
+        let dangling = filters.flag("dangling")?;
         let until = prune::check(&filters)?;
         let engine = context.engine()?;
         let mut volumes = volume::list(&engine.paths)?;

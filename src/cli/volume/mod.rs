@@ -9,7 +9,6 @@ pub mod prune;
 pub mod rm;
 
 use crate::cli::filter::{Filters, expression_fits};
-use crate::error::{Error, bad_input};
 use crate::volume::Volume;
 use jiff::Timestamp;
 
@@ -20,17 +19,4 @@ pub fn fits(volume: &Volume, filters: &Filters, until: Option<Timestamp>) -> boo
         && filters.any("name", |wanted| expression_fits(wanted, &volume.name))
         && filters.labels(&volume.labels)
         && until.is_none_or(|until| created < until)
-}
-
-/// A filter that is a yes or a no, in Docker's words; the last one counts.
-fn flag(filters: &Filters, key: &str) -> Result<Option<bool>, Error> {
-    let mut found = None;
-    for value in filters.of(key) {
-        found = Some(match value {
-            "true" | "1" => true,
-            "false" | "0" => false,
-            _ => return Err(bad_input(format!("invalid filter '{key}=[{value}]'"))),
-        });
-    }
-    Ok(found)
 }

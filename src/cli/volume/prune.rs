@@ -25,7 +25,7 @@ pub struct Prune {
 impl Verb for Prune {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let filters = Filters::new(self.filter, FILTERS)?;
-        let all = self.all || super::flag(&filters, "all")?.unwrap_or_default();
+        let all = self.all || filters.flag("all")?.unwrap_or_default();
         prune::check(&filters)?;
         let what = match all {
             true => "all local volumes",
