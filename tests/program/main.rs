@@ -41,6 +41,8 @@ mod mount_targets;
 mod mount_trouble;
 mod namespaces;
 mod nested;
+mod network_flags;
+mod network_settings;
 mod ownership;
 mod pause;
 mod port;

@@ -1,4 +1,4 @@
-//! port: what is said as long as no port can be published.
+//! port of a container into which no port leads; see network_settings for one that has some.
 
 use crate::support::{ALPINE, everyone_with_alpine};
 
