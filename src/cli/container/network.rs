@@ -424,6 +424,10 @@ mod tests {
             let expected = format!("conflicting options: {expected}");
             assert_eq!(parse(words).unwrap_err(), expected, "{words}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_in_dockers_words() {
         let aliases = "network-scoped aliases are only supported for user-defined networks";
         let address = "user specified IP address is supported on user defined networks only";
         for (words, expected) in [
