@@ -236,7 +236,7 @@ fn flood_of_questions_gives_up_the_oldest() {
         assert_eq!(last.addresses().len(), 1);
     };
     world.inside(flood);
-    assert!(descriptors() <= before + 520 + 8, "{}", descriptors());
+    assert!(descriptors() <= before + 256 + 16, "{}", descriptors());
     drop(upstream);
 }
 

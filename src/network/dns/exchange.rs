@@ -1,8 +1,7 @@
 //! A question that has been passed on: which resolvers are to be asked, which have been, and whether what came back is an
 //! answer to it (RFC 5452 section 9).
 //!
-//! A resolver that was given up is still listened to until the question is settled: a slow one that answers while the
-//! next is asked has answered.
+//! While the next resolver is asked, the last one is still listened to: if it answers, however late, it has answered.
 
 use super::message::{self, Question, UDP_LIMIT};
 use super::sockets::connected;
@@ -18,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Room for what is read at once: the longest message with its length.
 pub const RECEIVED: usize = 2 + u16::MAX as usize;
+
+/// Resolvers that are listened to.
+const MOST_TRIES: usize = 2;
 
 /// Datagrams that are looked at for one try before others have their turn: whoever floods it gains nothing.
 const BURST: usize = 8;
@@ -146,6 +148,9 @@ impl Exchange {
             output,
             input: Vec::new(),
         });
+        if self.tries.len() == MOST_TRIES {
+            self.tries.remove(0);
+        }
         self.tries.push(Try { socket, id, stream });
         Ok(())
     }

@@ -10,6 +10,8 @@ use std::ops::Range;
 pub const HEADER: usize = 12;
 /// What a datagram may hold when its asker does not say otherwise.
 pub const UDP_LIMIT: usize = 512;
+/// What a datagram can hold.
+const UDP_MOST: usize = 65507;
 /// What every resolver of today takes in one datagram, and what we say that we take.
 const EDNS_LIMIT: u16 = 1232;
 
@@ -114,7 +116,7 @@ pub fn edns(message: &[u8], question: &Question) -> Option<usize> {
     for _ in 0..all {
         let record = Record::read(message, at)?;
         if record.kind == kind::OPT {
-            return Some(usize::from(record.class).max(UDP_LIMIT));
+            return Some(usize::from(record.class).clamp(UDP_LIMIT, UDP_MOST));
         }
         at = record.data.end;
     }

@@ -21,13 +21,17 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Questions that are passed on at once; the oldest is given up for one more.
-const MOST_EXCHANGES: usize = 512;
+/// Questions that are passed on at once; the oldest is given up for one more. With the two descriptors that each may have
+/// and those of the clients they stay well below 1024, which is all that a process has by default.
+const MOST_EXCHANGES: usize = 256;
 /// Clients that are connected at once; the one that has been silent for longest is given up for one more.
 const MOST_STREAMS: usize = 64;
 /// Rounds of one turn, and datagrams of one round: the rest of the process has to live too.
 const ROUNDS: usize = 8;
 const BURST: usize = 32;
+
+/// How long no client is accepted when there is no descriptor left for one: trying at once would never sleep.
+const PAUSE: Duration = Duration::from_secs(1);
 
 const UDP: u64 = 0;
 const TCP: u64 = 1;
@@ -46,6 +50,8 @@ pub struct Resolver {
     armed: Option<Instant>,
     exchanges: BTreeMap<u64, Exchange>,
     streams: BTreeMap<u64, Stream>,
+    /// Until when no client is accepted.
+    paused: Option<Instant>,
     /// The number that the next of those gets.
     next: u64,
     /// How many answers have been turned.
@@ -87,6 +93,7 @@ impl Resolver {
             armed: None,
             exchanges: BTreeMap::new(),
             streams: BTreeMap::new(),
+            paused: None,
             next: TIMER + 1,
             turned: 0,
             answered: Vec::new(),
@@ -158,18 +165,14 @@ impl Resolver {
     }
 
     fn read_datagrams(&mut self) {
+        let mut query = Vec::with_capacity(RECEIVED);
         for _ in 0..BURST {
-            let mut query = Vec::with_capacity(RECEIVED);
-            let received = recvfrom(
-                &self.sockets.udp,
-                spare_capacity(&mut query),
-                RecvFlags::empty(),
-            );
-            match received {
+            query.clear();
+            let room = spare_capacity(&mut query);
+            match recvfrom(&self.sockets.udp, room, RecvFlags::empty()) {
                 Ok((_, _, Some(address))) => {
-                    query.shrink_to_fit();
                     if let Ok(address) = SocketAddr::try_from(address) {
-                        self.ask(query, Client::Datagram(address));
+                        self.ask(&query, Client::Datagram(address));
                     }
                 }
                 Err(Errno::AGAIN) => break,
@@ -193,12 +196,22 @@ impl Resolver {
                         self.streams.insert(token, Stream::new(socket));
                     }
                 }
-                Err(Errno::MFILE | Errno::NFILE) if !self.streams.is_empty() => {
-                    self.give_up_a_stream();
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) if !self.streams.is_empty() => self.give_up_a_stream(),
+                Err(_) => {
+                    self.paused = Some(Instant::now() + PAUSE);
+                    self.listen(EventFlags::empty());
+                    break;
                 }
-                Err(_) => break,
             }
         }
+    }
+
+    fn listen(&self, interest: EventFlags) {
+        let data = EventData::new_u64(TCP);
+        // It fails for a descriptor that is not there, and this one is.
+        let _ = epoll::modify(&self.epoll, &self.sockets.tcp, data, interest);
     }
 
     fn give_up_a_stream(&mut self) {
@@ -248,7 +261,7 @@ impl Resolver {
                 return;
             };
             stream.open += 1;
-            self.ask(query, Client::Stream(token));
+            self.ask(&query, Client::Stream(token));
         }
     }
 
@@ -259,19 +272,19 @@ impl Resolver {
     }
 
     /// Answers a query, or passes it on.
-    fn ask(&mut self, query: Vec<u8>, client: Client) {
-        if query.len() < message::HEADER || message::is_reply(&query) {
+    fn ask(&mut self, query: &[u8], client: Client) {
+        if query.len() < message::HEADER || message::is_reply(query) {
             // Nobody waits for an answer to that.
             if let Client::Stream(token) = client {
                 self.close(token);
             }
             return;
         }
-        if !message::is_query(&query) {
-            return self.refuse(&query, client, Code::NotImplemented);
+        if !message::is_query(query) {
+            return self.refuse(query, client, Code::NotImplemented);
         }
-        let Some(question) = Question::read(&query) else {
-            return self.refuse(&query, client, Code::FormatError);
+        let Some(question) = Question::read(query) else {
+            return self.refuse(query, client, Code::FormatError);
         };
         if let Some(mut records) = zone::look_up(&self.config, &*self.names, &question) {
             if !records.is_empty() {
@@ -279,16 +292,16 @@ impl Resolver {
                 let first = self.turned % records.len();
                 records.rotate_left(first);
             }
-            return self.answer(&query, &question, client, Code::NoError, &records);
+            return self.answer(query, &question, client, Code::NoError, &records);
         }
         let is_allowed = self
             .egress
             .as_ref()
             .is_none_or(|egress| egress.allows(&question.name));
         if !self.config.forwards || !is_allowed {
-            return self.answer(&query, &question, client, Code::NoSuchName, &[]);
+            return self.answer(query, &question, client, Code::NoSuchName, &[]);
         }
-        self.forward(query, question, client);
+        self.forward(query.to_vec(), question, client);
     }
 
     fn refuse(&mut self, query: &[u8], client: Client, code: Code) {
@@ -358,7 +371,7 @@ impl Resolver {
         let mut servers = settings.servers.clone();
         if is_own {
             // From the container's namespace that address is this resolver.
-            servers.retain(|server| server.address != RESOLVER);
+            servers.retain(|server| server.address.to_canonical() != RESOLVER);
         }
         if settings.rotates() && !servers.is_empty() {
             self.turned = self.turned.wrapping_add(1);
@@ -460,6 +473,9 @@ impl Resolver {
                 self.settle(token, progress);
             }
         }
+        if self.paused.take_if(|time| *time <= now).is_some() {
+            self.listen(EventFlags::IN);
+        }
         let is_silent = |stream: &Stream| stream.deadline().is_some_and(|time| time <= now);
         self.streams.retain(|_, stream| !is_silent(stream));
     }
@@ -468,7 +484,7 @@ impl Resolver {
     fn arm(&mut self) {
         let exchanges = self.exchanges.values().map(|exchange| exchange.deadline);
         let streams = self.streams.values().filter_map(Stream::deadline);
-        let Some(first) = exchanges.chain(streams).min() else {
+        let Some(first) = exchanges.chain(streams).chain(self.paused).min() else {
             return;
         };
         if self.armed.is_some_and(|armed| armed <= first) {
