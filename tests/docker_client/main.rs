@@ -11,6 +11,7 @@ mod answers;
 mod client;
 mod inspect;
 mod network;
+mod network_list;
 mod random;
 mod server;
 mod tables;

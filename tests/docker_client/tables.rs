@@ -11,7 +11,7 @@ pub const TIME_ZONE: &str = "Asia/Kolkata";
 /// A command, the flags that it is tried with, and formats of its own.
 type List<'a> = (&'a [&'a str], &'a [&'a [&'a str]], &'a [&'a str]);
 
-const FORMATS: &[&str] = &[
+pub const FORMATS: &[&str] = &[
     "table",
     "table {{.ID}}\\t{{.Size}}",
     "table {{upper .ID}}|{{.ID | lower | printf \"%.3s\"}}\\t{{pad .ID 2 3}}x",
@@ -162,7 +162,12 @@ fn age(store: &Store) {
 }
 
 /// What is different where both are asked the same.
-fn compare(store: &Store, server: &Server, client: &Client, arguments: &[&str]) -> Option<String> {
+pub fn compare(
+    store: &Store,
+    server: &Server,
+    client: &Client,
+    arguments: &[&str],
+) -> Option<String> {
     let ours = store
         .onggi(arguments.iter().copied())
         .env("TZ", TIME_ZONE)

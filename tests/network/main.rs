@@ -5,6 +5,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod commands;
 mod dns;
 mod dns_hostile;
+mod reservation;
 mod resolver;

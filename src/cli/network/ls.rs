@@ -11,6 +11,7 @@ use crate::network::store;
 use anyhow::Result;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::cmp::Ordering;
 
 const COLUMNS: &[Column] = &[
     Column {
@@ -83,6 +84,7 @@ impl Verb for Ls {
                 networks.push(network);
             }
         }
+        networks.sort_by(|a, b| natural(&a.name, &b.name));
         if let Some(dangling) = dangling {
             let used = Used::by_all(&engine)?;
             let is_used = |network: &Network| network.is_built_in() || used.has(network);
@@ -115,6 +117,31 @@ impl Verb for Ls {
         listing.render(&mut context.output, &rows)?;
         Ok(0)
     }
+}
+
+/// The order of Docker's lists: digits in names are numbers.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let (Some(x), Some(y)) = (a.first(), b.first()) {
+        let ordering = if x.is_ascii_digit() && y.is_ascii_digit() {
+            let number = |text: &mut &[u8]| {
+                let end = text.iter().position(|byte| !byte.is_ascii_digit());
+                let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
+                *text = rest;
+                let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+                (digits.len() - zeros, digits[zeros..].to_vec(), zeros)
+            };
+            number(&mut a).cmp(&number(&mut b))
+        } else {
+            let ordering = x.cmp(y);
+            (a, b) = (&a[1..], &b[1..]);
+            ordering
+        };
+        if ordering.is_ne() {
+            return ordering;
+        }
+    }
+    a.cmp(b)
 }
 
 /// The time as Go prints it, with the fractions of the second that it has.
