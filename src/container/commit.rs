@@ -8,6 +8,7 @@
 
 use super::engine::Engine;
 use super::list::Container;
+use super::network_settings;
 use super::record::{Record, Status};
 use super::{control, event, root};
 use crate::error::{Error, Kind};
@@ -150,6 +151,10 @@ fn execution(base: &Execution, record: &Record, changes: &[String]) -> Result<Ex
         stop_signal: program.stop_signal.clone(),
         ..base.clone()
     };
+    let ports = network_settings::exposed(&record.options, &base.exposed_ports);
+    execution
+        .exposed_ports
+        .extend(network_settings::words(&ports));
     change::apply(&mut execution, changes)?;
     Ok(execution)
 }

@@ -109,8 +109,6 @@ fn config(container: &Container, image: &Execution, exposed: &BTreeSet<Port>) ->
     let record = &container.record;
     let (options, program) = (&record.options, &record.program);
     let some = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
-    let ports = exposed.iter();
-    let ports = ports.map(|(port, protocol)| format!("{port}/{}", protocol.word()));
     let set = |names: &BTreeSet<String>| -> Value {
         match names.is_empty() {
             true => Value::Null,
@@ -130,7 +128,7 @@ fn config(container: &Container, image: &Execution, exposed: &BTreeSet<Port>) ->
         "AttachStdin": options.interactive,
         "AttachStdout": true,
         "AttachStderr": true,
-        "ExposedPorts": set(&ports.collect()),
+        "ExposedPorts": set(&network_settings::words(exposed)),
         "Tty": options.tty,
         "OpenStdin": options.interactive,
         "StdinOnce": options.stdin_once,

@@ -79,6 +79,14 @@ pub fn exposed<'a>(
     all
 }
 
+/// Ports as images and records have them.
+pub fn words(ports: &BTreeSet<Port>) -> BTreeSet<String> {
+    let ports = ports.iter();
+    ports
+        .map(|(port, protocol)| format!("{port}/{}", protocol.word()))
+        .collect()
+}
+
 /// Where each of its ports can be reached: ports of the host by address, none where it is exposed only.
 pub fn published(
     endpoints: &[Endpoint],

@@ -122,6 +122,7 @@ fn the_configuration_is_the_containers_and_then_what_was_asked_for() {
     for store in everyone_with_alpine() {
         let options = [
             "create", "--name", "web", "-e", "A=1", "-w", "/srv", "-u", "0:0", "-l", "a=b",
+            "--expose", "443",
         ];
         store
             .onggi(options.iter().chain(&[ALPINE, "echo", "hi"]))
@@ -172,7 +173,10 @@ fn the_configuration_is_the_containers_and_then_what_was_asked_for() {
         let config = inspect(&store, "changed:2")["Config"].clone();
         assert_eq!(config["Cmd"], json!(["cat", "/etc/alpine-release"]));
         assert_eq!(config["Entrypoint"], json!(["/usr/bin/env"]));
-        assert_eq!(config["ExposedPorts"], json!({"80/tcp": {}, "81/udp": {}}));
+        assert_eq!(
+            config["ExposedPorts"],
+            json!({"443/tcp": {}, "80/tcp": {}, "81/udp": {}})
+        );
         assert_eq!(config["Labels"], json!({"a": "b", "c": "d"}));
         assert_eq!(
             (&config["User"], &config["WorkingDir"]),
