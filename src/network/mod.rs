@@ -14,14 +14,19 @@
 //! It knows neither containers nor how they are started: whoever starts one reserves an [`endpoint::Endpoint`], connects
 //! the network namespace, and holds what he got until the container ends.
 
+pub mod attach;
+mod bridge;
 pub mod dns;
 pub mod endpoint;
 pub mod forward;
+pub mod home;
 pub mod hosts;
 pub mod ipam;
+pub mod link;
 pub mod options;
 pub mod record;
 pub mod request;
 pub mod resolv_conf;
 pub mod store;
 mod surroundings;
+pub mod sysctl;

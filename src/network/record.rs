@@ -66,6 +66,27 @@ impl Network {
             false => subnets.collect::<Vec<_>>().join(" and "),
         }
     }
+
+    /// Whether containers get IPv6 addresses in it.
+    pub fn has_ipv6(&self) -> bool {
+        self.subnets
+            .iter()
+            .any(|subnet| subnet.subnet.addr().is_ipv6())
+    }
+
+    /// Whether containers get IPv4 addresses in it.
+    pub fn has_ipv4(&self) -> bool {
+        self.subnets
+            .iter()
+            .any(|subnet| subnet.subnet.addr().is_ipv4())
+    }
+
+    /// Whether an option of the driver has that value; upper and lower case are the same.
+    pub fn option_is(&self, name: &str, value: &str) -> bool {
+        self.options
+            .get(name)
+            .is_some_and(|found| found.eq_ignore_ascii_case(value))
+    }
 }
 
 /// The addresses of one family.

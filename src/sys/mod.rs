@@ -11,6 +11,7 @@ pub mod identity;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod openat2;
 pub mod packet;
 pub mod process;

@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attach;
 mod commands;
 mod dns;
 mod dns_hostile;
+mod namespaces;
 mod reservation;
 mod resolver;

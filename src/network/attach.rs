@@ -1,0 +1,359 @@
+//! Puts a container's network namespace into a network and takes it out again: interfaces, addresses, routes, rules.
+//!
+//! ```text
+//! ensure  ─▶ the bridge is there                                                    namespace of the networks
+//! connect ─▶ pair: one end a port of the bridge, the other made in the container    both
+//!            addresses, routes                                                      container
+//! publish ─▶ ports of the host lead to the address                                  namespace of the networks
+//! ```
+//!
+//! What belongs to a container is found by its endpoint alone, so that whoever finds an endpoint that nobody holds any more
+//! can [`sweep`] it.
+
+use crate::error::{Error, Kind, bad_input};
+use crate::network::endpoint::Endpoint;
+use crate::network::home::Home;
+use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
+use crate::network::record::{Driver, Network};
+use crate::network::{bridge, sysctl};
+use crate::sys::namespace::inside_network;
+use crate::sys::netlink::{Batch, Socket};
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::BorrowedFd;
+
+/// What a container's end of a network is to be, beside what its [`Endpoint`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface<'a> {
+    /// Its name in the container.
+    pub name: &'a str,
+    /// Whether IPv4 packets for everywhere else go through it.
+    pub default_ipv4: bool,
+    /// Whether IPv6 packets for everywhere else go through it.
+    pub default_ipv6: bool,
+    /// Further addresses, of this link only (`--link-local-ip`).
+    pub link_local: &'a [IpAddr],
+    /// Options of the driver for this one interface (`driver-opt`).
+    pub options: &'a BTreeMap<String, String>,
+}
+
+/// An interface that a container has got; it is taken away again unless it is kept.
+#[derive(Debug)]
+#[must_use = "it is taken away when this is dropped"]
+pub struct Connected {
+    undo: Option<(Socket, String)>,
+}
+
+impl Connected {
+    /// Leaves it to [`disconnect`].
+    pub fn keep(mut self) {
+        self.undo = None;
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        if let Some((socket, name)) = self.undo.take() {
+            let mut batch = Batch::default();
+            link::delete(&mut batch, Which::Name(&name));
+            // Whatever made this be dropped is told already, and the link goes with the container's namespace anyway.
+            let _ = socket.apply(&batch);
+        }
+    }
+}
+
+/// Makes what the containers of a network share, unless it is there.
+pub fn ensure(home: &Home, network: &Network) -> Result<()> {
+    match network.driver {
+        Driver::Bridge => home.inside(|| {
+            bridge::ensure(&link::socket()?, network)?;
+            match home.routes {
+                true => sysctl::forward(network.has_ipv4(), network.has_ipv6()),
+                // Without routes of the kernel's networks are kept apart by that alone.
+                false => {
+                    sysctl::do_not_forward().and_then(|()| sysctl::leave_bridged_frames_alone())
+                }
+            }
+        }),
+        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
+    }
+}
+
+/// Gives a container its interface in a network, up and with addresses and routes; `endpoint.host_interface` is written.
+/// The network was [`ensure`]d.
+pub fn connect(
+    home: &Home,
+    network: &Network,
+    endpoint: &mut Endpoint,
+    interface: &Interface<'_>,
+    container: BorrowedFd<'_>,
+) -> Result<Connected> {
+    check_name(interface.name)?;
+    endpoint.interface = interface.name.to_owned();
+    match network.driver {
+        Driver::Bridge => connect_pair(home, network, endpoint, interface, container),
+        driver => {
+            let message = format!(
+                "containers cannot be connected to a `{}` network",
+                driver.word()
+            );
+            Err(bad_input(message).into())
+        }
+    }
+}
+
+fn connect_pair(
+    home: &Home,
+    network: &Network,
+    endpoint: &mut Endpoint,
+    interface: &Interface<'_>,
+    container: BorrowedFd<'_>,
+) -> Result<Connected> {
+    let name = pair_name(endpoint);
+    let (socket, bridge) = home.inside(|| {
+        let socket = link::socket()?;
+        let bridge = link::find(&socket, &network.interface)?
+            .with_context(|| format!("the bridge `{}` is not there", network.interface))?;
+        Ok((socket, bridge.index))
+    })?;
+    let mtu = bridge::mtu(network)?;
+    let peer = Peer {
+        name: interface.name,
+        mac: mac(endpoint)?,
+        mtu,
+        namespace: container,
+    };
+    let wanted = Wanted {
+        name: &name,
+        mac: None,
+        mtu,
+        namespace: None,
+    };
+    let mut batch = Batch::default();
+    link::create(&mut batch, &wanted, &link::Kind::Veth(peer));
+    if sysctl::has_ipv6() {
+        link::no_automatic_address(&mut batch, Which::Name(&name));
+    }
+    link::join_bridge(&mut batch, Which::Name(&name), bridge);
+    if network.option_is("com.docker.network.bridge.enable_icc", "false") {
+        link::isolate_port(&mut batch, Which::Name(&name));
+    }
+    link::set_up(&mut batch, Which::Name(&name));
+    let made = socket.apply(&batch);
+    let connected = Connected {
+        undo: Some((socket, name.clone())),
+    };
+    made.map_err(|refusal| link::refused(&refusal, &link::Kind::Veth(peer)))
+        .with_context(|| {
+            format!(
+                "connect `{}` to the bridge `{}`",
+                interface.name, network.interface
+            )
+        })?;
+    endpoint.host_interface = name.clone();
+    furnish(network, endpoint, interface, container)?;
+    if let Some((socket, _)) = &connected.undo {
+        settle(socket, &[Which::Name(&name), Which::Index(bridge)])?;
+    }
+    Ok(connected)
+}
+
+/// Waits for what the kernel does later by itself when the second end of a pair has come up: until then the port forwards
+/// nothing, and the first packet of a container would be lost, which costs TCP a second. To be asked for an interface is
+/// what makes it do that now.
+fn settle(socket: &Socket, links: &[Which<'_>]) -> Result<()> {
+    for which in links {
+        let mut question = Batch::default();
+        link::get(&mut question, *which);
+        socket
+            .ask(&question)
+            .context("wait for the pair to be up")?;
+    }
+    Ok(())
+}
+
+/// Addresses and routes of an interface that is in the container's namespace already.
+fn furnish(
+    network: &Network,
+    endpoint: &Endpoint,
+    interface: &Interface<'_>,
+    container: BorrowedFd<'_>,
+) -> Result<()> {
+    inside_network(container, || {
+        let name = interface.name;
+        let socket = link::socket()?;
+        let index = link::find(&socket, name)?
+            .with_context(|| format!("the interface `{name}` is not in the container"))?
+            .index;
+        let mut batch = Batch::default();
+        if sysctl::has_ipv6() {
+            prepare_ipv6(network, endpoint, interface, index, &mut batch)?;
+        }
+        if let Some(list) = interface.options.get("com.docker.network.endpoint.sysctls") {
+            sysctl::set_listed(list, name)?;
+        }
+        link::set_up(&mut batch, Which::Index(index));
+        for address in addresses(network, endpoint, interface)? {
+            link::add_address(&mut batch, index, address);
+        }
+        for (gateway, everything) in default_routes(network, interface) {
+            link::add_route(&mut batch, index, everything, gateway);
+        }
+        socket
+            .apply(&batch)
+            .with_context(|| format!("give the interface `{name}` its addresses and routes"))?;
+        settle(&socket, &[Which::Index(index)])
+    })?
+}
+
+fn prepare_ipv6(
+    network: &Network,
+    endpoint: &Endpoint,
+    interface: &Interface<'_>,
+    index: u32,
+    batch: &mut Batch,
+) -> Result<()> {
+    if endpoint.ipv6.is_none() && !interface.link_local.iter().any(IpAddr::is_ipv6) {
+        return sysctl::disable_ipv6(interface.name);
+    }
+    sysctl::enable_ipv6(interface.name)?;
+    if network.driver == Driver::Bridge {
+        sysctl::ignore_routers(interface.name)?;
+        link::no_automatic_address(batch, Which::Index(index));
+    }
+    Ok(())
+}
+
+/// All that the interface gets.
+fn addresses(
+    network: &Network,
+    endpoint: &Endpoint,
+    interface: &Interface<'_>,
+) -> Result<Vec<IpNet>> {
+    let mut addresses = Vec::new();
+    let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
+    for address in own.into_iter().flatten() {
+        let subnet = network
+            .subnets
+            .iter()
+            .find(|subnet| subnet.subnet.contains(&address))
+            .with_context(|| {
+                format!(
+                    "the address {address} is in no subnet of `{}`",
+                    network.name
+                )
+            })?;
+        addresses.push(IpNet::new(address, subnet.subnet.prefix_len())?);
+    }
+    if let (Some(_), Some(mac), Driver::Bridge) = (endpoint.ipv6, mac(endpoint)?, network.driver) {
+        addresses.push(IpNet::new(link::link_local(mac).into(), 64)?);
+    }
+    for address in interface.link_local {
+        addresses.push(IpNet::new(
+            *address,
+            if address.is_ipv4() { 16 } else { 64 },
+        )?);
+    }
+    Ok(addresses)
+}
+
+/// Where packets for everywhere else go: `None` where the interface leads there without a gateway.
+fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<IpAddr>, IpNet)> {
+    let everything = [
+        (
+            interface.default_ipv4,
+            IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        ),
+        (
+            interface.default_ipv6,
+            IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        ),
+    ];
+    if network.internal {
+        return Vec::new();
+    }
+    let mut routes = Vec::new();
+    for (wanted, host) in everything {
+        let subnet = network
+            .subnets
+            .iter()
+            .find(|subnet| subnet.subnet.addr().is_ipv4() == host.addr().is_ipv4());
+        if let Some(gateway) = subnet.filter(|_| wanted).and_then(|subnet| subnet.gateway) {
+            let everything = IpNet::new_assert(host.addr(), 0);
+            routes.push((Some(gateway), everything));
+        }
+    }
+    routes
+}
+
+/// Takes a container out of a network: its interface and its rules are gone.
+pub fn disconnect(
+    home: &Home,
+    network: &Network,
+    endpoint: &Endpoint,
+    container: Option<BorrowedFd<'_>>,
+) -> Result<()> {
+    match (network.driver, container) {
+        (Driver::Bridge, _) => home.inside(|| delete_link(&endpoint.host_interface)),
+        (_, Some(container)) => inside_network(container, || delete_link(&endpoint.interface))?,
+        (_, None) => Ok(()),
+    }
+}
+
+fn delete_link(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    link::delete(&mut batch, Which::Name(name));
+    link::socket()?
+        .apply_unless(&batch, &[Errno::NODEV])
+        .with_context(|| format!("remove the interface `{name}`"))
+}
+
+/// Removes what the containers of a network shared.
+pub fn remove(home: &Home, network: &Network) -> Result<()> {
+    match network.driver {
+        Driver::Bridge => home.inside(|| bridge::remove(&link::socket()?, network)),
+        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
+    }
+}
+
+/// The end of a pair that is in the namespace of the networks, by which it can be found again.
+fn pair_name(endpoint: &Endpoint) -> String {
+    let id: String = endpoint.id.chars().take(NAME_MAX - "veth".len()).collect();
+    format!("veth{id}")
+}
+
+fn mac(endpoint: &Endpoint) -> Result<Option<link::Mac>> {
+    if endpoint.mac.is_empty() {
+        return Ok(None);
+    }
+    let mac = link::parse_mac(&endpoint.mac);
+    mac.with_context(|| format!("`{}` is no MAC address", endpoint.mac))
+        .map(Some)
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let wrong = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+    if name.is_empty()
+        || name.len() > NAME_MAX
+        || name == "."
+        || name == ".."
+        || name.bytes().any(wrong)
+    {
+        let message = format!("`{name}` is no name for an interface");
+        let hint = format!("1 to {NAME_MAX} characters without `/`, `:` and blanks");
+        return Err(bad_input(message).hint(hint));
+    }
+    if name == "lo" {
+        return Err(Error::new(
+            Kind::Conflict,
+            "the interface `lo` is there already",
+        ));
+    }
+    Ok(())
+}
