@@ -15,7 +15,7 @@ use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
 use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
 use crate::network::record::{Driver, Network};
-use crate::network::{bridge, sysctl};
+use crate::network::{bridge, nftables, sysctl};
 use crate::sys::namespace::inside_network;
 use crate::sys::netlink::{Batch, Socket};
 use anyhow::{Context, Result};
@@ -70,16 +70,28 @@ pub fn ensure(home: &Home, network: &Network) -> Result<()> {
     match network.driver {
         Driver::Bridge => home.inside(|| {
             bridge::ensure(&link::socket()?, network)?;
-            match home.routes {
-                true => sysctl::forward(network.has_ipv4(), network.has_ipv6()),
-                // Without routes of the kernel's networks are kept apart by that alone.
-                false => {
-                    sysctl::do_not_forward().and_then(|()| sysctl::leave_bridged_frames_alone())
-                }
+            if home.routes {
+                sysctl::forward(network.has_ipv4(), network.has_ipv6())?;
+                return nftables::ensure(network);
             }
+            // Where the kernel does not route, networks are kept apart by that alone.
+            sysctl::do_not_forward()?;
+            sysctl::leave_bridged_frames_alone()
         }),
         Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
     }
+}
+
+/// What of the host's own rules is in the way of a network, and what to do about it.
+pub fn warnings(home: &Home, network: &Network) -> Result<Vec<String>> {
+    if !home.routes || network.driver != Driver::Bridge || network.internal {
+        return Ok(Vec::new());
+    }
+    let chains = home.inside(nftables::foreign::dropping)?;
+    Ok(chains
+        .iter()
+        .map(|chain| chain.warning(&network.interface))
+        .collect())
 }
 
 /// Gives a container its interface in a network, up and with addresses and routes; `endpoint.host_interface` is written.
@@ -289,17 +301,85 @@ fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<I
     routes
 }
 
-/// Takes a container out of a network: its interface and its rules are gone.
+/// Leads the published ports of an endpoint to it, where the kernel routes.
+pub fn publish(home: &Home, network: &Network, endpoint: &Endpoint) -> Result<()> {
+    match home.routes {
+        true => home.inside(|| nftables::publish(network, endpoint)),
+        false => Ok(()),
+    }
+}
+
+/// Takes that back; it may be gone already.
+pub fn unpublish(home: &Home, endpoint: &Endpoint) -> Result<()> {
+    match home.routes && !endpoint.ports.is_empty() {
+        true => home.inside(|| nftables::unpublish(endpoint)),
+        false => Ok(()),
+    }
+}
+
+/// Takes a container out of a network: its interface and its rules are gone. What is gone already is no error, and one
+/// failure keeps nothing else from being done.
 pub fn disconnect(
     home: &Home,
     network: &Network,
     endpoint: &Endpoint,
     container: Option<BorrowedFd<'_>>,
 ) -> Result<()> {
-    match (network.driver, container) {
+    let withdrawn = match home.routes {
+        true => home.inside(|| nftables::withdraw(network, endpoint)),
+        false => Ok(()),
+    };
+    let removed = match (network.driver, container) {
         (Driver::Bridge, _) => home.inside(|| delete_link(&endpoint.host_interface)),
         (_, Some(container)) => inside_network(container, || delete_link(&endpoint.interface))?,
         (_, None) => Ok(()),
+    };
+    withdrawn.and(removed)
+}
+
+/// Removes what is left of endpoints that nobody holds any more. Until this has returned, their addresses and ports must
+/// not be given out again: an element of a rule does not tell whose it is.
+pub fn sweep(home: &Home, dead: &[Endpoint]) -> Result<()> {
+    home.inside(|| {
+        let mut result = Ok(());
+        for endpoint in dead {
+            if home.routes && !endpoint.ports.is_empty() {
+                result = result.and(nftables::unpublish(endpoint));
+            }
+            result = result.and(delete_link(&endpoint.host_interface));
+        }
+        result
+    })
+}
+
+/// Makes all rules anew, after another program has flushed them: those of these networks and what is in them.
+pub fn reload(home: &Home, networks: &[(Network, Vec<Endpoint>)]) -> Result<()> {
+    let bridges = networks
+        .iter()
+        .filter(|(network, _)| network.driver == Driver::Bridge);
+    home.inside(|| {
+        let socket = link::socket()?;
+        for (network, endpoints) in bridges.clone() {
+            if endpoints.is_empty() {
+                continue;
+            }
+            bridge::ensure(&socket, network)?;
+            if home.routes {
+                sysctl::forward(network.has_ipv4(), network.has_ipv6())?;
+            }
+        }
+        match home.routes {
+            true => nftables::reload(bridges.map(|(network, endpoints)| (network, &endpoints[..]))),
+            false => Ok(()),
+        }
+    })
+}
+
+/// The rules of a network in words.
+pub fn describe(network: &Network, endpoints: &[Endpoint]) -> Vec<String> {
+    match network.driver {
+        Driver::Bridge => nftables::describe(network, endpoints),
+        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Vec::new(),
     }
 }
 
@@ -317,7 +397,13 @@ fn delete_link(name: &str) -> Result<()> {
 /// Removes what the containers of a network shared.
 pub fn remove(home: &Home, network: &Network) -> Result<()> {
     match network.driver {
-        Driver::Bridge => home.inside(|| bridge::remove(&link::socket()?, network)),
+        Driver::Bridge => home.inside(|| {
+            let rules = match home.routes {
+                true => nftables::remove(network),
+                false => Ok(()),
+            };
+            rules.and(bridge::remove(&link::socket()?, network))
+        }),
         Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
     }
 }

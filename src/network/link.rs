@@ -89,7 +89,7 @@ pub struct Wanted<'a> {
 
 /// Makes an interface, which is down.
 pub fn create(batch: &mut Batch, wanted: &Wanted<'_>, kind: &Kind<'_>) {
-    let flags = flags::ACK | flags::CREATE | flags::EXCL;
+    let flags = flags::CREATE | flags::EXCL;
     batch.message(libc::RTM_NEWLINK, flags, &header(0, 0, 0), |link| {
         describe(link, wanted.name, wanted.mac, wanted.mtu);
         if let Some(namespace) = wanted.namespace {
@@ -176,7 +176,7 @@ pub fn set_up(batch: &mut Batch, which: Which<'_>) {
 
 /// Removes it, and so the other end of a pair.
 pub fn delete(batch: &mut Batch, which: Which<'_>) {
-    about(batch, libc::RTM_DELLINK, flags::ACK, which, 0, |_| {});
+    about(batch, libc::RTM_DELLINK, 0, which, 0, |_| {});
 }
 
 /// Asks for it. The answer says what is true now: what was still to be done after a change of its carrier is done first.
@@ -195,7 +195,7 @@ pub fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
     header[1] = address.prefix_len();
     header[3] = scope;
     header[4..].copy_from_slice(&index.to_ne_bytes());
-    let flags = flags::ACK | flags::CREATE | flags::EXCL;
+    let flags = flags::CREATE | flags::EXCL;
     batch.message(libc::RTM_NEWADDR, flags, &header, |message| {
         let octets = octets(&address.addr());
         message
@@ -255,7 +255,7 @@ fn route(
         0,
         0,
     ];
-    let flags = flags::ACK | flags::CREATE | flags::EXCL;
+    let flags = flags::CREATE | flags::EXCL;
     batch.message(libc::RTM_NEWROUTE, flags, &header, attributes);
 }
 
@@ -371,7 +371,7 @@ fn change(
     on: u32,
     attributes: impl FnOnce(&mut Attributes<'_>),
 ) {
-    about(batch, libc::RTM_NEWLINK, flags::ACK, which, on, attributes);
+    about(batch, libc::RTM_NEWLINK, 0, which, on, attributes);
 }
 
 fn about(

@@ -23,6 +23,7 @@ pub mod home;
 pub mod hosts;
 pub mod ipam;
 pub mod link;
+pub mod nftables;
 pub mod options;
 pub mod record;
 pub mod request;

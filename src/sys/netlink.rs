@@ -102,7 +102,18 @@ impl Batch {
 #[derive(Debug)]
 pub struct Attributes<'a>(&'a mut Vec<u8>);
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    /// Writes at the end of `bytes`.
+    pub fn to(bytes: &'a mut Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Attributes that were written before.
+    pub fn raw(&mut self, attributes: &[u8]) -> &mut Self {
+        self.0.extend_from_slice(attributes);
+        self
+    }
+
     /// Any value.
     pub fn bytes(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         self.0

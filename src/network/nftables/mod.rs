@@ -1,0 +1,133 @@
+//! Packet rules (nf_tables), written by this process over netlink, in a table of our own. Where the kernel routes for
+//! networks, they translate addresses, lead published ports inside, and keep networks apart.
+//!
+//! [`layout`] is what is always the same; networks and endpoints are elements of its sets, which can be made from a
+//! [`Network`] and an [`Endpoint`] alone, to be added and to be deleted.
+
+mod elements;
+pub mod foreign;
+pub mod layout;
+pub mod rule;
+pub mod transaction;
+
+use crate::network::endpoint::Endpoint;
+use crate::network::record::Network;
+use crate::sys::netlink::Refusal;
+use anyhow::{Context, Result};
+use elements::Elements;
+use rustix::io::Errno;
+use transaction::{Key, Transaction, has_chain, has_element, socket};
+
+pub use elements::describe;
+
+/// Makes the table and what of it belongs to a network, unless it is there.
+pub fn ensure(network: &Network) -> Result<()> {
+    let socket = socket().map_err(refused)?;
+    let bridge = Key::new().interface(&network.interface);
+    let table = layout::TABLE;
+    let found = has_chain(&socket, table, layout::PORTS)
+        .and_then(|there| Ok(there && has_element(&socket, table, &layout::BRIDGES, &bridge)?));
+    if found.map_err(refused)? {
+        return Ok(());
+    }
+    let mut transaction = Transaction::new(table);
+    layout::write(&mut transaction);
+    elements::of_network(network).add(&mut transaction);
+    transaction
+        .commit(&socket)
+        .map_err(refused)
+        .context("make the packet rules")
+}
+
+/// Deletes what belongs to a network.
+pub fn remove(network: &Network) -> Result<()> {
+    delete(&elements::of_network(network)).context("delete the packet rules of the network")
+}
+
+/// Leads the ports of an endpoint to it.
+pub fn publish(network: &Network, endpoint: &Endpoint) -> Result<()> {
+    let elements = elements::of_endpoint(network, endpoint);
+    if elements.is_empty() {
+        return Ok(());
+    }
+    let add = || {
+        let mut transaction = Transaction::new(layout::TABLE);
+        elements.add(&mut transaction);
+        transaction.commit(&socket()?)
+    };
+    let mut result = add();
+    // A port can have only one place to lead to. It was reserved by whoever calls, so what is there is a leftover.
+    if result
+        .as_ref()
+        .is_err_and(|refusal| refusal.errno == Errno::EXIST)
+    {
+        delete(&elements)?;
+        result = add();
+    }
+    result.map_err(refused).context("publish ports")
+}
+
+/// Takes that back.
+pub fn withdraw(network: &Network, endpoint: &Endpoint) -> Result<()> {
+    delete(&elements::of_endpoint(network, endpoint)).context("withdraw published ports")
+}
+
+/// Takes that back where nobody knows how it was published.
+pub fn unpublish(endpoint: &Endpoint) -> Result<()> {
+    delete(&elements::of_unknown(endpoint)).context("withdraw published ports")
+}
+
+/// Makes the whole table anew in one step, with these networks and what is in them.
+pub fn reload<'a>(networks: impl Iterator<Item = (&'a Network, &'a [Endpoint])>) -> Result<()> {
+    let mut transaction = Transaction::new(layout::TABLE);
+    transaction.add_table().delete_table();
+    layout::write(&mut transaction);
+    for (network, endpoints) in networks {
+        elements::of_network(network).add(&mut transaction);
+        for endpoint in endpoints {
+            elements::of_endpoint(network, endpoint).add(&mut transaction);
+        }
+    }
+    let made = socket().and_then(|socket| transaction.commit(&socket));
+    made.map_err(refused).context("make the packet rules")
+}
+
+/// Deletes elements, of which some may be gone already.
+fn delete(elements: &Elements) -> Result<()> {
+    if elements.is_empty() {
+        return Ok(());
+    }
+    let socket = socket().map_err(refused)?;
+    let mut transaction = Transaction::new(layout::TABLE);
+    elements.delete(&mut transaction);
+    let missing = |refusal: &Refusal| refusal.errno == Errno::NOENT;
+    match transaction.commit(&socket) {
+        Err(refusal) if missing(&refusal) => {}
+        result => return result.map_err(refused),
+    }
+    for (set, element) in elements.iter() {
+        let mut transaction = Transaction::new(layout::TABLE);
+        transaction.delete(set, std::slice::from_ref(element));
+        match transaction.commit(&socket) {
+            Err(refusal) if missing(&refusal) => {}
+            result => result.map_err(refused)?,
+        }
+    }
+    Ok(())
+}
+
+/// Why the kernel refused rules, in words that help.
+fn refused(refusal: Refusal) -> anyhow::Error {
+    use crate::error::{Error, Kind};
+    let error = |kind, message: &str| Error::new(kind, format!("{message}: {refusal}"));
+    match refusal.errno {
+        Errno::PERM | Errno::ACCESS => error(Kind::Denied, "packet rules cannot be changed").into(),
+        Errno::PROTONOSUPPORT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::INVAL => error(
+            Kind::Unsupported,
+            "this kernel has no nf_tables, or parts of it are missing",
+        )
+        .hint("load them as root: modprobe -a nf_tables nft_chain_nat nft_fib_inet nft_masq")
+        .into(),
+        _ => refusal.into(),
+    }
+}
