@@ -12,3 +12,4 @@ mod dns_hostile;
 mod namespaces;
 mod reservation;
 mod resolver;
+mod rules;
