@@ -67,15 +67,6 @@ pub fn limit(engine: &Engine, record: &Record, bytes: u64) -> Result<()> {
         .with_context(context)
 }
 
-/// A work directory that has been made anew gets the project of the upper one: what is made in it is renamed to there,
-/// which between projects cannot be done.
-pub fn renew(directory: &Directory, record: &Record) -> Result<()> {
-    match is_limited(record) {
-        true => inherit(directory).context("ioctl FS_IOC_FSSETXATTR"),
-        false => Ok(()),
-    }
-}
-
 /// Room for what the kernel makes when an overlay is mounted, in bytes: xfs reserves more than it takes in the end.
 const ROOM_TO_START: u64 = 1 << 20;
 
@@ -130,6 +121,8 @@ fn is_limited(record: &Record) -> bool {
     record.options.storage_size.is_some()
 }
 
+/// The work directory gets the project of the upper one: what is made in it is renamed to there, which between projects
+/// cannot be done.
 fn inherit(directory: &Directory) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |name| rustix::fs::open(directory.file(name), flags, Mode::empty());

@@ -183,7 +183,7 @@ pub(super) fn merged_overlay(engine: &Engine, record: &Record) -> Result<OwnedFd
 }
 
 /// Whether a container's root is a copy of its image's files ([`super::file_system`]): one with an overlay has a work
-/// directory from its beginning.
+/// directory from its beginning to its end.
 pub fn is_copy(directory: &Directory) -> bool {
     !directory.file("work").exists()
 }

@@ -3,7 +3,9 @@
 use crate::life_cycle::send;
 use crate::support::life::{DEAF, OBEDIENT, until};
 use crate::support::{ALPINE, Outcome, everyone_with_alpine};
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 
 #[test]
 fn one_that_runs_is_left_alone() {
@@ -191,5 +193,24 @@ fn the_end_leaves_no_file_behind() {
                 .count(),
             0
         );
+    }
+}
+
+/// A container without a work directory is one with a copy of its image's files, and this one's would be empty.
+#[test]
+fn the_work_directory_is_there_at_every_moment() {
+    for store in everyone_with_alpine() {
+        store.ok(["create", "--name", "one", ALPINE, "true"]);
+        let id = store.field("one", "{{.Id}}");
+        let work = store.data().join("containers").join(id).join("work");
+        store.ok(["start", "-a", "one"]);
+        let left = work.join("left");
+        std::fs::create_dir(&left).unwrap();
+        // As long as it is open nothing else gets its number.
+        let open = File::open(&work).unwrap();
+        store.ok(["start", "-a", "one"]);
+        assert!(!left.exists() && work.join("work").exists());
+        let [before, after] = [open.metadata(), work.metadata()].map(|found| found.unwrap().ino());
+        assert_eq!(before, after);
     }
 }

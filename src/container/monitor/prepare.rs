@@ -7,7 +7,7 @@ use crate::container::mount_point::{InUse, Missing};
 use crate::container::record::{Directory, Record};
 use crate::container::resources::Enforcement;
 use crate::container::{
-    cgroup, device, inherited, mount, mount_point, network, quota, root, spec, user_namespace,
+    cgroup, device, inherited, mount, mount_point, network, root, spec, user_namespace,
 };
 use crate::id_mapping::Tier;
 use crate::runtime::plan::{Bundle, Root, Sockets, UserNamespace};
@@ -22,13 +22,16 @@ use std::os::fd::{AsFd, OwnedFd};
 /// An image with more layers may need all the room that the kernel has for them ([`crate::sys::mount::Overlay`]).
 const MOST_LAYERS: usize = 60;
 
-/// An overlay that was once mounted volatile, or was cut off, refuses its old work directory.
-fn renew_work_directory(directory: &Directory, record: &Record) -> Result<()> {
+/// An overlay that was once mounted volatile, or was cut off, refuses what is in its work directory. The directory
+/// itself stays at every moment: who is killed here must not leave a container that passes for one with a copy
+/// ([`root::is_copy`]), and those who look at it meanwhile hold no lock.
+fn empty_work_directory(directory: &Directory) -> Result<()> {
     let work = directory.file("work");
-    if work.join("work").exists() {
-        tree::remove(&work).with_context(|| format!("remove `{}`", work.display()))?;
-        std::fs::create_dir(&work).with_context(|| format!("create `{}`", work.display()))?;
-        quota::renew(directory, record)?;
+    let entries = std::fs::read_dir(&work).with_context(|| format!("read `{}`", work.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read `{}`", work.display()))?;
+        let path = entry.path();
+        tree::remove(&path).with_context(|| format!("remove `{}`", path.display()))?;
     }
     Ok(())
 }
@@ -62,7 +65,7 @@ pub fn bundle(
         Some(path) => as_directory(path),
         None if is_copy => as_directory(directory.file("upper")),
         None => {
-            renew_work_directory(directory, record)?;
+            empty_work_directory(directory)?;
             Root::Overlay {
                 lower: layers.trees,
                 mapped: layers.mapped,
