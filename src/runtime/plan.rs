@@ -338,17 +338,7 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
-        let identity = match tier {
-            Tier::Single => Identity::Single,
-            _ => Identity::Mapped,
-        };
-        let seccomp = match (seccomp, linux.seccomp()) {
-            (Some(filter), _) => Some(filter),
-            (None, Some(policy)) => Some(seccomp::compile(policy, identity)?),
-            (None, None) if tier == Tier::Single => Some(seccomp::no_op_filter()?),
-            (None, None) => None,
-        };
-        let seccomp = seccomp.map(|filter| filter.of_container(state));
+        let seccomp = filter(seccomp, linux, tier)?.map(|filter| filter.of_container(state));
         let mounts = spec
             .mounts()
             .iter()
@@ -473,6 +463,20 @@ fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<Range> {
         size: mapping.size(),
     };
     mappings.iter().flatten().map(range).collect()
+}
+
+/// That which was made already, else what the policy of the configuration says.
+fn filter(made: Option<Filter>, linux: &Linux, tier: Tier) -> Result<Option<Filter>> {
+    let identity = match tier {
+        Tier::Single => Identity::Single,
+        _ => Identity::Mapped,
+    };
+    Ok(match (made, linux.seccomp()) {
+        (Some(filter), _) => Some(filter),
+        (None, Some(policy)) => Some(seccomp::compile(policy, identity)?),
+        (None, None) if tier == Tier::Single => Some(seccomp::no_op_filter()?),
+        (None, None) => None,
+    })
 }
 
 fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
