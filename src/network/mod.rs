@@ -31,3 +31,4 @@ pub mod resolv_conf;
 pub mod store;
 mod surroundings;
 pub mod sysctl;
+pub mod user;

@@ -93,6 +93,21 @@ pub fn leave_port_open(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
+/// Has the errors that ICMP reports of a socket's datagrams told, also those that may pass (ip(7), IP_RECVERR). They have
+/// to be [taken](take_errors).
+pub fn tell_errors(socket: BorrowedFd<'_>, ipv6: bool) -> Result<(), Errno> {
+    match ipv6 {
+        false => set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+        true => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+    }
+}
+
+/// Empties the queue of errors of a socket (recv(2), MSG_ERRQUEUE); which they were the next call on it tells.
+pub fn take_errors(socket: BorrowedFd<'_>) {
+    let flags = rustix::net::RecvFlags::ERRQUEUE | rustix::net::RecvFlags::DONTWAIT;
+    while rustix::net::recv(socket, &mut [0; 1], flags).is_ok() {}
+}
+
 /// Takes a datagram (recvmsg(2)) without waiting.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
     let mut part = libc::iovec {

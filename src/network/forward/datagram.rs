@@ -7,6 +7,7 @@
 use super::door::Door;
 use super::events::{Events, Key, Table, Token, Watch};
 use crate::sys::transparent;
+use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::HashMap;
@@ -176,16 +177,27 @@ impl Datagrams {
             return;
         };
         flow.ends = Instant::now() + flow.life;
-        if let Err(error) = put(&flow.ahead, &self.buffer[..length]) {
+        let bytes = &self.buffer[..length];
+        if let Err(error) = put(&flow.ahead, bytes) {
             self.failures.push((*name, error));
+            // It may have been that of an earlier one, which is told only once.
+            let _ = put(&flow.ahead, bytes);
         }
     }
 
     /// Something has come in at a socket of a flow; the doors are where answers go out.
-    pub fn answer<'d>(&mut self, token: Token, door: impl Fn(Key) -> Option<&'d Door>) {
+    pub fn answer<'d>(
+        &mut self,
+        token: Token,
+        flags: EventFlags,
+        door: impl Fn(Key) -> Option<&'d Door>,
+    ) {
         let Some(flow) = self.flows.get_mut(token.key) else {
             return;
         };
+        if flags.contains(EventFlags::ERR) && token.side == 0 {
+            transparent::take_errors(flow.ahead.as_fd());
+        }
         let mut heard = false;
         for _ in 0..PATIENCE {
             let source = match (token.side, &flow.back) {

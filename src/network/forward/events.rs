@@ -134,6 +134,11 @@ impl Events {
         epoll::modify(&self.epoll, descriptor, token.pack(), watch.flags())
     }
 
+    /// Tells of it no more.
+    pub fn forget(&self, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::delete(&self.epoll, descriptor)
+    }
+
     /// Waits until something has happened if `wait`; what it is, at most so much that nobody else starves.
     pub fn take(
         &mut self,

@@ -6,7 +6,6 @@
 use anyhow::{Context, Result, anyhow};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc;
 
@@ -149,7 +148,7 @@ impl Sockets {
     }
 }
 
-/// A socket of the calling thread's network namespace that several connections may share an address with.
+/// A socket of the calling thread's network namespace, which does not block.
 pub fn make(transport: Transport, ipv6: bool) -> Result<OwnedFd, Errno> {
     let family = match ipv6 {
         true => AddressFamily::INET6,
@@ -161,7 +160,6 @@ pub fn make(transport: Transport, ipv6: bool) -> Result<OwnedFd, Errno> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, kind, flags, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
     if transport == Transport::Stream {
         attend(&socket)?;
     }
@@ -172,9 +170,4 @@ pub fn make(transport: Transport, ipv6: bool) -> Result<OwnedFd, Errno> {
 pub fn attend(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)
-}
-
-/// Whether that is of IPv6.
-pub fn is_ipv6(address: IpAddr) -> bool {
-    address.is_ipv6()
 }

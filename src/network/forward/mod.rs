@@ -22,6 +22,7 @@ pub use door::Wanted;
 
 use crate::error::{Error, Kind};
 use crate::network::endpoint::{Protocol, Publication};
+use crate::sys::transparent;
 use anyhow::{Context, Result};
 use datagram::{Back, Datagrams, Name};
 use door::{Door, refusal};
@@ -111,11 +112,7 @@ impl Forwarder {
         for wanted in wanted {
             self.open(wanted, &mut doors, &mut publications)?;
         }
-        let known = self.targets.iter().find(|(_, known)| known.id == target.id);
-        let owner = match known.map(|(key, _)| key) {
-            Some(key) => key,
-            None => self.targets.insert(target),
-        };
+        let owner = self.enroll(target);
         for door in doors {
             let kind = match door.transport {
                 Transport::Stream => STREAM_DOOR,
@@ -129,6 +126,15 @@ impl Forwarder {
             }
         }
         Ok(publications)
+    }
+
+    /// What a target and all that is carried for it is known by here, until [`Self::unpublish`].
+    pub(super) fn enroll(&mut self, target: Target) -> Key {
+        let known = self.targets.iter().find(|(_, known)| known.id == target.id);
+        match known.map(|(key, _)| key) {
+            Some(key) => key,
+            None => self.targets.insert(target),
+        }
     }
 
     /// Withdraws the ports of a target, and cuts what goes through them.
@@ -268,7 +274,7 @@ impl Forwarder {
             DATAGRAM => {
                 let doors = &self.doors;
                 self.datagrams
-                    .answer(token, |key| doors.get(key).map(|(door, _)| door));
+                    .answer(token, flags, |key| doors.get(key).map(|(door, _)| door));
             }
             STREAM_DOOR => self.let_in(token),
             DATAGRAM_DOOR => self.take_in(token.key),
@@ -425,8 +431,12 @@ impl Forwarder {
     ) -> Result<OwnedFd, Errno> {
         let socket = self.inside.socket(transport, to.is_ipv6())?;
         if let Some(from) = from {
-            if from.port() == 0 && transport == Transport::Stream {
-                crate::sys::transparent::leave_port_open(socket.as_fd())?;
+            match (from.port(), transport) {
+                (0, Transport::Stream) => transparent::leave_port_open(socket.as_fd())?,
+                // Datagrams to the same port must not come from the same one.
+                (0, Transport::Datagram) => {}
+                // A client may use its port towards several ports of ours.
+                _ => sockopt::set_socket_reuseaddr(&socket, true)?,
             }
             bind(&socket, &from)?;
         }

@@ -1,0 +1,108 @@
+//! The side of those that want connections of containers to be carried: monitors.
+//!
+//! Who finds nobody at the socket starts a network process, and holds the lock meanwhile so that there is only one:
+//!
+//! 1. [`Client::connect`]. `Some`: there is one, and it stays as long as this connection.
+//! 2. `None`: wait for the lock (`network_lock` of [`crate::paths`]), which a network process holds for its life, also
+//!    while it is ending; connect again, since another one may have been quicker; else start one with that lock.
+
+use super::protocol::{Answer, Lease, PORTS_MAX, Question, Read, receive, send};
+use crate::network::endpoint::Publication;
+use crate::network::forward::Wanted;
+use crate::sys::socket::Channel;
+use anyhow::{Context, Result, bail};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A connection to the network process. Its end releases all leases, also when this process is killed.
+#[derive(Debug)]
+pub struct Client {
+    channel: Channel,
+    namespaces: Namespaces,
+}
+
+/// Where networks of a user are.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// The user namespace of the network process, in which the other one was made.
+    pub user: OwnedFd,
+    /// The network namespace with the bridges.
+    pub network: OwnedFd,
+}
+
+impl Client {
+    /// Connects to a network process by the name of its socket; `None` when there is none, or one that is just ending.
+    pub fn connect(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Self>> {
+        match Channel::connect(directory, name)? {
+            Some(channel) => Self::over(channel),
+            None => Ok(None),
+        }
+    }
+
+    /// The same over a connection that is there already.
+    pub fn over(channel: Channel) -> Result<Option<Self>> {
+        if send(&channel, &Question::Namespaces, None, true).is_err() {
+            return Ok(None);
+        }
+        let next = || match receive::<Answer>(&channel, true)? {
+            Read::Message(Answer::User | Answer::Network, Some(descriptor)) => Ok(Some(descriptor)),
+            Read::Message(answer, _) => bail!("the network process answered {answer:?}"),
+            Read::Nothing | Read::Closed => Ok(None),
+        };
+        let (Some(user), Some(network)) = (next()?, next()?) else {
+            return Ok(None);
+        };
+        let namespaces = Namespaces { user, network };
+        Ok(Some(Self {
+            channel,
+            namespaces,
+        }))
+    }
+
+    /// The namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Has the connections of an endpoint carried, and ports of the host lead to it: all, or nothing at all.
+    ///
+    /// Errors: those of [`crate::network::forward::Forwarder::publish`].
+    pub fn lease(&self, lease: &Lease, ports: &[Wanted]) -> Result<Vec<Publication>> {
+        self.ask(&Question::Lease(lease.clone()))?;
+        let mut published = Vec::new();
+        for some in ports.chunks(PORTS_MAX) {
+            let endpoint = lease.endpoint.clone();
+            let ports = some.to_vec();
+            match self.ask(&Question::Publish { endpoint, ports }) {
+                Ok(Answer::Published(some)) => published.extend(some),
+                Ok(answer) => bail!("the network process answered {answer:?}"),
+                Err(error) => {
+                    self.release(&lease.endpoint)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(published)
+    }
+
+    /// Ends the lease of an endpoint: its ports are free, what went through them is cut.
+    pub fn release(&self, endpoint: &str) -> Result<()> {
+        let endpoint = endpoint.to_owned();
+        self.ask(&Question::Release { endpoint }).map(|_| ())
+    }
+
+    fn ask(&self, question: &Question) -> Result<Answer> {
+        send(&self.channel, question, None, true).context("ask the network process")?;
+        match receive(&self.channel, true).context("ask the network process")? {
+            Read::Message(Answer::Failed(failure), _) => Err(failure.into_error()),
+            Read::Message(answer, _) => Ok(answer),
+            Read::Nothing | Read::Closed => bail!("the network process has ended"),
+        }
+    }
+}
+
+/// Readable when the network process has ended: it says nothing by itself.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}

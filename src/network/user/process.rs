@@ -1,0 +1,301 @@
+//! The process itself: monitors that come and go, and the loop.
+
+use super::leases::Leases;
+use super::namespace::{Prepared, enter};
+use super::outgoing::{Around, FREE, Outgoing};
+use super::protocol::{Answer, Failure, Lease, Question, Read, receive, send};
+use crate::error::bad_input;
+use crate::network::forward::events::{Key, Table, Token, Watch};
+use crate::network::forward::inside::{Inside, Sockets, Worker};
+use crate::network::forward::{Forwarder, Target, Wanted};
+use crate::sys::socket::{Channel, Listener};
+use anyhow::{Context, Result};
+use rustix::event::epoll::EventFlags;
+use rustix::net::sockopt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+const LISTENER: u8 = FREE;
+const CLIENT: u8 = FREE + 1;
+/// How long there may be nobody: at first, and after the last one.
+const FIRST: Duration = Duration::from_secs(10);
+const LAST: Duration = Duration::from_secs(2);
+
+/// What the process begins with. It is root of its user namespace, its network namespace is the host's.
+#[derive(Debug)]
+pub struct Start {
+    /// Where monitors come.
+    pub listener: Listener,
+    /// The lock of the process, held until its end.
+    pub lock: Option<OwnedFd>,
+    /// The network namespace, where there is one already: of a process that was killed.
+    pub namespace: Option<OwnedFd>,
+}
+
+/// Carries connections until nobody holds a lease any more.
+///
+/// Errors: the kernel does not allow what it takes.
+pub fn serve(start: Start) -> Result<()> {
+    raise_limit();
+    let given = start.namespace;
+    let (worker, prepared) = Worker::start(move || enter(given))?;
+    let Prepared { namespace, ears } = prepared;
+    let forwarder = Forwarder::new(Inside::Elsewhere(Sockets::new(worker)))?;
+    let outgoing = Outgoing::new(ears, &forwarder)?;
+    let token = Token::new(LISTENER, Key::default());
+    let watched = forwarder
+        .events
+        .watch(start.listener.as_fd(), token, Watch::Level);
+    watched.context("epoll_ctl")?;
+    let user = File::open("/proc/self/ns/user").context("open `/proc/self/ns/user`")?;
+    let mut process = Process {
+        forwarder,
+        outgoing,
+        leases: Leases::default(),
+        listener: start.listener,
+        clients: Table::default(),
+        user: user.into(),
+        network: namespace,
+        ends: Some(Instant::now() + FIRST),
+    };
+    let result = process.run();
+    drop(process);
+    drop(start.lock);
+    result
+}
+
+/// Each connection takes two descriptors.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // With fewer it carries fewer.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+struct Process {
+    forwarder: Forwarder,
+    outgoing: Outgoing,
+    leases: Leases,
+    listener: Listener,
+    clients: Table<Client>,
+    user: OwnedFd,
+    network: OwnedFd,
+    /// When there was nobody for long enough.
+    ends: Option<Instant>,
+}
+
+/// A monitor.
+struct Client {
+    channel: Channel,
+    /// Of its leases.
+    endpoints: Vec<String>,
+}
+
+impl Process {
+    fn run(&mut self) -> Result<()> {
+        let mut happened = Vec::new();
+        loop {
+            let wait = !self.forwarder.streams.is_tired();
+            self.forwarder
+                .events
+                .take(wait, &mut happened)
+                .context("epoll_wait")?;
+            for (token, flags) in happened.drain(..) {
+                self.handle(token, flags);
+            }
+            self.forwarder.streams.go_on();
+            let mut around = Around {
+                forwarder: &mut self.forwarder,
+                leases: &self.leases,
+            };
+            self.outgoing.complain(&mut around);
+            let now = Instant::now();
+            if self.ends.is_some_and(|ends| ends <= now) {
+                // Somebody may have come in the last moment.
+                self.welcome();
+                if self.clients.is_empty() {
+                    return Ok(());
+                }
+            }
+            let times = [
+                self.forwarder.expire(now),
+                self.outgoing.expire(now),
+                self.ends,
+            ];
+            let next = times.into_iter().flatten().min();
+            self.forwarder
+                .events
+                .set_alarm(next)
+                .context("timerfd_settime")?;
+        }
+    }
+
+    fn handle(&mut self, token: Token, flags: EventFlags) {
+        match token.kind {
+            LISTENER => self.welcome(),
+            CLIENT => self.listen(token.key),
+            kind if kind < FREE && kind >= crate::network::forward::FOREIGN => {
+                let mut around = Around {
+                    forwarder: &mut self.forwarder,
+                    leases: &self.leases,
+                };
+                self.outgoing.handle(token, flags, &mut around);
+            }
+            _ => self.forwarder.handle(token, flags),
+        }
+    }
+
+    /// Monitors have come.
+    fn welcome(&mut self) {
+        while let Some(channel) = self.listener.accept() {
+            // Nobody else can reach the socket's directory, but directories can be given away.
+            let own = rustix::process::geteuid();
+            let is_own = sockopt::socket_peercred(&channel).is_ok_and(|peer| peer.uid == own);
+            if !is_own {
+                continue;
+            }
+            let key = self.clients.insert(Client {
+                channel,
+                endpoints: Vec::new(),
+            });
+            self.ends = None;
+            if let Some(client) = self.clients.get(key) {
+                let token = Token::new(CLIENT, key);
+                let watched =
+                    self.forwarder
+                        .events
+                        .watch(client.channel.as_fd(), token, Watch::Level);
+                if watched.is_err() {
+                    self.dismiss(key);
+                }
+            }
+        }
+    }
+
+    /// A monitor says something.
+    fn listen(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        let done = match receive::<Question>(&client.channel, false) {
+            Ok(Read::Nothing) => return,
+            Ok(Read::Message(question, _)) => self.answer(key, question),
+            Ok(Read::Closed) | Err(_) => Err(anyhow::anyhow!("gone")),
+        };
+        // Whoever does not speak our language, or takes no answers, is sent away.
+        if done.is_err() {
+            self.dismiss(key);
+        }
+    }
+
+    fn answer(&mut self, key: Key, question: Question) -> Result<()> {
+        let result = match question {
+            Question::Namespaces => {
+                let Some(client) = self.clients.get(key) else {
+                    return Ok(());
+                };
+                send(
+                    &client.channel,
+                    &Answer::User,
+                    Some(self.user.as_fd()),
+                    false,
+                )?;
+                let network = Some(self.network.as_fd());
+                return send(&client.channel, &Answer::Network, network, false);
+            }
+            Question::Lease(lease) => self.lease(key, lease).map(|()| Answer::Done),
+            Question::Publish { endpoint, ports } => {
+                self.publish(key, &endpoint, &ports).map(Answer::Published)
+            }
+            Question::Release { endpoint } => {
+                if let Some(client) = self.clients.get_mut(key) {
+                    let before = client.endpoints.len();
+                    client.endpoints.retain(|own| *own != endpoint);
+                    if client.endpoints.len() < before {
+                        self.release(&endpoint);
+                    }
+                }
+                Ok(Answer::Done)
+            }
+        };
+        let answer = result.unwrap_or_else(|error| Answer::Failed(Failure::of(&error)));
+        match self.clients.get(key) {
+            Some(client) => send(&client.channel, &answer, None, false),
+            None => Ok(()),
+        }
+    }
+
+    fn lease(&mut self, key: Key, lease: Lease) -> Result<()> {
+        if self.leases.of(&lease.endpoint).is_some() {
+            return Err(bad_input(format!("endpoint {} is leased already", lease.endpoint)).into());
+        }
+        let Some(client) = self.clients.get_mut(key) else {
+            return Ok(());
+        };
+        client.endpoints.push(lease.endpoint.clone());
+        let owner = self.forwarder.enroll(target(&lease));
+        self.leases.insert(owner, lease);
+        self.forwarder.networks = self.leases.networks();
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        key: Key,
+        endpoint: &str,
+        ports: &[Wanted],
+    ) -> Result<Vec<crate::network::endpoint::Publication>> {
+        let client = self.clients.get(key);
+        let is_own =
+            client.is_some_and(|client| client.endpoints.iter().any(|own| own == endpoint));
+        let lease = self.leases.of(endpoint).filter(|_| is_own);
+        let lease = lease.ok_or_else(|| bad_input(format!("endpoint {endpoint} is not leased")))?;
+        let target = target(lease);
+        self.forwarder.publish(target, ports)
+    }
+
+    fn release(&mut self, endpoint: &str) {
+        self.forwarder.unpublish(endpoint);
+        if let Some(owner) = self.leases.remove(endpoint) {
+            self.outgoing.cut(owner);
+        }
+        self.forwarder.networks = self.leases.networks();
+    }
+
+    /// A monitor has gone.
+    fn dismiss(&mut self, key: Key) {
+        let Some(client) = self.clients.remove(key) else {
+            return;
+        };
+        for endpoint in &client.endpoints {
+            self.release(endpoint);
+        }
+        if self.clients.is_empty() {
+            self.ends = Some(Instant::now() + LAST);
+        }
+    }
+}
+
+/// Where published ports of a lease lead to.
+fn target(lease: &Lease) -> Target {
+    let addresses = || lease.addresses.iter();
+    Target {
+        id: lease.endpoint.clone(),
+        name: lease.name.clone(),
+        ipv4: addresses().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        }),
+        ipv6: addresses().find_map(|address| match address {
+            IpAddr::V6(address) => Some(*address),
+            IpAddr::V4(_) => None,
+        }),
+        gateways: lease.gateways.clone(),
+    }
+}
