@@ -12,13 +12,15 @@
 #[path = "../network/resolver.rs"]
 mod resolver;
 
-use onggi::network::dns::{Config, Directory, Zone};
+use onggi::network::dns::{Config, Directory, Sockets, Zone};
 use onggi::network::endpoint::{Reserved, Wanted, reserve};
 use onggi::network::store;
 use onggi::paths::Paths;
+use onggi::sys::namespace::inside_network;
 use resolver::{RESOLVER, Upstream, World, query};
 use simple_dns::TYPE;
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5000;
@@ -28,6 +30,7 @@ fn main() {
         eprintln!("dns: left out, it needs root");
         return;
     }
+    opening();
     println!(
         "{:44} {:>10} {:>10} {:>12}",
         "", "median", "99 %", "as fast as"
@@ -67,6 +70,30 @@ fn main() {
             let title = format!("{what}, {} neighbours", held.len());
             world.inside(|| measure(&title, &question));
         }
+    }
+}
+
+/// What a container's start pays for its resolver.
+fn opening() {
+    type Open = fn() -> anyhow::Result<Sockets>;
+    for (title, open) in [
+        ("sockets on port 53", Sockets::open as Open),
+        ("sockets beside a server", Sockets::open_beside_a_server),
+    ] {
+        let mut times: Vec<Duration> = (0..50)
+            .map(|_| {
+                let namespace = resolver::namespace();
+                let opened = || {
+                    let start = Instant::now();
+                    open().expect("open the sockets");
+                    start.elapsed()
+                };
+                inside_network(namespace.as_fd(), opened).expect("join the namespace")
+            })
+            .collect();
+        times.sort();
+        let median = times[times.len() / 2].as_nanos() as f64 / 1000.0;
+        println!("{title:44} {median:>7.1} µs");
     }
 }
 

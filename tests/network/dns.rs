@@ -519,3 +519,27 @@ fn real_client_is_content() {
         assert!(output.status.success(), "dig {arguments}: {output:?}");
     }
 }
+
+#[test]
+fn servers_of_names_can_live_in_containers() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    let names = || |_: &str| neighbours();
+    let open = Sockets::open_beside_a_server;
+    let world = World::of(open, config(), names, |_| {});
+    let _own = Upstream::giving(&world.container, "0.0.0.0", &["192.0.2.9"]);
+    let question = query("web", TYPE::A.into());
+    for reply in world.inside(|| [by_datagram(&question), by_stream(&question)]) {
+        assert_eq!(reply.addresses(), addresses(&["172.18.0.2"]));
+    }
+    let to_it = || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&question, "127.0.0.1:53").unwrap();
+        let mut reply = [0; 512];
+        let length = socket.recv(&mut reply).unwrap();
+        crate::resolver::Reply(reply[..length].to_vec())
+    };
+    assert_eq!(world.inside(to_it).addresses(), addresses(&["192.0.2.9"]));
+}

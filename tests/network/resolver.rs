@@ -54,11 +54,21 @@ impl World {
         names: impl FnOnce() -> N + Send + 'static,
         prepare: impl FnOnce(&mut Resolver) + Send + 'static,
     ) -> Self {
+        Self::of(Sockets::open, config, names, prepare)
+    }
+
+    /// Likewise, with sockets that are opened so.
+    pub fn of<N: Names + 'static>(
+        open: fn() -> anyhow::Result<Sockets>,
+        config: Config,
+        names: impl FnOnce() -> N + Send + 'static,
+        prepare: impl FnOnce(&mut Resolver) + Send + 'static,
+    ) -> Self {
         let (host, container) = (namespace(), namespace());
         let directory = tempfile::tempdir().expect("make a directory");
         let host_file = directory.path().join("resolv.conf");
         std::fs::write(&host_file, "nameserver 127.0.0.53\n").expect("write resolv.conf");
-        let sockets = inside_network(container.as_fd(), Sockets::open)
+        let sockets = inside_network(container.as_fd(), open)
             .expect("join the container")
             .expect("open the sockets");
         let (stop, end) = pipe_with(PipeFlags::CLOEXEC).expect("make a pipe");

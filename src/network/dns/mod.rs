@@ -24,6 +24,7 @@
 mod directory;
 mod exchange;
 pub mod message;
+mod redirect;
 mod resolver;
 mod sockets;
 mod stream;

@@ -1,18 +1,20 @@
 //! The sockets of a resolver: the two that the container asks, and one for each question that is passed on.
 
+use super::redirect;
 use crate::network::resolv_conf::{RESOLVER, Server};
 use crate::sys::namespace::inside_network;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ip_freebind, set_socket_reuseaddr};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, listen, netdevice, socket_with,
+    AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, netdevice,
+    socket_with,
 };
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The port of DNS.
-const PORT: u16 = 53;
+pub const PORT: u16 = 53;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
@@ -29,13 +31,33 @@ impl Sockets {
     /// Opens them in the network namespace of the calling thread: 127.0.0.11, port 53. Its loopback interface need not be
     /// up yet.
     pub fn open() -> Result<Self> {
+        Self::listen(PORT)
+    }
+
+    /// Likewise for a container that may listen on port 53 itself, because it exposes or publishes it. See [`redirect`]
+    /// for the price.
+    pub fn open_beside_a_server() -> Result<Self> {
+        let sockets = Self::listen(0)?;
+        let port = |socket: &OwnedFd| {
+            let address = SocketAddr::try_from(getsockname(socket)?)?;
+            Ok(address.port())
+        };
+        let ports = port(&sockets.udp).and_then(|udp| Ok((udp, port(&sockets.tcp)?)));
+        let (udp, tcp) = ports.map_err(|errno: Errno| anyhow!("ask for a port: {errno}"))?;
+        redirect::install(udp, tcp)
+            .map_err(|refusal| anyhow!("lead port 53 of 127.0.0.11 to the resolver: {refusal}"))?;
+        Ok(sockets)
+    }
+
+    fn listen(port: u16) -> Result<Self> {
         let namespace = "/proc/thread-self/ns/net";
         let namespace = std::fs::File::open(namespace)
             .with_context(|| format!("open `{namespace}`"))?
             .into();
+        let context = |protocol: &str| format!("listen on {RESOLVER}:{port} ({protocol})");
         Ok(Self {
-            udp: listening(SocketType::DGRAM).context("listen on 127.0.0.11:53 (UDP)")?,
-            tcp: listening(SocketType::STREAM).context("listen on 127.0.0.11:53 (TCP)")?,
+            udp: listening(SocketType::DGRAM, port).with_context(|| context("UDP"))?,
+            tcp: listening(SocketType::STREAM, port).with_context(|| context("TCP"))?,
             namespace,
         })
     }
@@ -46,7 +68,7 @@ impl Sockets {
     }
 }
 
-fn listening(kind: SocketType) -> Result<OwnedFd, Errno> {
+fn listening(kind: SocketType, port: u16) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::INET, kind, flags, None)?;
     set_ip_freebind(&socket, true)?;
@@ -54,7 +76,7 @@ fn listening(kind: SocketType) -> Result<OwnedFd, Errno> {
         // Connections of the container's last start may still be closing.
         set_socket_reuseaddr(&socket, true)?;
     }
-    bind(&socket, &SocketAddr::new(RESOLVER.into(), PORT))?;
+    bind(&socket, &SocketAddr::new(RESOLVER.into(), port))?;
     if kind == SocketType::STREAM {
         listen(&socket, BACKLOG)?;
     }
