@@ -102,10 +102,12 @@ pub fn tell_errors(socket: BorrowedFd<'_>, ipv6: bool) -> Result<(), Errno> {
     }
 }
 
-/// Empties the queue of errors of a socket (recv(2), MSG_ERRQUEUE); which they were the next call on it tells.
-pub fn take_errors(socket: BorrowedFd<'_>) {
+/// Empties the queue of errors of a socket (recv(2), MSG_ERRQUEUE); the first of them.
+pub fn take_errors(socket: BorrowedFd<'_>) -> Option<Errno> {
+    let first = rustix::net::sockopt::socket_error(socket).unwrap_or_else(Err);
     let flags = rustix::net::RecvFlags::ERRQUEUE | rustix::net::RecvFlags::DONTWAIT;
     while rustix::net::recv(socket, &mut [0; 1], flags).is_ok() {}
+    first.err()
 }
 
 /// Takes a datagram (recvmsg(2)) without waiting.

@@ -3,6 +3,7 @@
 use crate::scene::{HOST, NOBODY, WORLD, at, echo, read_all, scene, tell_client};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -227,6 +228,8 @@ fn ping(container: &crate::scene::Container, to: &str, length: usize) -> Result<
             Some(Duration::from_secs(5)),
         )
         .unwrap();
+        // As ping(8) does: without it only what is final is told.
+        onggi::sys::transparent::tell_errors(socket.as_fd(), to.is_ipv6()).unwrap();
         connect(&socket, &to).unwrap();
         let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 7];
         message.extend((0..length).map(|n| n as u8));

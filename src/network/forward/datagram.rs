@@ -195,8 +195,11 @@ impl Datagrams {
         let Some(flow) = self.flows.get_mut(token.key) else {
             return;
         };
-        if flags.contains(EventFlags::ERR) && token.side == 0 {
-            transparent::take_errors(flow.ahead.as_fd());
+        if flags.contains(EventFlags::ERR)
+            && token.side == 0
+            && let Some(error) = transparent::take_errors(flow.ahead.as_fd())
+        {
+            self.failures.push((flow.name, error));
         }
         let mut heard = false;
         for _ in 0..PATIENCE {

@@ -149,21 +149,21 @@ impl Echoes {
         let Some(echo) = self.echoes.get_mut(token.key) else {
             return;
         };
-        transparent::take_errors(echo.socket.as_fd());
         let (from, to, identifier) = echo.name;
+        if let Some(error) = transparent::take_errors(echo.socket.as_fd()) {
+            let mut asked = [0; HEADER];
+            asked[0] = if to.is_ipv4() { 8 } else { 128 };
+            asked[4..6].copy_from_slice(&identifier);
+            ears.tell(&segment::echo_quote(from, to, &asked), from, to, error);
+        }
         let mut buffer = vec![0; LONGEST];
         for _ in 0..PATIENCE {
             let length = match recv(&echo.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, length)) => length.min(buffer.len()),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => continue,
-                Err(error) => {
-                    let mut asked = [0; HEADER];
-                    asked[0] = if to.is_ipv4() { 8 } else { 128 };
-                    asked[4..6].copy_from_slice(&identifier);
-                    ears.tell(&segment::echo_quote(from, to, &asked), from, to, error);
-                    continue;
-                }
+                // It is told by the queue of errors.
+                Err(_) => continue,
             };
             if length < HEADER {
                 continue;
