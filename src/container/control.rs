@@ -190,6 +190,11 @@ pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Unpause).map(drop)
 }
 
+/// Puts a container that runs into the networks that its record names, and out of others.
+pub fn follow_networks(engine: &Engine, id: &str) -> Result<()> {
+    command(engine, id, Order::Networks).map(drop)
+}
+
 /// Probes the health of a container that runs: whether it is healthy. Its streak and log count it.
 pub fn probe(engine: &Engine, record: &Record) -> Result<bool> {
     if health::Check::of(record).is_none() {

@@ -72,6 +72,10 @@ pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Cr
     let settings = Settings::load()?;
     options.log = super::log::config::complete(&options.log, &settings)?;
     network::choose(engine, &mut options, &settings)?;
+    if options.publish_all {
+        let exposed = image.config.config.exposed_ports.iter().cloned();
+        options.exposed.extend(exposed);
+    }
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;
     let record = Record {
@@ -188,20 +192,13 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
 
 /// What is asked of networks is parsed and not done: nobody is told that a port is open which is not.
 fn refuse_networks(options: &Options) -> Result<(), Error> {
-    let own = options.network == NetworkMode::Private;
-    let published = options.publish_all || !options.ports.is_empty();
     let joined = matches!(
         options.network,
-        NetworkMode::Container(_)
-            | NetworkMode::Path(_)
-            | NetworkMode::Slirp4netns(_)
-            | NetworkMode::Pasta(_)
+        NetworkMode::Slirp4netns(_) | NetworkMode::Pasta(_)
     );
     let subject = match () {
         () if options.egress.is_some() => "--egress",
-        () if joined || !options.networks.is_empty() => "--network",
-        () if own && published => "--publish",
-        () if own && !options.links.is_empty() => "--link",
+        () if joined => "--network",
         () => return Ok(()),
     };
     Err(Error::new(

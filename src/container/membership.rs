@@ -4,11 +4,11 @@
 //! Who is in a network at this moment is told by its endpoints ([`crate::network::endpoint`]).
 
 use super::engine::Engine;
-use super::event;
 use super::list::{self, Container};
 use super::naming::current;
 use super::options::{NetworkMode, NetworkRequest, Options};
 use super::record::Directory;
+use super::{control, event, network};
 use crate::error::{Error, Kind, bad_input, kind};
 use crate::network::endpoint::{self, Wanted};
 use crate::network::record::{DEFAULT, Network};
@@ -36,6 +36,7 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         found => found?,
     };
     store::remove(&engine.paths, &found)?;
+    network::remove(engine, &found)?;
     event::network(engine, &found, "destroy", None);
     Ok(())
 }
@@ -55,14 +56,16 @@ pub fn prune(engine: &Engine, fits: impl Fn(&Network) -> bool) -> Result<Pruned>
     let networks = store::all(&engine.paths)?;
     // A record that cannot be read may name any of them.
     let used = Used::of(list::records(engine)?.iter().map(|record| &record.options));
-    for network in networks {
-        if network.is_built_in() || used.has(&network) || !fits(&network) {
+    for unused in networks {
+        if unused.is_built_in() || used.has(&unused) || !fits(&unused) {
             continue;
         }
-        match store::remove(&engine.paths, &network) {
+        let removed =
+            store::remove(&engine.paths, &unused).and_then(|()| network::remove(engine, &unused));
+        match removed {
             Ok(()) => {
-                event::network(engine, &network, "destroy", None);
-                pruned.names.push(network.name);
+                event::network(engine, &unused, "destroy", None);
+                pruned.names.push(unused.name);
             }
             // Whoever has just removed it, or come into it, was quicker.
             Err(error) if kind(&error) == Some(Kind::NotFound) => {}
@@ -121,36 +124,34 @@ fn is_for(request: &NetworkRequest, network: &Network) -> bool {
     }
 }
 
-/// Makes a container belong to one more network.
+/// Makes a container belong to one more network, also while it runs.
 pub fn connect(
     engine: &Engine,
     container: &Container,
     network: &Network,
     request: NetworkRequest,
 ) -> Result<()> {
-    refuse_running(container)?;
-    join(engine, container, network, request)
-}
-
-/// Makes a container belong to one network less.
-pub fn disconnect(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
-    refuse_running(container)?;
-    leave(engine, container, network)
-}
-
-fn refuse_running(container: &Container) -> Result<(), Error> {
+    join(engine, container, network, request)?;
     if !container.status().is_active() {
         return Ok(());
     }
-    let message = format!(
-        "container {} runs, and its networks change only while it does not",
-        container.record.name
-    );
-    let hint = "stop it first, and start it again afterwards";
-    Err(Error::new(Kind::Unsupported, message).hint(hint))
+    let followed = control::follow_networks(engine, &container.record.id);
+    if followed.is_err() {
+        leave(engine, container, network)?;
+    }
+    followed
 }
 
-/// Makes a container that does not run belong to one more network.
+/// Makes a container belong to one network less, also while it runs.
+pub fn disconnect(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
+    leave(engine, container, network)?;
+    match container.status().is_active() {
+        true => control::follow_networks(engine, &container.record.id),
+        false => Ok(()),
+    }
+}
+
+/// In its record.
 fn join(
     engine: &Engine,
     container: &Container,
@@ -186,7 +187,7 @@ fn join(
     })
 }
 
-/// Makes a container that does not run belong to one network less.
+/// In its record.
 fn leave(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
     change(engine, container, |options| {
         refuse_host(options, network)?;

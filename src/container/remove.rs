@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::list::{self, holder};
 use super::monitor::channel::Order;
 use super::record::{Directory, Edition, Record, State};
-use super::{monitors, mount_point, quota, settle, size};
+use super::{monitors, mount_point, network, quota, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::Durability;
@@ -290,6 +290,7 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
     let Ok(Some(lock)) = Lock::try_directory(directory.path()) else {
         return Ok(());
     };
+    network::sweep(engine)?;
     let record = match directory.record() {
         Ok(Some(record)) => record,
         Err(error) if !directory.was_never_written() => return Err(error),

@@ -75,6 +75,8 @@ pub enum Order {
     Unpause,
     /// Probes the health of the container now.
     Probe,
+    /// Puts the container into the networks that its record names, and out of others.
+    Networks,
 }
 
 /// A message from the client.
@@ -151,6 +153,7 @@ impl Request<'_> {
             Self::Order(Order::Hold) => channel.send(&[b"w"], None, true),
             Self::Order(Order::Unpause) => channel.send(&[b"u"], None, true),
             Self::Order(Order::Probe) => channel.send(&[b"h"], None, true),
+            Self::Order(Order::Networks) => channel.send(&[b"n"], None, true),
         }
     }
 }
@@ -194,6 +197,7 @@ pub fn receive_request<'a>(channel: &Channel, buffer: &'a mut [u8]) -> Result<Ne
         [b'w'] => Request::Order(Order::Hold),
         [b'u'] => Request::Order(Order::Unpause),
         [b'h'] => Request::Order(Order::Probe),
+        [b'n'] => Request::Order(Order::Networks),
         _ => bail!("an unknown message from the client"),
     };
     Ok(Next::Message(request, passed))

@@ -2,6 +2,7 @@
 
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
+use crate::container::network::{Connection, hosts as connected_hosts};
 use crate::container::options::NetworkMode;
 use crate::container::record::{Directory, Record};
 use crate::container::root::Owners;
@@ -12,7 +13,12 @@ use anyhow::{Context, Result};
 use std::os::unix::fs::chown;
 
 /// Writes them anew, as the container is about to start.
-pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<()> {
+pub fn write(
+    engine: &Engine,
+    record: &Record,
+    directory: &Directory,
+    network: Option<&Connection>,
+) -> Result<()> {
     if let NetworkMode::Container(_) = record.options.network {
         return Ok(());
     }
@@ -23,10 +29,14 @@ pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<
         search: &record.options.dns_search,
         options: &record.options.dns_options,
     };
+    let resolv_conf = match network {
+        Some(_) => resolv_conf::render_for_resolver(&host, asked),
+        None => resolv_conf::render(&host, asked),
+    };
     for (name, content) in [
-        ("hosts", hosts_file(record)?),
+        ("hosts", hosts_file(engine, record, network)?),
         ("hostname", hostname(record) + "\n"),
-        ("resolv.conf", resolv_conf::render(&host, asked)),
+        ("resolv.conf", resolv_conf),
     ] {
         let path = directory.file(name);
         std::fs::write(&path, content).with_context(|| format!("write `{}`", path.display()))?;
@@ -39,29 +49,32 @@ pub fn write(engine: &Engine, record: &Record, directory: &Directory) -> Result<
     Ok(())
 }
 
-fn hosts_file(record: &Record) -> Result<String> {
+fn hosts_file(engine: &Engine, record: &Record, network: Option<&Connection>) -> Result<String> {
     let options = &record.options;
+    let gateway = network
+        .and_then(Connection::host)
+        .map(|address| address.to_string());
+    let mut extra = Vec::new();
+    for host in &options.extra_hosts {
+        let address = match host.address.as_str() {
+            "host-gateway" if options.network == NetworkMode::Host => "127.0.0.1",
+            "host-gateway" => gateway.as_deref().ok_or_else(|| {
+                bad_input("host-gateway needs a network that leads to the host")
+                    .hint("use --network bridge or --network host")
+            })?,
+            address => address,
+        };
+        extra.push((host.name.as_str(), address));
+    }
+    if let Some(network) = network {
+        return connected_hosts(engine, record, network, extra);
+    }
     let mut text = match options.network {
         NetworkMode::Host => {
             std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| hosts::LOOPBACK.to_owned())
         }
         _ => hosts::LOOPBACK.to_owned(),
     };
-    let mut extra = Vec::new();
-    for host in &options.extra_hosts {
-        let address = match host.address.as_str() {
-            "host-gateway" if options.network == NetworkMode::Host => "127.0.0.1",
-            "host-gateway" => {
-                return Err(
-                    bad_input("host-gateway needs a network, and there is loopback only")
-                        .hint("use --network host")
-                        .into(),
-                );
-            }
-            address => address,
-        };
-        extra.push((host.name.as_str(), address));
-    }
     hosts::append(&mut text, extra);
     Ok(text)
 }

@@ -22,6 +22,7 @@ mod victims;
 use super::engine::Engine;
 use super::log::writer::Writer;
 use super::mount_point::InUse;
+use super::network::Connection;
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Edition, Record, State, now};
 use super::{cgroup, event, mount_point, quota, remove, settle, spawn, user_namespace};
@@ -30,7 +31,7 @@ use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
 use crate::paths;
 use crate::runtime::plan::Sockets;
-use crate::runtime::process::parent;
+use crate::runtime::process::parent::{self, Connect};
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
 use crate::sys::descriptor;
@@ -100,6 +101,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
             is_going_down: false,
             log: None,
             sockets: handed.collect(),
+            network: None,
             in_use: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -157,6 +159,8 @@ struct Monitor {
     turn: Option<Lock>,
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
+    /// Its networks while it runs.
+    network: Option<Connection>,
     /// Sockets for the program.
     sockets: Vec<OwnedFd>,
     /// Volumes that have to stay mounted while the program runs.
@@ -243,6 +247,10 @@ impl Monitor {
                 relay.serve(&mut program, self)
             });
         self.kill_at = None;
+        // Nobody in it is left to be found.
+        if let Some(network) = self.network.take() {
+            network.end(&self.engine);
+        }
         if let Some(checks) = self.checks.take() {
             checks.end();
         }
@@ -299,7 +307,9 @@ impl Monitor {
         self.state.cgroup = placement.path();
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
-        files::write(&self.engine, &self.record, &self.directory)?;
+        self.network = Connection::prepare(&self.engine, &self.record)?;
+        let network = self.network.as_ref();
+        files::write(&self.engine, &self.record, &self.directory, network)?;
         self.log = Writer::open(&self.record, &self.directory)?;
         if self.state.started.is_empty() {
             mount_point::fill_new(&self.engine, &self.record, &mut warnings)?;
@@ -326,7 +336,13 @@ impl Monitor {
             None => None,
         };
         self.watch_for_victims();
-        let mut started = parent::start(bundle, &streams, None)?;
+        let (engine, record) = (&self.engine, &self.record);
+        let mut connect = self
+            .network
+            .as_mut()
+            .map(|network| |child: &Child| network.connect(engine, record, child));
+        let connect = connect.as_mut().map(|connect| connect as &mut Connect<'_>);
+        let mut started = parent::start(bundle, &streams, connect)?;
         drop(widened);
         for warning in started.warnings.drain(..) {
             clients.tell_all(&Report::Warning(warning));

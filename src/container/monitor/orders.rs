@@ -99,6 +99,8 @@ impl Supervisor for Monitor {
                 Order::Stop(_) => (self.state.stopped, self.start_again) = (true, false),
                 Order::Restart(_) => self.start_again = true,
                 Order::Kill(signal) => self.state.stopped |= self.ends_it(signal),
+                // Its next run is in those that its record names then.
+                Order::Networks => {}
                 Order::Pause | Order::Hold | Order::Unpause | Order::Probe => {
                     return conflict(format!(
                         "container {id} is restarting, wait until the container is running"
@@ -148,6 +150,13 @@ impl Supervisor for Monitor {
                 self.announce("unpause", &[]);
                 Ok(())
             }
+            Order::Networks => {
+                self.refresh();
+                match &mut self.network {
+                    Some(network) => network.follow(&self.engine, &self.record),
+                    None => conflict(format!("container {id} has no network of its own")),
+                }
+            }
             Order::Probe => match self.checks.as_mut().is_some_and(Checks::want) {
                 true => Ok(()),
                 false => conflict(format!("Container {id} is paused")),
@@ -178,10 +187,16 @@ impl Supervisor for Monitor {
         fds.extend(out_of_memory.map(OutOfMemory::readiness));
         let signals = self.signals.iter();
         fds.extend(signals.map(|signals| PollFd::new(signals, PollFlags::IN)));
+        if let Some(network) = &self.network {
+            network.watch(fds);
+        }
     }
 
     fn wake(&mut self, clients: &mut Clients, program: Option<&Child>) {
         let is_told_to_go = self.is_told_to_go();
+        if let Some(network) = &mut self.network {
+            network.turn();
+        }
         let Some(program) = program else { return };
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {
             self.kill_at = None;

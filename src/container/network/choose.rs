@@ -1,12 +1,11 @@
 //! Which networks a container is in: decided when it is made, by name and id.
 
-use super::DEFAULT;
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, NetworkRequest, Options};
 use crate::error::{Error, Kind, bad_input};
-use crate::network::record::Driver;
+use crate::network::record::{DEFAULT, Driver};
 use crate::network::store;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -30,6 +29,10 @@ pub(in crate::container) fn choose(
     }
     if options.networks.is_empty() {
         match settings.network.as_str() {
+            "bridge" if engine.mapping.needs_user_namespace() => {
+                options.network = NetworkMode::None;
+                return Ok(());
+            }
             "none" => {
                 options.network = NetworkMode::None;
                 return Ok(());

@@ -8,10 +8,15 @@
 //! ```
 
 mod choose;
+mod connection;
+mod files;
 mod joined;
+mod place;
+mod ports;
 
 pub(super) use choose::choose;
-pub(super) use joined::{home, join};
-
-/// The name of the network that containers are in which name none.
-pub const DEFAULT: &str = "bridge";
+pub(super) use connection::Connection;
+pub(super) use files::hosts;
+pub(super) use joined::home;
+pub(super) use joined::join;
+pub(super) use place::{remove, sweep};

@@ -1,0 +1,350 @@
+//! What a monitor holds of its container's networks while the program runs: addresses, interfaces, ports, names.
+//! Dropping it gives all of that back.
+
+use super::ports::Ports;
+use super::{files, place};
+use crate::container::create::hostname;
+use crate::container::engine::Engine;
+use crate::container::event;
+use crate::container::options::{NetworkMode, NetworkRequest};
+use crate::container::record::Record;
+use crate::network::attach::{self, Interface};
+use crate::network::dns::{self, Directory, Resolver, Sockets};
+use crate::network::endpoint::{self, Endpoint, Reserved, Wanted};
+use crate::network::home::Home;
+use crate::network::record::{DEFAULT, Network};
+use crate::network::{resolv_conf, store};
+use crate::sys::namespace::{bring_loopback_up, inside_network};
+use crate::sys::process::Child;
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The networks of one run.
+pub struct Connection {
+    home: Home,
+    memberships: Vec<Membership>,
+    ports: Ports,
+    resolver: Option<Resolver>,
+    /// The network namespace of the container, once there is one.
+    namespace: Option<OwnedFd>,
+}
+
+/// The container in one of its networks.
+struct Membership {
+    network: Network,
+    request: NetworkRequest,
+    reserved: Reserved,
+    /// There is an interface that has to go.
+    connected: bool,
+}
+
+impl Connection {
+    /// Takes addresses and opens ports; `None` for a container that is in no network.
+    pub fn prepare(engine: &Engine, record: &Record) -> Result<Option<Self>> {
+        let options = &record.options;
+        if options.network != NetworkMode::Private || options.networks.is_empty() {
+            return Ok(None);
+        }
+        let home = place::find(engine)?;
+        let mut connection = Self {
+            home,
+            memberships: Vec::new(),
+            ports: Ports::default(),
+            resolver: None,
+            namespace: None,
+        };
+        for request in &options.networks {
+            let name = connection.free_name(request);
+            let membership = Membership::reserve(engine, record, request, name, &connection.home)?;
+            attach::ensure(&connection.home, &membership.network)?;
+            connection.memberships.push(membership);
+        }
+        connection.publish(record)?;
+        Ok(Some(connection))
+    }
+
+    /// `eth0`, `eth1`, …, unless it asks for another one.
+    fn free_name(&self, request: &NetworkRequest) -> String {
+        let is_taken = |name: &str| {
+            let mut all = self.memberships.iter();
+            all.any(|membership| membership.reserved.endpoint().interface == name)
+        };
+        let numbered = || (0..).map(|number| format!("eth{number}"));
+        let free = || numbered().find(|name| !is_taken(name));
+        request.interface.clone().or_else(free).unwrap_or_default()
+    }
+
+    /// Opens the ports of the host; they lead to the network that has the default route.
+    fn publish(&mut self, record: &Record) -> Result<()> {
+        let Some(index) = self.gateway(|_| true) else {
+            return Ok(());
+        };
+        let membership = &mut self.memberships[index];
+        let opened =
+            self.ports
+                .open(record, &membership.network, membership.reserved.endpoint())?;
+        if !opened.is_empty() {
+            membership
+                .reserved
+                .update(|endpoint| endpoint.ports = opened)?;
+        }
+        Ok(())
+    }
+
+    /// The network that gives the container its default route, among those that fit and are not internal.
+    fn gateway(&self, fits: impl Fn(&Network) -> bool) -> Option<usize> {
+        let order = |index: &usize| {
+            let Membership {
+                network, request, ..
+            } = &self.memberships[*index];
+            (
+                request.gateway_priority,
+                std::cmp::Reverse(network.name.clone()),
+            )
+        };
+        let fitting = (0..self.memberships.len()).filter(|index| {
+            let network = &self.memberships[*index].network;
+            fits(network) && !network.internal
+        });
+        fitting.max_by_key(order)
+    }
+
+    /// Connects a container that is just being made.
+    pub fn connect(&mut self, engine: &Engine, record: &Record, child: &Child) -> Result<()> {
+        let path = format!("/proc/{}/ns/net", child.pid);
+        let namespace: OwnedFd = File::open(&path)
+            .with_context(|| format!("open `{path}`"))?
+            .into();
+        let sockets = inside_network(namespace.as_fd(), || {
+            // Addresses of the loopback interface are there once it is up.
+            bring_loopback_up().context("bring the loopback interface up")?;
+            Sockets::open()
+        })??;
+        self.namespace = Some(namespace);
+        for index in 0..self.memberships.len() {
+            self.attach(index, child.pid)?;
+            self.memberships[index].announce(engine, "connect");
+        }
+        let names = Directory::new(engine.paths.clone());
+        self.resolver = Some(Resolver::new(self.resolving(record), sockets, names)?);
+        Ok(())
+    }
+
+    fn attach(&mut self, index: usize, pid: i32) -> Result<()> {
+        let default_ipv4 = self.gateway(Network::has_ipv4) == Some(index);
+        let default_ipv6 = self.gateway(Network::has_ipv6) == Some(index);
+        let namespace = self
+            .namespace
+            .as_ref()
+            .context("there is no container yet")?;
+        let Membership {
+            network,
+            request,
+            reserved,
+            connected,
+        } = &mut self.memberships[index];
+        let mut endpoint = reserved.endpoint().clone();
+        let name = endpoint.interface.clone();
+        let interface = Interface {
+            name: &name,
+            default_ipv4,
+            default_ipv6,
+            link_local: &request.link_local,
+            options: &request.options,
+        };
+        let made = attach::connect(
+            &self.home,
+            network,
+            &mut endpoint,
+            &interface,
+            namespace.as_fd(),
+        )
+        .with_context(|| format!("connect the container to the network {}", network.name))?;
+        endpoint.pid = pid;
+        attach::publish(&self.home, network, &endpoint)?;
+        reserved.update(|shared| *shared = endpoint)?;
+        made.keep();
+        *connected = true;
+        Ok(())
+    }
+
+    /// What its resolver has to know.
+    fn resolving(&self, record: &Record) -> dns::Config {
+        let zones = self
+            .memberships
+            .iter()
+            .map(|membership| &membership.network);
+        let zones = zones.filter(|network| network.name != DEFAULT);
+        let links = record.options.links.iter();
+        let more = record
+            .options
+            .networks
+            .iter()
+            .flat_map(|request| &request.links);
+        dns::Config {
+            networks: zones
+                .map(|network| dns::Zone {
+                    id: network.id.clone(),
+                    name: network.name.clone(),
+                })
+                .collect(),
+            links: links
+                .chain(more)
+                .filter_map(|link| link.split_once(':'))
+                .map(|(target, name)| dns::Link {
+                    name: name.to_owned(),
+                    target: target.to_owned(),
+                })
+                .collect(),
+            servers: record
+                .options
+                .dns
+                .iter()
+                .filter_map(|server| server.parse::<resolv_conf::Server>().ok())
+                .collect(),
+            options: record.options.dns_options.clone(),
+            forwards: self.gateway(|_| true).is_some(),
+        }
+    }
+
+    /// The container's addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let endpoints = self
+            .memberships
+            .iter()
+            .map(|membership| membership.reserved.endpoint());
+        endpoints.flat_map(Endpoint::addresses).collect()
+    }
+
+    /// The address by which the host is reached (`host-gateway`).
+    pub fn host(&self) -> Option<IpAddr> {
+        let index = self.gateway(|_| true)?;
+        self.memberships[index]
+            .network
+            .subnets
+            .iter()
+            .find_map(|subnet| subnet.gateway)
+    }
+
+    /// Adds what has to be waited for.
+    pub fn watch<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let resolver = self.resolver.as_ref().map(AsFd::as_fd);
+        let all = resolver.into_iter().chain(self.ports.as_fd());
+        fds.extend(all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    }
+
+    /// Something may have happened to that.
+    pub fn turn(&mut self) {
+        if let Some(resolver) = &mut self.resolver {
+            resolver.turn();
+        }
+        self.ports.turn();
+    }
+
+    /// The container has ended: all of it goes.
+    pub fn end(self, engine: &Engine) {
+        let connected = self
+            .memberships
+            .iter()
+            .filter(|membership| membership.connected);
+        connected.for_each(|membership| membership.announce(engine, "disconnect"));
+    }
+
+    /// Applies a change of the record's networks to the container that runs.
+    pub fn follow(&mut self, engine: &Engine, record: &Record) -> Result<()> {
+        let wanted = &record.options.networks;
+        let mut gone = Vec::new();
+        self.memberships.retain_mut(|membership| {
+            let stays = wanted
+                .iter()
+                .any(|request| request.id == membership.network.id);
+            if !stays {
+                gone.push(membership.leave(&self.home, self.namespace.as_ref()));
+                membership.announce(engine, "disconnect");
+            }
+            stays
+        });
+        for request in wanted {
+            let is_there = |membership: &Membership| membership.network.id == request.id;
+            if self.memberships.iter().any(is_there) {
+                continue;
+            }
+            let name = self.free_name(request);
+            let membership = Membership::reserve(engine, record, request, name, &self.home)?;
+            attach::ensure(&self.home, &membership.network)?;
+            self.memberships.push(membership);
+            let index = self.memberships.len() - 1;
+            let pid = self.memberships[0].reserved.endpoint().pid;
+            if let Err(error) = self.attach(index, pid) {
+                self.memberships.pop();
+                return Err(error);
+            }
+            self.memberships[index].announce(engine, "connect");
+        }
+        let config = self.resolving(record);
+        if let Some(resolver) = &mut self.resolver {
+            resolver.set_config(config);
+        }
+        files::update(engine, record, self)?;
+        gone.into_iter().collect()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.resolver = None;
+        for membership in &mut self.memberships {
+            // The interface goes with the container's namespace at the latest; rules that stay are swept.
+            let _ = membership.leave(&self.home, self.namespace.as_ref());
+        }
+    }
+}
+
+impl Membership {
+    fn reserve(
+        engine: &Engine,
+        record: &Record,
+        request: &NetworkRequest,
+        interface: String,
+        home: &Home,
+    ) -> Result<Self> {
+        let network = store::find(&engine.paths, &request.id)?;
+        let mut aliases = request.aliases.clone();
+        aliases.extend([record.id[..12].to_owned(), hostname(record)]);
+        let wanted = Wanted {
+            container: record.id.clone(),
+            name: record.name.clone(),
+            aliases,
+            ipv4: request.ipv4,
+            ipv6: request.ipv6,
+            mac: request.mac.clone(),
+            interface,
+            ports: Vec::new(),
+        };
+        let reserved = endpoint::reserve(&engine.paths, &network, &wanted)?;
+        attach::sweep(home, &reserved.replaced)?;
+        Ok(Self {
+            network,
+            request: request.clone(),
+            reserved,
+            connected: false,
+        })
+    }
+
+    fn announce(&self, engine: &Engine, action: &str) {
+        let container = &self.reserved.endpoint().container;
+        event::network(engine, &self.network, action, Some(container));
+    }
+
+    fn leave(&mut self, home: &Home, namespace: Option<&OwnedFd>) -> Result<()> {
+        if !std::mem::take(&mut self.connected) {
+            return Ok(());
+        }
+        let endpoint = self.reserved.endpoint();
+        let namespace = namespace.map(AsFd::as_fd);
+        attach::disconnect(home, &self.network, endpoint, namespace)
+    }
+}

@@ -1,0 +1,40 @@
+//! Where the networks of a store are: root's in the host's namespace, an ordinary user's in one that his network
+//! process holds.
+
+use crate::container::engine::Engine;
+
+use crate::network::home::Home;
+use crate::network::record::Network;
+use crate::network::{attach, endpoint};
+use anyhow::Result;
+
+/// The place, and for an ordinary user who holds it.
+pub(super) fn find(engine: &Engine) -> Result<Home> {
+    if !is_held(engine) {
+        return Ok(Home::here());
+    }
+    anyhow::bail!("no networks for users yet")
+}
+
+fn is_held(engine: &Engine) -> bool {
+    engine.mapping.tier != crate::id_mapping::Tier::Root
+}
+
+/// Removes what the containers of a network shared.
+pub(in crate::container) fn remove(engine: &Engine, network: &Network) -> Result<()> {
+    match is_held(engine) {
+        // It goes with its namespace at the latest.
+        true => Ok(()),
+        false => attach::remove(&Home::here(), network),
+    }
+}
+
+/// Removes what killed monitors have left of their containers' networks.
+pub(in crate::container) fn sweep(engine: &Engine) -> Result<()> {
+    let dead = endpoint::dead(&engine.paths)?;
+    if !dead.is_empty() && !is_held(engine) {
+        attach::sweep(&Home::here(), &dead)?;
+    }
+    dead.iter()
+        .try_for_each(|endpoint| endpoint::forget(&engine.paths, endpoint))
+}

@@ -1,0 +1,115 @@
+//! The ports of the host that lead to a container: opened by root's monitor itself, for an ordinary user by his network
+//! process.
+
+use crate::container::options::{Options, PortRequest};
+use crate::container::record::Record;
+use crate::error::{Error, bad_input};
+use crate::network::endpoint::{Endpoint, Protocol, Publication};
+use crate::network::forward::inside::Inside;
+use crate::network::forward::{Forwarder, Target, Wanted};
+use crate::network::record::Network;
+use anyhow::Result;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The option of a network by which its containers' ports are not those of all addresses of the host.
+const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+
+/// Who carries connections to one container.
+#[derive(Default)]
+pub(super) struct Ports {
+    /// Root's: what comes from the machine itself, by loopback; the rest is the kernel's work.
+    forwarder: Option<Forwarder>,
+}
+
+impl Ports {
+    /// Opens what was asked for; what came of it.
+    pub fn open(
+        &mut self,
+        record: &Record,
+        network: &Network,
+        endpoint: &Endpoint,
+    ) -> Result<Vec<Publication>> {
+        let wanted = wanted(&record.options, network)?;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway);
+        let target = Target {
+            id: endpoint.id.clone(),
+            name: record.name.clone(),
+            ipv4: endpoint.ipv4,
+            ipv6: endpoint.ipv6,
+            gateways: gateways.collect(),
+        };
+        let mut forwarder = Forwarder::new(Inside::Here)?;
+        let opened = forwarder.publish(target, &wanted)?;
+        self.forwarder = Some(forwarder);
+        Ok(opened)
+    }
+
+    /// What is to be waited for.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.forwarder.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Something may have happened to that.
+    pub fn turn(&mut self) {
+        if let Some(forwarder) = &mut self.forwarder {
+            // What has failed for one connection has ended it; the next one is another matter.
+            let _ = forwarder.turn();
+        }
+    }
+}
+
+fn wanted(options: &Options, network: &Network) -> Result<Vec<Wanted>> {
+    let binding: Option<IpAddr> = match network.options.get(BINDING).map(String::as_str) {
+        None | Some("" | "0.0.0.0") => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            bad_input(format!(
+                "network {}: option {BINDING}: {text} is no address",
+                network.name
+            ))
+        })?),
+    };
+    let mut all = options.ports.clone();
+    if options.publish_all {
+        for text in &options.exposed {
+            let exposed = exposed(text)?;
+            if !all.iter().any(|port| covers(port, &exposed)) {
+                all.push(exposed);
+            }
+        }
+    }
+    let wanted = all.into_iter().map(|port| Wanted {
+        address: port.address.or(binding),
+        host: port.host,
+        container: port.container,
+        protocol: port.protocol,
+    });
+    Ok(wanted.collect())
+}
+
+fn covers(port: &PortRequest, exposed: &PortRequest) -> bool {
+    let (first, last) = port.container;
+    port.protocol == exposed.protocol && first <= exposed.container.0 && exposed.container.1 <= last
+}
+
+/// `80`, `53/udp`, `8000-8010/tcp` as a wish for any ports of the host.
+fn exposed(text: &str) -> Result<PortRequest, Error> {
+    let wrong = || bad_input(format!("{text:?} is no port that an image can expose"));
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let number = |text: &str| text.parse().map_err(|_| wrong());
+    Ok(PortRequest {
+        address: None,
+        host: None,
+        container: (number(first)?, number(last)?),
+        protocol: match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => return Err(wrong()),
+        },
+    })
+}
