@@ -441,6 +441,11 @@ pub const COMMANDS: &[Command] = &[
         "",
         "Remove networks that no container belongs to",
     ),
+    command::<network::reload::Reload>(
+        &["network reload"],
+        "",
+        "Put back the rules that a firewall has flushed",
+    ),
     command::<network::exists::Exists>(
         &["network exists"],
         "NETWORK",

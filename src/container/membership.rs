@@ -10,7 +10,9 @@ use super::options::{NetworkMode, NetworkRequest, Options};
 use super::record::Directory;
 use super::{control, event, network};
 use crate::error::{Error, Kind, bad_input, kind};
+use crate::network::attach;
 use crate::network::endpoint::{self, Wanted};
+use crate::network::home::Home;
 use crate::network::record::{DEFAULT, Network};
 use crate::network::request::Request;
 use crate::network::store;
@@ -39,6 +41,20 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     network::remove(engine, &found)?;
     event::network(engine, &found, "destroy", None);
     Ok(())
+}
+
+/// Makes the rules of all networks anew, after another program has flushed them. Those of an ordinary user are in a
+/// namespace of his own, where no other program does.
+pub fn reload(engine: &Engine) -> Result<()> {
+    if engine.mapping.needs_user_namespace() {
+        return Ok(());
+    }
+    let networks = store::all(&engine.paths)?.into_iter();
+    let with_endpoints = networks.map(|network| {
+        let endpoints = endpoint::live(&engine.paths, &network.id)?;
+        Ok((network, endpoints))
+    });
+    attach::reload(&Home::here(), &with_endpoints.collect::<Result<Vec<_>>>()?)
 }
 
 /// What a removal of unused networks has done.

@@ -29,6 +29,6 @@ pub mod record;
 pub mod request;
 pub mod resolv_conf;
 pub mod store;
-mod surroundings;
+pub mod surroundings;
 pub mod sysctl;
 pub mod user;

@@ -5,27 +5,26 @@
 //! also subnets are chosen: no two networks ever overlap. Whoever gives out an address holds [`lock`], so no container
 //! is ever in a network that is gone.
 
+mod choose;
+
 use super::endpoint::{self, Endpoint};
-use super::ipam::{self, Pool};
+use super::ipam;
 use super::options;
-use super::record::{BUILT_IN, DEFAULT, Driver, Network, Subnet, VERSION};
+use super::record::{BUILT_IN, DEFAULT, Driver, Network, VERSION};
 use super::request::Request;
-use super::surroundings::{self, Surroundings};
-use crate::error::{Error, Kind, bad_input, not_found};
+use super::surroundings;
+use crate::error::{self, Error, Kind, bad_input, not_found};
 use crate::paths::Paths;
 use crate::paths::network::{network_record_in, staged_network};
-use crate::settings::Settings;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
 use crate::store::id;
 use crate::store::lock::Lock;
 use crate::store::staging::{Staging, Trash};
 use anyhow::{Context, Result};
-use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::Ipv6Addr;
 
 /// The default bridge of the machine's store and of a user's.
 const DEFAULT_INTERFACE: &str = "onggi0";
@@ -114,18 +113,25 @@ fn lock_names(paths: &Paths) -> Result<Lock> {
     Lock::exclusive(&paths.networks_lock())
 }
 
-fn read_all(paths: &Paths) -> Result<Vec<Network>> {
+/// All ids that there are.
+fn ids(paths: &Paths) -> Result<Vec<String>> {
     let directory = paths.networks();
     let entries = match std::fs::read_dir(&directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
     };
-    let mut networks: Vec<Network> = Vec::new();
+    let mut ids = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        let Some(id) = entry.file_name().into_string().ok().filter(|id| is_id(id)) else {
-            continue;
-        };
+        let name = entry.file_name().into_string();
+        ids.extend(name.ok().filter(|name| is_id(name)));
+    }
+    Ok(ids)
+}
+
+fn read_all(paths: &Paths) -> Result<Vec<Network>> {
+    let mut networks: Vec<Network> = Vec::new();
+    for id in ids(paths)? {
         match read(paths, &id) {
             Ok(found) => networks.extend(found),
             Err(error) => {
@@ -135,6 +141,28 @@ fn read_all(paths: &Paths) -> Result<Vec<Network>> {
     }
     networks.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     Ok(networks)
+}
+
+/// The ids of networks that cannot be read, and why.
+pub fn unreadable(paths: &Paths) -> Result<Vec<(String, anyhow::Error)>> {
+    let ids = ids(paths)?.into_iter();
+    let unreadable = ids.filter_map(|id| read(paths, &id).err().map(|error| (id, error)));
+    Ok(unreadable.collect())
+}
+
+/// Whether a record that cannot be read will never be: its content makes no sense.
+pub fn is_damage(error: &anyhow::Error) -> bool {
+    error::kind(error) == Some(Kind::BadInput)
+}
+
+/// Removes a network whose record makes no sense.
+pub fn discard_damaged(paths: &Paths, id: &str) -> Result<()> {
+    let _lock = lock_names(paths)?;
+    let _addresses = lock_by_id(paths, id)?;
+    match read(paths, id) {
+        Err(error) if is_damage(&error) => discard(paths, id),
+        _ => Ok(()),
+    }
 }
 
 /// Fails for one that is damaged; `None` when it is removed meanwhile.
@@ -212,7 +240,7 @@ fn built_in(paths: &Paths, name: &str, others: &[Network]) -> Result<Network> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     network.ipv6 = surroundings::has_ipv6();
-    choose_subnets(paths, &mut network, others)?;
+    choose::subnets(paths, &mut network, others)?;
     Ok(network)
 }
 
@@ -264,7 +292,7 @@ pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
     for other in &others {
         refuse_collision(&network, other)?;
     }
-    choose_subnets(paths, &mut network, &others)?;
+    choose::subnets(paths, &mut network, &others)?;
     write(paths, &network)?;
     Ok(network)
 }
@@ -343,29 +371,6 @@ fn refuse_collision(new: &Network, other: &Network) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives a network the subnets that it lacks.
-fn choose_subnets(paths: &Paths, network: &mut Network, others: &[Network]) -> Result<()> {
-    let has = |is_v4: bool| {
-        let mut subnets = network.subnets.iter();
-        subnets.any(|subnet| subnet.subnet.addr().is_ipv4() == is_v4)
-    };
-    let (lacks_ipv4, lacks_ipv6) = (network.ipv4 && !has(true), network.ipv6 && !has(false));
-    if lacks_ipv4 || lacks_ipv6 {
-        let own: Vec<IpNet> = network.subnets.iter().map(|subnet| subnet.subnet).collect();
-        let chooser = Chooser::new(others, own)?;
-        if lacks_ipv4 {
-            network.subnets.push(Subnet::of(chooser.ipv4()?)?);
-        }
-        if lacks_ipv6 {
-            network.subnets.push(Subnet::of(chooser.ipv6(paths)?)?);
-        }
-    }
-    network
-        .subnets
-        .sort_by_key(|subnet| subnet.subnet.addr().is_ipv6());
-    Ok(())
-}
-
 /// Removes a network that no container is in. What killed processes have left of it is swept before that.
 pub fn remove(paths: &Paths, network: &Network) -> Result<()> {
     if network.is_built_in() {
@@ -396,96 +401,21 @@ pub fn remove(paths: &Paths, network: &Network) -> Result<()> {
         );
         return Err(Error::new(Kind::Conflict, message).hint(hint).into());
     }
+    discard(paths, &network.id)
+}
+
+/// Takes a network away with what is left of its endpoints. Both locks are held, and go along.
+fn discard(paths: &Paths, id: &str) -> Result<()> {
     let mut trash = Trash::new(paths.staging());
-    let directory = paths.network(&network.id);
-    // The lock goes along.
-    trash.discard(&directory)?;
+    trash.discard(&paths.network(id))?;
     atomic::sync_directory(&paths.networks())?;
-    let endpoints = paths.endpoints(&network.id);
+    let endpoints = paths.endpoints(id);
     match std::fs::remove_dir_all(&endpoints) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove `{}`", endpoints.display()))
         }
         _ => Ok(()),
     }
-}
-
-/// Chooses subnets that nobody has.
-struct Chooser {
-    networks: Vec<IpNet>,
-    surroundings: Surroundings,
-    pools: Vec<Pool>,
-}
-
-impl Chooser {
-    fn new(networks: &[Network], mut taken: Vec<IpNet>) -> Result<Self> {
-        let subnets = networks.iter().flat_map(|network| &network.subnets);
-        taken.extend(subnets.map(|subnet| subnet.subnet));
-        Ok(Self {
-            networks: taken,
-            surroundings: Surroundings::look(),
-            pools: Settings::load()?.address_pools,
-        })
-    }
-
-    fn ipv4(&self) -> Result<IpNet> {
-        let pools: Vec<Pool> = self.pools_of(|base| base.addr().is_ipv4());
-        match pools.is_empty() {
-            true => self.free(&ipam::default_pools()),
-            false => self.free(&pools),
-        }
-    }
-
-    fn ipv6(&self, paths: &Paths) -> Result<IpNet> {
-        let pools: Vec<Pool> = self.pools_of(|base| base.addr().is_ipv6());
-        if !pools.is_empty() {
-            return self.free(&pools);
-        }
-        self.free(&[Pool {
-            base: unique_local(paths)?.into(),
-            size: 64,
-        }])
-    }
-
-    fn pools_of(&self, fits: fn(&IpNet) -> bool) -> Vec<Pool> {
-        let pools = self.pools.iter().filter(|pool| fits(&pool.base));
-        pools.cloned().collect()
-    }
-
-    /// Somebody whose VPN has a route for all private addresses gets one of these rather than none.
-    fn free(&self, pools: &[Pool]) -> Result<IpNet> {
-        let near = [&self.networks[..], &self.surroundings.direct].concat();
-        let all = [&near[..], &self.surroundings.routed].concat();
-        let found = ipam::free_subnet(pools, &all).or_else(|| ipam::free_subnet(pools, &near));
-        found.ok_or_else(|| {
-            let message = "all predefined address pools have been fully subnetted";
-            let hint = "name a subnet with --subnet, remove networks that nothing uses with `onggi network prune`, or \
-                        set more pools with the setting `default-address-pools`";
-            Error::new(Kind::Conflict, message).hint(hint).into()
-        })
-    }
-}
-
-/// The prefix of the store's own addresses (RFC 4193, section 3.2), which is made up once. The names are locked.
-fn unique_local(paths: &Paths) -> Result<Ipv6Net> {
-    const LENGTH: u8 = 48;
-    let path = paths.unique_local_prefix();
-    match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        text => {
-            let text = text.with_context(|| format!("read `{}`", path.display()))?;
-            let prefix: Option<Ipv6Net> = text.trim().parse().ok();
-            let is_right = |prefix: &Ipv6Net| prefix.prefix_len() == LENGTH;
-            return prefix
-                .filter(is_right)
-                .ok_or_else(|| damaged(&path, "it is no prefix of 48 bits").into());
-        }
-    }
-    let random = u128::from_str_radix(&id::random_hex(10)?, 16)?;
-    let address = Ipv6Addr::from((0xfd << 120) | (random << 80));
-    let prefix = Ipv6Net::new(address, LENGTH)?;
-    atomic::write(&path, format!("{prefix}\n").as_bytes(), Durability::Durable)?;
-    Ok(prefix)
 }
 
 #[cfg(test)]

@@ -102,12 +102,16 @@ pub fn has_ipv6() -> bool {
         && disabled.is_ok_and(|text| text.trim() != "1")
 }
 
-/// Refuses an interface of the host that is not there; of `eth0.10`, a VLAN, it is enough that `eth0` is.
-pub fn check_parent(name: &str) -> Result<(), Error> {
+/// Whether the network namespace of the caller has an interface of that name.
+pub fn has_interface(name: &str) -> bool {
     let devices = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
     let mut names = devices.lines().filter_map(|line| line.split_once(':'));
-    let mut is_there = |wanted: &str| names.any(|(name, _)| name.trim() == wanted);
-    if is_there(name) {
+    names.any(|(found, _)| found.trim() == name)
+}
+
+/// Refuses an interface of the host that is not there; of `eth0.10`, a VLAN, it is enough that `eth0` is.
+pub fn check_parent(name: &str) -> Result<(), Error> {
+    if has_interface(name) {
         return Ok(());
     }
     if let Some((parent, number)) = name.rsplit_once('.') {

@@ -241,6 +241,33 @@ fn names_are_sorted_as_people_do() {
 }
 
 #[test]
+fn a_damaged_record_is_told_and_removed() {
+    for store in everyone() {
+        let id = store.ok(["network", "create", "bad"]);
+        let record = store
+            .data()
+            .join("networks")
+            .join(id.trim())
+            .join("network.json");
+        std::fs::write(&record, "{").unwrap();
+        let outcome = store.onggi(["network", "ls"]).run();
+        outcome
+            .code(0)
+            .stdout_has("bridge")
+            .stdout_lacks("bad")
+            .stderr_has("is left out");
+        store
+            .onggi(["system", "check"])
+            .run()
+            .code(1)
+            .stdout_has("damaged-network");
+        store.onggi(["system", "check", "--repair"]).run().code(0);
+        assert_eq!(names(&store, &["-f", "type=custom"]), [""; 0]);
+        store.onggi(["system", "check"]).run().code(0);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for store in everyone() {
         store.ok(["network", "create", "--subnet", "10.84.0.0/24", "taken"]);

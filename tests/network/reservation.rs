@@ -149,9 +149,7 @@ fn killed_processes_leave_no_address_behind() {
         .to_string();
     let said = "no available IPv4 addresses on this network's address pools: crowd (";
     assert!(error.starts_with(said), "{error}");
-    for dead in endpoint::dead(&paths).unwrap() {
-        endpoint::forget(&paths, &dead).unwrap();
-    }
+    endpoint::sweep(&paths, |_| Ok(())).unwrap();
     assert!(endpoint::dead(&paths).unwrap().is_empty());
     assert_eq!(endpoint::live(&paths, &network.id).unwrap().len(), 13);
     drop(reserved);

@@ -1,10 +1,11 @@
-//! `network inspect`: all that is known of networks, as JSON: Docker's fields.
+//! `network inspect`: all that is known of networks, as JSON: Docker's fields, and the rules in words.
 
 use super::SCOPE;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::inspect::render_inspect;
 use crate::container::engine::Engine;
+use crate::network::attach;
 use crate::network::endpoint::{self, Endpoint};
 use crate::network::record::{Driver, Network, Subnet};
 use crate::network::store;
@@ -78,6 +79,7 @@ pub fn inspect(engine: &Engine, network: &Network) -> Result<Value> {
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
+        "Rules": attach::describe(network, &endpoints),
     }))
 }
 

@@ -6,6 +6,7 @@ pub mod exists;
 pub mod inspect;
 pub mod ls;
 pub mod prune;
+pub mod reload;
 pub mod rm;
 mod subnet;
 

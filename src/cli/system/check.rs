@@ -57,6 +57,11 @@ A container to which its name does not lead, and a name that leads to no contain
 .B lost\-layer
 A container whose layer is missing. Its image has to be taken in again.
 .TP
+.B damaged\-network
+The record of a network cannot be read. Removed; containers that belong to it have to be connected to another, and
+.B bridge
+is made again when it is needed.
+.TP
 .BR orphan\-monitor ", " orphan\-process ", " leaked\-mount
 A monitor whose container is gone, a process of a container that does not run, a mount that nobody needs. Killed;
 unmounted.

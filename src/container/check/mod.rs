@@ -1,10 +1,11 @@
-//! Everything inconsistent in a store, and mending it (`system check`): containers and volumes here, images and layers
+//! Everything inconsistent in a store, and mending it (`system check`): containers, networks and volumes here, images and layers
 //! in [`crate::image::check`].
 //!
 //! Looking takes no lock that would be in anybody's way. What is found is looked for again a moment later, since it
 //! may have been a change under way; mending takes the lock of what it mends and looks once more.
 
 mod host;
+mod networks;
 mod records;
 mod volumes;
 
@@ -44,6 +45,7 @@ pub fn check(engine: &Engine, host: &Host, damage: Option<String>, deep: bool) -
     let look = || -> Result<Vec<Finding>> {
         let mut found = records::look(engine)?;
         found.extend(volumes::look(engine)?);
+        found.extend(networks::look(engine)?);
         found.extend(host.look_at(engine)?);
         Ok(found)
     };
@@ -93,6 +95,7 @@ fn mend(engine: &Engine, host: &Host, finding: &Finding) -> Result<()> {
         kind if host::KINDS.contains(&kind) => host.mend(engine, finding),
         kind if records::KINDS.contains(&kind) => records::mend(engine, finding),
         kind if volumes::KINDS.contains(&kind) => volumes::mend(engine, finding),
+        kind if networks::KINDS.contains(&kind) => networks::mend(engine, finding),
         kind => bail!("nobody knows how to mend `{kind}`"),
     }
 }

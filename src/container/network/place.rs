@@ -5,6 +5,7 @@ use crate::container::engine::Engine;
 
 use crate::network::home::Home;
 use crate::network::record::Network;
+use crate::network::surroundings::has_interface;
 use crate::network::{attach, endpoint};
 use anyhow::Result;
 
@@ -25,16 +26,16 @@ pub(in crate::container) fn remove(engine: &Engine, network: &Network) -> Result
     match is_held(engine) {
         // It goes with its namespace at the latest.
         true => Ok(()),
-        false => attach::remove(&Home::here(), network),
+        false if has_interface(&network.interface) => attach::remove(&Home::here(), network),
+        // No container was ever connected.
+        false => Ok(()),
     }
 }
 
 /// Removes what killed monitors have left of their containers' networks.
 pub(in crate::container) fn sweep(engine: &Engine) -> Result<()> {
-    let dead = endpoint::dead(&engine.paths)?;
-    if !dead.is_empty() && !is_held(engine) {
-        attach::sweep(&Home::here(), &dead)?;
-    }
-    dead.iter()
-        .try_for_each(|endpoint| endpoint::forget(&engine.paths, endpoint))
+    endpoint::sweep(&engine.paths, |dead| match is_held(engine) {
+        true => Ok(()),
+        false => attach::sweep(&Home::here(), std::slice::from_ref(dead)),
+    })
 }

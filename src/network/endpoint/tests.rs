@@ -1,6 +1,7 @@
 //! Reserving, reading and sweeping endpoints, in a store of its own.
 
 use super::*;
+use crate::network::record::Network;
 use std::collections::BTreeSet;
 
 fn store() -> (tempfile::TempDir, Paths, Network) {
@@ -57,12 +58,18 @@ fn what_a_killed_process_had_is_dead_and_then_gone() {
     // The same container again: its old rules are to be swept first.
     let again = reserve(&paths, &network, &wanted(1)).unwrap();
     assert_eq!(again.replaced, [endpoint.clone()]);
-    // It is another one now.
-    forget(&paths, &endpoint).unwrap();
+    sweep(&paths, |_| panic!("all are held")).unwrap();
     assert_eq!(live(&paths, &network.id).unwrap().len(), 2);
     let endpoint = again.endpoint().clone();
     drop(again.into_lock());
-    forget(&paths, &endpoint).unwrap();
+    sweep(&paths, |_| anyhow::bail!("its link stays")).unwrap_err();
+    let mut swept = Vec::new();
+    let clean = |dead: &Endpoint| {
+        swept.push(dead.clone());
+        Ok(())
+    };
+    sweep(&paths, clean).unwrap();
+    assert_eq!(swept, [endpoint]);
     assert!(dead(&paths).unwrap().is_empty());
     let names = std::fs::read_dir(paths.endpoints(&network.id)).unwrap();
     let addresses = other.endpoint().addresses().count();

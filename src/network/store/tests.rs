@@ -3,6 +3,7 @@
 use super::*;
 use crate::network::endpoint::{Wanted, reserve};
 use crate::network::request::SubnetRequest;
+use ipnet::{IpNet, Ipv6Net};
 
 fn store() -> (tempfile::TempDir, Paths) {
     let directory = tempfile::tempdir().unwrap();
@@ -184,10 +185,22 @@ fn a_damaged_one_costs_only_itself() {
         assert_eq!(names(&paths), ["bridge", "good", "host", "none"]);
         let said = format!("{:#}", find(&paths, &bad.id).unwrap_err());
         assert!(said.contains("is damaged"), "{said}");
+        let unreadable = unreadable(&paths).unwrap();
+        assert!(unreadable.len() == 1 && unreadable[0].0 == bad.id && is_damage(&unreadable[0].1));
     }
     std::fs::write(&record, "{\"version\": 2}").unwrap();
     let said = format!("{:#}", find(&paths, &bad.id).unwrap_err());
     assert!(said.contains("is version 2"), "{said}");
+    for id in [&bad.id, &good.id] {
+        discard_damaged(&paths, id).unwrap();
+        assert!(
+            paths.network(id).exists(),
+            "it is of a newer onggi, or nothing is wrong"
+        );
+    }
+    std::fs::remove_file(&record).unwrap();
+    discard_damaged(&paths, &bad.id).unwrap();
+    assert!(unreadable(&paths).unwrap().is_empty() && !paths.network(&bad.id).exists());
     std::fs::write(paths.unique_local_prefix(), "x").unwrap();
     if surroundings::has_ipv6() {
         let said = create(&paths, &named("other")).unwrap_err().to_string();
