@@ -55,6 +55,8 @@
 //! |---|---|---|
 //! | `shared/USER/NAME/` | a mount that shows `images` and `layers` of a store to an ordinary user as his own | root makes and removes it |
 //! | `mounts/ID` | where `mount` shows the root of a container; not there, or empty, when it does not | `containers/ID/` for a container that does not run |
+//! | `network/lock` | held by the network process of an ordinary user from before it listens until it is gone | flock |
+//! | `network/socket` | where it listens | `network/lock` |
 //! | `networks/ID/CONTAINER` | the endpoint of a container in a network; replaced, never changed | flock of the file, held by who keeps the container running: one that nobody holds is nobody's. Its name moves on to a new file that is locked already, so who finds the old one free looks again |
 //! | `networks/ID/CONTAINER.new` | what is about to become that | likewise |
 //! | `networks/ID/ADDRESS` | a link whose target is the container that has the address; one that leads nowhere, or to a container with another address, is nobody's | the other `networks/ID/` |

@@ -41,6 +41,21 @@ impl Paths {
     }
 }
 
+/// In the directory of the network process: where it listens.
+pub const PROCESS_SOCKET: &str = "socket";
+
+impl Paths {
+    /// What belongs to an ordinary user's network process.
+    pub fn network_process(&self) -> PathBuf {
+        self.run.join("network")
+    }
+
+    /// Held by that process from before it listens until it is gone.
+    pub fn network_process_lock(&self) -> PathBuf {
+        self.network_process().join("lock")
+    }
+}
+
 /// The record of a network.
 pub fn network_record_in(network: &Path) -> PathBuf {
     network.join("network.json")

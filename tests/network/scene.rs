@@ -12,9 +12,9 @@
 use crate::support::host::User;
 use onggi::network::endpoint::{Protocol, Publication};
 use onggi::network::forward::Wanted;
-use onggi::network::user::{Client, Lease, Start, serve};
+use onggi::network::user::{Client, Lease, serve};
+use onggi::paths::Paths;
 use onggi::sys::namespace::inside_network;
-use onggi::sys::socket::Listener;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -29,7 +29,6 @@ const PLAYED: &str = "ONGGI_TEST_SCENE";
 const DIRECTORY: &str = "ONGGI_TEST_SCENE_DIRECTORY";
 /// The name of what is no test.
 pub const BENCH: &str = "bench";
-const SOCKET: &str = "socket";
 
 /// The host's addresses towards the world.
 pub const HOST: [&str; 2] = ["198.51.100.1", "2001:db8:5::1"];
@@ -200,14 +199,8 @@ fn network_process() {
 pub fn be_the_process() -> bool {
     let is_it = std::env::var(PLAYED).is_ok_and(|played| played == "process");
     if is_it {
-        let directory = File::open(std::env::var(DIRECTORY).unwrap()).unwrap();
-        let listener = Listener::bind(directory.as_fd(), SOCKET).unwrap();
-        serve(Start {
-            listener,
-            lock: None,
-            namespace: None,
-        })
-        .unwrap();
+        let run = std::env::var(DIRECTORY).unwrap();
+        serve(&Paths::new(&run, &run), || {}).unwrap();
     }
     is_it
 }
@@ -343,10 +336,10 @@ fn start(directory: &std::path::Path) -> Child {
 }
 
 fn connect(directory: &std::path::Path) -> Client {
-    let directory = File::open(directory).unwrap();
+    let paths = Paths::new(directory, directory);
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        match Client::connect(directory.as_fd(), SOCKET).unwrap() {
+        match Client::connect(&paths).unwrap() {
             Some(client) => return client,
             None => assert!(Instant::now() < end, "the network process does not answer"),
         }

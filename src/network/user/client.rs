@@ -1,16 +1,17 @@
 //! The side of those that want connections of containers to be carried: monitors.
 //!
-//! Who finds nobody at the socket starts a network process, and holds the lock meanwhile so that there is only one:
-//!
-//! 1. [`Client::connect`]. `Some`: there is one, and it stays as long as this connection.
-//! 2. `None`: wait for the lock (`network_lock` of [`crate::paths`]), which a network process holds for its life, also
-//!    while it is ending; connect again, since another one may have been quicker; else start one with that lock.
+//! Who finds nobody at the socket starts a network process. It waits for the lock that the one before holds until it is
+//! gone, looks whether another one was quicker, and says when it can be asked ([`super::serve`]).
 
 use super::protocol::{Answer, Lease, PORTS_MAX, Question, Read, receive, send};
 use crate::network::endpoint::Publication;
 use crate::network::forward::Wanted;
+use crate::paths::Paths;
+use crate::paths::network::PROCESS_SOCKET;
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A connection to the network process. Its end releases all leases, also when this process is killed.
@@ -30,16 +31,20 @@ pub struct Namespaces {
 }
 
 impl Client {
-    /// Connects to a network process by the name of its socket; `None` when there is none, or one that is just ending.
-    pub fn connect(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Self>> {
-        match Channel::connect(directory, name)? {
+    /// Connects to the network process of a store; `None` when there is none, or one that is just ending.
+    pub fn connect(paths: &Paths) -> Result<Option<Self>> {
+        let path = paths.network_process();
+        let directory = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.with_context(|| format!("open `{}`", path.display()))?,
+        };
+        match Channel::connect(directory.as_fd(), PROCESS_SOCKET)? {
             Some(channel) => Self::over(channel),
             None => Ok(None),
         }
     }
 
-    /// The same over a connection that is there already.
-    pub fn over(channel: Channel) -> Result<Option<Self>> {
+    fn over(channel: Channel) -> Result<Option<Self>> {
         if send(&channel, &Question::Namespaces, None, true).is_err() {
             return Ok(None);
         }

@@ -15,9 +15,8 @@
 //!
 //! # Its beginning and its end
 //!
-//! It holds the lock of its store ([`crate::paths`]) from before it listens until it is gone. A client that finds nobody at
-//! the socket waits for that lock, looks again, and starts the next one with the lock in its hands. The process looks
-//! whether somebody has come just before it ends; who comes later is not answered, which counts as nobody.
+//! It holds the lock of its store ([`crate::paths`]) from before it listens until it is gone; the next one waits for that.
+//! It looks whether somebody has come just before it ends; who comes later is not answered, which counts as nobody.
 
 pub mod client;
 pub mod leases;
@@ -28,5 +27,5 @@ pub mod protocol;
 mod segment;
 
 pub use client::{Client, Namespaces};
-pub use process::{Start, serve};
+pub use process::{Start, carry, serve};
 pub use protocol::Lease;

@@ -1,5 +1,6 @@
 //! The process itself: monitors that come and go, and the loop.
 
+use super::client::Client as Caller;
 use super::leases::Leases;
 use super::namespace::{Prepared, enter};
 use super::outgoing::{Around, FREE, Outgoing};
@@ -8,14 +9,18 @@ use crate::error::bad_input;
 use crate::network::forward::events::{Key, Table, Token, Watch};
 use crate::network::forward::inside::{Inside, Sockets, Worker};
 use crate::network::forward::{Forwarder, Target, Wanted};
+use crate::paths::Paths;
+use crate::paths::network::PROCESS_SOCKET;
+use crate::store::lock::Lock;
+use crate::sys::descriptor;
 use crate::sys::socket::{Channel, Listener};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::event::epoll::EventFlags;
 use rustix::net::sockopt;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, Instant};
 
 const LISTENER: u8 = FREE;
@@ -23,23 +28,66 @@ const CLIENT: u8 = FREE + 1;
 /// How long there may be nobody: at first, and after the last one.
 const FIRST: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(2);
+/// How long the one before may take to end, and how often is looked.
+const PREDECESSOR: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What the process begins with. It is root of its user namespace, its network namespace is the host's.
 #[derive(Debug)]
 pub struct Start {
     /// Where monitors come.
     pub listener: Listener,
-    /// The lock of the process, held until its end.
-    pub lock: Option<OwnedFd>,
     /// The network namespace, where there is one already: of a process that was killed.
     pub namespace: Option<OwnedFd>,
+}
+
+/// Is the network process of a store, or finds that there is one; says once that it can be asked. Returns when nobody holds
+/// a lease any more.
+///
+/// Errors: the kernel does not allow what it takes.
+pub fn serve(paths: &Paths, ready: impl FnOnce()) -> Result<()> {
+    let directory = paths.network_process();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .with_context(|| format!("make `{}`", directory.display()))?;
+    let end = Instant::now() + PREDECESSOR;
+    let lock = loop {
+        if let Some(lock) = Lock::try_make(&paths.network_process_lock())? {
+            break lock;
+        }
+        // Somebody was quicker, or is about to end.
+        if Caller::connect(paths)?.is_some() {
+            ready();
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("the network process before this one does not end");
+        }
+        std::thread::sleep(LOOK);
+    };
+    let opened =
+        File::open(&directory).with_context(|| format!("open `{}`", directory.display()))?;
+    let listener = Listener::bind(opened.as_fd(), PROCESS_SOCKET)?;
+    let namespace = None;
+    let result = carry(
+        Start {
+            listener,
+            namespace,
+        },
+        ready,
+    );
+    drop(lock);
+    result
 }
 
 /// Carries connections until nobody holds a lease any more.
 ///
 /// Errors: the kernel does not allow what it takes.
-pub fn serve(start: Start) -> Result<()> {
-    raise_limit();
+pub fn carry(start: Start, ready: impl FnOnce()) -> Result<()> {
+    // Each connection takes two descriptors; with fewer of them it carries fewer.
+    let _ = descriptor::raise_limit();
     let given = start.namespace;
     let (worker, prepared) = Worker::start(move || enter(given))?;
     let Prepared { namespace, ears } = prepared;
@@ -51,6 +99,7 @@ pub fn serve(start: Start) -> Result<()> {
         .watch(start.listener.as_fd(), token, Watch::Level);
     watched.context("epoll_ctl")?;
     let user = File::open("/proc/self/ns/user").context("open `/proc/self/ns/user`")?;
+    ready();
     let mut process = Process {
         forwarder,
         outgoing,
@@ -61,21 +110,7 @@ pub fn serve(start: Start) -> Result<()> {
         network: namespace,
         ends: Some(Instant::now() + FIRST),
     };
-    let result = process.run();
-    drop(process);
-    drop(start.lock);
-    result
-}
-
-/// Each connection takes two descriptors.
-fn raise_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    // With fewer it carries fewer.
-    let _ = setrlimit(Resource::Nofile, raised);
+    process.run()
 }
 
 struct Process {
