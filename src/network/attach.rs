@@ -14,8 +14,8 @@ use crate::error::{Error, Kind, bad_input};
 use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
 use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
-use crate::network::record::{Driver, Network};
-use crate::network::{bridge, nftables, sysctl};
+use crate::network::record::{Driver, Network, Subnet};
+use crate::network::{bridge, nftables, parent, sysctl};
 use crate::sys::namespace::inside_network;
 use crate::sys::netlink::{Batch, Socket};
 use anyhow::{Context, Result};
@@ -78,8 +78,23 @@ pub fn ensure(home: &Home, network: &Network) -> Result<()> {
             sysctl::do_not_forward()?;
             sysctl::leave_bridged_frames_alone()
         }),
-        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
+        Driver::Macvlan | Driver::Ipvlan => {
+            check_parents(home, network)?;
+            home.inside(|| parent::ensure(&link::socket()?, network).map(|_| ()))
+        }
+        Driver::Host | Driver::None => Ok(()),
     }
+}
+
+/// The interfaces of the host are its root's alone.
+fn check_parents(home: &Home, network: &Network) -> Result<(), Error> {
+    if home.routes {
+        return Ok(());
+    }
+    let word = network.driver.word();
+    let message =
+        format!("a {word} network needs an interface of the host, which only root can share");
+    Err(Error::new(Kind::Denied, message).hint("use a bridge network, or run it as root"))
 }
 
 /// What of the host's own rules is in the way of a network, and what to do about it.
@@ -107,14 +122,51 @@ pub fn connect(
     endpoint.interface = interface.name.to_owned();
     match network.driver {
         Driver::Bridge => connect_pair(home, network, endpoint, interface, container),
-        driver => {
+        Driver::Macvlan | Driver::Ipvlan => {
+            connect_child(home, network, endpoint, interface, container)
+        }
+        driver @ (Driver::Host | Driver::None) => {
             let message = format!(
-                "containers cannot be connected to a `{}` network",
+                "containers get no interface in a `{}` network",
                 driver.word()
             );
             Err(bad_input(message).into())
         }
     }
+}
+
+fn connect_child(
+    home: &Home,
+    network: &Network,
+    endpoint: &Endpoint,
+    interface: &Interface<'_>,
+    container: BorrowedFd<'_>,
+) -> Result<Connected> {
+    check_parents(home, network)?;
+    home.inside(|| {
+        let socket = link::socket()?;
+        let parent = parent::ensure(&socket, network)?;
+        let kind = parent::kind(network, &parent);
+        let wanted = Wanted {
+            name: interface.name,
+            // One of ipvlan has the MAC address of its parent.
+            mac: mac(endpoint)?.filter(|_| network.driver == Driver::Macvlan),
+            mtu: bridge::mtu(network)?,
+            namespace: Some(container),
+        };
+        let mut batch = Batch::default();
+        link::create(&mut batch, &wanted, &kind);
+        socket
+            .apply(&batch)
+            .map_err(|refusal| link::refused(&refusal, &kind))
+            .with_context(|| format!("connect `{}` to `{}`", interface.name, network.interface))
+    })?;
+    let inside = inside_network(container, link::socket)??;
+    let connected = Connected {
+        undo: Some((inside, interface.name.to_owned())),
+    };
+    furnish(network, endpoint, interface, container, None)?;
+    Ok(connected)
 }
 
 fn connect_pair(
@@ -129,7 +181,7 @@ fn connect_pair(
         let socket = link::socket()?;
         let bridge = link::find(&socket, &network.interface)?
             .with_context(|| format!("the bridge `{}` is not there", network.interface))?;
-        Ok((socket, bridge.index))
+        Ok((socket, bridge))
     })?;
     let mtu = bridge::mtu(network)?;
     let peer = Peer {
@@ -149,9 +201,13 @@ fn connect_pair(
     if sysctl::has_ipv6() {
         link::no_automatic_address(&mut batch, Which::Name(&name));
     }
-    link::join_bridge(&mut batch, Which::Name(&name), bridge);
+    link::join_bridge(&mut batch, Which::Name(&name), bridge.index);
     if network.option_is("com.docker.network.bridge.enable_icc", "false") {
         link::isolate_port(&mut batch, Which::Name(&name));
+    }
+    // There, what a container sends to a published port of its own comes back without having been routed.
+    if home.routes && sysctl::has_bridged_frames() {
+        link::reflect(&mut batch, Which::Name(&name));
     }
     link::set_up(&mut batch, Which::Name(&name));
     let made = socket.apply(&batch);
@@ -166,9 +222,23 @@ fn connect_pair(
             )
         })?;
     endpoint.host_interface = name.clone();
-    furnish(network, endpoint, interface, container)?;
+    // The MAC address of a bridge of others can change with its ports.
+    let gateway = bridge
+        .mac
+        .filter(|_| bridge.alias == bridge::alias(network));
+    furnish(network, endpoint, interface, container, gateway)?;
     if let Some((socket, _)) = &connected.undo {
-        settle(socket, &[Which::Name(&name), Which::Index(bridge)])?;
+        settle(socket, &[Which::Name(&name), Which::Index(bridge.index)])?;
+        if let Some(mac) = mac(endpoint)? {
+            let mut batch = Batch::default();
+            let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
+            for address in own.into_iter().flatten() {
+                link::add_neighbour(&mut batch, bridge.index, address, mac);
+            }
+            socket
+                .apply(&batch)
+                .context("tell the bridge its new neighbour")?;
+        }
     }
     Ok(connected)
 }
@@ -187,12 +257,14 @@ fn settle(socket: &Socket, links: &[Which<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Addresses and routes of an interface that is in the container's namespace already.
+/// Addresses and routes of an interface that is in the container's namespace already, and its gateway's MAC address where
+/// that is known.
 fn furnish(
     network: &Network,
     endpoint: &Endpoint,
     interface: &Interface<'_>,
     container: BorrowedFd<'_>,
+    gateway: Option<link::Mac>,
 ) -> Result<()> {
     inside_network(container, || {
         let name = interface.name;
@@ -210,12 +282,20 @@ fn furnish(
         link::set_up(&mut batch, Which::Index(index));
         for address in addresses(network, endpoint, interface)? {
             link::add_address(&mut batch, index, address);
+            link::own_at_once(&mut batch, index, address);
+        }
+        for address in network.subnets.iter().filter_map(|subnet| subnet.gateway) {
+            let has_family = [endpoint.ipv4.is_some(), endpoint.ipv6.is_some()];
+            if let Some(mac) = gateway.filter(|_| has_family[usize::from(address.is_ipv6())]) {
+                link::add_neighbour(&mut batch, index, address, mac);
+            }
         }
         for (gateway, everything) in default_routes(network, interface) {
             link::add_route(&mut batch, index, everything, gateway);
         }
         socket
-            .apply(&batch)
+            // What the kernel was faster with.
+            .apply_unless(&batch, &[Errno::EXIST])
             .with_context(|| format!("give the interface `{name}` its addresses and routes"))?;
         settle(&socket, &[Which::Index(index)])
     })?
@@ -289,13 +369,18 @@ fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<I
     }
     let mut routes = Vec::new();
     for (wanted, host) in everything {
+        let everything = IpNet::new_assert(host.addr(), 0);
         let subnet = network
             .subnets
             .iter()
             .find(|subnet| subnet.subnet.addr().is_ipv4() == host.addr().is_ipv4());
-        if let Some(gateway) = subnet.filter(|_| wanted).and_then(|subnet| subnet.gateway) {
-            let everything = IpNet::new_assert(host.addr(), 0);
-            routes.push((Some(gateway), everything));
+        match subnet.filter(|_| wanted) {
+            Some(_) if parent::needs_no_gateway(network) => routes.push((None, everything)),
+            Some(Subnet {
+                gateway: Some(gateway),
+                ..
+            }) => routes.push((Some(*gateway), everything)),
+            _ => {}
         }
     }
     routes
@@ -404,7 +489,10 @@ pub fn remove(home: &Home, network: &Network) -> Result<()> {
             };
             rules.and(bridge::remove(&link::socket()?, network))
         }),
-        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Ok(()),
+        Driver::Macvlan | Driver::Ipvlan => {
+            home.inside(|| bridge::remove(&link::socket()?, network))
+        }
+        Driver::Host | Driver::None => Ok(()),
     }
 }
 

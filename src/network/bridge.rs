@@ -26,10 +26,14 @@ pub fn ensure(socket: &Socket, network: &Network) -> Result<Link> {
         return Err(Error::new(Kind::Conflict, message).hint(hint).into());
     }
     let mut batch = Batch::default();
+    if !found.up {
+        link::set_up(&mut batch, Which::Index(found.index));
+    }
     for subnet in &network.subnets {
         if let Some(gateway) = subnet.gateway {
             let address = IpNet::new(gateway, subnet.subnet.prefix_len())?;
             link::add_address(&mut batch, found.index, address);
+            link::own_at_once(&mut batch, found.index, address);
         }
     }
     if let Some(mac) = found.mac.filter(|_| network.has_ipv6()) {
@@ -38,9 +42,6 @@ pub fn ensure(socket: &Socket, network: &Network) -> Result<Link> {
             found.index,
             IpNet::new(link::link_local(mac).into(), 64)?,
         );
-    }
-    if !found.up {
-        link::set_up(&mut batch, Which::Index(found.index));
     }
     socket
         .apply_unless(&batch, &[Errno::EXIST])

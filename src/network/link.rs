@@ -24,6 +24,7 @@ const INFO_SLAVE_DATA: u16 = 5;
 const INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const VETH_INFO_PEER: u16 = 1;
+const BRPORT_MODE: u16 = 4;
 const BRPORT_ISOLATED: u16 = 33;
 const MACVLAN_MODE: u16 = 1;
 const IPVLAN_MODE: u16 = 1;
@@ -48,7 +49,7 @@ pub enum Kind<'a> {
 }
 
 impl Kind<'_> {
-    /// The kernel's word, which is that of its module too.
+    /// The kernel's word.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
@@ -57,6 +58,16 @@ impl Kind<'_> {
             Self::Macvlan(..) => "macvlan",
             Self::Ipvlan(..) => "ipvlan",
             Self::Vlan(..) => "vlan",
+        }
+    }
+}
+
+impl Kind<'_> {
+    /// The name of the module that brings it.
+    fn module(&self) -> &'static str {
+        match self {
+            Self::Vlan(..) => "8021q",
+            kind => kind.word(),
         }
     }
 }
@@ -151,6 +162,18 @@ pub fn isolate_port(batch: &mut Batch, which: Which<'_>) {
     });
 }
 
+/// Lets a port of a bridge get back what came from it.
+pub fn reflect(batch: &mut Batch, which: Which<'_>) {
+    change(batch, which, 0, |link| {
+        link.nest(libc::IFLA_LINKINFO, |info| {
+            info.text(INFO_SLAVE_KIND, "bridge")
+                .nest(INFO_SLAVE_DATA, |data| {
+                    data.bytes(BRPORT_MODE, &[1]);
+                });
+        });
+    });
+}
+
 /// Has the kernel give it no link-local IPv6 address of its own accord, and so nothing to wait for.
 pub fn no_automatic_address(batch: &mut Batch, which: Which<'_>) {
     change(batch, which, 0, |link| {
@@ -213,6 +236,42 @@ pub fn add_address(batch: &mut Batch, index: u32, address: IpNet) {
     });
 }
 
+/// Has packets for an IPv6 address of the interface be its own at once. The kernel does that when it gets round to it, in a
+/// work queue even where nobody is asked (ipv6/addrconf.c), and drops what comes before, the answer to the first question
+/// for a neighbour among it. With IPv4 there is nothing to do.
+pub fn own_at_once(batch: &mut Batch, index: u32, address: IpNet) {
+    if let IpNet::V6(network) = address {
+        let header = [
+            libc::RT_TABLE_LOCAL,
+            libc::RT_SCOPE_UNIVERSE,
+            libc::RTN_LOCAL,
+        ];
+        route(batch, libc::AF_INET6 as u8, 128, header, |message| {
+            message
+                .bytes(libc::RTA_DST, &network.addr().octets())
+                .u32(libc::RTA_OIF, index);
+        });
+    }
+}
+
+/// Tells which MAC address a neighbour has, so that nobody is asked before the first packet; whether it is still true is
+/// found out later (NUD_STALE).
+pub fn add_neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: Mac) {
+    const DESTINATION: u16 = 1;
+    const MAC: u16 = 2;
+    const STALE: u16 = 4;
+    let mut header = [0; 12];
+    header[0] = family(&address);
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..10].copy_from_slice(&STALE.to_ne_bytes());
+    let flags = flags::CREATE | flags::REPLACE;
+    batch.message(libc::RTM_NEWNEIGH, flags, &header, |message| {
+        message
+            .bytes(DESTINATION, &octets(&address))
+            .bytes(MAC, &mac);
+    });
+}
+
 /// Leads packets for `destination` through it, by way of `gateway` if there is one.
 pub fn add_route(batch: &mut Batch, index: u32, destination: IpNet, gateway: Option<IpAddr>) {
     let scope = match gateway {
@@ -221,7 +280,8 @@ pub fn add_route(batch: &mut Batch, index: u32, destination: IpNet, gateway: Opt
     };
     let length = destination.prefix_len();
     let family = family(&destination.addr());
-    route(batch, family, length, scope, libc::RTN_UNICAST, |message| {
+    let header = [libc::RT_TABLE_MAIN, scope, libc::RTN_UNICAST];
+    route(batch, family, length, header, |message| {
         if length > 0 {
             message.bytes(libc::RTA_DST, &octets(&destination.network()));
         }
@@ -236,25 +296,11 @@ fn route(
     batch: &mut Batch,
     family: u8,
     length: u8,
-    scope: u8,
-    kind: u8,
+    [table, scope, kind]: [u8; 3],
     attributes: impl FnOnce(&mut Attributes<'_>),
 ) {
-    let table = libc::RT_TABLE_MAIN;
-    let header = [
-        family,
-        length,
-        0,
-        0,
-        table,
-        libc::RTPROT_STATIC,
-        scope,
-        kind,
-        0,
-        0,
-        0,
-        0,
-    ];
+    let by = libc::RTPROT_STATIC;
+    let header = [family, length, 0, 0, table, by, scope, kind, 0, 0, 0, 0];
     let flags = flags::CREATE | flags::EXCL;
     batch.message(libc::RTM_NEWROUTE, flags, &header, attributes);
 }
@@ -311,8 +357,10 @@ pub fn refused(refusal: &Refusal, kind: &Kind<'_>) -> Error {
     let word = kind.word();
     match refusal.errno {
         Errno::OPNOTSUPP => {
-            Error::new(ErrorKind::Unsupported, format!("this kernel has no {word}"))
-                .hint(format!("load its module as root: modprobe {word}"))
+            Error::new(ErrorKind::Unsupported, format!("this kernel has no {word}")).hint(format!(
+                "load its module as root: modprobe {}",
+                kind.module()
+            ))
         }
         Errno::PERM | Errno::ACCESS => {
             let message = format!("make an interface of the kind {word}: {refusal}");

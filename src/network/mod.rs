@@ -25,6 +25,7 @@ pub mod ipam;
 pub mod link;
 pub mod nftables;
 pub mod options;
+mod parent;
 pub mod record;
 pub mod request;
 pub mod resolv_conf;

@@ -53,6 +53,11 @@ pub fn disable_ipv6(interface: &str) -> Result<()> {
     set_if_known(&format!("ipv6/conf/{interface}/disable_ipv6"), "1")
 }
 
+/// Whether the packet rules see frames between two ports of a bridge too (br_netfilter).
+pub fn has_bridged_frames() -> bool {
+    get("bridge/bridge-nf-call-iptables").is_ok_and(|value| value == "1")
+}
+
 /// Frames between two ports of a bridge are none of the packet rules' business.
 pub fn leave_bridged_frames_alone() -> Result<()> {
     for file in [

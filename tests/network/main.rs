@@ -12,6 +12,7 @@ mod dns_hostile;
 mod forward;
 mod namespaces;
 mod outgoing;
+mod parent;
 mod reservation;
 mod resolver;
 mod rules;

@@ -1,9 +1,11 @@
 //! What a network and an endpoint are in the sets of [`super::layout`], and in words.
 
 use super::layout::{self, Version};
-use super::transaction::{Element, Key, Set, Transaction};
+use super::transaction::{Element, Key, Set, Transaction, list};
 use crate::network::endpoint::{Endpoint, Protocol, Publication};
 use crate::network::record::{Driver, Network};
+use crate::sys::netlink::{Refusal, Socket};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// Elements of several sets.
@@ -23,11 +25,25 @@ impl Elements {
         self.0.is_empty()
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static Set, &Element)> {
-        self.0
-            .iter()
-            .flat_map(|(set, some)| some.iter().map(|element| (*set, element)))
+    /// Those whose keys are in the table, as they are there, where `like` holds of what is here and what is there.
+    pub fn present(
+        &self,
+        socket: &Socket,
+        like: impl Fn(&Element, &Element) -> bool,
+    ) -> Result<Self, Refusal> {
+        let mut present = Self::default();
+        for (set, elements) in &self.0 {
+            let wanted: HashMap<_, _> = elements.iter().map(|one| (&one.key, one)).collect();
+            let found = list(socket, layout::TABLE, set)?
+                .into_iter()
+                .filter(|found| {
+                    wanted
+                        .get(&found.key)
+                        .is_some_and(|wanted| like(wanted, found))
+                });
+            found.for_each(|found| present.push(set, found));
+        }
+        Ok(present)
     }
 
     /// Adds them.
@@ -144,6 +160,10 @@ fn add_translated(elements: &mut Elements, endpoint: &Endpoint, version: Version
     let Some(address) = address(endpoint, version) else {
         return;
     };
+    if !endpoint.ports.is_empty() {
+        let twice = Key::new().bytes(&address).bytes(&address);
+        elements.push(&layout::REFLECTED[version as usize], twice.into());
+    }
     for publication in &endpoint.ports {
         let Some(place) = place(publication, version) else {
             continue;

@@ -53,6 +53,12 @@ pub const PUBLISHED_EVERYWHERE: [Set; 2] = [
     Set::map("everywhere6", &[Protocol, Port], &[Ipv6, Port]),
 ];
 
+/// Addresses of containers that have published ports, twice: where what one sends comes back to itself.
+pub const REFLECTED: [Set; 2] = [
+    Set::of("reflected4", &[Ipv4, Ipv4]),
+    Set::of("reflected6", &[Ipv6, Ipv6]),
+];
+
 /// One of the two families of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -140,6 +146,7 @@ pub fn write(transaction: &mut Transaction) {
         &ROUTED,
         &PUBLISHED,
         &PUBLISHED_EVERYWHERE,
+        &REFLECTED,
     ];
     for set in single.into_iter().chain(double.into_iter().flatten()) {
         transaction.add_set(set);
@@ -235,10 +242,16 @@ fn forward() -> Vec<Rule> {
 }
 
 /// What leaves with our own address: what comes back into the network it came from, so that the answer comes back to us
-/// too, and what leaves all networks.
+/// too, and what leaves all networks. A bridged frame has come in by nowhere here, so what a container sends to a published
+/// port of its own is known by its addresses too; the answer to another's finds its way as a bridged frame.
 fn postrouting() -> Vec<Rule> {
     let mut rules = vec![within(translated()).masquerade()];
     for version in Version::BOTH {
+        const DESTINATION: u32 = 1 << 5;
+        let rule = has_any(version.rule().connection_status(0), DESTINATION);
+        let rule = version.destination(version.source(rule, 0), version.registers());
+        let rule = rule.lookup(0, REFLECTED[version as usize].name, true);
+        rules.push(rule.masquerade());
         let rule = from(version.rule(), &MASQUERADED[version as usize], true);
         rules.push(to(rule, &BRIDGES, false).masquerade());
     }

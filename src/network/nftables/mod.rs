@@ -16,7 +16,7 @@ use crate::sys::netlink::Refusal;
 use anyhow::{Context, Result};
 use elements::Elements;
 use rustix::io::Errno;
-use transaction::{Key, Transaction, has_chain, has_element, socket};
+use transaction::{Element, Key, Transaction, has_chain, has_element, socket};
 
 pub use elements::describe;
 
@@ -44,27 +44,29 @@ pub fn remove(network: &Network) -> Result<()> {
     delete(&elements::of_network(network)).context("delete the packet rules of the network")
 }
 
-/// Leads the ports of an endpoint to it.
+/// Leads the ports of an endpoint to it. A port can have only one place to lead to, and it was reserved by whoever calls:
+/// if it leads elsewhere, that is a leftover.
 pub fn publish(network: &Network, endpoint: &Endpoint) -> Result<()> {
     let elements = elements::of_endpoint(network, endpoint);
     if elements.is_empty() {
         return Ok(());
     }
-    let add = || {
+    let publish = || {
+        let socket = socket()?;
         let mut transaction = Transaction::new(layout::TABLE);
         elements.add(&mut transaction);
-        transaction.commit(&socket()?)
+        match transaction.commit(&socket) {
+            Err(refusal) if refusal.errno == Errno::EXIST => {}
+            result => return result,
+        }
+        let mut transaction = Transaction::new(layout::TABLE);
+        elements
+            .present(&socket, |_, _| true)?
+            .delete(&mut transaction);
+        elements.add(&mut transaction);
+        transaction.commit(&socket)
     };
-    let mut result = add();
-    // A port can have only one place to lead to. It was reserved by whoever calls, so what is there is a leftover.
-    if result
-        .as_ref()
-        .is_err_and(|refusal| refusal.errno == Errno::EXIST)
-    {
-        delete(&elements)?;
-        result = add();
-    }
-    result.map_err(refused).context("publish ports")
+    publish().map_err(refused).context("publish ports")
 }
 
 /// Takes that back.
@@ -92,28 +94,29 @@ pub fn reload<'a>(networks: impl Iterator<Item = (&'a Network, &'a [Endpoint])>)
     made.map_err(refused).context("make the packet rules")
 }
 
-/// Deletes elements, of which some may be gone already.
+/// Deletes elements, of which some may be gone already, or lead elsewhere: those are another's.
 fn delete(elements: &Elements) -> Result<()> {
     if elements.is_empty() {
         return Ok(());
     }
-    let socket = socket().map_err(refused)?;
-    let mut transaction = Transaction::new(layout::TABLE);
-    elements.delete(&mut transaction);
-    let missing = |refusal: &Refusal| refusal.errno == Errno::NOENT;
-    match transaction.commit(&socket) {
-        Err(refusal) if missing(&refusal) => {}
-        result => return result.map_err(refused),
-    }
-    for (set, element) in elements.iter() {
+    let delete = || {
+        let socket = socket()?;
         let mut transaction = Transaction::new(layout::TABLE);
-        transaction.delete(set, std::slice::from_ref(element));
+        // To add what is there does nothing, and what has been added can be deleted.
+        elements.add(&mut transaction);
+        elements.delete(&mut transaction);
         match transaction.commit(&socket) {
-            Err(refusal) if missing(&refusal) => {}
-            result => result.map_err(refused)?,
+            // The table, or the network's part of it, is gone.
+            Err(refusal) if refusal.errno == Errno::NOENT => return Ok(()),
+            Err(refusal) if refusal.errno == Errno::EXIST => {}
+            result => return result,
         }
-    }
-    Ok(())
+        let mut transaction = Transaction::new(layout::TABLE);
+        let own = |wanted: &Element, found: &Element| wanted.value == found.value;
+        elements.present(&socket, own)?.delete(&mut transaction);
+        transaction.commit(&socket)
+    };
+    delete().map_err(refused)
 }
 
 /// Why the kernel refused rules, in words that help.

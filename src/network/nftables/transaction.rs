@@ -4,7 +4,9 @@
 //! it deletes must be there.
 
 use super::rule::Rule;
-use crate::sys::netlink::{Attributes, Batch, Family, Refusal, Socket, flags};
+use crate::sys::netlink::{
+    Attributes, Batch, Family, Refusal, Socket, attribute, attributes, flags,
+};
 use std::time::Duration;
 
 const BATCH_BEGIN: u16 = 16;
@@ -460,6 +462,27 @@ pub(super) fn has_chain(socket: &Socket, table: Table, chain: &str) -> Result<bo
         message.text(3, chain);
     });
     exists(socket, &question)
+}
+
+/// All elements of a set or map of single keys.
+pub(super) fn list(socket: &Socket, table: Table, set: &Set) -> Result<Vec<Element>, Refusal> {
+    let mut question = Batch::default();
+    message(&mut question, table, GET_ELEMENT, flags::DUMP, |message| {
+        message.text(2, set.name);
+    });
+    let answers = socket.ask(&question)?;
+    let lists = answers
+        .iter()
+        .filter_map(|(_, answer)| attribute(answer.get(4..)?, 3));
+    let elements = lists.flat_map(attributes).filter_map(|(_, element)| {
+        let bytes = |kind| attribute(attribute(element, kind)?, 1);
+        Some(Element {
+            key: Key::new().bytes(bytes(1)?),
+            value: bytes(2).map(|value| Key::new().bytes(value)),
+            ..Element::default()
+        })
+    });
+    Ok(elements.collect())
 }
 
 fn exists(socket: &Socket, question: &Batch) -> Result<bool, Refusal> {

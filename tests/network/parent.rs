@@ -1,0 +1,143 @@
+//! Interfaces on one of the host's: macvlan, ipvlan, 802.1q numbers; what a kernel lacks is told.
+
+use crate::attach::{interface, join};
+use crate::namespaces::{Namespace, endpoint, network, on_a_host};
+use crate::support::{Need, requires};
+use onggi::network::attach::{connect, ensure, remove};
+use onggi::network::home::Home;
+use onggi::network::record::{Driver, Network};
+use std::collections::BTreeMap;
+use std::process::Command;
+
+fn with_parent(driver: Driver, parent: &str) -> Network {
+    let mut network = network("lan", &["192.0.2.0/24", "2001:db8::/64"]);
+    network.driver = driver;
+    network.interface = parent.to_owned();
+    network
+}
+
+fn make_parent() {
+    let made =
+        "ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up";
+    assert!(
+        Command::new("sh")
+            .args(["-c", made])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn macvlan_has_addresses_and_neighbours() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    on_a_host(|| {
+        make_parent();
+        let home = Home::here();
+        for (mode, reached, number) in [("bridge", true, 1), ("private", false, 3)] {
+            let mut network = with_parent(Driver::Macvlan, "lan0");
+            network
+                .options
+                .insert("macvlan_mode".to_owned(), mode.to_owned());
+            ensure(&home, &network).unwrap();
+            let (one, _) = join(&home, &network, number);
+            let (two, endpoint) = join(&home, &network, number + 1);
+            assert_eq!(endpoint.host_interface, "");
+            let show = one.run("ip -d link show eth0; ip route");
+            for part in [
+                &format!("macvlan mode {mode}"),
+                &format!("02:42:ac:11:00:0{number}"),
+                "default via 192.0.2.1",
+            ] {
+                assert!(show.contains(part), "{part} in {show}");
+            }
+            let listener = two.enter(|| std::net::TcpListener::bind(("0.0.0.0", 80)).unwrap());
+            let found = one.enter(|| {
+                let time = std::time::Duration::from_millis(700);
+                std::net::TcpStream::connect_timeout(&(endpoint.ipv4.unwrap(), 80).into(), time)
+                    .is_ok()
+            });
+            assert_eq!(found, reached, "{mode}");
+            drop(listener);
+            remove(&home, &network).unwrap();
+        }
+        assert!(
+            onggi::network::link::find(&onggi::network::link::socket().unwrap(), "lan0")
+                .unwrap()
+                .is_some()
+        );
+    });
+}
+
+#[test]
+fn what_cannot_be_is_told() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    on_a_host(|| {
+        make_parent();
+        let home = Home::here();
+        for parent in ["lan9", "lan9.50", "lan0.0", "lan0.5000"] {
+            let error = ensure(&home, &with_parent(Driver::Macvlan, parent)).unwrap_err();
+            assert!(
+                error.to_string().ends_with(" was not found on the host"),
+                "{error:#}"
+            );
+        }
+        // What this kernel has works; what it has not is named, with what would bring it.
+        let network = with_parent(Driver::Macvlan, "lan0.50");
+        match ensure(&home, &network) {
+            Ok(()) => {
+                let (container, _) = join(&home, &network, 1);
+                assert!(container.run("ip link").contains("eth0"));
+            }
+            Err(error) => {
+                assert_eq!(
+                    format!("{error:#}"),
+                    "make the interface `lan0.50`: this kernel has no vlan"
+                );
+                assert_eq!(
+                    onggi::error::hint(&error),
+                    Some("load its module as root: modprobe 8021q")
+                );
+            }
+        }
+        let network = with_parent(Driver::Ipvlan, "lan0");
+        let container = Namespace::new();
+        let options = BTreeMap::new();
+        let wanted = interface("eth0", &options);
+        let made = connect(
+            &home,
+            &network,
+            &mut endpoint(&network, 1),
+            &wanted,
+            container.descriptor(),
+        );
+        match made {
+            Ok(connected) => connected.keep(),
+            Err(error) => {
+                assert_eq!(
+                    format!("{error:#}"),
+                    "connect `eth0` to `lan0`: this kernel has no ipvlan"
+                );
+                assert_eq!(
+                    onggi::error::hint(&error),
+                    Some("load its module as root: modprobe ipvlan")
+                );
+            }
+        }
+        let user = Home {
+            namespace: None,
+            routes: false,
+        };
+        let error = ensure(&user, &with_parent(Driver::Macvlan, "lan0"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "a macvlan network needs an interface of the host, which only root can share"
+        );
+    });
+}
