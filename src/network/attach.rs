@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, bad_input};
 use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
 use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
+use crate::network::options::ICC;
 use crate::network::record::{Driver, Network, Subnet};
 use crate::network::{bridge, nftables, parent, sysctl};
 use crate::sys::namespace::inside_network;
@@ -202,7 +203,7 @@ fn connect_pair(
         link::no_automatic_address(&mut batch, Which::Name(&name));
     }
     link::join_bridge(&mut batch, Which::Name(&name), bridge.index);
-    if network.option_is("com.docker.network.bridge.enable_icc", "false") {
+    if network.is_off(ICC) {
         link::isolate_port(&mut batch, Which::Name(&name));
     }
     // There, what a container sends to a published port of its own comes back without having been routed.

@@ -81,11 +81,10 @@ impl Network {
             .any(|subnet| subnet.subnet.addr().is_ipv4())
     }
 
-    /// Whether an option of the driver has that value; upper and lower case are the same.
-    pub fn option_is(&self, name: &str, value: &str) -> bool {
-        self.options
-            .get(name)
-            .is_some_and(|found| found.eq_ignore_ascii_case(value))
+    /// Whether an option of the driver says no, as Go writes it.
+    pub fn is_off(&self, option: &str) -> bool {
+        let value = self.options.get(option);
+        value.and_then(|value| super::options::flag(value)) == Some(false)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::layout::{self, Version};
 use super::transaction::{Element, Key, Set, Transaction, list};
 use crate::network::endpoint::{Endpoint, Protocol, Publication};
+use crate::network::options::{ICC, MASQUERADE};
 use crate::network::record::{Driver, Network};
 use crate::sys::netlink::{Refusal, Socket};
 use std::collections::HashMap;
@@ -91,7 +92,7 @@ pub fn of_network(network: &Network) -> Elements {
     let key = || Key::new().interface(bridge);
     elements.push(&layout::BRIDGES, key().into());
     elements.push(&layout::WITHIN, key().interface(bridge).into());
-    if network.option_is("com.docker.network.bridge.enable_icc", "false") {
+    if network.is_off(ICC) {
         elements.push(&layout::SEPARATED, key().into());
     }
     if network.internal {
@@ -111,8 +112,7 @@ pub fn of_network(network: &Network) -> Elements {
 }
 
 fn masquerades(network: &Network, version: Version) -> bool {
-    Mode::of(network, version) != Mode::Routed
-        && !network.option_is("com.docker.network.bridge.enable_ip_masquerade", "false")
+    Mode::of(network, version) != Mode::Routed && !network.is_off(MASQUERADE)
 }
 
 /// Those of an endpoint.
@@ -224,7 +224,7 @@ pub fn number(protocol: Protocol) -> u8 {
 pub fn describe(network: &Network, endpoints: &[Endpoint]) -> Vec<String> {
     let mut words = Vec::new();
     let bridge = &network.interface;
-    match network.option_is("com.docker.network.bridge.enable_icc", "false") {
+    match network.is_off(ICC) {
         true => words.push(format!("{bridge}: containers do not reach each other")),
         false => words.push(format!("{bridge}: containers reach each other")),
     }
