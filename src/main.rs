@@ -2,6 +2,7 @@
 //! names it is a container's monitor, the holder of an exec'd program, and a container's process 1.
 
 use onggi::container::monitor::channel::MONITOR_NAME;
+use onggi::container::network::process::{self, NETWORK_NAME};
 use onggi::container::{exec, monitor, spec};
 use onggi::runtime::process::reaper;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ fn main() -> ExitCode {
     let arguments = std::env::args_os();
     ExitCode::from(match std::env::args_os().next() {
         Some(name) if name == MONITOR_NAME => monitor::main(arguments),
+        Some(name) if name == NETWORK_NAME => process::main(arguments),
         Some(name) if name == exec::EXEC_NAME => exec::main(arguments),
         Some(name) if spec::INIT_PATHS.iter().any(|path| name == *path) => reaper::main(arguments),
         _ => onggi::cli::main(arguments),

@@ -121,12 +121,16 @@ pub fn start_locked(
     }
     const { assert!(MONITOR_CHANNEL == spawn::HANDED && MONITOR_LOCK == spawn::HANDED + 1) };
     const { assert!(MONITOR_MORE == MONITOR_LOCK + 1) };
+    // Until the container has started.
+    let mut _network = None;
     let spawned = turn(engine, record).and_then(|turn| {
         let handed = [theirs.as_fd(), lock.as_fd()].into_iter();
         let handed = handed.chain(turn.as_ref().map(AsFd::as_fd));
         let sockets = systemd::sockets()?;
         let handed: Vec<_> = handed.chain(sockets.iter().map(AsFd::as_fd)).collect();
-        let neighbour = home(engine, record)?.map(|user_namespace| Neighbour {
+        let (home, network) = network::beside(engine, &record.options, home(engine, record)?)?;
+        _network = network;
+        let neighbour = home.map(|user_namespace| Neighbour {
             user_namespace: Some(user_namespace),
             program: None,
         });

@@ -200,7 +200,7 @@ pub fn be_the_process() -> bool {
     let is_it = std::env::var(PLAYED).is_ok_and(|played| played == "process");
     if is_it {
         let run = std::env::var(DIRECTORY).unwrap();
-        serve(&Paths::new(&run, &run), || {}).unwrap();
+        serve(&Paths::new(&run, &run), None, || {}).unwrap();
     }
     is_it
 }

@@ -29,10 +29,6 @@ pub(in crate::container) fn choose(
     }
     if options.networks.is_empty() {
         match settings.network.as_str() {
-            "bridge" if engine.mapping.needs_user_namespace() => {
-                options.network = NetworkMode::None;
-                return Ok(());
-            }
             "none" => {
                 options.network = NetworkMode::None;
                 return Ok(());

@@ -48,11 +48,11 @@ impl Connection {
         if options.network != NetworkMode::Private || options.networks.is_empty() {
             return Ok(None);
         }
-        let home = place::find(engine)?;
+        let (home, client) = place::find(engine)?;
         let mut connection = Self {
             home,
             memberships: Vec::new(),
-            ports: Ports::default(),
+            ports: Ports::new(client),
             resolver: None,
             namespace: None,
         };
@@ -77,19 +77,11 @@ impl Connection {
         request.interface.clone().or_else(free).unwrap_or_default()
     }
 
-    /// Opens the ports of the host; they lead to the network that has the default route.
+    /// Opens the ports of the host, which lead to the network that has the default route.
     fn publish(&mut self, record: &Record) -> Result<()> {
-        let Some(index) = self.gateway(|_| true) else {
-            return Ok(());
-        };
-        let membership = &mut self.memberships[index];
-        let opened =
-            self.ports
-                .open(record, &membership.network, membership.reserved.endpoint())?;
-        if !opened.is_empty() {
-            membership
-                .reserved
-                .update(|endpoint| endpoint.ports = opened)?;
+        let gateway = self.gateway(|_| true);
+        for (index, membership) in self.memberships.iter_mut().enumerate() {
+            membership.open(&mut self.ports, record, gateway == Some(index))?;
         }
         Ok(())
     }
@@ -263,6 +255,7 @@ impl Connection {
                 .any(|request| request.id == membership.network.id);
             if !stays {
                 gone.push(membership.leave(&self.home, self.namespace.as_ref()));
+                gone.push(self.ports.close(membership.reserved.endpoint()));
                 membership.announce(engine, "disconnect");
             }
             stays
@@ -277,6 +270,7 @@ impl Connection {
             attach::ensure(&self.home, &membership.network)?;
             self.memberships.push(membership);
             let index = self.memberships.len() - 1;
+            self.memberships[index].open(&mut self.ports, record, false)?;
             let pid = self.memberships[0].reserved.endpoint().pid;
             if let Err(error) = self.attach(index, pid) {
                 self.memberships.pop();
@@ -332,6 +326,15 @@ impl Membership {
             reserved,
             connected: false,
         })
+    }
+
+    fn open(&mut self, ports: &mut Ports, record: &Record, is_published: bool) -> Result<()> {
+        let endpoint = self.reserved.endpoint();
+        let opened = ports.open(record, &self.network, &self.request, endpoint, is_published)?;
+        match opened.is_empty() {
+            true => Ok(()),
+            false => self.reserved.update(|endpoint| endpoint.ports = opened),
+        }
     }
 
     fn announce(&self, engine: &Engine, action: &str) {

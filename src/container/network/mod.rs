@@ -13,10 +13,11 @@ mod files;
 mod joined;
 mod place;
 mod ports;
+pub mod process;
 
 pub(super) use choose::choose;
 pub(super) use connection::Connection;
 pub(super) use files::hosts;
 pub(super) use joined::home;
 pub(super) use joined::join;
-pub(super) use place::{remove, sweep};
+pub(super) use place::{beside, remove, sweep};

@@ -1,24 +1,75 @@
 //! Where the networks of a store are: root's in the host's namespace, an ordinary user's in one that his network
 //! process holds.
 
+use super::process;
 use crate::container::engine::Engine;
-
+use crate::container::options::{NetworkMode, Options};
+use crate::container::spawn::Neighbour;
+use crate::error::{Error, Kind};
 use crate::network::home::Home;
 use crate::network::record::Network;
 use crate::network::surroundings::has_interface;
+use crate::network::user::Client;
 use crate::network::{attach, endpoint};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::fs::fstat;
+use std::os::fd::OwnedFd;
 
 /// The place, and for an ordinary user who holds it.
-pub(super) fn find(engine: &Engine) -> Result<Home> {
+pub(super) fn find(engine: &Engine) -> Result<(Home, Option<Client>)> {
     if !is_held(engine) {
-        return Ok(Home::here());
+        return Ok((Home::here(), None));
     }
-    anyhow::bail!("no networks for users yet")
+    // A monitor lives where the one process lived, and so does the next.
+    let here = Neighbour {
+        user_namespace: None,
+        program: None,
+    };
+    let client = process::reach(engine, Some(&here), None)?;
+    let network = client.namespaces().network.try_clone();
+    let home = Home {
+        namespace: Some(network.context("duplicate a descriptor")?),
+        routes: false,
+    };
+    Ok((home, Some(client)))
 }
 
+/// Where an ordinary user's monitor has to live: `wanted`, unless the networks are elsewhere. The network process stays
+/// as long as somebody is connected to it.
+pub(in crate::container) fn beside(
+    engine: &Engine,
+    options: &Options,
+    wanted: Option<OwnedFd>,
+) -> Result<(Option<OwnedFd>, Option<Client>)> {
+    let is_connected = options.network == NetworkMode::Private && !options.networks.is_empty();
+    if !is_connected || !is_held(engine) {
+        return Ok((wanted, None));
+    }
+    let neighbour = Neighbour {
+        user_namespace: wanted,
+        program: None,
+    };
+    let is_wanted = neighbour.user_namespace.is_some();
+    let client = process::reach(engine, is_wanted.then_some(&neighbour), None)?;
+    let held = client.namespaces().user.try_clone();
+    let held = held.context("duplicate a descriptor")?;
+    if let Some(wanted) = &neighbour.user_namespace {
+        let [one, other] = [wanted, &held].map(fstat);
+        let (one, other) = (one.context("fstat")?, other.context("fstat")?);
+        if (one.st_dev, one.st_ino) != (other.st_dev, other.st_ino) {
+            let message = "what it shares with a container that is in no network keeps it from being in one: both \
+                           have to live in the same user namespace";
+            return Err(Error::new(Kind::Conflict, message)
+                .hint("stop that container, and start it after this one")
+                .into());
+        }
+    }
+    Ok((Some(held), Some(client)))
+}
+
+/// Whether it is another namespace than the host's.
 fn is_held(engine: &Engine) -> bool {
-    engine.mapping.tier != crate::id_mapping::Tier::Root
+    engine.mapping.needs_user_namespace()
 }
 
 /// Removes what the containers of a network shared.

@@ -1,13 +1,14 @@
 //! The ports of the host that lead to a container: opened by root's monitor itself, for an ordinary user by his network
 //! process.
 
-use crate::container::options::{Options, PortRequest};
+use crate::container::options::{NetworkRequest, Options, PortRequest};
 use crate::container::record::Record;
 use crate::error::{Error, bad_input};
 use crate::network::endpoint::{Endpoint, Protocol, Publication};
 use crate::network::forward::inside::Inside;
 use crate::network::forward::{Forwarder, Target, Wanted};
 use crate::network::record::Network;
+use crate::network::user::{Client, Lease};
 use anyhow::Result;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,17 +21,37 @@ const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 pub(super) struct Ports {
     /// Root's: what comes from the machine itself, by loopback; the rest is the kernel's work.
     forwarder: Option<Forwarder>,
+    /// A user's.
+    client: Option<Client>,
 }
 
 impl Ports {
-    /// Opens what was asked for; what came of it.
+    /// Those of a user, if that is his network process.
+    pub fn new(client: Option<Client>) -> Self {
+        Self {
+            forwarder: None,
+            client,
+        }
+    }
+
+    /// Has connections of an endpoint carried and, if it is to have them, opens the ports that were asked for; what came of
+    /// that.
     pub fn open(
         &mut self,
         record: &Record,
         network: &Network,
+        request: &NetworkRequest,
         endpoint: &Endpoint,
+        is_published: bool,
     ) -> Result<Vec<Publication>> {
-        let wanted = wanted(&record.options, network)?;
+        let wanted = match is_published {
+            true => wanted(&record.options, network)?,
+            false => Vec::new(),
+        };
+        if let Some(client) = &self.client {
+            let lease = Lease::of(network, endpoint, &request.link_local);
+            return client.lease(&lease, &wanted);
+        }
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -46,6 +67,14 @@ impl Ports {
         let opened = forwarder.publish(target, &wanted)?;
         self.forwarder = Some(forwarder);
         Ok(opened)
+    }
+
+    /// Ends what was opened for an endpoint.
+    pub fn close(&mut self, endpoint: &Endpoint) -> Result<()> {
+        match &self.client {
+            Some(client) => client.release(&endpoint.id),
+            None => Ok(()),
+        }
     }
 
     /// What is to be waited for.

@@ -42,10 +42,10 @@ pub struct Start {
 }
 
 /// Is the network process of a store, or finds that there is one; says once that it can be asked. Returns when nobody holds
-/// a lease any more.
+/// a lease any more. `namespace` is that of the networks, where there is one already: of a process that was killed.
 ///
 /// Errors: the kernel does not allow what it takes.
-pub fn serve(paths: &Paths, ready: impl FnOnce()) -> Result<()> {
+pub fn serve(paths: &Paths, namespace: Option<OwnedFd>, ready: impl FnOnce()) -> Result<()> {
     let directory = paths.network_process();
     DirBuilder::new()
         .recursive(true)
@@ -70,7 +70,6 @@ pub fn serve(paths: &Paths, ready: impl FnOnce()) -> Result<()> {
     let opened =
         File::open(&directory).with_context(|| format!("open `{}`", directory.display()))?;
     let listener = Listener::bind(opened.as_fd(), PROCESS_SOCKET)?;
-    let namespace = None;
     let result = carry(
         Start {
             listener,
