@@ -1,4 +1,5 @@
 //! Sockets that a service manager has opened (sd_listen_fds(3)): the program gets them at the same numbers.
+#![allow(clippy::disallowed_methods, reason = "every address is a number")]
 
 use crate::support::life::until;
 use crate::support::store::program;

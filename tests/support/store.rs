@@ -422,8 +422,8 @@ fn reachable_copy(built: &Path) -> PathBuf {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        // Renamed into place: another test crate may look for it at the same time.
-        let half = directory.join(format!("{prefix}half-{}", std::process::id()));
+        // Renamed into place: another test crate may do the same at the same time, and remove what has the prefix.
+        let half = directory.join(format!("onggi-half-{}", std::process::id()));
         copy_program(built, &half);
         std::fs::rename(&half, &copy).unwrap();
     }
