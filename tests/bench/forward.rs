@@ -25,7 +25,7 @@ fn main() {
     }
 }
 
-fn measure(scene: &Scene) {
+fn measure(scene: &mut Scene) {
     let ports = [
         wanted(None, 5201, 5201, Tcp),
         wanted(None, 7000, 7000, Tcp),

@@ -180,3 +180,20 @@ fn thousands_of_connections_leave_nothing() {
         );
     });
 }
+
+#[test]
+fn the_process_ends_after_the_last_lease_and_another_one_begins() {
+    let name = "forward::the_process_ends_after_the_last_lease_and_another_one_begins";
+    scene(name, |scene| {
+        let monitor = scene.start_another();
+        let (mut second, client) = monitor;
+        // There is one already, so that one had nothing to do.
+        assert!(second.wait().unwrap().success());
+        drop(client);
+        scene.end_first();
+        let (mut next, client) = scene.start_another();
+        assert!(next.try_wait().unwrap().is_none());
+        drop(client);
+        assert!(next.wait().unwrap().success());
+    });
+}

@@ -4,7 +4,7 @@ use crate::scene::{HOST, NOBODY, WORLD, at, echo, read_all, scene, tell_client};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn connections_are_carried_and_half_closed() {
@@ -42,11 +42,10 @@ fn connections_are_carried_and_half_closed() {
 fn who_is_not_there_is_not_connected_to() {
     scene("outgoing::who_is_not_there_is_not_connected_to", |scene| {
         let (container, _) = scene.container(1, 2, &[]);
+        let before = scene.open_files();
         for world in WORLD {
-            let before = Instant::now();
             let refused = container.place.connect(&at(world, 9)).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{world}");
-            assert!(before.elapsed() < Duration::from_millis(900));
         }
         // The world says that it has no way there.
         for far in ["203.0.113.7", "2001:db8:dead::7"] {
@@ -59,10 +58,11 @@ fn who_is_not_there_is_not_connected_to() {
             let unreachable = container.place.connect(&at(nobody, 80)).unwrap_err();
             assert_eq!(unreachable.kind(), ErrorKind::HostUnreachable, "{nobody}");
         }
-        assert_eq!(scene.open_files(), {
-            std::thread::sleep(Duration::from_millis(100));
-            scene.open_files()
+        let nothing_is_left = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            scene.open_files() == before
         });
+        assert!(nothing_is_left);
     });
 }
 

@@ -137,11 +137,11 @@ pub struct Container {
 }
 
 /// Executes the test of that name in a scene; where `name` is its path in this program.
-pub fn scene(name: &str, play: impl FnOnce(&Scene)) {
+pub fn scene(name: &str, play: impl FnOnce(&mut Scene)) {
     match std::env::var(PLAYED) {
         Ok(played) if played == name => {
             let mut scene = Scene::new(PathBuf::from(std::env::var(DIRECTORY).unwrap()));
-            play(&scene);
+            play(&mut scene);
             let _ = scene.process.kill();
             let _ = scene.process.wait();
         }
@@ -150,6 +150,10 @@ pub fn scene(name: &str, play: impl FnOnce(&Scene)) {
     }
 }
 
+#[allow(
+    clippy::print_stdout,
+    reason = "a skip is told to whoever watches the tests"
+)]
 fn again(name: &str) {
     let account = match User::Subuid.account().or_else(|_| User::Single.account()) {
         Ok(account) => account,
@@ -316,6 +320,22 @@ impl Scene {
     /// Another monitor.
     pub fn another_client(&self) -> Client {
         connect(&self.directory)
+    }
+
+    /// Another network process, and a monitor that has found one.
+    pub fn start_another(&self) -> (Child, Client) {
+        (start(&self.directory), connect(&self.directory))
+    }
+
+    /// The first one has ended by itself when this returns: its last monitor has.
+    pub fn end_first(&mut self) {
+        let spare = Client::connect(&Paths::new(&self.directory, &self.directory))
+            .unwrap()
+            .unwrap();
+        drop(std::mem::replace(&mut self.client, spare));
+        // The one that has taken its place ends like a killed one, by its descriptor.
+        rustix::net::shutdown(self.client.as_fd(), rustix::net::Shutdown::Both).unwrap();
+        assert!(self.process.wait().unwrap().success());
     }
 
     /// How many descriptors the network process has open.

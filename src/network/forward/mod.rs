@@ -32,6 +32,7 @@ use ipnet::IpNet;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{bind, connect, sockopt};
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -75,6 +76,8 @@ pub struct Forwarder {
     pub(super) inside: Inside,
     pub(super) streams: Streams,
     pub(super) datagrams: Datagrams,
+    /// How many descriptors connections may take, so that there are some for other things.
+    room: usize,
     /// Networks inside: clients from there are known by their gateways.
     pub(super) networks: Vec<IpNet>,
     targets: Table<Target>,
@@ -93,6 +96,7 @@ impl Forwarder {
             inside,
             streams: Streams::new(STREAM),
             datagrams: Datagrams::new(DATAGRAM),
+            room: room(),
             networks: Vec::new(),
             targets: Table::default(),
             doors: Table::default(),
@@ -149,9 +153,12 @@ impl Forwarder {
         }
     }
 
-    /// Whether nothing is published and nothing carried.
-    pub fn is_idle(&self) -> bool {
-        self.doors.is_empty() && self.streams.is_empty() && self.datagrams.is_empty()
+    /// Whether there are descriptors for one more connection, when so many are under way elsewhere.
+    pub(super) fn has_room(&self, under_way: usize) -> bool {
+        // Of each connection two sockets, and pipes of those that are busy.
+        let taken =
+            self.streams.len() * 3 + self.datagrams.len() * 2 + self.doors.len() + under_way * 2;
+        taken < self.room
     }
 
     /// The address by which the host itself reaches a port that is published here, other than on loopback alone.
@@ -305,6 +312,9 @@ impl Forwarder {
                 return;
             };
             let (owner, port) = (*owner, door.target);
+            if !self.has_room(0) {
+                return self.pause(token);
+            }
             match door.accept() {
                 Ok(Some((socket, client))) => {
                     if self
@@ -371,7 +381,7 @@ impl Forwarder {
                 to: received.address.map(|address| SocketAddr::new(address, 0)),
             };
             if !self.datagrams.contains(&name) {
-                if !self.datagrams.has_room(owner) {
+                if !self.datagrams.has_room(owner) || !self.has_room(0) {
                     continue;
                 }
                 let Ok(ahead) = self.reach(owner, client, port, Transport::Datagram) else {
@@ -475,6 +485,13 @@ impl AsFd for Forwarder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
+}
+
+/// How many descriptors connections may take; the doors of a large range are not refused for that.
+fn room() -> usize {
+    const OTHERS: u64 = 128;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
 }
 
 /// Whether waiting may help.

@@ -111,6 +111,7 @@ fn set_kernel() {
         // A new namespace may have inherited the host's settings.
         ("ipv4/ip_forward", "0"),
         ("ipv6/conf/all/forwarding", "0"),
+        ("ipv6/conf/all/disable_ipv6", "0"),
         // Frames between two containers are none of our rules' business.
         ("bridge/bridge-nf-call-iptables", "0"),
         ("bridge/bridge-nf-call-ip6tables", "0"),

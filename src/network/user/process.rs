@@ -8,7 +8,7 @@ use super::protocol::{Answer, Failure, Lease, Question, Read, receive, send};
 use crate::error::bad_input;
 use crate::network::forward::events::{Key, Table, Token, Watch};
 use crate::network::forward::inside::{Inside, Sockets, Worker};
-use crate::network::forward::{Forwarder, Target, Wanted};
+use crate::network::forward::{FOREIGN, Forwarder, Target, Wanted};
 use crate::paths::Paths;
 use crate::paths::network::PROCESS_SOCKET;
 use crate::store::lock::Lock;
@@ -159,7 +159,7 @@ impl Process {
             }
             let times = [
                 self.forwarder.expire(now),
-                self.outgoing.expire(now),
+                self.outgoing.expire(now, &self.forwarder.events),
                 self.ends,
             ];
             let next = times.into_iter().flatten().min();
@@ -174,7 +174,7 @@ impl Process {
         match token.kind {
             LISTENER => self.welcome(),
             CLIENT => self.listen(token.key),
-            kind if kind < FREE && kind >= crate::network::forward::FOREIGN => {
+            FOREIGN..FREE => {
                 let mut around = Around {
                     forwarder: &mut self.forwarder,
                     leases: &self.leases,

@@ -18,7 +18,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-const LONGEST: usize = 64 * 1024;
 /// Type, code, checksum, identifier, sequence number.
 const HEADER: usize = 8;
 const PATIENCE: usize = 64;
@@ -49,10 +48,9 @@ struct Echo {
 
 impl Echoes {
     /// Containers have sent requests.
-    pub fn take(&mut self, ears: &Ears, around: &mut Around<'_>) {
-        let mut buffer = vec![0; LONGEST];
+    pub fn take(&mut self, ears: &Ears, buffer: &mut [u8], around: &mut Around<'_>) {
         for _ in 0..PATIENCE {
-            let received = match transparent::receive(ears.icmp.as_fd(), &mut buffer) {
+            let received = match transparent::receive(ears.icmp.as_fd(), buffer) {
                 Ok(received) => received,
                 Err(Errno::AGAIN) => return,
                 Err(_) => continue,
@@ -145,7 +143,7 @@ impl Echoes {
     }
 
     /// A reply has come from the world.
-    pub fn answer(&mut self, token: Token, ears: &Ears) {
+    pub fn answer(&mut self, token: Token, ears: &Ears, buffer: &mut [u8]) {
         let Some(echo) = self.echoes.get_mut(token.key) else {
             return;
         };
@@ -156,9 +154,8 @@ impl Echoes {
             asked[4..6].copy_from_slice(&identifier);
             ears.tell(&segment::echo_quote(from, to, &asked), from, to, error);
         }
-        let mut buffer = vec![0; LONGEST];
         for _ in 0..PATIENCE {
-            let length = match recv(&echo.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            let length = match recv(&echo.socket, &mut *buffer, RecvFlags::DONTWAIT) {
                 Ok((_, length)) => length.min(buffer.len()),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => continue,

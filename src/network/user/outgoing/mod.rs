@@ -8,7 +8,7 @@ mod stream;
 use super::leases::{Leases, Verdict, own_address};
 use super::namespace::Ears;
 use super::segment;
-use crate::network::forward::events::{Key, Token, Watch};
+use crate::network::forward::events::{Events, Key, Token, Watch};
 use crate::network::forward::inside::Transport;
 use crate::network::forward::{FOREIGN, Forwarder};
 use crate::sys::transparent;
@@ -35,7 +35,12 @@ pub struct Outgoing {
     ears: [Option<Ears>; 2],
     attempts: stream::Attempts,
     echoes: echo::Echoes,
+    /// For one packet.
+    buffer: Box<[u8]>,
 }
+
+/// The longest packet there is.
+const LONGEST: usize = 64 * 1024;
 
 /// What the others of the process have that is needed here.
 #[derive(Debug)]
@@ -96,6 +101,7 @@ impl Outgoing {
             ears,
             attempts: stream::Attempts::default(),
             echoes: echo::Echoes::default(),
+            buffer: vec![0; LONGEST].into_boxed_slice(),
         })
     }
 
@@ -108,11 +114,11 @@ impl Outgoing {
             return;
         };
         match token.kind {
-            OPENINGS => self.attempts.open(ears, around),
-            STREAMS => self.attempts.join(ears, around),
+            OPENINGS => self.attempts.open(ears, &mut self.buffer, around),
+            STREAMS => self.attempts.join(token, ears, around),
             DATAGRAMS => datagram::take(ears, around),
-            ICMP => self.echoes.take(ears, around),
-            ECHO => self.echoes.answer(token, ears),
+            ICMP => self.echoes.take(ears, &mut self.buffer, around),
+            ECHO => self.echoes.answer(token, ears, &mut self.buffer),
             _ => {}
         }
     }
@@ -142,7 +148,14 @@ impl Outgoing {
     }
 
     /// Ends what was waited for too long; when to look next.
-    pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+    pub fn expire(&mut self, now: Instant, events: &Events) -> Option<Instant> {
+        for (side, due) in self.attempts.resume(now).into_iter().enumerate() {
+            if let (true, Some(ears)) = (due, &self.ears[side]) {
+                let (kind, key) = (STREAMS, Key::default());
+                let token = Token { kind, side, key };
+                let _ = events.change(ears.streams.as_fd(), token, Watch::Level);
+            }
+        }
         let times = [self.attempts.expire(now), self.echoes.expire(now)];
         times.into_iter().flatten().min()
     }

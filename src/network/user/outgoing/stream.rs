@@ -26,8 +26,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// The longest packet that is looked at: one with data has no more than a link carries.
-const LONGEST: usize = 64 * 1024;
 /// How many are taken before other things are done.
 const PATIENCE: usize = 128;
 /// How many connections of one container may be under way.
@@ -36,6 +34,9 @@ const MOST: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often is looked who has not.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long the listener is left alone when descriptors or memory ran out.
+const PAUSE: Duration = Duration::from_millis(100);
 
 type Name = (SocketAddr, SocketAddr);
 
@@ -46,6 +47,8 @@ pub struct Attempts {
     names: HashMap<Name, Key>,
     owned: HashMap<Key, usize>,
     sweep: Option<Instant>,
+    /// Families whose listener is left alone until then, because descriptors or memory ran out.
+    paused: Option<(Instant, [bool; 2])>,
 }
 
 #[derive(Debug)]
@@ -67,12 +70,11 @@ enum State {
 
 impl Attempts {
     /// Containers have sent first segments.
-    pub fn open(&mut self, ears: &Ears, around: &mut Around<'_>) {
+    pub fn open(&mut self, ears: &Ears, buffer: &mut [u8], around: &mut Around<'_>) {
         // They are taken out of the kernel first: its queue is short, and what does not fit comes again after a second.
-        let mut buffer = vec![0; LONGEST];
         let mut openings = VecDeque::new();
         for _ in 0..PATIENCE {
-            match ears.openings.receive(&mut buffer) {
+            match ears.openings.receive(buffer) {
                 Ok(Some(length)) => openings.extend(Opening::parse(&buffer[..length])),
                 Ok(None) => break,
                 Err(_) => {}
@@ -100,7 +102,7 @@ impl Attempts {
         around: &mut Around<'_>,
     ) {
         let count = self.owned.entry(owner).or_default();
-        if *count >= MOST {
+        if *count >= MOST || !around.forwarder.has_room(self.attempts.len()) {
             return;
         }
         let socket =
@@ -171,13 +173,22 @@ impl Attempts {
     }
 
     /// Connections of containers have come about.
-    pub fn join(&mut self, ears: &Ears, around: &mut Around<'_>) {
+    pub fn join(&mut self, token: Token, ears: &Ears, around: &mut Around<'_>) {
         for _ in 0..PATIENCE {
             let (socket, from, to) = match ears.accept() {
                 Ok(Some(accepted)) => accepted,
                 Ok(None) => return,
-                // Without a descriptor it waits for the next turn; the others' ends bring one.
-                Err(_) => return,
+                Err(_) => {
+                    let _ =
+                        around
+                            .forwarder
+                            .events
+                            .change(ears.streams.as_fd(), token, Watch::Paused);
+                    let (_, mut sides) = self.paused.unwrap_or((Instant::now(), [false; 2]));
+                    sides[token.side] = true;
+                    self.paused = Some((Instant::now() + PAUSE, sides));
+                    return;
+                }
             };
             let attempt = self
                 .names
@@ -210,6 +221,12 @@ impl Attempts {
         self.owned.remove(&owner);
     }
 
+    /// The families whose listener is to be listened to again.
+    pub fn resume(&mut self, now: Instant) -> [bool; 2] {
+        let due = self.paused.take_if(|(end, _)| *end <= now);
+        due.map_or([false; 2], |(_, sides)| sides)
+    }
+
     /// Ends those whose container has given up; when to look next.
     pub fn expire(&mut self, now: Instant) -> Option<Instant> {
         if self.sweep.is_some_and(|sweep| sweep <= now) {
@@ -227,7 +244,8 @@ impl Attempts {
                 });
             self.sweep = sent.min().map(|first| first.max(now + SWEEP));
         }
-        self.sweep
+        let pause = self.paused.map(|(end, _)| end);
+        self.sweep.into_iter().chain(pause).min()
     }
 
     fn remove(&mut self, key: Key) -> Option<Attempt> {
