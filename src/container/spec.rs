@@ -201,22 +201,7 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
         filesystem("/dev", "tmpfs", &devices),
         filesystem("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
     ];
-    let mut terminals = vec![
-        "nosuid",
-        "noexec",
-        "newinstance",
-        "ptmxmode=0666",
-        "mode=0620",
-    ];
-    let has_terminals = match nested(options, engine) {
-        Some(nested) => outside(&nested.maps.gids, 5).is_some(),
-        None => engine.mapping.contains_gid(5),
-    };
-    if has_terminals {
-        // The group `tty`, by Debian's and Docker's number.
-        terminals.push("gid=5");
-    }
-    all.push(filesystem("/dev/pts", "devpts", &terminals));
+    all.push(terminals(options, engine));
     all.push(filesystem(
         "/sys/fs/cgroup",
         "cgroup2",
@@ -288,6 +273,25 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     // A mount comes after the one that its place lies in.
     all.sort_by_cached_key(|mount| mount.destination().components().count());
     Ok(all)
+}
+
+fn terminals(options: &Options, engine: &Engine) -> Mount {
+    let mut words = vec![
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
+    let has_group = match nested(options, engine) {
+        Some(nested) => outside(&nested.maps.gids, 5).is_some(),
+        None => engine.mapping.contains_gid(5),
+    };
+    if has_group {
+        // The group `tty`, by Debian's and Docker's number.
+        words.push("gid=5");
+    }
+    filesystem("/dev/pts", "devpts", &words)
 }
 
 fn is_asked(options: &Options, target: &Path) -> bool {
