@@ -109,35 +109,31 @@ fn what_breaks_goes_on_where_the_registry_says() {
 /// Where an upload goes on is said as seen from where the answer came from.
 #[test]
 fn an_upload_that_was_redirected_goes_on_from_there() {
-    let Some(attempt) = Attempt::made(true, |request, uploads| {
-        if request.method != "POST" {
-            return uploads.answer(request);
-        }
-        match request.path.strip_prefix("/v2/pot/") {
-            Some(rest) => {
-                let location = format!("Location: /v2/pot/moved/{rest}");
-                answer("307 Temporary Redirect", &[&location], "")
+    const MOVED: &str = "/v2/pot/moved/blobs/uploads/";
+    let Some(attempt) = Attempt::made(true, |request, uploads| match request.method.as_str() {
+        "POST" if !request.path.starts_with(MOVED) => answer(
+            "307 Temporary Redirect",
+            &[&format!("Location: {MOVED}")],
+            "",
+        ),
+        "POST" => match uploads.answer(request) {
+            Reply::Answer(head, body) => {
+                assert!(head.contains(MOVED), "{head}");
+                Reply::Answer(head.replace(MOVED, ""), body)
             }
-            None => match uploads.answer(request) {
-                Reply::Answer(head, body) => {
-                    let folder = "/v2/pot/moved/blobs/uploads/";
-                    assert!(head.contains(folder), "{head}");
-                    Reply::Answer(head.replace(folder, ""), body)
-                }
-                other => other,
-            },
-        }
+            other => other,
+        },
+        _ => uploads.answer(request),
     }) else {
         return;
     };
+    attempt.succeeded();
     let went = attempt.requests("PUT");
     let uploads = went.iter().filter(|request| !request.is_manifest());
-    for request in uploads {
-        assert!(
-            request.path.starts_with("/v2/pot/moved/blobs/uploads/"),
-            "{}",
-            request.path
-        );
+    let paths: Vec<&str> = uploads.map(|request| request.path.as_str()).collect();
+    assert!(!paths.is_empty());
+    for path in paths {
+        assert!(path.starts_with(MOVED), "{path}");
     }
 }
 
