@@ -215,6 +215,25 @@ fn what_is_damaged_is_found_and_pushed_again() {
         .stderr_has("there is no registry in `/nonexistent`");
 }
 
+/// What the disk does not give any more (EIO, as of the memory of a process at its beginning) is no end of the check.
+#[test]
+fn what_cannot_be_read_any_more_is_damaged() {
+    let served = Served::start();
+    let (client, folder) = (served.client(), served.folder());
+    let digest = client.blob("jar", b"clay");
+    client.blob("cup", b"sand");
+    let place = folder.join("blobs").join(digest.replace(':', "/"));
+    std::fs::remove_file(&place).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &place).unwrap();
+    let told = |problem: &str| format!("{problem}: {digest} (jar)\n1 finding\n");
+    check(&folder, &[]).code(1).stdout(&told("damaged"));
+    check(&folder, &["--repair"])
+        .code(1)
+        .stdout(&told("removed"));
+    assert_eq!(client.blob("jar", b"clay"), digest);
+    check(&folder, &[]).code(0);
+}
+
 #[test]
 fn what_cannot_be_read_is_not_guessed_at() {
     let served = Served::start();

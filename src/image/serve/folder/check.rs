@@ -1,16 +1,19 @@
 //! `registry check`: every blob is read. Who pushes asks first whether a blob is there, and does not send it if so: one
 //! whose bytes are not its own any more stays so until it is taken away.
 //!
-//! Nobody is in the way of this: a blob never changes but by being replaced.
+//! Nobody is in the way of this, and this is in nobody's: a blob never changes but by being replaced.
 
 use super::{Folder, digests_in, remove};
 use crate::image::serve::digest::AnyDigest;
 use crate::paths::registry as paths;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// What is wrong with a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,21 +53,21 @@ pub fn check(folder: &Folder, repair: bool) -> Result<Vec<Finding>> {
     }
     let mut findings = Vec::new();
     for (digest, repositories) in wanted {
-        let problem = match folder.is_whole(&digest)? {
-            Some(true) => continue,
-            Some(false) if !repair => Problem::Damaged,
-            Some(false) => {
+        let problem = match folder.look(&digest)? {
+            Look::Whole => continue,
+            Look::Damaged(_) if !repair => Problem::Damaged,
+            Look::Damaged(file) => {
                 let _lock = Lock::exclusive(&folder.paths.lock())?;
-                // Somebody may have pushed it meanwhile.
-                if folder.is_whole(&digest)? == Some(true) {
+                // Somebody may have pushed it meanwhile, or pruned it.
+                if !is_at(&file, &folder.blob_path(&digest)) {
                     continue;
                 }
                 remove(&folder.blob_path(&digest))?;
                 Problem::Removed
             }
             // Pruned meanwhile.
-            None if repositories.is_empty() => continue,
-            None => Problem::Missing,
+            Look::Missing if repositories.is_empty() => continue,
+            Look::Missing => Problem::Missing,
         };
         findings.push(Finding {
             digest,
@@ -75,18 +78,35 @@ pub fn check(folder: &Folder, repair: bool) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// What there is of a blob.
+enum Look {
+    Whole,
+    /// Its bytes are not its own, or the disk does not give them any more.
+    Damaged(File),
+    Missing,
+}
+
 impl Folder {
-    /// Whether the bytes of a blob are its own; `None` where there are none.
-    fn is_whole(&self, digest: &AnyDigest) -> Result<Option<bool>> {
+    fn look(&self, digest: &AnyDigest) -> Result<Look> {
         let path = self.blob_path(digest);
         let mut file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Look::Missing),
             file => file.with_context(|| format!("open `{}`", path.display()))?,
         };
-        let (found, _) = digest
-            .algorithm()
-            .of(&mut file)
-            .with_context(|| format!("read `{}`", path.display()))?;
-        Ok(Some(found == *digest))
+        match digest.algorithm().of(&mut file) {
+            Ok((found, _)) if found == *digest => Ok(Look::Whole),
+            Ok(_) => Ok(Look::Damaged(file)),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
+                Ok(Look::Damaged(file))
+            }
+            Err(error) => Err(error).with_context(|| format!("read `{}`", path.display())),
+        }
     }
+}
+
+/// Whether an open file is the one at a path. As long as it is open, no other has its number.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |found: Metadata| (found.dev(), found.ino());
+    let there = std::fs::metadata(path).map(number);
+    matches!((file.metadata().map(number), there), (Ok(open), Ok(there)) if open == there)
 }
