@@ -41,7 +41,8 @@ pub const NOBODY: [&str; 2] = ["198.51.100.9", "2001:db8:5::9"];
 pub struct Place(OwnedFd);
 
 impl Place {
-    fn new() -> Self {
+    /// A new one; its loopback interface is up.
+    pub fn new() -> Self {
         let made = std::thread::spawn(|| {
             onggi::sys::namespace::unshare(onggi::sys::process::flags::NEW_NET).unwrap();
             OwnedFd::from(File::open("/proc/thread-self/ns/net").unwrap())
@@ -51,11 +52,18 @@ impl Place {
         place
     }
 
-    fn here() -> Self {
-        Self(File::open("/proc/self/ns/net").unwrap().into())
+    /// That of the thread that asks.
+    pub fn here() -> Self {
+        Self(File::open("/proc/thread-self/ns/net").unwrap().into())
     }
 
-    fn path(&self) -> String {
+    /// That of a process.
+    pub fn of(pid: &str) -> Self {
+        Self(File::open(format!("/proc/{pid}/ns/net")).unwrap().into())
+    }
+
+    /// Where other programs find it.
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
