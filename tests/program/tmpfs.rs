@@ -30,6 +30,27 @@ fn options_are_as_asked() {
     }
 }
 
+/// As Docker's is where the image has no such directory, and with the mode of one that it has.
+#[test]
+fn it_is_everybodys_unless_the_image_has_something_there() {
+    for store in everyone_with_alpine() {
+        let options = [
+            &["--tmpfs", "/new", "--tmpfs", "/new/one", "--tmpfs", "/root"][..],
+            &["--mount", "type=tmpfs,dst=/way/to/it", "-v", "/volume"],
+        ];
+        store
+            .shell(
+                &options.concat(),
+                "stat -c '%a %n' /new /new/one /root /way/to/it /way/to /volume",
+            )
+            .run()
+            .code(0)
+            .stdout(
+                "1777 /new\n1777 /new/one\n700 /root\n1777 /way/to/it\n755 /way/to\n755 /volume\n",
+            );
+    }
+}
+
 #[test]
 fn the_last_for_a_place_wins() {
     for store in everyone_with_alpine() {

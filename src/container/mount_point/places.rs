@@ -20,15 +20,24 @@ use rustix::process::umask;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::fs::File;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Component, Path, PathBuf};
 
 /// So many are kept, and those that are in use.
 const KEPT: usize = 64;
 
 /// Where there is to be what.
-type Places<'a> = BTreeMap<&'a Path, FileType>;
+type Places<'a> = BTreeMap<&'a Path, Kind>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    Directory,
+    /// A directory for memory, which takes over the mode of what it is mounted on: everybody's, as where it is mounted on
+    /// nothing.
+    Memory,
+}
 
 /// The directory for the mounts of a container that is about to start, which is there as long as it is locked; `root` is
 /// who the container's root is on the disk. `None` where it cannot be made, as on a full disk: then the container's own
@@ -76,7 +85,10 @@ fn listed<'a>(mounts: &'a [Mount], sources: &Sources) -> Places<'a> {
 }
 
 /// A directory, unless it is known that something else is to be mounted.
-fn kind(mount: &Mount, sources: &Sources) -> FileType {
+fn kind(mount: &Mount, sources: &Sources) -> Kind {
+    if mount.typ().as_deref() == Some("tmpfs") {
+        return Kind::Memory;
+    }
     let is_directory = match (sources.get(mount.destination().as_os_str()), mount.source()) {
         (Some(Held::Place(open) | Held::Mount(open)), _) => {
             fstat(open).map(|found| FileType::from_raw_mode(found.st_mode).is_dir())
@@ -85,8 +97,8 @@ fn kind(mount: &Mount, sources: &Sources) -> FileType {
         (None, _) => Ok(true),
     };
     match is_directory {
-        Ok(false) => FileType::RegularFile,
-        _ => FileType::Directory,
+        Ok(false) => Kind::File,
+        _ => Kind::Directory,
     }
 }
 
@@ -120,12 +132,15 @@ fn fill(tree: &Path, places: &Places<'_>) -> std::io::Result<()> {
     std::fs::create_dir(tree)?;
     for (target, kind) in places {
         let place = tree.join(target.strip_prefix("/").unwrap_or(target));
-        if kind.is_dir() {
-            std::fs::create_dir_all(&place)?;
-            continue;
+        std::fs::create_dir_all(match kind {
+            Kind::File => place.parent().unwrap_or(tree),
+            Kind::Directory | Kind::Memory => &place,
+        })?;
+        match kind {
+            Kind::File => drop(File::create(&place)?),
+            Kind::Directory => {}
+            Kind::Memory => std::fs::set_permissions(&place, Permissions::from_mode(0o1777))?,
         }
-        std::fs::create_dir_all(place.parent().unwrap_or(tree))?;
-        File::create(&place)?;
     }
     Ok(())
 }
