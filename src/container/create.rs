@@ -72,10 +72,8 @@ pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Cr
     let settings = Settings::load()?;
     options.log = super::log::config::complete(&options.log, &settings)?;
     network::choose(engine, &mut options, &settings)?;
-    if options.publish_all {
-        let exposed = image.config.config.exposed_ports.iter().cloned();
-        options.exposed.extend(exposed);
-    }
+    let exposed = image.config.config.exposed_ports.iter();
+    options.exposed.extend(exposed.cloned());
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;
     let record = Record {

@@ -195,7 +195,7 @@ impl Supervisor for Monitor {
     fn wake(&mut self, clients: &mut Clients, program: Option<&Child>) {
         let is_told_to_go = self.is_told_to_go();
         if let Some(network) = &mut self.network {
-            network.turn();
+            network.turn(&self.engine);
         }
         let Some(program) = program else { return };
         if self.kill_at.is_some_and(|at| at <= Instant::now()) {

@@ -2,7 +2,7 @@
 //! Dropping it gives all of that back.
 
 use super::ports::Ports;
-use super::{files, place};
+use super::{files, place, ports};
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
 use crate::container::event;
@@ -110,10 +110,14 @@ impl Connection {
         let namespace: OwnedFd = File::open(&path)
             .with_context(|| format!("open `{path}`"))?
             .into();
+        let serves_names = ports::has_port_of_names(&record.options);
         let sockets = inside_network(namespace.as_fd(), || {
             // Addresses of the loopback interface are there once it is up.
             bring_loopback_up().context("bring the loopback interface up")?;
-            Sockets::open()
+            match serves_names {
+                true => Sockets::open_beside_a_server(),
+                false => Sockets::open(),
+            }
         })??;
         self.namespace = Some(namespace);
         for index in 0..self.memberships.len() {
@@ -229,11 +233,30 @@ impl Connection {
     }
 
     /// Something may have happened to that.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, engine: &Engine) {
         if let Some(resolver) = &mut self.resolver {
             resolver.turn();
         }
         self.ports.turn();
+        // Where no other process can be had, its connections are not carried, and those within the network go on.
+        if self.ports.are_lost() && self.recover(engine).is_err() {
+            self.ports.entrust(None);
+        }
+    }
+
+    /// A network process that was killed has left its namespace to those who hold it: the next one goes on there.
+    fn recover(&mut self, engine: &Engine) -> Result<()> {
+        let client = place::recover(engine, &self.home)?;
+        self.ports.entrust(Some(client));
+        let mut memberships = self.memberships.iter();
+        memberships.try_for_each(
+            |Membership {
+                 network,
+                 request,
+                 reserved,
+                 ..
+             }| { self.ports.reopen(network, request, reserved.endpoint()) },
+        )
     }
 
     /// The container has ended: all of it goes.

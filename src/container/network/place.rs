@@ -13,7 +13,13 @@ use crate::network::user::Client;
 use crate::network::{attach, endpoint};
 use anyhow::{Context, Result};
 use rustix::fs::fstat;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Beside the caller.
+const HERE: Neighbour = Neighbour {
+    user_namespace: None,
+    program: None,
+};
 
 /// The place, and for an ordinary user who holds it.
 pub(super) fn find(engine: &Engine) -> Result<(Home, Option<Client>)> {
@@ -21,17 +27,19 @@ pub(super) fn find(engine: &Engine) -> Result<(Home, Option<Client>)> {
         return Ok((Home::here(), None));
     }
     // A monitor lives where the one process lived, and so does the next.
-    let here = Neighbour {
-        user_namespace: None,
-        program: None,
-    };
-    let client = process::reach(engine, Some(&here), None)?;
+    let client = process::reach(engine, Some(&HERE), None)?;
     let network = client.namespaces().network.try_clone();
     let home = Home {
         namespace: Some(network.context("duplicate a descriptor")?),
         routes: false,
     };
     Ok((home, Some(client)))
+}
+
+/// Another process in the place of one that was killed, for the same namespace.
+pub(super) fn recover(engine: &Engine, home: &Home) -> Result<Client> {
+    let namespace = home.namespace.as_ref().map(AsFd::as_fd);
+    process::reach(engine, Some(&HERE), namespace)
 }
 
 /// Where an ordinary user's monitor has to live: `wanted`, unless the networks are elsewhere. The network process stays

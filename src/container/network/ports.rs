@@ -10,6 +10,7 @@ use crate::network::forward::{Forwarder, Target, Wanted};
 use crate::network::record::Network;
 use crate::network::user::{Client, Lease};
 use anyhow::Result;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -77,9 +78,51 @@ impl Ports {
         }
     }
 
+    /// Whether a user's network process was killed.
+    pub fn are_lost(&self) -> bool {
+        let mut process = self
+            .client
+            .iter()
+            .map(|client| PollFd::new(client, PollFlags::IN));
+        let Some(mut process) = process.next() else {
+            return false;
+        };
+        let ready = poll(
+            std::slice::from_mut(&mut process),
+            Some(&Timespec::default()),
+        );
+        ready.is_ok_and(|ready| ready > 0)
+    }
+
+    /// Another process carries them from now on; nobody where there is none.
+    pub fn entrust(&mut self, client: Option<Client>) {
+        self.client = client;
+    }
+
+    /// Has what was opened for an endpoint carried again.
+    pub fn reopen(
+        &self,
+        network: &Network,
+        request: &NetworkRequest,
+        endpoint: &Endpoint,
+    ) -> Result<()> {
+        let Some(client) = &self.client else {
+            return Ok(());
+        };
+        let wanted = endpoint.ports.iter().map(|port| Wanted {
+            address: port.address,
+            host: Some((port.host, port.host + (port.count - 1))),
+            container: (port.container, port.container + (port.count - 1)),
+            protocol: port.protocol,
+        });
+        let lease = Lease::of(network, endpoint, &request.link_local);
+        client.lease(&lease, &wanted.collect::<Vec<_>>()).map(drop)
+    }
+
     /// What is to be waited for.
     pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.forwarder.as_ref().map(AsFd::as_fd)
+        let process = self.client.as_ref().map(AsFd::as_fd);
+        self.forwarder.as_ref().map(AsFd::as_fd).or(process)
     }
 
     /// Something may have happened to that.
@@ -141,4 +184,13 @@ fn exposed(text: &str) -> Result<PortRequest, Error> {
             _ => return Err(wrong()),
         },
     })
+}
+
+/// Whether it has a server of names of its own, by what it exposes and publishes (RFC 1035, section 4.2).
+pub(super) fn has_port_of_names(options: &Options) -> bool {
+    const DOMAIN: u16 = 53;
+    let is_it = |(first, last): (u16, u16)| (first..=last).contains(&DOMAIN);
+    let mut exposed = options.exposed.iter().filter_map(|text| exposed(text).ok());
+    let mut published = options.ports.iter();
+    published.any(|port| is_it(port.container)) || exposed.any(|port| is_it(port.container))
 }
