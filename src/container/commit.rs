@@ -4,10 +4,11 @@
 //! upper directory ─▶ changes ─▶ tar ══ pipe ══▶ intake ─▶ layer, config ─▶ visible at once, or not at all
 //! ```
 //!
-//! Volumes and whatever else is mounted in the container are not part of it.
+//! What is in volumes, and whatever else is mounted in the container, is no part of it.
 
 use super::engine::Engine;
 use super::list::Container;
+use super::mount_point::describe;
 use super::network_settings;
 use super::record::{Record, Status};
 use super::{control, event, root};
@@ -155,6 +156,9 @@ fn execution(base: &Execution, record: &Record, changes: &[String]) -> Result<Ex
     execution
         .exposed_ports
         .extend(network_settings::words(&ports));
+    let requests = describe::requests(record);
+    let volumes = describe::anonymous_targets(&requests).map(str::to_owned);
+    execution.volumes.extend(volumes);
     change::apply(&mut execution, changes)?;
     Ok(execution)
 }

@@ -121,8 +121,23 @@ fn owners_of_the_image_come_back_with_a_single_id() {
 fn the_configuration_is_the_containers_and_then_what_was_asked_for() {
     for store in everyone_with_alpine() {
         let options = [
-            "create", "--name", "web", "-e", "A=1", "-w", "/srv", "-u", "0:0", "-l", "a=b",
-            "--expose", "443",
+            "create",
+            "--name",
+            "web",
+            "-e",
+            "A=1",
+            "-w",
+            "/srv",
+            "-u",
+            "0:0",
+            "-l",
+            "a=b",
+            "--expose",
+            "443",
+            "-v",
+            "/kept",
+            "-v",
+            "named:/named",
         ];
         store
             .onggi(options.iter().chain(&[ALPINE, "echo", "hi"]))
@@ -184,7 +199,7 @@ fn the_configuration_is_the_containers_and_then_what_was_asked_for() {
         );
         assert_eq!(
             (&config["Volumes"], &config["OnBuild"]),
-            (&json!({"/data": {}}), &json!(["RUN x"]))
+            (&json!({"/data": {}, "/kept": {}}), &json!(["RUN x"]))
         );
         assert_eq!(config["StopSignal"], "SIGINT");
         assert!(config["Env"].as_array().unwrap().contains(&"B=2 3".into()));
