@@ -69,6 +69,9 @@ pub struct Pruned {
 /// Removes the networks that fit and that no container belongs to.
 pub fn prune(engine: &Engine, fits: impl Fn(&Network) -> bool) -> Result<Pruned> {
     let mut pruned = Pruned::default();
+    if !engine.paths.networks().exists() {
+        return Ok(pruned);
+    }
     let networks = store::all(&engine.paths)?;
     // A record that cannot be read may name any of them.
     let used = Used::of(list::records(engine)?.iter().map(|record| &record.options));

@@ -364,7 +364,10 @@ pub fn refused(refusal: &Refusal, kind: &Kind<'_>) -> Error {
         }
         Errno::PERM | Errno::ACCESS => {
             let message = format!("make an interface of the kind {word}: {refusal}");
-            Error::new(ErrorKind::Denied, message)
+            Error::new(ErrorKind::Denied, message).hint(
+                "it takes CAP_NET_ADMIN, which root of most containers and sandboxes lacks: give them that, or go \
+                 without a network of its own: --network host, or --network none",
+            )
         }
         _ => Error::new(ErrorKind::Conflict, refusal.to_string()),
     }

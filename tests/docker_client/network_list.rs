@@ -3,7 +3,7 @@
 
 use crate::client;
 use crate::server::{Answers, Server};
-use crate::support::{User, store};
+use crate::support::{User, skip, store};
 use crate::tables::{FORMATS, compare};
 use serde_json::Value;
 
@@ -32,7 +32,12 @@ const OF_ONE: &[&str] = &[
 
 #[test]
 fn networks_are_shown_as_docker_does() {
-    let clients = client::clients();
+    let mut clients = client::clients();
+    // Earlier ones know neither `--format json` nor the family of a network.
+    clients.retain(|client| client.go >= 24);
+    if clients.is_empty() {
+        return skip("no docker client of version 28 or later");
+    }
     let Some(store) = store(User::Root).filter(|_| !clients.is_empty()) else {
         return;
     };

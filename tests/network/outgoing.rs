@@ -58,7 +58,7 @@ fn who_is_not_there_is_not_connected_to() {
             let unreachable = container.place.connect(&at(nobody, 80)).unwrap_err();
             assert_eq!(unreachable.kind(), ErrorKind::HostUnreachable, "{nobody}");
         }
-        let nothing_is_left = (0..200).any(|_| {
+        let nothing_is_left = (0..3000).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
             scene.open_files() == before
         });

@@ -19,7 +19,8 @@ fn outer(store: &Store, options: &[&str], before: &str) -> Outcome {
         "/memory:exec,mode=1777",
     ];
     let program_words = [ALPINE, "sh", "-c"];
-    let script = format!("{before} {SCRIPT} {LOOK}");
+    // Without privileges there is no bridge to be made.
+    let script = format!("export ONGGI_NETWORK=none; {before} {SCRIPT} {LOOK}");
     let create = words.iter().chain(options).chain(&program_words).copied();
     store.onggi(create.chain([script.as_str()])).run().code(0);
     for (from, to) in [

@@ -24,7 +24,7 @@ fn activated(store: &Store, listener: &TcpListener, words: &[&str]) -> Command {
 #[test]
 fn a_program_finds_the_sockets_that_it_was_given() {
     let script = "echo $LISTEN_FDS $LISTEN_FDNAMES; [ $LISTEN_PID = $$ ] && echo mine; \
-                  readlink /proc/$$/fd/3 /proc/$$/fd/4; ls /proc/$$/fd | wc -l";
+                  readlink /proc/$$/fd/3; readlink /proc/$$/fd/4";
     for store in everyone_with_alpine() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let link = format!("/proc/self/fd/{}", listener.as_raw_fd());

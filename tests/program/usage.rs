@@ -23,8 +23,8 @@ fn what_is_no_command_or_flag_ends_with_125() {
 fn what_docker_has_and_we_do_not_says_so_in_one_line() {
     for store in everyone() {
         for words in [
-            &["run", "-p", "80:80", "x"][..],
-            &["run", "--link", "other", "x"],
+            &["run", "--use-api-socket", "x"][..],
+            &["checkpoint", "ls", "x"],
             &["swarm", "init"],
         ] {
             let outcome = store.onggi(words).run();

@@ -258,10 +258,33 @@ impl Store {
         let mut lines = Vec::new();
         snapshot(&self.data(), &mut lines);
         // What happens is announced whatever becomes of it, and places to mount on stay for the next start.
-        for kept in ["events", "mount-points"] {
+        for kept in [
+            "events",
+            "mount-points",
+            "networks/lock",
+            "networks/unique-local",
+        ] {
             let kept = self.data().join(kept);
             lines.retain(|line| !line.starts_with(kept.to_str().unwrap()));
         }
+        // The networks that are always there are written down when somebody first looks for one.
+        let networks = self.data().join("networks");
+        for entry in std::fs::read_dir(&networks).into_iter().flatten().flatten() {
+            let record = std::fs::read_to_string(entry.path().join("network.json"));
+            let record: serde_json::Value = record
+                .ok()
+                .and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default();
+            if ["bridge", "host", "none"]
+                .iter()
+                .any(|name| record["name"] == *name)
+            {
+                let built_in = entry.path();
+                lines.retain(|line| !line.starts_with(built_in.to_str().unwrap()));
+            }
+        }
+        let itself = format!("{} ", networks.display());
+        lines.retain(|line| !line.starts_with(&itself));
         lines.sort();
         lines
     }

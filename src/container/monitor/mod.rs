@@ -307,7 +307,7 @@ impl Monitor {
         self.state.cgroup = placement.path();
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
-        self.network = Connection::prepare(&self.engine, &self.record)?;
+        self.network = Connection::prepare(&self.engine, &self.record, &mut warnings)?;
         let network = self.network.as_ref();
         files::write(&self.engine, &self.record, &self.directory, network)?;
         self.log = Writer::open(&self.record, &self.directory)?;

@@ -43,7 +43,11 @@ struct Membership {
 
 impl Connection {
     /// Takes addresses and opens ports; `None` for a container that is in no network.
-    pub fn prepare(engine: &Engine, record: &Record) -> Result<Option<Self>> {
+    pub fn prepare(
+        engine: &Engine,
+        record: &Record,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Self>> {
         let options = &record.options;
         if options.network != NetworkMode::Private || options.networks.is_empty() {
             return Ok(None);
@@ -60,6 +64,10 @@ impl Connection {
             let name = connection.free_name(request);
             let membership = Membership::reserve(engine, record, request, name, &connection.home)?;
             attach::ensure(&connection.home, &membership.network)?;
+            if endpoint::live(&engine.paths, &membership.network.id)?.len() == 1 {
+                // The first one in it tells for all.
+                warnings.extend(attach::warnings(&connection.home, &membership.network)?);
+            }
             connection.memberships.push(membership);
         }
         connection.publish(record)?;
