@@ -350,7 +350,9 @@ fn home_of_another(error: &anyhow::Error) -> Option<anyhow::Error> {
     let home = std::path::PathBuf::from(std::env::var_os("HOME")?);
     let owner = std::fs::metadata(&home).ok()?.uid();
     let message = format!("{error:#}");
-    if owner == rustix::process::geteuid().as_raw() || !message.contains(home.to_str()?) {
+    // Of all that lies there, `.local` or `.config`: nothing else is looked for in it without being named.
+    let hidden = home.join(".");
+    if owner == rustix::process::geteuid().as_raw() || !message.contains(hidden.to_str()?) {
         return None;
     }
     let hint = format!(

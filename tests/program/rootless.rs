@@ -166,6 +166,15 @@ fn the_home_of_another_is_told_with_its_owner() {
         .code(1)
         .stderr_has("Permission denied")
         .stderr_has(&hint);
+    // A file that was named is nothing of the home directory's.
+    let file = store.file("secret.tar", "");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let load = store.onggi(["load", "-i", file.to_str().unwrap()]);
+    load.env("HOME", "/")
+        .run()
+        .code(1)
+        .stderr_has("Permission denied")
+        .stderr_lacks("HOME is");
 }
 
 #[test]
