@@ -138,7 +138,7 @@ fn read_manifests(folder: &Folder, name: &Name, directory: &Path) -> Result<Vec<
 
 fn unreadable(digest: &AnyDigest, why: &str) -> anyhow::Error {
     bad_input(format!("the manifest {digest} cannot be read: {why}"))
-        .hint("delete it, or push it again")
+        .hint("push it again, after `onggi registry check --repair` where it is damaged, or delete it")
         .into()
 }
 
