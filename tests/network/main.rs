@@ -7,6 +7,7 @@ mod support;
 
 mod attach;
 mod commands;
+mod containers;
 mod dns;
 mod dns_hostile;
 mod forward;

@@ -20,6 +20,8 @@ pub const PORT: u16 = 7000;
 pub const NOWHERE: u16 = 9;
 /// A name that the world's name server knows, and its address.
 pub const KNOWN: (&str, &str) = ("known.example.org", "198.51.100.77");
+/// A name that only the name server at the address of [`KNOWN`] knows, and its address.
+pub const OTHER: (&str, &str) = ("other.example.org", "198.51.100.78");
 /// Nothing that works takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,8 @@ impl Town {
                 tell_senders(place, &at(address, PORT));
             }
         }
-        answer_names(&world);
+        answer_names(&world, WORLD[0], KNOWN);
+        answer_names(&world, KNOWN.1, OTHER);
         let settings = store.file("resolv.conf", format!("nameserver {}\n", WORLD[0]));
         let script = "mount --bind \"$1\" /etc/resolv.conf";
         let mounts = OwnMounts::prepared(&mut store, script, &[settings]);
@@ -162,31 +165,33 @@ pub fn tell_senders(place: &Place, address: &str) {
 }
 
 /// A name server that knows one name, and the name of its address.
-fn answer_names(world: &Place) {
-    let socket = world.run(|| UdpSocket::bind(at(WORLD[0], 53)).unwrap());
+fn answer_names(world: &Place, at_address: &str, known: (&'static str, &'static str)) {
+    let socket = world.run(|| UdpSocket::bind(at(at_address, 53)).unwrap());
     std::thread::spawn(move || {
         let mut buffer = [0; 1500];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            if let Some(answer) = answer(&buffer[..length]) {
+            if let Some(answer) = answer(&buffer[..length], known) {
                 let _ = socket.send_to(&answer, from);
             }
         }
     });
 }
 
-fn answer(question: &[u8]) -> Option<Vec<u8>> {
+fn answer(question: &[u8], known: (&str, &str)) -> Option<Vec<u8>> {
     let asked = Packet::parse(question).ok()?;
     let question = asked.questions.first()?.clone();
     let mut reply = Packet::new_reply(asked.id());
     let record = |data| ResourceRecord::new(question.qname.clone(), CLASS::IN, 60, data);
-    let address: std::net::Ipv4Addr = KNOWN.1.parse().unwrap();
+    let address: std::net::Ipv4Addr = known.1.parse().unwrap();
+    let [a, b, c, d] = address.octets();
+    let backwards = format!("{d}.{c}.{b}.{a}.in-addr.arpa");
     match (question.qname.to_string().as_str(), question.qtype) {
-        (name, QTYPE::TYPE(TYPE::A)) if name == KNOWN.0 => {
+        (name, QTYPE::TYPE(TYPE::A)) if name == known.0 => {
             reply.answers.push(record(RData::A(A::from(address))));
         }
-        (name, _) if name == KNOWN.0 => {}
-        ("77.100.51.198.in-addr.arpa", QTYPE::TYPE(TYPE::PTR)) => {
-            let name = Name::new(KNOWN.0).unwrap();
+        (name, _) if name == known.0 => {}
+        (name, QTYPE::TYPE(TYPE::PTR)) if name == backwards => {
+            let name = Name::new(known.0).unwrap();
             reply.answers.push(record(RData::PTR(PTR(name))));
         }
         _ => *reply.rcode_mut() = RCODE::NameError,

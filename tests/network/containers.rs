@@ -1,0 +1,318 @@
+//! Containers in networks, each user on a host of his own: several networks, many containers, what is left of killed ones.
+
+use crate::scene::{HOST, WORLD, at, tell_client};
+use crate::support::life::until;
+use crate::support::{ALPINE, Need, Outcome, User, requires};
+use crate::town::{KNOWN, OTHER, PORT, Town, told_by_tcp, town};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::process::Command;
+
+const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
+
+/// A container that does nothing, in the background.
+#[track_caller]
+fn run(town: &Town, name: &str, options: &[&str]) {
+    let words = [
+        &["run", "-d", "--name", name],
+        options,
+        &[ALPINE, "sleep", "1000"],
+    ];
+    town.onggi(&words.concat()).code(0);
+}
+
+#[track_caller]
+fn exec(town: &Town, name: &str, script: &str) -> Outcome {
+    town.onggi(&["exec", name, "timeout", "10", "sh", "-c", script])
+}
+
+/// What the host says of the whole of networks: rules of nftables and interfaces.
+fn rules_and_links() -> String {
+    let shown = Command::new("sh")
+        .args(["-c", "nft list ruleset; ip -brief link"])
+        .output()
+        .unwrap();
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+#[track_caller]
+fn default_route(town: &Town, name: &str, network: &str) {
+    let gateways = town.onggi(&[
+        "network",
+        "inspect",
+        "-f",
+        "{{range .IPAM.Config}}{{.Gateway}} {{end}}",
+        network,
+    ]);
+    let gateways = gateways.code(0).stdout_text();
+    let mut gateways = gateways.split_whitespace();
+    for family in ["-4", "-6"] {
+        let gateway = gateways.next().unwrap();
+        let shown = exec(town, name, &format!("ip {family} route show default"));
+        shown.stdout_has(&format!("default via {gateway} "));
+        let routes = shown.stdout_text().matches("default").count();
+        shown.expect(routes == 1, "one default route");
+    }
+}
+
+#[test]
+fn default_routes_and_ports_follow_the_networks() {
+    for user in EVERYONE {
+        town(user, |town| {
+            for network in ["front", "back", "more"] {
+                town.onggi(&["network", "create", network]).code(0);
+            }
+            run(town, "friend", &["--network", "front"]);
+            let (front, back) = ("front", "name=back,gw-priority=5");
+            let both = ["--network", front, "--network", back, "-p", "8080:8080"];
+            run(town, "both", &both);
+            let inside = town.inside("both");
+            inside.serve("[::]:8080", tell_client);
+            let serves = |network: &str| {
+                default_route(town, "both", network);
+                for side in [0, 1] {
+                    let from = told_by_tcp(&town.world, &at(HOST[side], 8080)).unwrap();
+                    assert_eq!(from.ip().to_string(), WORLD[side]);
+                    let from = told_by_tcp(&town.host, &at(["127.0.0.1", "::1"][side], 8080));
+                    assert!(from.is_ok(), "{from:?}");
+                    let from = told_by_tcp(&inside, &at(WORLD[side], PORT)).unwrap();
+                    assert_eq!(from.ip().to_string(), HOST[side]);
+                }
+                town.onggi(&["port", "both"])
+                    .stdout("8080/tcp -> 0.0.0.0:8080\n8080/tcp -> [::]:8080\n");
+            };
+            serves("back");
+            exec(town, "both", "getent hosts friend").code(0);
+            town.onggi(&["network", "disconnect", "back", "both"])
+                .code(0);
+            serves("front");
+            exec(town, "both", "ip link").code(0).stdout_lacks("eth1");
+            // One of lower priority changes nothing, one of higher priority leads out.
+            let connect = ["network", "connect", "--gw-priority"];
+            town.onggi(&[&connect[..], &["-1", "more", "both"]].concat())
+                .code(0);
+            serves("front");
+            town.onggi(&[&connect[..], &["1", "back", "both"]].concat())
+                .code(0);
+            serves("back");
+            exec(town, "friend", "getent hosts both").code(0);
+            for network in ["front", "back", "more"] {
+                town.onggi(&["network", "disconnect", network, "both"])
+                    .code(0);
+            }
+            exec(town, "friend", "getent hosts both").code(2);
+            let refused = told_by_tcp(&town.world, &at(HOST[0], 8080)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            town.onggi(&["network", "connect", "front", "both"]).code(0);
+            serves("front");
+        });
+    }
+}
+
+#[test]
+fn many_at_once_have_an_address_each() {
+    for user in EVERYONE {
+        town(user, |town| {
+            town.onggi(&["network", "create", "crowd"]).code(0);
+            let start = |number: usize| {
+                let name = format!("c{number}");
+                let words = [
+                    "run",
+                    "-d",
+                    "--name",
+                    &name,
+                    "--network",
+                    "crowd",
+                    ALPINE,
+                    "sleep",
+                    "1000",
+                ];
+                town.store.onggi(words).without("ONGGI_NETWORK").spawn()
+            };
+            let started: Vec<_> = (0..20).map(start).collect();
+            for child in started {
+                let output = child.wait_with_output().unwrap();
+                Outcome::of("run", output).code(0);
+            }
+            let template =
+                "{{range .Containers}}{{.IPv4Address}} {{.IPv6Address}} {{.MacAddress}} {{end}}";
+            let shown = town.onggi(&["network", "inspect", "-f", template, "crowd"]);
+            let addresses = shown.code(0).stdout_text();
+            let addresses: BTreeSet<&str> = addresses.split_whitespace().collect();
+            shown.expect(
+                addresses.len() == 60,
+                "20 containers with addresses of their own",
+            );
+            exec(town, "c0", "for n in $(seq 19); do getent hosts c$n || exit 1; ping -c 1 -W 5 c$n || exit 2; done").code(0);
+        });
+    }
+}
+
+#[test]
+fn nothing_of_a_killed_monitor_is_left_after_the_next_command() {
+    if !requires(&[Need::Program("nft")]) {
+        return;
+    }
+    for user in EVERYONE {
+        town(user, move |town| {
+            run(town, "stays", &[]);
+            let before = (user == User::Root).then(rules_and_links);
+            run(town, "dies", &["-p", "8099:80", "-p", "[::1]:8099:80/udp"]);
+            if user == User::Root {
+                let now = rules_and_links();
+                assert!(now.contains(". 8099 :"), "{now}");
+            }
+            let pid: u32 = town.store.field("dies", "{{.State.Pid}}").parse().unwrap();
+            let monitor = i32::try_from(town.store.monitor("dies")).unwrap();
+            let monitor = rustix::process::Pid::from_raw(monitor).unwrap();
+            rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+            until("its program has ended", || {
+                crate::support::life::state_of(pid).is_none_or(|state| state == 'Z')
+            });
+            // Without anything to do with networks.
+            town.onggi(&["run", "--rm", "--network", "none", ALPINE, "true"])
+                .code(0);
+            if let Some(before) = before {
+                assert_eq!(rules_and_links(), before);
+            }
+            let left = "{{range .Containers}}{{.Name}} {{end}}";
+            town.onggi(&["network", "inspect", "-f", left, "bridge"])
+                .code(0)
+                .stdout("stays \n");
+            town.onggi(&["start", "dies"]).code(0);
+            town.onggi(&["port", "dies", "80/tcp"])
+                .code(0)
+                .stdout("0.0.0.0:8099\n[::]:8099\n");
+        });
+    }
+}
+
+#[test]
+fn ports_are_the_same_after_a_restart() {
+    for user in EVERYONE {
+        town(user, |town| {
+            run(town, "web", &["-p", "8080:80"]);
+            for _ in 0..2 {
+                town.onggi(&["port", "web"])
+                    .code(0)
+                    .stdout("80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n");
+                town.inside("web").serve("[::]:80", tell_client);
+                for side in [0, 1] {
+                    let from = told_by_tcp(&town.world, &at(HOST[side], 8080)).unwrap();
+                    assert_eq!(from.ip().to_string(), WORLD[side]);
+                }
+                town.onggi(&["restart", "-t", "0", "web"]).code(0);
+            }
+        });
+    }
+}
+
+#[test]
+fn an_internal_network_leads_nowhere() {
+    for user in EVERYONE {
+        town(user, |town| {
+            town.onggi(&["network", "create", "--internal", "inner"])
+                .code(0);
+            let options = ["--network", "inner", "-p", "8080:80"];
+            run(town, "one", &options);
+            run(town, "two", &["--network", "inner"]);
+            town.onggi(&["port", "one"]).code(0).stdout("");
+            let inside = town.inside("one");
+            inside.serve("[::]:80", tell_client);
+            for side in [0, 1] {
+                assert!(told_by_tcp(&inside, &at(WORLD[side], PORT)).is_err());
+                assert!(told_by_tcp(&town.world, &at(HOST[side], 8080)).is_err());
+            }
+            exec(town, "two", "nc -w 5 one 80 < /dev/null").code(0);
+            exec(town, "two", &format!("getent hosts {}", KNOWN.0)).code(2);
+        });
+    }
+}
+
+#[test]
+fn name_servers_are_those_that_are_wished_for() {
+    for user in EVERYONE {
+        town(user, |town| {
+            let search = ["--dns-search", "example.org", "--dns-option", "ndots:1"];
+            run(
+                town,
+                "asks",
+                &[&["--dns", KNOWN.1][..], &search[..]].concat(),
+            );
+            exec(town, "asks", "getent ahostsv4 other")
+                .code(0)
+                .stdout_has(OTHER.1);
+            exec(town, "asks", &format!("getent ahostsv4 {}", KNOWN.0)).code(2);
+        });
+    }
+}
+
+/// The programs that a trace shows to have been executed: their paths, and the name that the program under test gets where
+/// it executes itself by a descriptor, which has no path.
+fn executed(trace: &str) -> BTreeSet<String> {
+    let done = trace.lines().filter(|line| line.ends_with(" = 0"));
+    let program = |line: &str| {
+        let mut quoted = line.split('"').skip(1).step_by(2);
+        let (path, name) = (quoted.next()?, quoted.next()?);
+        Some(if path.is_empty() { name } else { path }.to_owned())
+    };
+    done.filter_map(program).collect()
+}
+
+#[test]
+fn no_foreign_program_is_executed() {
+    if !requires(&[Need::Program("strace")]) {
+        return;
+    }
+    for user in EVERYONE {
+        town(user, move |town| {
+            town.onggi(&["network", "create", "own"]).code(0);
+            let log = town.store.path().join("trace");
+            let words = [
+                "run",
+                "-d",
+                "--network",
+                "own",
+                "-p",
+                "8080:80",
+                ALPINE,
+                "/bin/sleep",
+                "1",
+            ];
+            let onggi = town.store.onggi(words).without("ONGGI_NETWORK");
+            let onggi = onggi.into_command();
+            let program = crate::support::store::program();
+            // As root, which keeps what the privileges of newuidmap are.
+            let mut strace = Command::new("strace");
+            strace
+                .args(["-f", "-qq", "-e", "trace=execve,execveat", "-u"])
+                .arg(&town.store.account.name)
+                .arg("-o")
+                .arg(&log)
+                .arg(program)
+                .args(onggi.get_args().skip_while(|word| *word != "--root"))
+                .env_clear()
+                .current_dir(town.store.home());
+            for (name, value) in onggi.get_envs() {
+                if let Some(value) = value {
+                    strace.env(name, value);
+                }
+            }
+            let output = strace.output().unwrap();
+            Outcome::of("strace", output).code(0);
+            let mut executed = executed(&std::fs::read_to_string(&log).unwrap());
+            assert!(executed.remove(program.to_str().unwrap()), "{executed:?}");
+            assert!(executed.remove("/bin/sleep"), "{executed:?}");
+            executed.retain(|path| !["onggi-monitor", "onggi-network"].contains(&path.as_str()));
+            let helpers = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
+            let allowed = if user == User::Subuid {
+                &helpers[..]
+            } else {
+                &[]
+            };
+            executed.retain(|path| !allowed.contains(&path.as_str()));
+            let trace = std::fs::read_to_string(&log).unwrap();
+            assert!(executed.is_empty(), "{executed:?}\n{trace}");
+        });
+    }
+}
