@@ -387,6 +387,32 @@ fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<I
     routes
 }
 
+/// Leads what a container sends everywhere else through an interface that it has, in place of another one.
+pub fn lead_out(
+    network: &Network,
+    interface: &Interface<'_>,
+    container: BorrowedFd<'_>,
+) -> Result<()> {
+    let routes = default_routes(network, interface);
+    if routes.is_empty() {
+        return Ok(());
+    }
+    inside_network(container, || {
+        let name = interface.name;
+        let socket = link::socket()?;
+        let index = link::find(&socket, name)?
+            .with_context(|| format!("the interface `{name}` is not in the container"))?
+            .index;
+        let mut batch = Batch::default();
+        for (gateway, everything) in routes {
+            link::replace_route(&mut batch, index, everything, gateway);
+        }
+        socket
+            .apply(&batch)
+            .with_context(|| format!("give the interface `{name}` the default route"))
+    })?
+}
+
 /// Leads the published ports of an endpoint to it, where the kernel routes.
 pub fn publish(home: &Home, network: &Network, endpoint: &Endpoint) -> Result<()> {
     match home.routes {

@@ -246,11 +246,18 @@ pub fn own_at_once(batch: &mut Batch, index: u32, address: IpNet) {
             libc::RT_SCOPE_UNIVERSE,
             libc::RTN_LOCAL,
         ];
-        route(batch, libc::AF_INET6 as u8, 128, header, |message| {
-            message
-                .bytes(libc::RTA_DST, &network.addr().octets())
-                .u32(libc::RTA_OIF, index);
-        });
+        route(
+            batch,
+            libc::AF_INET6 as u8,
+            128,
+            header,
+            flags::EXCL,
+            |message| {
+                message
+                    .bytes(libc::RTA_DST, &network.addr().octets())
+                    .u32(libc::RTA_OIF, index);
+            },
+        );
     }
 }
 
@@ -274,6 +281,15 @@ pub fn add_neighbour(batch: &mut Batch, index: u32, address: IpAddr, mac: Mac) {
 
 /// Leads packets for `destination` through it, by way of `gateway` if there is one.
 pub fn add_route(batch: &mut Batch, index: u32, destination: IpNet, gateway: Option<IpAddr>) {
+    lead(batch, index, destination, gateway, flags::EXCL);
+}
+
+/// The same, in place of the way that they have.
+pub fn replace_route(batch: &mut Batch, index: u32, destination: IpNet, gateway: Option<IpAddr>) {
+    lead(batch, index, destination, gateway, flags::REPLACE);
+}
+
+fn lead(batch: &mut Batch, index: u32, destination: IpNet, gateway: Option<IpAddr>, how: u16) {
     let scope = match gateway {
         Some(_) => libc::RT_SCOPE_UNIVERSE,
         None => libc::RT_SCOPE_LINK,
@@ -281,7 +297,7 @@ pub fn add_route(batch: &mut Batch, index: u32, destination: IpNet, gateway: Opt
     let length = destination.prefix_len();
     let family = family(&destination.addr());
     let header = [libc::RT_TABLE_MAIN, scope, libc::RTN_UNICAST];
-    route(batch, family, length, header, |message| {
+    route(batch, family, length, header, how, |message| {
         if length > 0 {
             message.bytes(libc::RTA_DST, &octets(&destination.network()));
         }
@@ -297,11 +313,12 @@ fn route(
     family: u8,
     length: u8,
     [table, scope, kind]: [u8; 3],
+    how: u16,
     attributes: impl FnOnce(&mut Attributes<'_>),
 ) {
     let by = libc::RTPROT_STATIC;
     let header = [family, length, 0, 0, table, by, scope, kind, 0, 0, 0, 0];
-    let flags = flags::CREATE | flags::EXCL;
+    let flags = flags::CREATE | how;
     batch.message(libc::RTM_NEWROUTE, flags, &header, attributes);
 }
 

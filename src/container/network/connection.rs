@@ -12,7 +12,7 @@ use crate::network::attach::{self, Interface};
 use crate::network::dns::{self, Directory, Resolver, Sockets};
 use crate::network::endpoint::{self, Endpoint, Reserved, Wanted};
 use crate::network::home::Home;
-use crate::network::record::{DEFAULT, Network};
+use crate::network::record::{DEFAULT, Driver, Network};
 use crate::network::{resolv_conf, store};
 use crate::sys::namespace::{bring_loopback_up, inside_network};
 use crate::sys::process::Child;
@@ -30,6 +30,8 @@ pub struct Connection {
     resolver: Option<Resolver>,
     /// The network namespace of the container, once there is one.
     namespace: Option<OwnedFd>,
+    /// Its process 1, from then on.
+    pid: i32,
 }
 
 /// The container in one of its networks.
@@ -59,6 +61,7 @@ impl Connection {
             ports: Ports::new(client),
             resolver: None,
             namespace: None,
+            pid: 0,
         };
         for request in &options.networks {
             let name = connection.free_name(request);
@@ -112,6 +115,54 @@ impl Connection {
         fitting.max_by_key(order)
     }
 
+    /// The networks by which everywhere else is reached: by ports, by IPv4, by IPv6.
+    fn ways_out(&self) -> [Option<String>; 3] {
+        let fits: [fn(&Network) -> bool; 3] = [|_| true, Network::has_ipv4, Network::has_ipv6];
+        fits.map(|fits| {
+            let index = self.gateway(fits)?;
+            Some(self.memberships[index].network.id.clone())
+        })
+    }
+
+    /// Has default routes and ports follow when another network has become the one that leads everywhere else.
+    fn lead_out(&mut self, record: &Record, before: &[Option<String>; 3]) -> Result<()> {
+        let after = self.ways_out();
+        let (changed, namespace) = (&after != before, self.namespace.as_ref());
+        let Some(namespace) = namespace.filter(|_| changed) else {
+            return Ok(());
+        };
+        for membership in &self.memberships {
+            let is_new = |way: usize| {
+                before[way] != after[way] && after[way].as_ref() == Some(&membership.network.id)
+            };
+            let interface = Interface {
+                name: &membership.reserved.endpoint().interface,
+                default_ipv4: is_new(1),
+                default_ipv6: is_new(2),
+                link_local: &membership.request.link_local,
+                options: &membership.request.options,
+            };
+            attach::lead_out(&membership.network, &interface, namespace.as_fd())?;
+        }
+        let publishes = !record.options.ports.is_empty() || record.options.publish_all;
+        if !publishes || before[0] == after[0] {
+            return Ok(());
+        }
+        let is_after =
+            |membership: &&mut Membership| Some(&membership.network.id) == after[0].as_ref();
+        // A port has to be free before it can be opened again.
+        let all = self.memberships.iter_mut();
+        for membership in all.filter(|membership| !is_after(membership)) {
+            if !membership.reserved.endpoint().ports.is_empty() {
+                membership.republish(&self.home, &mut self.ports, record, false)?;
+            }
+        }
+        match self.memberships.iter_mut().find(is_after) {
+            Some(membership) => membership.republish(&self.home, &mut self.ports, record, true),
+            None => Ok(()),
+        }
+    }
+
     /// Connects a container that is just being made.
     pub fn connect(&mut self, engine: &Engine, record: &Record, child: &Child) -> Result<()> {
         let path = format!("/proc/{}/ns/net", child.pid);
@@ -127,9 +178,9 @@ impl Connection {
                 false => Sockets::open(),
             }
         })??;
-        self.namespace = Some(namespace);
+        (self.namespace, self.pid) = (Some(namespace), child.pid);
         for index in 0..self.memberships.len() {
-            self.attach(index, child.pid)?;
+            self.attach(index)?;
             self.memberships[index].announce(engine, "connect");
         }
         let names = Directory::new(engine.paths.clone());
@@ -137,7 +188,7 @@ impl Connection {
         Ok(())
     }
 
-    fn attach(&mut self, index: usize, pid: i32) -> Result<()> {
+    fn attach(&mut self, index: usize) -> Result<()> {
         let default_ipv4 = self.gateway(Network::has_ipv4) == Some(index);
         let default_ipv6 = self.gateway(Network::has_ipv6) == Some(index);
         let namespace = self
@@ -167,7 +218,7 @@ impl Connection {
             namespace.as_fd(),
         )
         .with_context(|| format!("connect the container to the network {}", network.name))?;
-        endpoint.pid = pid;
+        endpoint.pid = self.pid;
         attach::publish(&self.home, network, &endpoint)?;
         reserved.update(|shared| *shared = endpoint)?;
         made.keep();
@@ -279,6 +330,7 @@ impl Connection {
     /// Applies a change of the record's networks to the container that runs.
     pub fn follow(&mut self, engine: &Engine, record: &Record) -> Result<()> {
         let wanted = &record.options.networks;
+        let before = self.ways_out();
         let mut gone = Vec::new();
         self.memberships.retain_mut(|membership| {
             let stays = wanted
@@ -302,13 +354,13 @@ impl Connection {
             self.memberships.push(membership);
             let index = self.memberships.len() - 1;
             self.memberships[index].open(&mut self.ports, record, false)?;
-            let pid = self.memberships[0].reserved.endpoint().pid;
-            if let Err(error) = self.attach(index, pid) {
+            if let Err(error) = self.attach(index) {
                 self.memberships.pop();
                 return Err(error);
             }
             self.memberships[index].announce(engine, "connect");
         }
+        self.lead_out(record, &before)?;
         let config = self.resolving(record);
         if let Some(resolver) = &mut self.resolver {
             resolver.set_config(config);
@@ -361,11 +413,29 @@ impl Membership {
 
     fn open(&mut self, ports: &mut Ports, record: &Record, is_published: bool) -> Result<()> {
         let endpoint = self.reserved.endpoint();
+        // Where there is no bridge, the container is a host of its own in the network of its parent.
+        let is_published = is_published && self.network.driver == Driver::Bridge;
         let opened = ports.open(record, &self.network, &self.request, endpoint, is_published)?;
         match opened.is_empty() {
             true => Ok(()),
             false => self.reserved.update(|endpoint| endpoint.ports = opened),
         }
+    }
+
+    /// Opens or closes the ports of one that is connected.
+    fn republish(
+        &mut self,
+        home: &Home,
+        ports: &mut Ports,
+        record: &Record,
+        is_published: bool,
+    ) -> Result<()> {
+        attach::unpublish(home, self.reserved.endpoint())?;
+        ports.close(self.reserved.endpoint())?;
+        self.reserved
+            .update(|endpoint| endpoint.ports = Vec::new())?;
+        self.open(ports, record, is_published)?;
+        attach::publish(home, &self.network, self.reserved.endpoint())
     }
 
     fn announce(&self, engine: &Engine, action: &str) {

@@ -72,10 +72,13 @@ impl Ports {
 
     /// Ends what was opened for an endpoint.
     pub fn close(&mut self, endpoint: &Endpoint) -> Result<()> {
-        match &self.client {
-            Some(client) => client.release(&endpoint.id),
-            None => Ok(()),
+        if let Some(client) = &self.client {
+            return client.release(&endpoint.id);
         }
+        if !endpoint.ports.is_empty() {
+            self.forwarder = None;
+        }
+        Ok(())
     }
 
     /// Whether a user's network process was killed.
