@@ -177,6 +177,11 @@ pub fn live(paths: &Paths, network: &str) -> Result<Vec<Endpoint>> {
     Ok(live.into_iter().map(|(endpoint, _)| endpoint).collect())
 }
 
+/// Whether there is no other one in its network, not even one that nobody holds any more.
+pub fn is_alone(paths: &Paths, endpoint: &Endpoint) -> Result<bool> {
+    Ok(names(&paths.endpoints(&endpoint.network))?.len() < 2)
+}
+
 /// Whether that endpoint is still there and held.
 pub fn is_live(paths: &Paths, endpoint: &Endpoint) -> bool {
     let path = endpoint_in(&paths.endpoints(&endpoint.network), &endpoint.container);

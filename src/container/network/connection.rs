@@ -67,7 +67,7 @@ impl Connection {
             let name = connection.free_name(request);
             let membership = Membership::reserve(engine, record, request, name, &connection.home)?;
             attach::ensure(&connection.home, &membership.network)?;
-            if endpoint::live(&engine.paths, &membership.network.id)?.len() == 1 {
+            if endpoint::is_alone(&engine.paths, membership.reserved.endpoint())? {
                 // The first one in it tells for all.
                 warnings.extend(attach::warnings(&connection.home, &membership.network)?);
             }
