@@ -64,6 +64,7 @@ impl Source for Registry {
             blob: blob.clone(),
             body: None,
             position: 0,
+            begun: 0,
             left: TRIES,
         };
         // What is wrong with the first request is told as it is.
@@ -159,6 +160,8 @@ struct Resuming<'a> {
     blob: Descriptor,
     body: Option<Box<dyn Read + Send>>,
     position: u64,
+    /// The position when it last broke.
+    begun: u64,
     left: u32,
 }
 
@@ -190,7 +193,6 @@ impl Read for Resuming<'_> {
                     }
                     Ok(got) => {
                         self.position += got as u64;
-                        self.left = if got > 0 { TRIES } else { self.left };
                         return Ok(got);
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -198,11 +200,38 @@ impl Read for Resuming<'_> {
                 },
             };
             self.body = None;
-            if self.left == 0 || self.repository.is_cancelled() {
-                return Err(broken);
-            }
-            self.left -= 1;
+            let came = self.position > self.begun;
+            self.left = match left(self.left, came, &broken) {
+                Some(left) if !self.repository.is_cancelled() => left,
+                _ => return Err(broken),
+            };
+            self.begun = self.position;
             self.repository.pause(PAUSE);
         }
+    }
+}
+
+/// How many more tries there are after a break, of so many before it; `came`: some bytes before it broke. Who drips gets no
+/// further for all that comes.
+fn left(before: u32, came: bool, broken: &io::Error) -> Option<u32> {
+    let is_slow = broken.kind() == ErrorKind::TimedOut;
+    let before = if came && !is_slow { TRIES } else { before };
+    before.checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_gets_further_is_tried_again_and_what_drips_has_an_end() {
+        let tries = |came, kind: ErrorKind| {
+            let all =
+                std::iter::successors(Some(TRIES), |before| left(*before, came, &kind.into()));
+            all.take(100).count()
+        };
+        assert_eq!(tries(true, ErrorKind::UnexpectedEof), 100);
+        assert_eq!(tries(false, ErrorKind::UnexpectedEof), 6);
+        assert_eq!(tries(true, ErrorKind::TimedOut), 6);
     }
 }
