@@ -316,3 +316,48 @@ fn no_foreign_program_is_executed() {
         });
     }
 }
+
+/// The processes that carry connections of this store.
+fn network_processes(town: &Town) -> Vec<u32> {
+    let carries = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(b"onggi-network\0")
+    };
+    town.store.processes().into_iter().filter(carries).collect()
+}
+
+#[test]
+fn a_killed_network_process_is_replaced() {
+    for user in [User::Subuid, User::Single] {
+        town(user, |town| {
+            town.onggi(&["network", "create", "own"]).code(0);
+            run(town, "one", &["--network", "own", "-p", "8080:80"]);
+            let inside = town.inside("one");
+            inside.serve("[::]:80", tell_client);
+            let serves = || {
+                [0, 1].into_iter().all(|side| {
+                    let client = told_by_tcp(&town.world, &at(HOST[side], 8080));
+                    let host = told_by_tcp(&inside, &at(WORLD[side], PORT));
+                    client.is_ok_and(|client| client.ip().to_string() == WORLD[side])
+                        && host.is_ok_and(|host| host.ip().to_string() == HOST[side])
+                })
+            };
+            assert!(serves());
+            let [process] = network_processes(town)[..] else {
+                panic!("{:?}", network_processes(town));
+            };
+            let killed = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+            rustix::process::kill_process(killed, rustix::process::Signal::KILL).unwrap();
+            until("another one carries its connections", serves);
+            let [another] = network_processes(town)[..] else {
+                panic!("{:?}", network_processes(town));
+            };
+            assert_ne!(another, process);
+            // The next one is in the same network.
+            run(town, "two", &["--network", "own"]);
+            exec(town, "two", "nc -w 5 one 80 < /dev/null").code(0);
+            town.onggi(&["restart", "-t", "0", "one"]).code(0);
+            exec(town, "two", "ping -c 1 -W 5 one").code(0);
+        });
+    }
+}

@@ -120,10 +120,8 @@ impl<'a> Case<'a> {
             }
             Kind::Macvlan => {
                 run("friend", &["--network", "lan"]);
-                run(
-                    container,
-                    &[&["--network", "lan"][..], &gateway[..]].concat(),
-                );
+                run(container, &all(&["--network", "lan"]));
+                town.onggi(&["port", container]).code(0).stdout("");
                 neighbour = Some("friend");
             }
         }
