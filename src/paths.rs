@@ -155,8 +155,8 @@ impl Paths {
             (Some(asked), _) => asked,
             (None, None) => PathBuf::from(ROOTS_RUN),
             (None, Some(uid)) => match variable("XDG_RUNTIME_DIR") {
-                Some(directory) => directory.join("onggi"),
-                None => std::env::temp_dir().join(format!("onggi-{uid}")),
+                Some(directory) if directory.is_dir() => directory.join("onggi"),
+                _ => std::env::temp_dir().join(format!("onggi-{uid}")),
             },
         };
         let absolute = |path: PathBuf| {

@@ -10,9 +10,11 @@ use crate::network::user::{self, Client};
 use crate::sys::descriptor;
 use anyhow::{Context, Result};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
 
 /// `argv[0]` of a network process.
 pub const NETWORK_NAME: &str = "onggi-network";
@@ -50,6 +52,7 @@ pub fn reach(
     neighbour: Option<&Neighbour>,
     namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Client> {
+    refuse_foreign(engine.paths.run())?;
     for _ in 0..ATTEMPTS {
         if let Some(client) = Client::connect(&engine.paths)? {
             return Ok(client);
@@ -58,6 +61,22 @@ pub fn reach(
     }
     let message = "the network process ends as soon as it is started";
     Err(Error::new(Kind::Conflict, message).hint("try again").into())
+}
+
+/// Whoever could write to the run root, which may lie in `/tmp`, could be the network process.
+fn refuse_foreign(run: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(run);
+    made.with_context(|| format!("create `{}`", run.display()))?;
+    let found = run.symlink_metadata();
+    let found = found.with_context(|| format!("stat `{}`", run.display()))?;
+    let own = rustix::process::geteuid().as_raw();
+    if found.is_dir() && found.uid() == own && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let message = format!("`{}` is not a directory of yours alone", run.display());
+    Err(Error::new(Kind::Denied, message)
+        .hint("set XDG_RUNTIME_DIR to one, or name one with --runroot")
+        .into())
 }
 
 /// Returns when there is one, whoever has started it.
