@@ -194,15 +194,13 @@ fn refuse_networks(options: &Options) -> Result<(), Error> {
         options.network,
         NetworkMode::Slirp4netns(_) | NetworkMode::Pasta(_)
     );
-    let subject = match () {
-        () if options.egress.is_some() => "--egress",
-        () if joined => "--network",
-        () => return Ok(()),
-    };
+    if !joined {
+        return Ok(());
+    }
     Err(Error::new(
         Kind::Unsupported,
         format!(
-            "{subject} is not supported yet: containers have loopback only (see README, \"Not there yet\")"
+            "--network is not supported yet: containers have loopback only (see README, \"Not there yet\")"
         ),
     ))
 }

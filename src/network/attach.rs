@@ -11,9 +11,11 @@
 //! can [`sweep`] it.
 
 use crate::error::{Error, Kind, bad_input};
+use crate::network::egress::{self, Policy};
 use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
 use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
+use crate::network::nftables::egress::Filter;
 use crate::network::options::ICC;
 use crate::network::record::{Driver, Network, Subnet};
 use crate::network::{bridge, nftables, parent, sysctl};
@@ -39,6 +41,8 @@ pub struct Interface<'a> {
     pub link_local: &'a [IpAddr],
     /// Options of the driver for this one interface (`driver-opt`).
     pub options: &'a BTreeMap<String, String>,
+    /// What may be reached by it; `None`: everything.
+    pub egress: Option<&'a Policy>,
 }
 
 /// An interface that a container has got; it is taken away again unless it is kept.
@@ -46,12 +50,14 @@ pub struct Interface<'a> {
 #[must_use = "it is taken away when this is dropped"]
 pub struct Connected {
     undo: Option<(Socket, String)>,
+    filter: Option<Filter>,
 }
 
 impl Connected {
-    /// Leaves it to [`disconnect`].
-    pub fn keep(mut self) {
+    /// Leaves it to [`disconnect`], and the filter, if there is one, to who has it then.
+    pub fn keep(mut self) -> Option<Filter> {
         self.undo = None;
+        self.filter.take()
     }
 }
 
@@ -61,7 +67,10 @@ impl Drop for Connected {
             let mut batch = Batch::default();
             link::delete(&mut batch, Which::Name(&name));
             // Whatever made this be dropped is told already, and the link goes with the container's namespace anyway.
-            let _ = socket.apply(&batch);
+            let gone = socket.apply(&batch).is_ok();
+            if let Some(filter) = self.filter.take_if(|_| gone) {
+                let _ = filter.remove();
+            }
         }
     }
 }
@@ -120,6 +129,9 @@ pub fn connect(
     container: BorrowedFd<'_>,
 ) -> Result<Connected> {
     check_name(interface.name)?;
+    if interface.egress.is_some() && network.driver != Driver::Bridge {
+        return Err(egress::needs_bridge(network).into());
+    }
     endpoint.interface = interface.name.to_owned();
     match network.driver {
         Driver::Bridge => connect_pair(home, network, endpoint, interface, container),
@@ -165,6 +177,7 @@ fn connect_child(
     let inside = inside_network(container, link::socket)??;
     let connected = Connected {
         undo: Some((inside, interface.name.to_owned())),
+        filter: None,
     };
     furnish(network, endpoint, interface, container, None)?;
     Ok(connected)
@@ -212,8 +225,9 @@ fn connect_pair(
     }
     link::set_up(&mut batch, Which::Name(&name));
     let made = socket.apply(&batch);
-    let connected = Connected {
+    let mut connected = Connected {
         undo: Some((socket, name.clone())),
+        filter: None,
     };
     made.map_err(|refusal| link::refused(&refusal, &link::Kind::Veth(peer)))
         .with_context(|| {
@@ -223,6 +237,12 @@ fn connect_pair(
             )
         })?;
     endpoint.host_interface = name.clone();
+    // The other end is not up yet, so that nothing has come by it.
+    if let Some(policy) = interface.egress {
+        let own = addresses(network, endpoint, interface)?;
+        let own: Vec<IpAddr> = own.iter().map(IpNet::addr).collect();
+        connected.filter = Some(home.inside(|| Filter::install(&name, network, &own, policy))?);
+    }
     // The MAC address of a bridge of others can change with its ports.
     let gateway = bridge
         .mac
@@ -459,6 +479,9 @@ pub fn sweep(home: &Home, dead: &[Endpoint]) -> Result<()> {
                 result = result.and(nftables::unpublish(endpoint));
             }
             result = result.and(delete_link(&endpoint.host_interface));
+            if !endpoint.host_interface.is_empty() {
+                result = result.and(nftables::egress::sweep(&endpoint.host_interface));
+            }
         }
         result
     })

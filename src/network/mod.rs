@@ -17,6 +17,7 @@
 pub mod attach;
 mod bridge;
 pub mod dns;
+pub mod egress;
 pub mod endpoint;
 pub mod forward;
 pub mod home;

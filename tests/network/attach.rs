@@ -20,6 +20,7 @@ pub fn interface<'a>(name: &'a str, options: &'a BTreeMap<String, String>) -> In
         default_ipv6: true,
         link_local: &[],
         options,
+        egress: None,
     }
 }
 

@@ -340,13 +340,18 @@ struct Policy(Arc<Mutex<Vec<String>>>);
 
 impl Egress for Policy {
     fn allows(&self, name: &str) -> bool {
-        name.ends_with(".org")
+        name.ends_with(".org") || name == "web"
     }
 
     fn learned(&mut self, name: &str, found: &[IpAddr], ttl: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(name != "trouble.org");
         let line = format!("{name} {found:?} {}", ttl.as_secs());
         self.0.lock().unwrap().push(line);
+        Ok(())
+    }
+
+    fn met(&mut self, name: &str, found: &[IpAddr]) -> anyhow::Result<()> {
+        self.0.lock().unwrap().push(format!("{name} {found:?}"));
         Ok(())
     }
 }
@@ -380,6 +385,7 @@ fn policy_sees_names_before_and_addresses_after() {
     });
     assert_eq!(world.ask("example.com", TYPE::A).code(), RCODE::NameError);
     assert_eq!(world.ask("org", TYPE::A).code(), RCODE::NameError);
+    assert_eq!(world.ask("db", TYPE::A).code(), RCODE::NameError);
     assert!(
         upstream.asked().is_empty(),
         "nobody hears of what is forbidden"
@@ -400,7 +406,8 @@ fn policy_sees_names_before_and_addresses_after() {
         *learned.lock().unwrap(),
         [
             "good.org [93.184.216.34, 2606:2800::1] 300",
-            "both.org [93.184.216.35] 300"
+            "both.org [93.184.216.35] 300",
+            "web [172.18.0.2]"
         ]
     );
 }

@@ -10,6 +10,7 @@ mod commands;
 mod containers;
 mod dns;
 mod dns_hostile;
+mod egress;
 mod forward;
 mod matrix;
 mod namespaces;

@@ -116,7 +116,7 @@ fn what_cannot_be_is_told() {
             container.descriptor(),
         );
         match made {
-            Ok(connected) => connected.keep(),
+            Ok(connected) => drop(connected.keep()),
             Err(error) => {
                 assert_eq!(
                     format!("{error:#}"),

@@ -5,6 +5,7 @@ use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, NetworkRequest, Options};
 use crate::error::{Error, Kind, bad_input};
+use crate::network::egress::needs_bridge;
 use crate::network::record::{DEFAULT, Driver};
 use crate::network::store;
 use crate::settings::Settings;
@@ -55,6 +56,9 @@ pub(in crate::container) fn choose(
         }
         if network.driver != Driver::Bridge && engine.mapping.needs_user_namespace() {
             return Err(refuse_unprivileged(&network.name, network.driver).into());
+        }
+        if network.driver != Driver::Bridge && options.egress.is_some() {
+            return Err(needs_bridge(&network).into());
         }
         let has_addresses = request.ipv4.is_some() || request.ipv6.is_some();
         if network.name == DEFAULT && (has_addresses || !request.aliases.is_empty()) {

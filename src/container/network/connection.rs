@@ -10,8 +10,10 @@ use crate::container::options::{NetworkMode, NetworkRequest};
 use crate::container::record::Record;
 use crate::network::attach::{self, Interface};
 use crate::network::dns::{self, Directory, Resolver, Sockets};
+use crate::network::egress::{Gate, Policy};
 use crate::network::endpoint::{self, Endpoint, Reserved, Wanted};
 use crate::network::home::Home;
+use crate::network::nftables::egress::Filter;
 use crate::network::record::{DEFAULT, Driver, Network};
 use crate::network::{resolv_conf, store};
 use crate::sys::namespace::{bring_loopback_up, inside_network};
@@ -21,6 +23,7 @@ use rustix::event::{PollFd, PollFlags};
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 /// The networks of one run.
 pub struct Connection {
@@ -28,6 +31,8 @@ pub struct Connection {
     memberships: Vec<Membership>,
     ports: Ports,
     resolver: Option<Resolver>,
+    /// What the container may reach; `None`: everything.
+    egress: Option<Policy>,
     /// The network namespace of the container, once there is one.
     namespace: Option<OwnedFd>,
     /// Its process 1, from then on.
@@ -41,6 +46,8 @@ struct Membership {
     reserved: Reserved,
     /// There is an interface that has to go.
     connected: bool,
+    /// What lets only that through which may be reached.
+    filter: Option<Rc<Filter>>,
 }
 
 impl Connection {
@@ -60,6 +67,7 @@ impl Connection {
             memberships: Vec::new(),
             ports: Ports::new(client),
             resolver: None,
+            egress: options.egress.as_deref().map(Policy::parse).transpose()?,
             namespace: None,
             pid: 0,
         };
@@ -141,6 +149,7 @@ impl Connection {
                 default_ipv6: is_new(2),
                 link_local: &membership.request.link_local,
                 options: &membership.request.options,
+                egress: self.egress.as_ref(),
             };
             attach::lead_out(&membership.network, &interface, namespace.as_fd())?;
         }
@@ -185,7 +194,20 @@ impl Connection {
         }
         let names = Directory::new(engine.paths.clone());
         self.resolver = Some(Resolver::new(self.resolving(record), sockets, names)?);
+        self.guard();
         Ok(())
+    }
+
+    /// Has the resolver tell all filters what it tells.
+    fn guard(&mut self) {
+        if let (Some(policy), Some(resolver)) = (&self.egress, &mut self.resolver) {
+            let memberships = self.memberships.iter();
+            let gate = Gate {
+                policy: policy.clone(),
+                filters: memberships.filter_map(|one| one.filter.clone()).collect(),
+            };
+            resolver.set_egress(Some(Box::new(gate)));
+        }
     }
 
     fn attach(&mut self, index: usize) -> Result<()> {
@@ -200,6 +222,7 @@ impl Connection {
             request,
             reserved,
             connected,
+            filter,
         } = &mut self.memberships[index];
         let mut endpoint = reserved.endpoint().clone();
         let name = endpoint.interface.clone();
@@ -209,6 +232,7 @@ impl Connection {
             default_ipv6,
             link_local: &request.link_local,
             options: &request.options,
+            egress: self.egress.as_ref(),
         };
         let made = attach::connect(
             &self.home,
@@ -221,7 +245,7 @@ impl Connection {
         endpoint.pid = self.pid;
         attach::publish(&self.home, network, &endpoint)?;
         reserved.update(|shared| *shared = endpoint)?;
-        made.keep();
+        *filter = made.keep().map(Rc::new);
         *connected = true;
         Ok(())
     }
@@ -365,6 +389,7 @@ impl Connection {
         if let Some(resolver) = &mut self.resolver {
             resolver.set_config(config);
         }
+        self.guard();
         files::update(engine, record, self)?;
         gone.into_iter().collect()
     }
@@ -408,6 +433,7 @@ impl Membership {
             request: request.clone(),
             reserved,
             connected: false,
+            filter: None,
         })
     }
 
@@ -449,6 +475,10 @@ impl Membership {
         }
         let endpoint = self.reserved.endpoint();
         let namespace = namespace.map(AsFd::as_fd);
-        attach::disconnect(home, &self.network, endpoint, namespace)
+        attach::disconnect(home, &self.network, endpoint, namespace)?;
+        match self.filter.take() {
+            Some(filter) => filter.remove(),
+            None => Ok(()),
+        }
     }
 }

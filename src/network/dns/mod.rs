@@ -95,7 +95,7 @@ impl<F: Fn(&str) -> Vec<Endpoint>> Names for F {
     }
 }
 
-/// What a container may find out and reach. Names of containers are not asked about.
+/// What a container may find out and reach, other containers not excepted.
 pub trait Egress {
     /// Whether it may ask for this name: lower case, no dot at the end.
     fn allows(&self, name: &str) -> bool;
@@ -108,6 +108,9 @@ pub trait Egress {
 
     /// Called before the container gets to know these addresses; if it fails, it does not.
     fn learned(&mut self, name: &str, addresses: &[IpAddr], ttl: Duration) -> Result<()>;
+
+    /// The same for those of another container, which are its own however private they are.
+    fn met(&mut self, name: &str, addresses: &[IpAddr]) -> Result<()>;
 }
 
 /// Whether an address is none of the host, its links, private networks or groups (RFC 6890).

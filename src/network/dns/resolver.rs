@@ -286,22 +286,42 @@ impl Resolver {
         let Some(question) = Question::read(query) else {
             return self.refuse(query, client, Code::FormatError);
         };
+        let is_allowed = self
+            .egress
+            .as_ref()
+            .is_none_or(|egress| egress.allows(&question.name));
+        if !is_allowed {
+            return self.answer(query, &question, client, Code::NoSuchName, &[]);
+        }
         if let Some(mut records) = zone::look_up(&self.config, &*self.names, &question) {
             if !records.is_empty() {
                 self.turned = self.turned.wrapping_add(1);
                 let first = self.turned % records.len();
                 records.rotate_left(first);
             }
-            return self.answer(query, &question, client, Code::NoError, &records);
+            let (code, records) = match self.tell(&question, &records) {
+                Ok(()) => (Code::NoError, records),
+                Err(_) => (Code::ServerFailure, Vec::new()),
+            };
+            return self.answer(query, &question, client, code, &records);
         }
-        let is_allowed = self
-            .egress
-            .as_ref()
-            .is_none_or(|egress| egress.allows(&question.name));
-        if !self.config.forwards || !is_allowed {
+        if !self.config.forwards {
             return self.answer(query, &question, client, Code::NoSuchName, &[]);
         }
         self.forward(query.to_vec(), question, client);
+    }
+
+    /// Says to the egress policy which addresses of another container will be told.
+    fn tell(&mut self, question: &Question, records: &[Data]) -> Result<()> {
+        let addresses = records.iter().filter_map(|record| match record {
+            Data::Address(address) => Some(*address),
+            Data::Name(_) => None,
+        });
+        let addresses: Vec<_> = addresses.collect();
+        match &mut self.egress {
+            Some(egress) if !addresses.is_empty() => egress.met(&question.name, &addresses),
+            _ => Ok(()),
+        }
     }
 
     fn refuse(&mut self, query: &[u8], client: Client, code: Code) {
@@ -349,9 +369,10 @@ impl Resolver {
         self.settle(token, progress);
     }
 
-    /// Whether it is the container's namespace from which others are asked.
+    /// Whether it is the container's namespace from which others are asked. Where not everything may be reached, it is not:
+    /// the resolver may be reached by us alone then.
     fn namespace_asked_from(&self) -> bool {
-        !self.config.servers.is_empty()
+        !self.config.servers.is_empty() && self.egress.is_none()
     }
 
     /// Whom to ask, one after the other, and how long each is waited for.

@@ -48,14 +48,14 @@ impl Elements {
     }
 
     /// Adds them.
-    pub fn add(&self, transaction: &mut Transaction) {
+    pub fn add(&self, transaction: &mut Transaction<'_>) {
         for (set, elements) in &self.0 {
             transaction.add(set, elements);
         }
     }
 
     /// Deletes them.
-    pub fn delete(&self, transaction: &mut Transaction) {
+    pub fn delete(&self, transaction: &mut Transaction<'_>) {
         for (set, elements) in &self.0 {
             transaction.delete(set, elements);
         }

@@ -13,7 +13,7 @@ use super::rule::{Compare, Header, Meta, Rule, Verdict};
 use super::transaction::{At, Field, Hook, Set, Table, Transaction, priority};
 
 /// Ours; no other is ever changed.
-pub const TABLE: Table = Table::inet("onggi");
+pub const TABLE: Table<'static> = Table::inet("onggi");
 /// The chain of published ports; it is called otherwise in each version of this layout, by which it is recognized.
 pub const PORTS: &str = "ports_1";
 
@@ -137,7 +137,7 @@ fn to(rule: Rule, set: &Set, inside: bool) -> Rule {
 }
 
 /// Adds the table with its sets, chains and rules; elements that are there stay.
-pub fn write(transaction: &mut Transaction) {
+pub fn write(transaction: &mut Transaction<'_>) {
     transaction.within(TABLE).add_table();
     let single = [&BRIDGES, &WITHIN, &SEPARATED, &INTERNAL];
     let double = [

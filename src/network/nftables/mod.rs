@@ -4,6 +4,7 @@
 //! [`layout`] is what is always the same; networks and endpoints are elements of its sets, which can be made from a
 //! [`Network`] and an [`Endpoint`] alone, to be added and to be deleted.
 
+pub mod egress;
 mod elements;
 pub mod foreign;
 pub mod layout;

@@ -6,6 +6,7 @@
 //! after part, each at a multiple of four bytes.
 
 use crate::sys::netlink::Attributes;
+use std::time::Duration;
 
 /// The number of the first register of four bytes (NFT_REG32_00).
 const REGISTERS: u32 = 8;
@@ -222,6 +223,28 @@ impl Rule {
     #[must_use]
     pub fn masquerade(self) -> Self {
         self.expression("masq", |_| {})
+    }
+
+    /// Answers by ICMP that this is administratively prohibited, and drops it.
+    #[must_use]
+    pub fn prohibit(self) -> Self {
+        self.expression("reject", |data| {
+            const UNREACHABLE: u32 = 2;
+            const PROHIBITED: u8 = 3;
+            data.be32(1, UNREACHABLE).bytes(2, &[PROHIBITED]);
+        })
+    }
+
+    /// Adds the registers from that one on to a set, for a time. What is there already gets that time from now on where
+    /// `again`, and keeps its own otherwise. Goes on only if there is room.
+    #[must_use]
+    pub fn remember(self, register: u32, set: &str, time: Duration, again: bool) -> Self {
+        self.expression("dynset", |data| {
+            data.text(1, set)
+                .be32(3, u32::from(again))
+                .be32(4, REGISTERS + register)
+                .bytes(6, &(time.as_millis() as u64).to_be_bytes());
+        })
     }
 
     /// Counts packets.

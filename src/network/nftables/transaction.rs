@@ -26,6 +26,7 @@ const DELETE_ELEMENT: u16 = 14;
 const SET_INTERVAL: u32 = 0x4;
 const SET_MAP: u32 = 0x8;
 const SET_TIMEOUT: u32 = 0x10;
+const SET_EVALUATED: u32 = 0x20;
 const SET_CONCAT: u32 = 0x80;
 const ELEMENT_INTERVAL_END: u32 = 1;
 /// Elements of one message are in one attribute, which is below 64 KiB.
@@ -33,22 +34,27 @@ const ELEMENTS_MAX: usize = 60_000;
 
 /// A table: a name in one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table {
+pub struct Table<'a> {
     /// Which packets it sees.
     pub family: u8,
     /// Its name.
-    pub name: &'static str,
+    pub name: &'a str,
 }
 
-impl Table {
+impl<'a> Table<'a> {
     /// Packets of IPv4 and IPv6 (NFPROTO_INET).
-    pub const fn inet(name: &'static str) -> Self {
+    pub const fn inet(name: &'a str) -> Self {
         Self { family: 1, name }
     }
 
     /// Frames that come to a bridge (NFPROTO_BRIDGE).
-    pub const fn bridge(name: &'static str) -> Self {
+    pub const fn bridge(name: &'a str) -> Self {
         Self { family: 7, name }
+    }
+
+    /// Frames that an interface gets and sends (NFPROTO_NETDEV).
+    pub const fn device(name: &'a str) -> Self {
+        Self { family: 5, name }
     }
 }
 
@@ -133,6 +139,8 @@ pub struct Set {
     pub ranges: bool,
     /// Whether elements can end by themselves.
     pub ends: bool,
+    /// How many elements rules may add; 0: they add none.
+    pub room: u32,
 }
 
 impl Set {
@@ -144,6 +152,7 @@ impl Set {
             value: &[],
             ranges: false,
             ends: false,
+            room: 0,
         }
     }
 
@@ -172,6 +181,7 @@ impl Set {
             (self.ranges, SET_INTERVAL),
             (!self.value.is_empty(), SET_MAP),
             (self.ends, SET_TIMEOUT),
+            (self.room > 0, SET_EVALUATED),
             (concatenated, SET_CONCAT),
         ];
         let flags = flags.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
@@ -182,6 +192,11 @@ impl Set {
             .be32(10, 1);
         if !self.value.is_empty() {
             set.be32(6, kind(self.value)).be32(7, length(self.value));
+        }
+        if self.room > 0 {
+            set.nest(9, |description| {
+                description.be32(1, self.room);
+            });
         }
         if concatenated {
             set.nest(9, |description| {
@@ -287,21 +302,21 @@ impl Key {
 
 /// Changes that are made together.
 #[derive(Clone, Debug)]
-pub struct Transaction {
+pub struct Transaction<'a> {
     batch: Batch,
-    table: Table,
+    table: Table<'a>,
 }
 
-impl Transaction {
+impl<'a> Transaction<'a> {
     /// Without changes yet, in a table.
-    pub fn new(table: Table) -> Self {
+    pub fn new(table: Table<'a>) -> Self {
         let mut batch = Batch::default();
         batch.message(BATCH_BEGIN, 0, &generic(0, SUBSYSTEM), |_| {});
         Self { batch, table }
     }
 
     /// What follows is in another table.
-    pub fn within(&mut self, table: Table) -> &mut Self {
+    pub fn within(&mut self, table: Table<'a>) -> &mut Self {
         self.table = table;
         self
     }
@@ -309,6 +324,16 @@ impl Transaction {
     /// Adds the table.
     pub fn add_table(&mut self) -> &mut Self {
         self.change(NEW_TABLE, flags::CREATE, |_| {})
+    }
+
+    /// Adds the table so that nobody changes it but who has this socket; it stays when that is closed (NFT_TABLE_F_OWNER,
+    /// NFT_TABLE_F_PERSIST of Linux 6.9).
+    pub fn add_table_of_socket(&mut self) -> &mut Self {
+        const OWNER: u32 = 0x2;
+        const PERSIST: u32 = 0x4;
+        self.change(NEW_TABLE, flags::CREATE, |table| {
+            table.be32(2, OWNER | PERSIST);
+        })
     }
 
     /// Deletes the table, which must be there, with all that is in it.
@@ -327,6 +352,21 @@ impl Transaction {
                     })
                     .text(7, hook.kind);
             }
+        })
+    }
+
+    /// Adds a chain of [`Table::device`] for what an interface gets, or for what it sends (NF_NETDEV_*).
+    pub fn add_device_chain(&mut self, name: &str, interface: &str, sends: bool) -> &mut Self {
+        self.change(NEW_CHAIN, flags::CREATE, |chain| {
+            chain
+                .text(3, name)
+                .nest(4, |place| {
+                    place
+                        .be32(1, u32::from(sends))
+                        .be32(2, priority::FILTER as u32)
+                        .text(3, interface);
+                })
+                .text(7, "filter");
         })
     }
 
@@ -425,7 +465,7 @@ fn write_element(list: &mut Attributes<'_>, set: &Set, element: &Element) {
 /// Adds one message of nf_tables to a batch that is no transaction: a question.
 pub(super) fn message(
     batch: &mut Batch,
-    table: Table,
+    table: Table<'_>,
     kind: u16,
     flags: u16,
     attributes: impl FnOnce(&mut Attributes<'_>),
@@ -442,7 +482,7 @@ pub(super) fn message(
 /// Whether there is an element with that key; no table and no set have none.
 pub(super) fn has_element(
     socket: &Socket,
-    table: Table,
+    table: Table<'_>,
     set: &Set,
     key: &Key,
 ) -> Result<bool, Refusal> {
@@ -456,7 +496,7 @@ pub(super) fn has_element(
 }
 
 /// Whether there is a chain of that name.
-pub(super) fn has_chain(socket: &Socket, table: Table, chain: &str) -> Result<bool, Refusal> {
+pub(super) fn has_chain(socket: &Socket, table: Table<'_>, chain: &str) -> Result<bool, Refusal> {
     let mut question = Batch::default();
     message(&mut question, table, GET_CHAIN, 0, |message| {
         message.text(3, chain);
@@ -465,7 +505,7 @@ pub(super) fn has_chain(socket: &Socket, table: Table, chain: &str) -> Result<bo
 }
 
 /// All elements of a set or map of single keys.
-pub(super) fn list(socket: &Socket, table: Table, set: &Set) -> Result<Vec<Element>, Refusal> {
+pub(super) fn list(socket: &Socket, table: Table<'_>, set: &Set) -> Result<Vec<Element>, Refusal> {
     let mut question = Batch::default();
     message(&mut question, table, GET_ELEMENT, flags::DUMP, |message| {
         message.text(2, set.name);

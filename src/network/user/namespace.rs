@@ -28,7 +28,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Our table there.
-const TABLE: Table = Table::inet("onggi_carry");
+const TABLE: Table<'static> = Table::inet("onggi_carry");
 /// The port of our listeners. No client uses one this low, so it is in nobody's way.
 const PORT: u16 = 1;
 /// The mark of answers to echo requests that are ours.
@@ -160,7 +160,7 @@ fn route(ipv6: bool) -> Result<()> {
 }
 
 /// Our table as it should be, in the place of one that is there.
-fn rules() -> Transaction {
+fn rules() -> Transaction<'static> {
     let loopback = LOOPBACK.to_ne_bytes();
     let outside = || {
         Rule::new()
