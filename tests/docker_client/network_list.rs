@@ -60,11 +60,9 @@ fn networks_are_shown_as_docker_does() {
     ]);
     let names = ["bridge", "host", "none", "net10", "net9", "shop"];
     let inspected = |name: &str| {
+        // With our own `Rules`: what is shown whole is shown as it came.
         let mut shown = store.onggi(["network", "inspect", name]).run().json();
-        let mut value: Value = shown[0].take();
-        // What is ours alone: an engine does not tell it.
-        value.as_object_mut().unwrap().remove("Rules");
-        value
+        shown[0].take()
     };
     let all: Vec<Value> = names.iter().map(|name| inspected(name)).collect();
     let each = names.iter().zip(&all);
