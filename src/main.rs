@@ -1,5 +1,6 @@
-//! The program: hands the command line to the library and turns its answer into the exit code. Under three other
-//! names it is a container's monitor, the holder of an exec'd program, and a container's process 1.
+//! The program: hands the command line to the library and turns its answer into the exit code. Under four other
+//! names it is a container's monitor, a user's network process, the holder of an exec'd program, and a container's
+//! process 1.
 
 use onggi::container::monitor::channel::MONITOR_NAME;
 use onggi::container::network::process::{self, NETWORK_NAME};

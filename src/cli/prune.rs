@@ -48,19 +48,14 @@ pub fn containers(
         filters.labels(&container.record.labels) && until.is_none_or(|until| created < until)
     };
     let pruned = prune::prune(engine, fits)?;
-    if !pruned.ids.is_empty() {
-        context.output.line("Deleted Containers:")?;
-        for id in &pruned.ids {
-            context.output.line(id)?;
-        }
-        context.output.line("")?;
-    }
-    pruned
-        .failures
-        .iter()
-        .for_each(|error| context.output.error(error));
+    let is_whole = tell(
+        context,
+        "Deleted Containers:",
+        &pruned.ids,
+        &pruned.failures,
+    )?;
     let of_copies = user_namespace::sweep_copies(engine);
-    Ok((pruned.reclaimed + of_copies, pruned.failures.is_empty()))
+    Ok((pruned.reclaimed + of_copies, is_whole))
 }
 
 /// Removes images, the dangling ones or all that no container needs, and tells which; the answer is the bytes that
@@ -76,21 +71,13 @@ pub fn images(
     let removal = crate::image::prune::prune(&engine.paths, all, &filter, &users)?;
     event::removal(engine, &removal);
     event::prune(engine, "image", removal.reclaimed);
-    if !removal.steps.is_empty() {
-        context.output.line("Deleted Images:")?;
-        for step in &removal.steps {
-            context.output.line(match step {
-                Removed::Untagged(name) => format!("untagged: {name}"),
-                Removed::Deleted(digest) => format!("deleted: {digest}"),
-            })?;
-        }
-        context.output.line("")?;
-    }
-    removal
-        .failures
-        .iter()
-        .for_each(|error| context.output.error(error));
-    Ok((removal.reclaimed, removal.failures.is_empty()))
+    let steps = removal.steps.iter().map(|step| match step {
+        Removed::Untagged(name) => format!("untagged: {name}"),
+        Removed::Deleted(digest) => format!("deleted: {digest}"),
+    });
+    let steps: Vec<String> = steps.collect();
+    let is_whole = tell(context, "Deleted Images:", &steps, &removal.failures)?;
+    Ok((removal.reclaimed, is_whole))
 }
 
 /// Removes volumes that no container uses, those that nobody has named or `all`, and tells which; the answer is the bytes
@@ -106,18 +93,8 @@ pub fn volumes(
         (all || volume.anonymous) && super::volume::fits(volume, filters, until)
     };
     let pruned = volume::prune(engine, fits)?;
-    if !pruned.names.is_empty() {
-        context.output.line("Deleted Volumes:")?;
-        for name in &pruned.names {
-            context.output.line(name)?;
-        }
-        context.output.line("")?;
-    }
-    pruned
-        .failures
-        .iter()
-        .for_each(|error| context.output.error(error));
-    Ok((pruned.reclaimed, pruned.failures.is_empty()))
+    let is_whole = tell(context, "Deleted Volumes:", &pruned.names, &pruned.failures)?;
+    Ok((pruned.reclaimed, is_whole))
 }
 
 /// Removes networks that no container belongs to, and tells which; the answer is whether all went that should.
@@ -127,18 +104,32 @@ pub fn networks(context: &mut Context, engine: &Engine, filters: &Filters) -> Re
         super::network::fits(network, filters, until).unwrap_or_default()
     };
     let pruned = membership::prune(engine, fits)?;
-    if !pruned.names.is_empty() {
-        context.output.line("Deleted Networks:")?;
-        for name in &pruned.names {
-            context.output.line(name)?;
+    tell(
+        context,
+        "Deleted Networks:",
+        &pruned.names,
+        &pruned.failures,
+    )
+}
+
+/// What went, under its title, and why others stayed; the answer is whether all went that should.
+fn tell(
+    context: &mut Context,
+    title: &str,
+    gone: &[String],
+    failures: &[anyhow::Error],
+) -> Result<bool> {
+    if !gone.is_empty() {
+        context.output.line(title)?;
+        for one in gone {
+            context.output.line(one)?;
         }
         context.output.line("")?;
     }
-    pruned
-        .failures
+    failures
         .iter()
         .for_each(|error| context.output.error(error));
-    Ok(pruned.failures.is_empty())
+    Ok(failures.is_empty())
 }
 
 /// The last line.
