@@ -14,6 +14,7 @@
 //! | 3 | [`cgroup`] | cgroups(7) of version 2, systemd's scopes | who lives in a group |
 //! | 4 | [`runtime`] [`image`] [`volume`] | a bundle becomes a process; archives become layers; data that stays. Blind to each other | Docker's options, names |
 //! | 5 | [`container`] | joins them: records, life cycle, monitor, options → OCI configuration | flags, colours; never prints |
+//! | 6 | [`build`] | Dockerfiles | how anything is shown |
 //! | 9 | [`cli`] | the command line, tables, templates | system calls, formats on disk |
 //!
 //! # Invariants
@@ -58,6 +59,7 @@
 //!
 //! [`paths`] lists every path below the two roots with the lock that guards it.
 
+pub mod build;
 pub mod cgroup;
 pub mod cli;
 pub mod container;

@@ -17,6 +17,8 @@
 //! | `layers/KEY/mapped-HEX` | its files again with the owners of one id mapping, immutable | renamed into place |
 //! | `layers/KEY/blobs.json` | the blobs that it is known to come from, and where those were seen; nothing needs it | `lock` |
 //! | `layers/KEY/blob-HEX` | one of those, kept (`storage.keep-blobs`), immutable | renamed into place |
+//! | `layers/KEY/cached` | says that the build cache needs it, whether an image does or not | `lock` |
+//! | `layers/KEY/unsynced` | the boot in which it was made; after another one nothing of it is believed. Goes when an image needs it | `lock` |
 //! | `images/ID/origins.json` | the manifests that it is known to have come by; nothing needs it | `lock` |
 //! | `staging/RANDOM/` | half-made things, swept when nobody holds their lock | flock of the directory, held while its maker lives |
 //! | `downloads/HEX` | as much of a blob as has come, by the digest it is to have; goes with the image that it was for | flock of the file: who downloads |
@@ -49,6 +51,13 @@
 //! | `networks/unique-local` | the first 48 bits of the store's own IPv6 addresses | `networks/lock` |
 //! | `networks/ID/` | one network | flock of the directory: who gives out one of its addresses, takes back what a killed process had, or removes it |
 //! | `networks/ID/network.json` | the record, written before the directory gets its name | never changes |
+//! | `build/cache/KEY` | what a build's step came to, by the key of the step | `build/locks/KEY`: who takes the step |
+//! | `build/digests/HEX` | digests of files of a build context, by the digest of its path; nothing needs it | renamed into place |
+//! | `build/downloads/HEX{,.json}` | what an address of an `ADD` or a context gave, by the digest of that, and what its server said of it; nothing needs it | renamed into place |
+//! | `build/locks/KEY` | taken by whoever takes a step; goes with its holder | flock |
+//! | `build/mounts/KEY/` | a cache mount (`RUN --mount=type=cache`), by the digest of its id | flock of the directory: shared or alone, as `sharing` says |
+//! | `build/mounts/KEY/files` | what steps have written there | likewise |
+//! | `build/mounts/KEY/mount.json` | what it is called and when it was used | likewise |
 //! | `pending/ID` | marks a container that is being made or removed, runs, or goes when it ends (`--rm`): where to look for what a killed process has left | the container's lock |
 //!
 //! | path below the run root | content | guarded by |
@@ -65,11 +74,13 @@
 pub mod network;
 pub mod registry;
 
+mod build;
 mod configuration;
 
+pub use build::{mount_data_in, mount_record_in};
 pub use configuration::{
-    credential_file_is_named, credential_files, host_certificates, policy_files,
-    registries_configuration, user_policy,
+    credential_file_is_named, credential_files, docker_configuration, host_certificates,
+    policy_files, registries_configuration, user_policy,
 };
 
 use crate::error::bad_input;
@@ -472,6 +483,16 @@ pub fn journal_in(layer: &Path) -> PathBuf {
 /// The blobs that a layer is known to come from.
 pub fn blobs_in(layer: &Path) -> PathBuf {
     layer.join("blobs.json")
+}
+
+/// The mark of a layer that the build cache needs.
+pub fn cached_in(layer: &Path) -> PathBuf {
+    layer.join("cached")
+}
+
+/// The mark of a layer that is perhaps not on the disk yet.
+pub fn unsynced_in(layer: &Path) -> PathBuf {
+    layer.join("unsynced")
 }
 
 /// A blob that a layer came from, kept.

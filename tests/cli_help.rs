@@ -141,8 +141,8 @@ fn mistakes_have_dockers_words() {
             "onggi: --runtime runc is not supported yet: no other runtime can be used (see README, \"Not there yet\")",
         ),
         (
-            &["build", "."],
-            "onggi: 'onggi build' is not supported yet: there is no builder (see README, \"Not there yet\")",
+            &["buildx", "bake"],
+            "onggi: 'onggi buildx' is not supported yet: the builder builds Dockerfiles one at a time, and keeps no history (see README, \"Not there yet\")",
         ),
         (
             &["-H", "tcp://h:1", "ps"],

@@ -2,11 +2,8 @@
 
 mod support;
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
-use support::store::program;
-use support::{ALPINE, Call, Outcome, Store, everyone, image, store};
+use support::{ALPINE, Store, everyone, image, store};
 
 const README: &str = include_str!("../README.md");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -62,24 +59,6 @@ fn fits(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A shell in the store's home whose `onggi` is the program under test.
-fn shell(store: &Store, script: &str) -> Outcome {
-    let programs = store.home().join("bin");
-    if !programs.exists() {
-        std::fs::create_dir(&programs).unwrap();
-        symlink(program(), programs.join("onggi")).unwrap();
-    }
-    let mut command: Command = store.command("/bin/sh");
-    let path = std::env::var("PATH").unwrap_or_default();
-    command
-        .current_dir(store.home())
-        .env("PATH", format!("{}:{path}", programs.display()));
-    command
-        .env("ONGGI_ROOT", store.data())
-        .env("ONGGI_RUNROOT", store.run_root());
-    Call::new(command).args(["-e", "-c", script]).run()
-}
-
 #[test]
 fn the_tour_is_as_it_is_told() {
     let file = format!(
@@ -90,7 +69,10 @@ fn the_tour_is_as_it_is_told() {
     for store in everyone() {
         store.file("alpine-minirootfs.tar.gz", std::fs::read(&alpine).unwrap());
         for step in steps(README) {
-            let printed = shell(&store, &format!("exec 2>&1; {}", step.command)).stdout_text();
+            let printed = store
+                .script(&format!("exec 2>&1; {}", step.command))
+                .run()
+                .stdout_text();
             let lines: Vec<&str> = printed.lines().collect();
             let as_told = lines.len() == step.printed.len()
                 && step
@@ -189,7 +171,7 @@ fn what_the_readme_says_is_missing_is_missing() {
         return;
     };
     for words in [
-        &["build", "."][..],
+        &["buildx", "bake"][..],
         &["compose", "up"],
         &["run", "--pull=never", "-v", "/a:/b:O", "x"],
         &["run", "--pull=never", "-p", "1:1", "x"],
@@ -213,10 +195,12 @@ fn the_examples_run() {
             let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
             let text = std::fs::read_to_string(&path).unwrap();
             store.file("example.sh", text);
-            shell(
-                &store,
-                &format!("printf '{input}' | sh ./example.sh {}", words.join(" ")),
-            )
+            store
+                .script(&format!(
+                    "printf '{input}' | sh ./example.sh {}",
+                    words.join(" ")
+                ))
+                .run()
         };
         run("one_shot.sh", &[ALPINE], "b\\na\\nb\\n")
             .code(0)

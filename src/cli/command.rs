@@ -4,7 +4,8 @@
 //! [`Verb::execute`] turns it into a call of the library. Only the command that was asked for is ever built,
 //! which keeps the start of the process short. `docker container run` and `docker run` are one row.
 
-use super::{Context, container, image, manifest, network, registry, system, trust, volume};
+pub use super::group::GROUPS;
+use super::{Context, build, container, image, manifest, network, registry, system, trust, volume};
 use anyhow::Result;
 use clap::ArgMatches;
 
@@ -88,25 +89,6 @@ impl Command {
         (least, most)
     }
 }
-
-/// The groups of commands by noun, with the line that help shows.
-pub const GROUPS: &[(&str, &str)] = &[
-    ("container", "Make, run and look at containers"),
-    (
-        "image",
-        "Take images in, name them, look at them, give them out",
-    ),
-    ("registry", "Serve images to other programs and machines"),
-    ("healthcheck", "See whether containers do their work"),
-    ("trust", "Say whose images are taken in"),
-    (
-        "manifest",
-        "Put images for several platforms under one name",
-    ),
-    ("network", "Say which containers talk to one another"),
-    ("volume", "Keep files that outlive containers"),
-    ("system", "Ask about this program and its host"),
-];
 
 /// The table.
 pub const COMMANDS: &[Command] = &[
@@ -271,6 +253,41 @@ pub const COMMANDS: &[Command] = &[
         &["container export", "export"],
         "CONTAINER",
         "Write the root file system of a container to a tar archive",
+    ),
+    command::<build::Build>(
+        &["image build", "build", "builder build", "buildx build"],
+        "PATH|URL|-",
+        "Make an image of a Dockerfile",
+    )
+    .common(),
+    command::<build::cache::Prune>(
+        &["builder prune", "buildx prune"],
+        "",
+        "Remove what the builder has cached",
+    ),
+    command::<build::cache::Du>(&["buildx du"], "", "Show what the builder has cached"),
+    command::<build::buildx::Version>(
+        &["buildx version"],
+        "",
+        "Show which version of buildx this is like",
+    ),
+    command::<build::buildx::Inspect>(&["buildx inspect"], "[NAME]", "Show the builder"),
+    command::<build::buildx::Ls>(&["buildx ls"], "", "List the one builder"),
+    command::<build::buildx::Create>(
+        &["buildx create"],
+        "[CONTEXT|ENDPOINT]",
+        "Answer scripts that make a builder: there is one",
+    ),
+    command::<build::buildx::Use>(&["buildx use"], "NAME", "Use the one builder"),
+    command::<build::buildx::Stop>(
+        &["buildx stop"],
+        "[NAME...]",
+        "Answer scripts that stop a builder: it runs only while it builds",
+    ),
+    command::<build::buildx::Rm>(
+        &["buildx rm"],
+        "[NAME...]",
+        "Answer scripts that remove a builder: the one that there is stays",
     ),
     command::<image::ls::Images>(
         &["image ls", "image list", "images"],
@@ -555,38 +572,4 @@ pub fn find(words: &[String]) -> Option<(&'static Command, &'static str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn every_spelling_is_there_once_and_every_noun_is_a_group() {
-        let mut seen = BTreeSet::new();
-        for spelling in COMMANDS.iter().flat_map(|command| command.spellings) {
-            assert!(seen.insert(spelling), "{spelling} twice");
-            if let Some((noun, _)) = spelling.split_once(' ') {
-                assert!(
-                    GROUPS.iter().any(|(group, _)| *group == noun),
-                    "{noun} has no line of help"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn arity_comes_from_the_usage_line() {
-        for (arguments, arity) in [
-            ("", (0, Some(0))),
-            ("[REPOSITORY[:TAG]]", (0, Some(1))),
-            ("SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, Some(2))),
-            ("IMAGE [COMMAND] [ARG...]", (1, None)),
-            ("CONTAINER [CONTAINER...]", (1, None)),
-        ] {
-            let command = Command {
-                arguments,
-                ..command::<system::version::Version>(&["x"], "", "")
-            };
-            assert_eq!(command.arity(), arity, "{arguments}");
-        }
-    }
-}
+mod tests;

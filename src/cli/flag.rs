@@ -94,7 +94,7 @@ fn go_grammar(arg: Arg) -> Arg {
 }
 
 /// The spellings of truth that Go's `strconv.ParseBool` knows.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

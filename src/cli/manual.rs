@@ -4,7 +4,7 @@
 //! The pages lie in `man/`; a test makes them anew and compares.
 
 use super::command::{COMMANDS, Command, GROUPS, Section};
-use super::{flag, help, image, registry, system, trust};
+use super::{build, flag, help, image, registry, system, trust};
 use clap::Arg;
 
 const EXIT_STATUS: &str = "\
@@ -74,6 +74,7 @@ fn of_command(command: &Command) -> String {
         "trust add" | "trust ls" | "trust rm" | "trust show" => trust::MANUAL,
         "image copy" => image::copy::MANUAL,
         "image inspect" => image::inspect::MANUAL,
+        "build" => build::MANUAL,
         _ => "",
     };
     text += ".SH EXIT STATUS\n";

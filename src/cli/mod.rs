@@ -4,10 +4,12 @@
 //! [`output`]; nothing ends the process but `main.rs`. Called as `docker` or `podman` it answers under that
 //! name. Only the command that was asked for is built, see [`command`].
 
+pub mod build;
 pub mod command;
 pub mod container;
 pub mod filter;
 pub mod flag;
+pub mod group;
 pub mod help;
 pub mod image;
 pub mod manifest;

@@ -48,7 +48,8 @@ const TRUST: Fate = Fate::Never(
     "Docker Content Trust is being retired; `onggi trust add` says whose signatures by cosign count",
 );
 const PLUGIN: Fate = Fate::Never("plugins live in a daemon, and there is none");
-const BUILD: Fate = Fate::NotYet("there is no builder");
+const BUILD: Fate =
+    Fate::NotYet("the builder builds Dockerfiles one at a time, and keeps no history");
 const COMPOSE: Fate = Fate::NotYet("there is no compose");
 
 /// Flags by command. `name/s=`: long name, letter, and `=` where a value follows.
@@ -90,6 +91,48 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         Fate::Only("onggi", "no other runtime can be used"),
     ),
     (
+        &["image build"],
+        "cache-from= cache-to=",
+        Fate::NotYet("the builder's cache stays on this machine"),
+    ),
+    (
+        &["image build"],
+        "squash squash-all",
+        Fate::NotYet("layers are kept as the steps have made them"),
+    ),
+    (
+        &["image build"],
+        "all-platforms manifest= from= volume/v= dns= dns-search= dns-option= userns= userns-uid-map= userns-gid-map= \
+         ignorefile= creds= cap-add= cap-drop= device= env= unsetenv= unsetlabel= identity-label=",
+        Fate::NotYet("it is podman's, and not needed by Docker's command line"),
+    ),
+    (
+        &["image build"],
+        "debug/D rm force-rm compress disable-content-trust layers rewrite-timestamp omit-history= skip-unused-stages",
+        Fate::Ignored,
+    ),
+    (
+        &["image build"],
+        "isolation=",
+        Fate::Only("default", "steps are isolated as containers are"),
+    ),
+    (
+        &[
+            "builder prune",
+            "buildx du",
+            "buildx inspect",
+            "buildx ls",
+            "buildx create",
+            "buildx use",
+            "buildx stop",
+            "buildx rm",
+            "buildx version",
+        ],
+        "debug/D",
+        Fate::Ignored,
+    ),
+    (&["buildx version"], "builder=", Fate::Ignored),
+    (
         &["container start"],
         "checkpoint= checkpoint-dir=",
         CHECKPOINT,
@@ -120,7 +163,7 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
-    ("build builder buildx image.build", BUILD),
+    ("buildx", BUILD),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),
     (

@@ -13,12 +13,14 @@ use super::network_settings;
 use super::record::{Record, Status};
 use super::{control, event, root};
 use crate::error::{Error, Kind};
+use crate::id_mapping::Tier;
 use crate::image::change;
 use crate::image::config::{Config, Execution, History};
 use crate::image::digest::Digest;
 use crate::image::intake::{Chain, Displaced, Expected, Intake};
 use crate::image::layer::changes::{Change, changes};
-use crate::image::layer::pack::Packer;
+use crate::image::layer::pack::{Owner, Packer};
+use crate::image::layer::recorded::Notes;
 use crate::image::reference::Reference;
 use crate::image::store;
 use anyhow::{Context, Result};
@@ -89,7 +91,15 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
         let changed = changes(overlay)?;
         let warnings = match changed.is_empty() {
             true => Vec::new(),
-            false => add_layer(engine, record, upper, &changed, &mut intake, &mut chain)?,
+            false => add_layer(
+                engine,
+                upper,
+                &changed,
+                None,
+                (root::archive_owners(engine, record)?, &Notes::default()),
+                &mut intake,
+                &mut chain,
+            )?,
         };
         Ok((!changed.is_empty(), warnings))
     })?;
@@ -104,23 +114,31 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
     })
 }
 
+/// Puts the changes of a container on top of the chain, with no time that is later than `latest`, in seconds since 1970, and with
+/// these owners and what is recorded of them. Gives what is to be told to the user.
+///
 /// Packs in one thread and unpacks in another; what is packed is never whole anywhere but as a layer.
-fn add_layer(
+pub fn add_layer(
     engine: &Engine,
-    record: &Record,
     upper: &Path,
     changed: &[Change],
+    latest: Option<i64>,
+    (owners, notes): (Owner<'_>, &Notes),
     intake: &mut Intake<'_>,
     chain: &mut Chain,
 ) -> Result<Vec<String>> {
     let upper = root::open_upper(upper)?;
-    let owners = root::archive_owners(engine, record)?;
+    let is_single = engine.mapping.tier == Tier::Single;
     let (reader, writer) = std::io::pipe().context("pipe")?;
     std::thread::scope(|scope| {
         let packing = std::thread::Builder::new()
             .name("pack".to_owned())
             .spawn_scoped(scope, move || {
                 let mut packer = Packer::new(BufWriter::with_capacity(1 << 20, writer), owners);
+                packer.set_latest(latest);
+                if is_single {
+                    packer.heed_recorded_owners(notes);
+                }
                 packer.changes(&upper, changed)?;
                 Ok::<_, anyhow::Error>(packer.finish()?.1)
             })

@@ -195,6 +195,14 @@ pub fn follow_networks(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Networks).map(drop)
 }
 
+/// Has the monitor of a container tell its networks the name that its record has now; one that has just ended has none.
+pub fn rename_in_networks(engine: &Engine, id: &str) -> Result<()> {
+    match give(engine, id, Order::Networks)? {
+        Some(_) => Ok(()),
+        None => settle_now(engine, id),
+    }
+}
+
 /// Probes the health of a container that runs: whether it is healthy. Its streak and log count it.
 pub fn probe(engine: &Engine, record: &Record) -> Result<bool> {
     if health::Check::of(record).is_none() {

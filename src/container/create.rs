@@ -11,6 +11,7 @@ use super::options::{Namespace, NetworkMode, Options, UserNamespace};
 use super::quota;
 use super::record::{Directory, Program, Record, VERSION, now};
 use super::resources::{Host, Resources};
+use super::spec;
 use super::user_namespace;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
@@ -68,7 +69,7 @@ pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Cr
         ))
         .into());
     }
-    refuse_networks(&options)?;
+    network::check(&options)?;
     let settings = Settings::load()?;
     options.log = super::log::config::complete(&options.log, &settings)?;
     network::choose(engine, &mut options, &settings)?;
@@ -76,6 +77,7 @@ pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Cr
     options.exposed.extend(exposed.cloned());
     // Held until the record says which ids it has.
     let _ids = user_namespace::choose(engine, &mut options, image)?;
+    network::check_egress(engine, &options, spec::capabilities(&options, engine)?)?;
     let record = Record {
         version: VERSION,
         id: random_hex(64)?,
@@ -122,9 +124,10 @@ pub fn create(engine: &Engine, mut options: Options, image: &Image) -> Result<Cr
         ))
         .into());
     }
-    // Shared with other creations: until the record names the image, nobody may remove it.
-    let _images = Lock::shared(&engine.paths.lock())?;
+    // Shared with other creations: until the record names the image and the networks, nobody may remove one as unused.
+    let _unremoved = Lock::shared(&engine.paths.lock())?;
     crate::image::store::find(&engine.paths, &image.id.to_string())?;
+    network::look_again(engine, &record.options)?;
     note_use(&engine.paths, &image.id);
     let mut undo = Undo {
         paths: Vec::new(),
@@ -186,23 +189,6 @@ fn make(engine: &Engine, mut record: Record, undo: &mut Undo<'_>) -> Result<Crea
         lock,
         warnings,
     })
-}
-
-/// What is asked of networks is parsed and not done: nobody is told that a port is open which is not.
-fn refuse_networks(options: &Options) -> Result<(), Error> {
-    let joined = matches!(
-        options.network,
-        NetworkMode::Slirp4netns(_) | NetworkMode::Pasta(_)
-    );
-    if !joined {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Unsupported,
-        format!(
-            "--network is not supported yet: containers have loopback only (see README, \"Not there yet\")"
-        ),
-    ))
 }
 
 fn warnings(engine: &Engine, record: &Record) -> Vec<String> {

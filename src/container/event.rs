@@ -13,6 +13,7 @@
 use super::engine::Engine;
 use super::mount_point::MountPoint;
 use super::record::Record;
+use super::step::is_step;
 use crate::image::digest::Digest;
 use crate::image::remove::Removal;
 use crate::image::store;
@@ -121,6 +122,9 @@ pub fn volume(engine: &Engine, name: &str, action: &str, attributes: &[(&str, &s
 
 /// Tells that something happened to a network, or to a container in it.
 pub fn network(engine: &Engine, network: &Network, action: &str, container: Option<&str>) {
+    if container.is_some_and(is_step) {
+        return;
+    }
     let mut attributes = vec![("name", &*network.name), ("type", network.driver.word())];
     attributes.extend(container.map(|id| ("container", id)));
     let event = Event::new(

@@ -21,6 +21,7 @@ use super::monitor::client::{self, Attach, Outcome};
 use super::monitor::clients::Clients;
 use super::monitor::prepare;
 use super::monitor::relay::{Pipes, Program, Relay, Supervisor};
+use super::network;
 use super::options::Namespace;
 use super::record::{Directory, Record, Status};
 use super::resources::Enforcement;
@@ -342,6 +343,7 @@ fn plan(
             Tier::Root if nested.is_none() => CapabilitySet::bounding(),
             _ => CapabilitySet::known(),
         };
+        network::check_egress(engine, &record.options, all)?;
         process.set_capabilities(Some(ProcessCapabilities::docker(all, 0).to_oci()));
         process.set_apparmor_profile(None);
     }

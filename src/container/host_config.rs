@@ -24,6 +24,7 @@ pub(super) fn host_config(record: &Record) -> Value {
         limits(options),
         json!({ "Mounts": describe::asked(&requests) }),
         guarded(options),
+        json!({ "Egress": options.egress }),
     ];
     let fields = parts.into_iter().filter_map(|part| match part {
         Value::Object(fields) => Some(fields),
@@ -40,6 +41,7 @@ pub(super) fn host_config(record: &Record) -> Value {
             "Mounts",
             "Init",
             "IDMappings",
+            "Egress",
         ],
     )
 }
@@ -74,7 +76,7 @@ fn general(options: &Options, name: &str) -> Value {
         "AutoRemove": options.auto_remove,
         "VolumeDriver": options.volume_driver,
         "VolumesFrom": some(&options.volumes_from, options.volumes_from.is_empty()),
-        "ConsoleSize": [0, 0],
+        "ConsoleSize": options.console_size.unwrap_or_default(),
         "Annotations": some(&options.annotations, options.annotations.is_empty()),
         "CapAdd": some(&options.cap_add, options.cap_add.is_empty()),
         "CapDrop": some(&options.cap_drop, options.cap_drop.is_empty()),
@@ -231,7 +233,7 @@ fn network(options: &Options) -> String {
     match &options.network {
         NetworkMode::Private => match options.networks.first() {
             Some(first) => first.network.clone(),
-            None => "none".to_owned(),
+            None => options.last_network.clone().unwrap_or_default(),
         },
         NetworkMode::Host => "host".to_owned(),
         NetworkMode::None => "none".to_owned(),

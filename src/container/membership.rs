@@ -10,13 +10,12 @@ use super::options::{NetworkMode, NetworkRequest, Options};
 use super::record::Directory;
 use super::{control, event, network};
 use crate::error::{Error, Kind, bad_input, kind};
-use crate::network::attach;
-use crate::network::endpoint::{self, Wanted};
-use crate::network::home::Home;
+use crate::network::endpoint::{self, Endpoint, Wanted};
 use crate::network::record::{DEFAULT, Network};
 use crate::network::request::Request;
 use crate::network::store;
 use crate::store::atomic::Durability;
+use crate::store::lock::Lock;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
@@ -43,18 +42,14 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes the rules of all networks anew, after another program has flushed them. Those of an ordinary user are in a
-/// namespace of his own, where no other program does.
+/// Makes the rules of all networks anew, after another program has flushed them, and bridges that are gone.
 pub fn reload(engine: &Engine) -> Result<()> {
-    if engine.mapping.needs_user_namespace() {
-        return Ok(());
-    }
     let networks = store::all(&engine.paths)?.into_iter();
     let with_endpoints = networks.map(|network| {
         let endpoints = endpoint::live(&engine.paths, &network.id)?;
         Ok((network, endpoints))
     });
-    attach::reload(&Home::here(), &with_endpoints.collect::<Result<Vec<_>>>()?)
+    network::reload(engine, &with_endpoints.collect::<Result<Vec<_>>>()?)
 }
 
 /// What a removal of unused networks has done.
@@ -72,6 +67,8 @@ pub fn prune(engine: &Engine, fits: impl Fn(&Network) -> bool) -> Result<Pruned>
     if !engine.paths.networks().exists() {
         return Ok(pruned);
     }
+    // Those who make a container hold it shared until there is a record, and look then whether its networks are there.
+    let _no_creations = Lock::exclusive(&engine.paths.lock())?;
     let networks = store::all(&engine.paths)?;
     // A record that cannot be read may name any of them.
     let used = Used::of(list::records(engine)?.iter().map(|record| &record.options));
@@ -135,6 +132,23 @@ impl Used {
     }
 }
 
+/// What containers may reach that may not reach everything (`--egress`), in words.
+pub fn egress(engine: &Engine, endpoints: &[Endpoint]) -> Vec<String> {
+    let words = |endpoint: &Endpoint| {
+        let record = Directory::of(engine, &endpoint.container).record();
+        let allowed = record.ok().flatten()?.options.egress?;
+        Some(match allowed.is_empty() {
+            true => format!("{}: reaches nobody", endpoint.name),
+            false => format!(
+                "{}: reaches {} and nobody else",
+                endpoint.name,
+                allowed.join(", ")
+            ),
+        })
+    };
+    endpoints.iter().filter_map(words).collect()
+}
+
 /// Whether a request is for that network.
 fn is_for(request: &NetworkRequest, network: &Network) -> bool {
     match request.id.is_empty() {
@@ -161,13 +175,26 @@ pub fn connect(
     followed
 }
 
-/// Makes a container belong to one network less, also while it runs.
-pub fn disconnect(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
-    leave(engine, container, network)?;
-    match container.status().is_active() {
-        true => control::follow_networks(engine, &container.record.id),
-        false => Ok(()),
+/// Makes a container belong to one network less, also while it runs. The network may be gone: then it is the one that
+/// the container's record calls so, or whose id begins so.
+/// With `force`, its record counts: what it has while it runs may stay until it ends.
+pub fn disconnect(engine: &Engine, container: &Container, name: &str, force: bool) -> Result<()> {
+    match store::find(&engine.paths, name) {
+        Ok(network) => leave(engine, container, &network)?,
+        Err(error) if kind(&error) == Some(Kind::NotFound) => {
+            let is_meant = |own: &NetworkRequest| own.network == name || own.id.starts_with(name);
+            let has_left = leave_gone(engine, container, is_meant)?;
+            if !has_left {
+                return Err(error);
+            }
+        }
+        Err(error) => return Err(error),
     }
+    if !container.status().is_active() {
+        return Ok(());
+    }
+    let followed = control::follow_networks(engine, &container.record.id);
+    if force { Ok(()) } else { followed }
 }
 
 /// In its record.
@@ -190,6 +217,10 @@ fn join(
     }
     change(engine, container, |options| {
         refuse_other_modes(options, network)?;
+        // One of the same name that was removed can be meant no more.
+        options
+            .networks
+            .retain(|own| own.network != network.name || !is_gone(engine, own));
         if options.networks.iter().any(|own| is_for(own, network)) {
             let message = format!(
                 "endpoint with name {} already exists in network {}",
@@ -210,19 +241,52 @@ fn join(
 fn leave(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
     change(engine, container, |options| {
         refuse_host(options, network)?;
-        let before = options.networks.len();
-        options.networks.retain(|own| !is_for(own, network));
-        match options.networks.len() == before {
-            true => {
+        let is_same = |own: &NetworkRequest| {
+            is_for(own, network) || own.network == network.name && is_gone(engine, own)
+        };
+        match take_out(options, is_same) {
+            false => {
                 let message = format!(
                     "container {} is not connected to network {}",
                     container.record.name, network.name
                 );
                 Err(Error::new(Kind::NotFound, message))
             }
-            false => Ok(()),
+            true => Ok(()),
         }
     })
+}
+
+/// Takes a network that is there no more out of its record; whether there was one that is meant.
+fn leave_gone(
+    engine: &Engine,
+    container: &Container,
+    is_meant: impl Fn(&NetworkRequest) -> bool,
+) -> Result<bool> {
+    let mut has_left = false;
+    change(engine, container, |options| {
+        has_left = take_out(options, |own| is_meant(own) && is_gone(engine, own));
+        Ok(())
+    })?;
+    Ok(has_left)
+}
+
+/// Whether the network of a request has been removed.
+fn is_gone(engine: &Engine, request: &NetworkRequest) -> bool {
+    !request.id.is_empty() && !store::is_there(&engine.paths, &request.id)
+}
+
+/// Whether any was among them. Who has left all stays one who can come into others.
+fn take_out(options: &mut Options, is_meant: impl Fn(&NetworkRequest) -> bool) -> bool {
+    let (gone, stay) = std::mem::take(&mut options.networks)
+        .into_iter()
+        .partition::<Vec<_>, _>(|own| is_meant(own));
+    options.networks = stay;
+    let Some(last) = gone.last() else {
+        return false;
+    };
+    options.last_network = Some(last.network.clone());
+    true
 }
 
 fn change(

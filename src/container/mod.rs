@@ -52,6 +52,7 @@ pub mod size;
 pub mod spawn;
 pub mod spec;
 pub mod start;
+pub mod step;
 pub mod unshare;
 pub mod update;
 pub mod usage;

@@ -2,9 +2,11 @@
 //! can win it, and it is there whole or not at all. What the record says is the truth; a link that leads to a
 //! container of another name was left by a killed `rename` and counts for nothing.
 
+use super::control;
 use super::engine::Engine;
 use super::list::{Container, holder};
 use super::name;
+use super::options::NetworkMode;
 use super::record::{Directory, Record};
 use super::remove::absent;
 use crate::error::{Error, Kind, bad_input, not_found};
@@ -69,7 +71,7 @@ pub fn rename(engine: &Engine, container: &Container, new: &str) -> Result<()> {
     // As in Docker, a leading slash is not part of the name.
     let new = new.strip_prefix('/').unwrap_or(new);
     name::validate(new)?;
-    let _lock = directory.lock_record()?;
+    let lock = directory.lock_record()?;
     let mut record = current(&directory, id)?;
     if record.name == new {
         return Err(
@@ -92,7 +94,12 @@ pub fn rename(engine: &Engine, container: &Container, new: &str) -> Result<()> {
     absent(std::fs::remove_file(&old_link), &old_link)?;
     atomic::sync_directory(&engine.paths.names())?;
     super::event::container(engine, &record, "rename", &[("oldName", &old)]);
-    Ok(())
+    drop(lock);
+    let is_found_by_name = record.options.network == NetworkMode::Private;
+    match is_found_by_name && container.status().is_active() {
+        true => control::rename_in_networks(engine, id),
+        false => Ok(()),
+    }
 }
 
 /// The record of a container, of which only the id is known.

@@ -22,6 +22,13 @@ pub fn endpoints(engine: &Engine, container: &Container) -> Vec<Endpoint> {
         return Vec::new();
     }
     let mut found = Vec::new();
+    if let NetworkMode::Slirp4netns(_) | NetworkMode::Pasta(_) = record.options.network {
+        let state = container.state.iter();
+        found.extend(state.map(|state| Endpoint {
+            ports: state.ports.clone(),
+            ..Endpoint::default()
+        }));
+    }
     for request in &record.options.networks {
         match endpoint::of(&engine.paths, &request.id, &record.id) {
             Ok(endpoint) => found.extend(endpoint),

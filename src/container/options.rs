@@ -33,6 +33,9 @@ pub struct Options {
     pub stdin_once: bool,
     /// Give it a pseudo-terminal.
     pub tty: bool,
+    /// Rows and columns of that terminal from the beginning: set later, it would be a change, of which the program may
+    /// have been told already when it first looks.
+    pub console_size: Option<(u16, u16)>,
     /// `KEY=VALUE`, in order; later ones win. Variables taken from the caller are already resolved.
     pub env: Vec<String>,
     /// Directory to start in; made if missing.
@@ -86,6 +89,8 @@ pub struct Options {
     /// The networks that one of its own is in; the first gives it the names and addresses that go without one. Creation
     /// puts the default one here where none is named.
     pub networks: Vec<NetworkRequest>,
+    /// The name of the one that it has left last, where it is in none any more but may come into others again.
+    pub last_network: Option<String>,
     /// Ports of the host that lead into it.
     pub ports: Vec<PortRequest>,
     /// Publish all ports that are exposed.

@@ -18,6 +18,7 @@ use super::mount_point::MountPoint;
 use super::options::Options;
 use crate::image::config::Healthcheck;
 use crate::image::digest::Digest;
+use crate::network::endpoint::Publication;
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::damaged;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +142,12 @@ pub struct State {
     /// A user wanted the last end (`stop`, `kill`): no restart policy but `always` starts it at the next boot.
     #[serde(default)]
     pub stopped: bool,
+    /// The addresses in networks that it had when it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Ports of the host that a program of others leads to it while it runs; those of networks are told by their endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Publication>,
 }
 
 /// Where a container stands.
@@ -201,6 +209,8 @@ impl State {
             cgroup: None,
             oom_killed: false,
             stopped: false,
+            addresses: Vec::new(),
+            ports: Vec::new(),
         }
     }
 
@@ -211,6 +221,7 @@ impl State {
             finished: before.finished.clone(),
             exit_code: before.exit_code,
             oom_killed: before.oom_killed,
+            addresses: before.addresses.clone(),
             ..self
         }
     }

@@ -339,7 +339,7 @@ fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
 
 /// Removes a directory with all it holds. Files may belong to ids that only the store's user namespace has, and
 /// an overlay leaves a directory that not even its owner may enter: then a child that is root there does it.
-fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
+pub(super) fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
     let Err(error) = tree::remove(path) else {
         return Ok(());
     };

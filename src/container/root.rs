@@ -317,8 +317,19 @@ pub fn archive_owners(engine: &Engine, record: &Record) -> Result<Owner<'static>
     if engine.mapping.tier != Tier::Single {
         return Ok(Box::new(move |_, found| owners.inside(found)));
     }
-    let mut known: HashMap<Vec<u8>, (u32, u32)> = HashMap::new();
-    for key in &record.layers {
+    let known = layer_owners(engine, &record.layers)?;
+    Ok(Box::new(move |path, found| {
+        known
+            .get(path)
+            .copied()
+            .unwrap_or_else(|| owners.inside(found))
+    }))
+}
+
+/// The owners of the files of layers, lowest first, as their archives have them.
+pub fn layer_owners(engine: &Engine, layers: &[String]) -> Result<HashMap<Vec<u8>, (u32, u32)>> {
+    let mut known = HashMap::new();
+    for key in layers {
         for entry in entries(&engine.paths.layer(key))? {
             let entry = entry?;
             known.insert(
@@ -327,12 +338,7 @@ pub fn archive_owners(engine: &Engine, record: &Record) -> Result<Owner<'static>
             );
         }
     }
-    Ok(Box::new(move |path, found| {
-        known
-            .get(path)
-            .copied()
-            .unwrap_or_else(|| owners.inside(found))
-    }))
+    Ok(known)
 }
 
 /// Opens a container's upper directory.

@@ -5,6 +5,7 @@ use super::confinement;
 use super::create::hostname;
 use super::engine::Engine;
 use super::mount_point;
+use super::network;
 use super::options::{Namespace, NetworkMode, Options, Seccomp, Ulimit};
 use super::record::{Directory, Record};
 use super::user_namespace::nested;
@@ -15,7 +16,7 @@ use crate::runtime::lsm;
 use crate::runtime::seccomp::{self, Circumstances, Filter, Identity, KernelVersion};
 use anyhow::Result;
 use oci_spec::runtime::{
-    ContainerState, Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
+    BoxBuilder, ContainerState, Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace,
     LinuxNamespaceType, Mount, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, Root,
     Spec, State, User,
 };
@@ -136,6 +137,7 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
     }
     let mut process = Process::default();
     process.set_terminal(Some(options.tty));
+    process.set_console_size(console_size(options));
     process.set_user(user);
     process.set_args(Some(words));
     process.set_env(Some(environment));
@@ -234,7 +236,7 @@ fn mounts(record: &Record, engine: &Engine) -> Result<Vec<Mount>> {
     }
     // Who shares a network shares what says where names lead.
     let directory = match &options.network {
-        NetworkMode::Container(id) => Directory::of(engine, id),
+        NetworkMode::Container(id) => Directory::of(engine, &network::owner(engine, id)?),
         _ => Directory::of(engine, &record.id),
     };
     for (name, target) in mount_point::OWN_FILES {
@@ -294,6 +296,12 @@ fn terminals(options: &Options, engine: &Engine) -> Mount {
     filesystem("/dev/pts", "devpts", &words)
 }
 
+fn console_size(options: &Options) -> Option<oci_spec::runtime::Box> {
+    let (height, width) = options.console_size?;
+    let size = BoxBuilder::default().height(height).width(width);
+    size.build().ok()
+}
+
 fn is_asked(options: &Options, target: &Path) -> bool {
     options.tmpfs.keys().any(|asked| Path::new(asked) == target)
 }
@@ -349,6 +357,15 @@ pub fn state(record: &Record, directory: &Directory, status: ContainerState) -> 
     state
 }
 
+/// The same where only one id is mapped and the parent wants to know of changes of owners.
+pub fn recording_seccomp(options: &Options, engine: &Engine) -> Result<Filter> {
+    let circumstances = Circumstances {
+        capabilities: capabilities(options, engine)?,
+        kernel: KernelVersion::running(),
+    };
+    seccomp::recording_filter((!options.privileged).then_some(circumstances))
+}
+
 /// The policy for system calls, compiled; `None` for no filter at all.
 pub fn seccomp(options: &Options, engine: &Engine) -> Result<Option<Filter>> {
     // With a single id, calls that would need another one pretend to have worked.
@@ -363,7 +380,7 @@ pub fn seccomp(options: &Options, engine: &Engine) -> Result<Option<Filter>> {
         })
     };
     let unconfined = match identity {
-        Identity::Single => Some(seccomp::no_op_filter()?),
+        Identity::Single | Identity::Recorded => Some(seccomp::no_op_filter()?),
         Identity::Mapped => None,
     };
     let filter = match (&options.security.seccomp, options.privileged) {

@@ -16,7 +16,7 @@ pub mod sandbox;
 mod subordinate;
 
 pub use maps::{IdMaps, NOBODY, inside, outside, outside_or_nobody};
-pub use subordinate::{Ranges, first_free, name_of, ranges_of};
+pub use subordinate::{Ranges, find_program, first_free, name_of, ranges_of};
 
 use crate::error::{Error, Kind};
 use crate::sys::namespace::{unshare, write_map};

@@ -123,7 +123,8 @@ fn only(words: Vec<String>, name: &str) -> Result<String, Error> {
     }
 }
 
-fn absolute(base: &str, directory: &str) -> String {
+/// The directory that a path means that begins in `base`, without `.` and `..`.
+pub fn absolute(base: &str, directory: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let base = if directory.starts_with('/') { "" } else { base };
     for part in base.split('/').chain(directory.split('/')) {
@@ -172,7 +173,11 @@ fn words(text: &str, variables: &BTreeMap<String, String>) -> Result<Vec<String>
 
 /// Words as the Dockerfile's lexer makes them: quotes group, a backslash takes the next character as it is,
 /// `$NAME` and `${NAME}` stand for values except between single quotes. Without `split` it is one word.
-fn raw_words(text: &str, variables: &BTreeMap<String, String>, split: bool) -> Result<Vec<String>> {
+pub fn raw_words(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+    split: bool,
+) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -237,7 +242,7 @@ fn variable(
 }
 
 /// `80`, `80/udp`, `8000-8002/tcp`: one entry for each port.
-fn ports(text: &str) -> Result<Vec<String>, Error> {
+pub fn ports(text: &str) -> Result<Vec<String>, Error> {
     let wrong = || bad_input(format!("invalid containerPort: {text}"));
     let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_lowercase();

@@ -11,7 +11,7 @@ use super::remove::{self, Users};
 use super::shared;
 use super::store::{self, ImageRecord, Names};
 use crate::paths::{
-    KEPT_BLOB, Paths, config_in, image_record_in, journal_in, layer_record_in, tree_in,
+    KEPT_BLOB, Paths, cached_in, config_in, image_record_in, journal_in, layer_record_in, tree_in,
 };
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
@@ -209,8 +209,8 @@ fn look(paths: &Paths, deep: bool, users: Users) -> Result<Vec<Finding>> {
     }
     if all_known {
         for name in layers.iter().filter(|name| !needed.contains(*name)) {
-            // Who uses it in another store keeps it until he is done.
-            if is_in_use(&paths.layer(name)) {
+            // Who uses it in another store keeps it until he is done, and the build cache until it is pruned.
+            if is_in_use(&paths.layer(name)) || cached_in(&paths.layer(name)).exists() {
                 continue;
             }
             let problem = "no image has it";

@@ -5,21 +5,30 @@
 //! layer() … layer()   unpack into staging/X/layers/, or pin a layer that is here already
 //! image()             write staging/X/images/ID/
 //! commit()            syncfs · lock · rename layers · rename images · names · unlock
+//! commit_for_now()             lock · rename layers, each with the mark of this boot · unlock
 //! ```
+//!
+//! What a build makes on its way is not worth a sync of the whole file system each time: such layers are believed until the
+//! machine goes down ([`store::layer_is_complete`]), and are as all others from the first image on that needs them.
 //!
 //! Invariant: a layer directory that an image or a name leads to is whole. A failure before the end of
 //! `commit()` leaves the store as it was; a killed maker leaves at most layers that no image uses, and those go
 //! with the next [`super::remove::sweep`].
 
+mod commit;
+
+pub use commit::Displaced;
+pub(super) use commit::give_names;
+
 use super::compression;
 use super::config::{Config, chain_id};
 use super::digest::{Digest, Hashing};
 use super::layer::{self, Rules};
-use super::moved::Moved;
 use super::origin::{self, Blob, Origin};
 use super::reference::Reference;
+use super::remove;
 use super::shared;
-use super::store::{self, ImageRecord, NameRecord, Names};
+use super::store::{self, ImageRecord};
 use crate::error::bad_input;
 use crate::paths::{self, Paths, staged_blobs, staged_images, staged_layers, staging_pins};
 use crate::store::atomic::{self, Durability};
@@ -48,6 +57,10 @@ pub struct Intake<'a> {
     /// Likewise of blobs that were read.
     checked: Vec<(String, Blob)>,
     origins: Vec<(Digest, Origin)>,
+    /// Layers of the images that are added.
+    needed: BTreeSet<String>,
+    /// What a build makes stays without an image: the layers that `commit` marks so.
+    cached: Option<Vec<String>>,
 }
 
 /// The layers of one image as far as they are here, lowest first.
@@ -64,6 +77,16 @@ impl Chain {
     /// The digests of the uncompressed layers.
     pub fn diff_ids(&self) -> &[Digest] {
         &self.diff_ids
+    }
+
+    /// The names of its layers in the store.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Bytes of the files in all its layers.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -86,23 +109,17 @@ impl Expected {
     }
 }
 
-/// A name that pointed to another image before.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Displaced {
-    /// The name.
-    pub name: Reference,
-    /// What it pointed to.
-    pub id: Digest,
-}
-
 impl<'a> Intake<'a> {
     /// Makes the staging directory, after sweeping what dead makers left.
     pub fn new(paths: &'a Paths, rules: &'a Rules) -> Result<Self> {
-        for directory in [paths.data().to_owned(), paths.layers(), paths.images()] {
-            std::fs::create_dir_all(&directory)
-                .with_context(|| format!("create `{}`", directory.display()))?;
-        }
-        super::remove::sweep(paths)?;
+        make_directories(paths)?;
+        remove::sweep(paths)?;
+        Self::next(paths, rules)
+    }
+
+    /// Likewise of who takes in one after the other, and has swept before the first.
+    pub fn next(paths: &'a Paths, rules: &'a Rules) -> Result<Self> {
+        make_directories(paths)?;
         let staging = Staging::new(&paths.staging())?;
         for directory in [staged_layers, staged_images, staging_pins, staged_blobs] {
             let directory = directory(staging.path());
@@ -121,7 +138,14 @@ impl<'a> Intake<'a> {
             blobs: Vec::new(),
             checked: Vec::new(),
             origins: Vec::new(),
+            needed: BTreeSet::new(),
+            cached: None,
         })
+    }
+
+    /// From here on, layers that are taken in stay although no image needs them, until the build cache gives them up.
+    pub fn cache_layers(&mut self) {
+        self.cached.get_or_insert_default();
     }
 
     /// A directory that vanishes with the intake, for whatever its maker must put down meanwhile.
@@ -185,6 +209,9 @@ impl<'a> Intake<'a> {
                 unpacked
             }
         };
+        if let Some(cached) = &mut self.cached {
+            cached.push(found.0.clone());
+        }
         put(chain, found, diff_id)
     }
 
@@ -332,10 +359,7 @@ impl<'a> Intake<'a> {
         expected: &Expected,
         blob: R,
     ) -> Result<((String, PathBuf), Digest)> {
-        let directory = staged_layers(self.staging.path()).join(self.unpacked.to_string());
-        self.unpacked += 1;
-        std::fs::create_dir(&directory)
-            .with_context(|| format!("create `{}`", directory.display()))?;
+        let directory = self.staged()?;
         let kept = expected.kept(self.rules);
         let blob = self.tee(kept, blob)?;
         let unpacked = layer::unpack(blob, &directory, &chain.trees, self.rules)?;
@@ -343,6 +367,28 @@ impl<'a> Intake<'a> {
         if let Some(blob) = &expected.remembered {
             origin::add_blob(&directory, blob, Durability::Volatile)?;
         }
+        let name = self.admit(chain, &directory, &unpacked)?;
+        self.kept
+            .extend(kept.map(|digest| (name.clone(), digest.clone())));
+        Ok(((name, directory), unpacked.diff_id))
+    }
+
+    /// A directory for a layer.
+    fn staged(&mut self) -> Result<PathBuf> {
+        let directory = staged_layers(self.staging.path()).join(self.unpacked.to_string());
+        self.unpacked += 1;
+        std::fs::create_dir(&directory)
+            .with_context(|| format!("create `{}`", directory.display()))?;
+        Ok(directory)
+    }
+
+    /// A layer that is made, but for its record; gives its name.
+    fn admit(
+        &mut self,
+        chain: &Chain,
+        directory: &Path,
+        unpacked: &layer::Unpacked,
+    ) -> Result<String> {
         let record = store::LayerRecord {
             version: store::VERSION,
             diff_id: unpacked.diff_id.clone(),
@@ -351,7 +397,7 @@ impl<'a> Intake<'a> {
             marked: Some(unpacked.marked),
         };
         atomic::write(
-            &paths::layer_record_in(&directory),
+            &paths::layer_record_in(directory),
             &serde_json::to_vec(&record)?,
             Durability::Volatile,
         )?;
@@ -361,10 +407,33 @@ impl<'a> Intake<'a> {
                 .to_owned(),
             false => unpacked.diff_id.hex().to_owned(),
         };
-        self.layers.insert(name.clone(), directory.clone());
-        self.kept
-            .extend(kept.map(|digest| (name.clone(), digest.clone())));
-        Ok(((name, directory), unpacked.diff_id))
+        self.layers.insert(name.clone(), directory.to_owned());
+        Ok(name)
+    }
+
+    /// Puts the changes in an upper directory, which nobody uses any more, on top of the chain; gives what is to be told to
+    /// the user. `None`: it lies where it cannot be taken from, and stays as it is.
+    pub fn adopted(
+        &mut self,
+        chain: &mut Chain,
+        adopted: layer::Adopted<'_>,
+    ) -> Result<Option<Vec<String>>> {
+        let directory = self.staged()?;
+        let Some(upper) = layer::take(adopted.upper, &directory)? else {
+            return Ok(None);
+        };
+        let adopted = layer::Adopted {
+            upper: &upper,
+            ..adopted
+        };
+        let (unpacked, warnings) = layer::adopt(adopted, &directory, &chain.trees, self.rules)?;
+        std::fs::remove_dir(&upper).with_context(|| format!("remove `{}`", upper.display()))?;
+        let name = self.admit(chain, &directory, &unpacked)?;
+        if let Some(cached) = &mut self.cached {
+            cached.push(name.clone());
+        }
+        put(chain, (name, directory), unpacked.diff_id)?;
+        Ok(Some(warnings))
     }
 
     /// Adds an image of the layers of `chain`; `config` is kept byte for byte.
@@ -388,6 +457,7 @@ impl<'a> Intake<'a> {
             )?;
             self.images.insert(id.clone(), directory);
         }
+        self.needed.extend(chain.names.iter().cloned());
         self.names.extend(
             names
                 .into_iter()
@@ -404,57 +474,14 @@ impl<'a> Intake<'a> {
         self.origins.push((id.clone(), origin));
         Ok(())
     }
+}
 
-    /// Makes it all visible and durable; nothing of it when it fails. Returns the names that changed hands.
-    pub fn commit(self) -> Result<Vec<Displaced>> {
-        let staging = self.staging.path();
-        atomic::sync_file_system(staging)?;
-        let _lock = Lock::exclusive(&self.paths.lock())?;
-        let mut moved = Moved::default();
-        for (name, directory) in &self.layers {
-            let place = self.paths.layer(name);
-            moved.place(directory, &place, store::layer_is_whole(&place), staging)?;
-        }
-        atomic::sync_directory(&self.paths.layers())?;
-        for (id, directory) in &self.images {
-            let place = self.paths.image(id.hex());
-            let whole = matches!(store::read(self.paths, &Names::none(), id), Ok(Some(_)));
-            moved.place(directory, &place, whole, staging)?;
-        }
-        atomic::sync_directory(&self.paths.images())?;
-        self.remember(&mut moved)?;
-        let displaced = give_names(self.paths, &self.names)?;
-        moved.stay();
-        Ok(displaced)
+fn make_directories(paths: &Paths) -> Result<()> {
+    for directory in [paths.data().to_owned(), paths.layers(), paths.images()] {
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("create `{}`", directory.display()))?;
     }
-
-    /// Beside what was here before, or has come from somebody else meanwhile.
-    fn remember(&self, moved: &mut Moved) -> Result<()> {
-        for (name, digest) in &self.kept {
-            let directory = self.paths.layer(name);
-            let place = paths::kept_blob_in(&directory, digest.hex());
-            // The same blob may have come for several layers.
-            let staged = staged_blobs(self.staging.path()).join(digest.hex());
-            if directory.exists() && !place.exists() && staged.exists() {
-                moved.rename(&staged, &place)?;
-                atomic::sync_directory(&directory)?;
-            }
-        }
-        for (name, blob) in &self.blobs {
-            // What was not read may be anything.
-            let known = origin::blobs(&self.paths.layer(name));
-            if known.iter().any(|known| known.digest == blob.digest) {
-                origin::add_to_store(self.paths, name, blob)?;
-            }
-        }
-        for (name, blob) in &self.checked {
-            origin::add_to_store(self.paths, name, blob)?;
-        }
-        for (id, origin) in &self.origins {
-            origin::add_to_image(self.paths, id, origin)?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -470,32 +497,6 @@ fn put(chain: &mut Chain, found: (String, PathBuf), diff_id: Digest) -> Result<(
     chain.names.push(name);
     chain.diff_ids.push(diff_id);
     Ok(())
-}
-
-/// Points names to images that are here; the caller holds the store's lock.
-pub(super) fn give_names(paths: &Paths, given: &[(Reference, Digest)]) -> Result<Vec<Displaced>> {
-    if given.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut names = Names::read(paths)?;
-    let mut displaced = Vec::new();
-    for (name, id) in given {
-        let record = NameRecord {
-            image: id.clone(),
-            tagged: jiff::Timestamp::now().to_string(),
-        };
-        match names.references.insert(name.clone(), record) {
-            Some(before) if before.image != *id => {
-                displaced.push(Displaced {
-                    name: name.clone(),
-                    id: before.image,
-                });
-            }
-            _ => {}
-        }
-    }
-    names.write(paths)?;
-    Ok(displaced)
 }
 
 /// A blob that is copied while it is read.

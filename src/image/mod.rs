@@ -11,7 +11,7 @@
 //! - `serve`: a registry of our own
 //! - `trust`: whose images are taken in
 //! - `shared`: images of other stores
-//! - `import` of a root file system, with `change`s · `tag` · `hello`, the image inside the program
+//! - `import` of a root file system, with `change`s · `tag` · `hold` · `hello`, the image inside the program
 
 pub mod archive;
 pub mod change;
@@ -25,6 +25,7 @@ pub mod download;
 pub mod filter;
 pub mod hello;
 pub mod history;
+pub mod hold;
 pub mod import;
 pub mod inspect;
 pub mod intake;

@@ -360,6 +360,13 @@ fn stream(directory: &Path, diff_id: &Digest, out: &mut dyn Write) -> Result<()>
     }
 }
 
+/// What `write` writes in a thread, to be read.
+pub fn piped(
+    write: impl FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+) -> Box<dyn Read + Send> {
+    Box::new(Pipe::from(write))
+}
+
 /// What a thread writes, to be read. It ends when its reader is gone.
 struct Pipe {
     pieces: Receiver<Part>,

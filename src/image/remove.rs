@@ -13,7 +13,7 @@ use super::reference::Reference;
 use super::shared;
 use super::store::{self, Image, Names};
 use crate::error::{Error, Kind, kind};
-use crate::paths::{Paths, staging_pins};
+use crate::paths::{Paths, cached_in, staging_pins};
 use crate::store::lock::Lock;
 use crate::store::staging::{self, Trash};
 use crate::store::{atomic, damage};
@@ -251,8 +251,8 @@ fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(Strin
     }
     let mut gone = Vec::new();
     for name in file_names(&paths.layers())? {
-        if !used.contains(&name) {
-            let directory = paths.layer(&name);
+        let directory = paths.layer(&name);
+        if !used.contains(&name) && !cached_in(&directory).exists() {
             let size = store::layer_record(&directory).map_or(0, |record| record.size)
                 + origin::kept_size(&directory);
             // One that is in use by another user goes with a later sweep.
@@ -265,6 +265,42 @@ fn collect(paths: &Paths, trash: &mut Trash, _proof: &Lock) -> Result<Vec<(Strin
         atomic::sync_directory(&paths.layers())?;
     }
     Ok(gone)
+}
+
+/// The layers that images of this store need, by their keys.
+pub fn needed_by_images(paths: &Paths) -> Result<BTreeSet<String>> {
+    let mut needed = BTreeSet::new();
+    for id in store::ids(paths)? {
+        let layers = store::needed_layers(paths, &id)?;
+        needed.extend(layers.iter().map(|name| Paths::layer_key(name).to_owned()));
+    }
+    Ok(needed)
+}
+
+/// Marks a layer of this store as one that the build cache needs; the caller holds the store's lock.
+pub(super) fn cache(paths: &Paths, name: &str) -> Result<()> {
+    if paths.is_elsewhere(name) {
+        return Ok(());
+    }
+    let mark = cached_in(&paths.layer(name));
+    std::fs::File::create(&mark).with_context(|| format!("create `{}`", mark.display()))?;
+    Ok(())
+}
+
+/// Takes the mark of the build cache from all layers that `is_needed` does not name, and removes what nobody else
+/// needs; tells the bytes that went.
+pub fn give_up_cached(paths: &Paths, is_needed: &dyn Fn(&str) -> bool) -> Result<u64> {
+    staging::sweep(&paths.staging())?;
+    let lock = Lock::exclusive(&paths.lock())?;
+    for name in file_names(&paths.layers())? {
+        let mark = cached_in(&paths.layer(&name));
+        if !is_needed(&name) && mark.exists() {
+            std::fs::remove_file(&mark).with_context(|| format!("remove `{}`", mark.display()))?;
+        }
+    }
+    let mut trash = Trash::new(paths.staging());
+    let gone = collect(paths, &mut trash, &lock)?;
+    Ok(gone.iter().map(|(_, size)| size).sum())
 }
 
 /// Names of the layers that somebody is building on.

@@ -11,6 +11,7 @@ use crate::error::{self, Error, Kind, bad_input, not_found};
 use crate::paths::{self, Paths};
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
+use crate::sys::identity::boot_id;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -395,6 +396,11 @@ pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<Ima
     })
 }
 
+/// The length of a layer's tar in bytes.
+pub fn tar_size(directory: &Path) -> Result<u64> {
+    Ok(layer_record(directory)?.tar_size)
+}
+
 /// What we know of the layer in a directory.
 pub(super) fn layer_record(directory: &Path) -> Result<LayerRecord> {
     let path = paths::layer_record_in(directory);
@@ -413,6 +419,16 @@ pub(super) fn layer_is_complete(directory: &Path) -> bool {
     layer_record(directory).is_ok()
         && paths::tree_in(directory).is_dir()
         && paths::journal_in(directory).is_file()
+        && !was_cut_off(directory)
+}
+
+/// Whether a layer was made for the time being ([`super::intake::Intake::commit_for_now`]) and the machine has gone down
+/// since: what of it is on the disk nobody knows.
+fn was_cut_off(directory: &Path) -> bool {
+    match std::fs::read_to_string(paths::unsynced_in(directory)) {
+        Err(error) => error.kind() != ErrorKind::NotFound,
+        Ok(boot) => boot_id().is_ok_and(|now| boot != now),
+    }
 }
 
 /// Reads one of our own records; `None` when there is no such file.

@@ -2,7 +2,7 @@
 //! other one is only read.
 
 use super::digest::Digest;
-use super::intake::{self, Chain, Intake};
+use super::intake::{self, Chain, Displaced, Intake};
 use super::layer::Rules;
 use super::limit::note_use;
 use super::reference::Reference;
@@ -33,6 +33,27 @@ pub fn tag(paths: &Paths, source: &str, target: &str) -> Result<(Digest, Referen
     intake::give_names(paths, &[(target.clone(), image.id.clone())])?;
     note_use(paths, &image.id);
     Ok((image.id, target))
+}
+
+/// Points names to an image of this store that is known by its id, as far as they do not already; tells which other images
+/// had them.
+pub fn name(paths: &Paths, id: &Digest, names: &[Reference]) -> Result<Vec<Displaced>> {
+    let _lock = Lock::exclusive(&paths.lock())?;
+    // It may have gone while we waited.
+    store::find_here(paths, id.hex())?;
+    let known = store::Names::read(paths)?;
+    let is_other = |name: &Reference| {
+        known
+            .references
+            .get(name)
+            .is_none_or(|known| known.image != *id)
+    };
+    let names = names.iter().map(|name| store::as_stored(name.clone()));
+    let given = names.filter(is_other).map(|name| (name, id.clone()));
+    let given: Vec<(Reference, Digest)> = given.collect();
+    let displaced = intake::give_names(paths, &given)?;
+    note_use(paths, id);
+    Ok(displaced)
 }
 
 /// Makes an image of another store one of this store. Layers stay where they lie if they can be used there; others are

@@ -18,7 +18,8 @@ use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
 use crate::network::nftables::egress::Filter;
 use crate::network::options::ICC;
 use crate::network::record::{Driver, Network, Subnet};
-use crate::network::{bridge, nftables, parent, sysctl};
+use crate::network::surroundings::{has_interface, refuse_own_links};
+use crate::network::{bridge, forwarding, nftables, parent, sysctl};
 use crate::sys::namespace::inside_network;
 use crate::sys::netlink::{Batch, Socket};
 use anyhow::{Context, Result};
@@ -27,6 +28,8 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
+
+pub use super::detach::{disconnect, remove, remove_interfaces, sweep, withdraw};
 
 /// What a container's end of a network is to be, beside what its [`Endpoint`] says.
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +82,14 @@ impl Drop for Connected {
 pub fn ensure(home: &Home, network: &Network) -> Result<()> {
     match network.driver {
         Driver::Bridge => home.inside(|| {
+            // The host may have come into another network since this one was made.
+            if home.routes && !has_interface(&network.interface) {
+                refuse_own_links(network)?;
+            }
             bridge::ensure(&link::socket()?, network)?;
             if home.routes {
-                sysctl::forward(network.has_ipv4(), network.has_ipv6())?;
-                return nftables::ensure(network);
+                let closed = forwarding::switch_on(home, network)?;
+                return nftables::ensure(network, closed);
             }
             // Where the kernel does not route, networks are kept apart by that alone.
             sysctl::do_not_forward()?;
@@ -112,7 +119,7 @@ pub fn warnings(home: &Home, network: &Network) -> Result<Vec<String>> {
     if !home.routes || network.driver != Driver::Bridge || network.internal {
         return Ok(Vec::new());
     }
-    let chains = home.inside(nftables::foreign::dropping)?;
+    let chains = home.inside(|| nftables::foreign::in_the_way(&network.interface))?;
     Ok(chains
         .iter()
         .map(|chain| chain.warning(&network.interface))
@@ -215,15 +222,7 @@ fn connect_pair(
     if sysctl::has_ipv6() {
         link::no_automatic_address(&mut batch, Which::Name(&name));
     }
-    link::join_bridge(&mut batch, Which::Name(&name), bridge.index);
-    if network.is_off(ICC) {
-        link::isolate_port(&mut batch, Which::Name(&name));
-    }
-    // There, what a container sends to a published port of its own comes back without having been routed.
-    if home.routes && sysctl::has_bridged_frames() {
-        link::reflect(&mut batch, Which::Name(&name));
-    }
-    link::set_up(&mut batch, Which::Name(&name));
+    be_port(&mut batch, home, network, &name, bridge.index);
     let made = socket.apply(&batch);
     let mut connected = Connected {
         undo: Some((socket, name.clone())),
@@ -262,6 +261,34 @@ fn connect_pair(
         }
     }
     Ok(connected)
+}
+
+/// What the host's end of a pair is.
+fn be_port(batch: &mut Batch, home: &Home, network: &Network, name: &str, bridge: u32) {
+    link::join_bridge(batch, Which::Name(name), bridge);
+    if network.is_off(ICC) {
+        link::isolate_port(batch, Which::Name(name));
+    }
+    // There, what a container sends to a published port of its own comes back without having been routed.
+    if home.routes && sysctl::has_bridged_frames() {
+        link::reflect(batch, Which::Name(name));
+    }
+    link::set_up(batch, Which::Name(name));
+}
+
+/// Makes the bridge of a network again, if it has gone, with those of these ends of pairs that are there.
+pub fn restore(home: &Home, network: &Network, ends: &[String]) -> Result<()> {
+    home.inside(|| {
+        let socket = link::socket()?;
+        let bridge = bridge::ensure(&socket, network)?;
+        ends.iter().try_for_each(|name| {
+            let mut batch = Batch::default();
+            be_port(&mut batch, home, network, name, bridge.index);
+            socket
+                .apply_unless(&batch, &[Errno::NODEV])
+                .with_context(|| format!("connect `{name}` to the bridge `{}`", network.interface))
+        })
+    })
 }
 
 /// Waits for what the kernel does later by itself when the second end of a pair has come up: until then the port forwards
@@ -449,65 +476,37 @@ pub fn unpublish(home: &Home, endpoint: &Endpoint) -> Result<()> {
     }
 }
 
-/// Takes a container out of a network: its interface and its rules are gone. What is gone already is no error, and one
-/// failure keeps nothing else from being done.
-pub fn disconnect(
-    home: &Home,
-    network: &Network,
-    endpoint: &Endpoint,
-    container: Option<BorrowedFd<'_>>,
-) -> Result<()> {
-    let withdrawn = match home.routes {
-        true => home.inside(|| nftables::withdraw(network, endpoint)),
-        false => Ok(()),
-    };
-    let removed = match (network.driver, container) {
-        (Driver::Bridge, _) => home.inside(|| delete_link(&endpoint.host_interface)),
-        (_, Some(container)) => inside_network(container, || delete_link(&endpoint.interface))?,
-        (_, None) => Ok(()),
-    };
-    withdrawn.and(removed)
-}
-
-/// Removes what is left of endpoints that nobody holds any more. Until this has returned, their addresses and ports must
-/// not be given out again: an element of a rule does not tell whose it is.
-pub fn sweep(home: &Home, dead: &[Endpoint]) -> Result<()> {
-    home.inside(|| {
-        let mut result = Ok(());
-        for endpoint in dead {
-            if home.routes && !endpoint.ports.is_empty() {
-                result = result.and(nftables::unpublish(endpoint));
-            }
-            result = result.and(delete_link(&endpoint.host_interface));
-            if !endpoint.host_interface.is_empty() {
-                result = result.and(nftables::egress::sweep(&endpoint.host_interface));
-            }
-        }
-        result
-    })
-}
-
 /// Makes all rules anew, after another program has flushed them: those of these networks and what is in them.
 pub fn reload(home: &Home, networks: &[(Network, Vec<Endpoint>)]) -> Result<()> {
     let bridges = networks
         .iter()
         .filter(|(network, _)| network.driver == Driver::Bridge);
+    for (network, endpoints) in bridges
+        .clone()
+        .filter(|(_, endpoints)| !endpoints.is_empty())
+    {
+        restore(home, network, &ends(endpoints))?;
+    }
     home.inside(|| {
-        let socket = link::socket()?;
         for (network, endpoints) in bridges.clone() {
-            if endpoints.is_empty() {
-                continue;
-            }
-            bridge::ensure(&socket, network)?;
-            if home.routes {
-                sysctl::forward(network.has_ipv4(), network.has_ipv6())?;
+            if home.routes && !endpoints.is_empty() {
+                forwarding::switch_on(home, network)?;
             }
         }
-        match home.routes {
-            true => nftables::reload(bridges.map(|(network, endpoints)| (network, &endpoints[..]))),
-            false => Ok(()),
+        if !home.routes {
+            return Ok(());
         }
+        let bridges = bridges.map(|(network, endpoints)| (network, &endpoints[..]));
+        nftables::reload(bridges, forwarding::switched_on(home))
     })
+}
+
+/// The host's ends of the pairs of endpoints.
+pub fn ends(endpoints: &[Endpoint]) -> Vec<String> {
+    let names = endpoints
+        .iter()
+        .map(|endpoint| endpoint.host_interface.clone());
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 /// The rules of a network in words.
@@ -518,36 +517,8 @@ pub fn describe(network: &Network, endpoints: &[Endpoint]) -> Vec<String> {
     }
 }
 
-fn delete_link(name: &str) -> Result<()> {
-    if name.is_empty() {
-        return Ok(());
-    }
-    let mut batch = Batch::default();
-    link::delete(&mut batch, Which::Name(name));
-    link::socket()?
-        .apply_unless(&batch, &[Errno::NODEV])
-        .with_context(|| format!("remove the interface `{name}`"))
-}
-
-/// Removes what the containers of a network shared.
-pub fn remove(home: &Home, network: &Network) -> Result<()> {
-    match network.driver {
-        Driver::Bridge => home.inside(|| {
-            let rules = match home.routes {
-                true => nftables::remove(network),
-                false => Ok(()),
-            };
-            rules.and(bridge::remove(&link::socket()?, network))
-        }),
-        Driver::Macvlan | Driver::Ipvlan => {
-            home.inside(|| bridge::remove(&link::socket()?, network))
-        }
-        Driver::Host | Driver::None => Ok(()),
-    }
-}
-
 /// The end of a pair that is in the namespace of the networks, by which it can be found again.
-fn pair_name(endpoint: &Endpoint) -> String {
+pub(super) fn pair_name(endpoint: &Endpoint) -> String {
     let id: String = endpoint.id.chars().take(NAME_MAX - "veth".len()).collect();
     format!("veth{id}")
 }
@@ -562,7 +533,8 @@ fn mac(endpoint: &Endpoint) -> Result<Option<link::Mac>> {
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
-    let wrong = |byte: u8| byte == b'/' || byte == b':' || byte.is_ascii_whitespace();
+    // The kernel would put a number in the place of `%d`.
+    let wrong = |byte: u8| b"/:%".contains(&byte) || byte.is_ascii_whitespace();
     if name.is_empty()
         || name.len() > NAME_MAX
         || name == "."
@@ -570,7 +542,7 @@ fn check_name(name: &str) -> Result<(), Error> {
         || name.bytes().any(wrong)
     {
         let message = format!("`{name}` is no name for an interface");
-        let hint = format!("1 to {NAME_MAX} characters without `/`, `:` and blanks");
+        let hint = format!("1 to {NAME_MAX} characters without `/`, `:`, `%` and blanks");
         return Err(bad_input(message).hint(hint));
     }
     if name == "lo" {

@@ -147,7 +147,12 @@ fn read(path: &Path) -> Result<Option<(Endpoint, bool)>> {
             Some(_) => continue,
         };
         let endpoint = serde_json::from_slice(&text);
-        let endpoint = endpoint.map_err(|error| damage::damaged(path, error))?;
+        let endpoint: Endpoint = endpoint.map_err(|error| damage::damaged(path, error))?;
+        // Other names of files are made of it.
+        if path.file_name() != Some(endpoint.container.as_ref()) {
+            let whose = format!("it is that of {}", endpoint.container);
+            return Err(damage::damaged(path, whose).into());
+        }
         return Ok(Some((endpoint, held)));
     }
 }

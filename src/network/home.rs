@@ -3,6 +3,7 @@
 use crate::sys::namespace::inside_network;
 use anyhow::Result;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// That of the host for root; one of his own, which his network process holds, for a user.
 #[derive(Debug)]
@@ -12,6 +13,9 @@ pub struct Home {
     /// Whether the kernel routes between it and the world, translates addresses and leads published ports inside. That is
     /// so where the caller is the host's root; the network process of a user carries connections itself.
     pub routes: bool,
+    /// A directory that lasts until the machine ends, for what has to be known of its kernel's settings; `None`: nothing
+    /// is remembered.
+    pub memory: Option<PathBuf>,
 }
 
 impl Home {
@@ -20,6 +24,15 @@ impl Home {
         Self {
             namespace: None,
             routes: true,
+            memory: None,
+        }
+    }
+
+    /// The same, with a memory.
+    pub fn here_with(memory: PathBuf) -> Self {
+        Self {
+            memory: Some(memory),
+            ..Self::here()
         }
     }
 

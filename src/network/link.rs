@@ -337,6 +337,31 @@ pub struct Link {
     pub up: bool,
 }
 
+/// The addresses of one family of all interfaces in the namespace of the socket, as far as others may know of them
+/// (rtnetlink(7), RTM_GETADDR).
+pub fn addresses(socket: &Socket, ipv6: bool) -> Result<Vec<IpAddr>> {
+    const HEADER: usize = 8;
+    let mut header = [0; HEADER];
+    header[0] = if ipv6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
+    let mut question = Batch::default();
+    question.message(libc::RTM_GETADDR, libc::NLM_F_DUMP as u16, &header, |_| {});
+    let answers = socket.ask(&question).context("ask for all addresses")?;
+    let address = |answer: &[u8]| {
+        let found = answer.get(HEADER..)?;
+        let is_of_all = answer[3] == libc::RT_SCOPE_UNIVERSE;
+        let own = attribute(found, libc::IFA_LOCAL).or_else(|| attribute(found, libc::IFA_ADDRESS));
+        let own = own.filter(|_| is_of_all)?;
+        match ipv6 {
+            true => <[u8; 16]>::try_from(own).ok().map(IpAddr::from),
+            false => <[u8; 4]>::try_from(own).ok().map(IpAddr::from),
+        }
+    };
+    Ok(answers
+        .iter()
+        .filter_map(|(_, answer)| address(answer))
+        .collect())
+}
+
 /// The interface of a name in the namespace of the socket, if there is one.
 pub fn find(socket: &Socket, name: &str) -> Result<Option<Link>> {
     let mut question = Batch::default();

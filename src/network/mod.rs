@@ -16,10 +16,12 @@
 
 pub mod attach;
 mod bridge;
+mod detach;
 pub mod dns;
 pub mod egress;
 pub mod endpoint;
 pub mod forward;
+pub mod forwarding;
 pub mod home;
 pub mod hosts;
 pub mod ipam;

@@ -50,9 +50,13 @@ pub fn ensure(socket: &Socket, network: &Network) -> Result<Link> {
     link::find(socket, name)?.with_context(|| format!("the interface `{name}` is gone again"))
 }
 
-/// The name of a network's interface that leads nowhere; what a network without a parent has.
+/// The name of a network's interface that leads nowhere; what a network without a parent has. It is Docker's.
 pub fn isolated_name(network: &Network) -> String {
-    format!("dm-{}", network.id.get(..12).unwrap_or(&network.id))
+    let prefix = match network.driver {
+        Driver::Ipvlan => "di",
+        _ => "dm",
+    };
+    format!("{prefix}-{}", network.id.get(..12).unwrap_or(&network.id))
 }
 
 /// What containers of a network get.

@@ -117,14 +117,20 @@ impl Request {
         }
     }
 
-    /// Refuses who gives out addresses elsewhere.
-    pub fn check_ipam_driver(&self) -> Result<(), Error> {
+    /// Whether containers get addresses; refuses who gives them out elsewhere.
+    pub fn gives_addresses(&self) -> Result<bool, Error> {
         match &*self.ipam_driver {
-            "" | "default" => Ok(()),
+            "" | "default" => Ok(true),
+            "null" if self.subnets.is_empty() => Ok(false),
+            "null" => {
+                let message =
+                    "the IPAM driver null gives out no addresses: no subnet can be named with it";
+                Err(bad_input(message))
+            }
             other => Err(not_found(format!(
                 "could not find plugin {other} in v1 plugin registry: plugin not found"
             ))
-            .hint("`default` is the only driver that gives out addresses")),
+            .hint("`default` gives out addresses, `null` none")),
         }
     }
 

@@ -157,6 +157,20 @@ pub fn render(host: &str, asked: Asked<'_>) -> String {
     lines(&servers, &search(host, asked), &options)
 }
 
+/// For a container that has another resolver than the host, by its address.
+pub fn render_with(server: &str, host: &str, asked: Asked<'_>) -> String {
+    let own = [server.to_owned()];
+    let servers = match asked.servers {
+        [] => &own,
+        servers => servers,
+    };
+    lines(
+        servers,
+        &search(host, asked),
+        &choose(asked.options, host, "options"),
+    )
+}
+
 /// For a container that our resolver answers. A name without a dot may be a container's: it is asked for as it is before
 /// the search domains are tried, unless `ndots` says otherwise.
 pub fn render_for_resolver(host: &str, asked: Asked<'_>) -> String {

@@ -10,6 +10,7 @@ mod choose;
 use super::endpoint::{self, Endpoint};
 use super::ipam;
 use super::options;
+use super::parent::isolated_name;
 use super::record::{BUILT_IN, DEFAULT, Driver, Network, VERSION};
 use super::request::Request;
 use super::surroundings;
@@ -76,6 +77,11 @@ pub fn find(paths: &Paths, name: &str) -> Result<Network> {
             Err(bad_input(message).into())
         }
     }
+}
+
+/// Whether there is a network of that id, whatever its record says.
+pub fn is_there(paths: &Paths, id: &str) -> bool {
+    paths.network(id).exists()
 }
 
 /// Docker's words.
@@ -272,7 +278,6 @@ fn bridge_name(id: &str) -> String {
 pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
     request.check_name()?;
     let driver = request.driver()?;
-    request.check_ipam_driver()?;
     let mut network = Network {
         subnets: request.subnets()?,
         internal: request.internal,
@@ -282,7 +287,10 @@ pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
         labels: request.labels.clone(),
         ..plain(&request.name, driver)?
     };
-    choose_families(request, &mut network)?;
+    match request.gives_addresses()? {
+        true => choose_families(request, &mut network)?,
+        false => (network.ipv4, network.ipv6) = (false, false),
+    }
     options::check(driver, &network.options, network.internal, network.ipv6)?;
     name_interface(&mut network)?;
     // The default bridge has the first choice of subnets.
@@ -291,6 +299,9 @@ pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
     let others = read_all(paths)?;
     for other in &others {
         refuse_collision(&network, other)?;
+    }
+    if driver == Driver::Bridge && !request.of_a_user {
+        surroundings::refuse_own_links(&network)?;
     }
     choose::subnets(paths, &mut network, &others)?;
     write(paths, &network)?;
@@ -337,9 +348,7 @@ fn name_interface(network: &mut Network) -> Result<(), Error> {
             surroundings::check_parent(parent)?;
             parent.clone()
         }
-        // As Docker calls the dummies that it makes.
-        (Driver::Macvlan, _, None) => format!("dm-{}", &network.id[..12]),
-        (Driver::Ipvlan, _, None) => format!("di-{}", &network.id[..12]),
+        (Driver::Macvlan | Driver::Ipvlan, _, None) => isolated_name(network),
         (Driver::Host | Driver::None, ..) => String::new(),
     };
     Ok(())

@@ -2,7 +2,9 @@
 //!
 //! proc_pid_net(5): `route` and `ipv6_route` of the network namespace of the caller; resolv.conf(5).
 
-use crate::error::{Error, bad_input, not_found};
+use super::ipam;
+use super::record::{Network, Subnet};
+use crate::error::{Error, Kind, bad_input, not_found};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -16,6 +18,8 @@ pub struct Surroundings {
     pub direct: Vec<IpNet>,
     /// Those behind a router.
     pub routed: Vec<IpNet>,
+    /// Those on the host's own links, and its routers, each with the interface.
+    pub links: Vec<(IpNet, String)>,
 }
 
 impl Surroundings {
@@ -23,8 +27,8 @@ impl Surroundings {
     pub fn look() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let mut found = Self::default();
-        found.ipv4_routes(&read("/proc/self/net/route"));
-        found.ipv6_routes(&read("/proc/self/net/ipv6_route"));
+        found.ipv4_routes(&read("/proc/thread-self/net/route"));
+        found.ipv6_routes(&read("/proc/thread-self/net/ipv6_route"));
         found.name_servers(&read("/etc/resolv.conf"));
         found
     }
@@ -46,6 +50,13 @@ impl Surroundings {
             let route = IpNet::with_netmask(destination.into(), mask.into()).ok();
             if let Some(route) = route.filter(|route| route.prefix_len() >= SHORTEST_V4) {
                 self.add(route, gateway.is_unspecified());
+                if gateway.is_unspecified() {
+                    self.links.push((route.trunc(), fields[0].to_owned()));
+                }
+            }
+            if !gateway.is_unspecified() {
+                let router = IpNet::from(IpAddr::V4(gateway));
+                self.links.push((router, fields[0].to_owned()));
             }
         }
     }
@@ -71,6 +82,10 @@ impl Surroundings {
                 && !everybody
             {
                 self.add(route, gateway.is_unspecified());
+                let interface = fields.get(9).filter(|&&interface| interface != "lo");
+                if let Some(interface) = interface.filter(|_| gateway.is_unspecified()) {
+                    self.links.push((route.trunc(), (*interface).to_owned()));
+                }
             }
         }
     }
@@ -95,16 +110,36 @@ impl Surroundings {
     }
 }
 
+/// Refuses the subnets of a bridge in which the host itself is by another interface: the bridge would take the host's
+/// own packets, those to its router among them.
+pub fn refuse_own_links(network: &Network) -> Result<(), Error> {
+    let links = Surroundings::look().links;
+    for Subnet { subnet, .. } in &network.subnets {
+        let is_taken = |(link, interface): &&(IpNet, String)| {
+            *interface != network.interface && ipam::overlap(link, subnet)
+        };
+        if let Some((link, interface)) = links.iter().find(is_taken) {
+            let message = format!(
+                "subnet {subnet} of network {} is being used on the host by interface {interface} ({link})",
+                network.name
+            );
+            let hint = "make the network with another --subnet, or with none: then one is chosen that is free";
+            return Err(Error::new(Kind::Conflict, message).hint(hint));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the host has IPv6 (`/proc/sys/net/ipv6`).
 pub fn has_ipv6() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    std::path::Path::new("/proc/self/net/if_inet6").exists()
+    std::path::Path::new("/proc/thread-self/net/if_inet6").exists()
         && disabled.is_ok_and(|text| text.trim() != "1")
 }
 
 /// Whether the network namespace of the caller has an interface of that name.
 pub fn has_interface(name: &str) -> bool {
-    let devices = std::fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let devices = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     let mut names = devices.lines().filter_map(|line| line.split_once(':'));
     names.any(|(found, _)| found.trim() == name)
 }

@@ -2,6 +2,7 @@
 //! calling thread is in; what is as it should be is not written.
 
 use crate::error::{Error, Kind, bad_input};
+use crate::network::nftables::layout::Version;
 use anyhow::{Context, Result};
 use std::fs;
 use std::io::ErrorKind;
@@ -14,13 +15,22 @@ pub fn has_ipv6() -> bool {
     Path::new(ROOT).join("ipv6").exists()
 }
 
+/// Whether packets go through this namespace, or there are none of that family.
+pub fn forwards(version: Version) -> Result<bool> {
+    match version {
+        Version::V6 if !has_ipv6() => Ok(true),
+        version => Ok(get(forwarding(version))? == "1"),
+    }
+}
+
+fn forwarding(version: Version) -> &'static str {
+    ["ipv4/ip_forward", "ipv6/conf/all/forwarding"][version as usize]
+}
+
 /// Lets packets go through this namespace. Where an interface of the host gets its IPv6 addresses from a router's
 /// advertisements, it goes on to: that would end with forwarding unless it is asked for (`accept_ra` 2).
-pub fn forward(ipv4: bool, ipv6: bool) -> Result<()> {
-    if ipv4 {
-        set("ipv4/ip_forward", "1")?;
-    }
-    if ipv6 && has_ipv6() && get("ipv6/conf/all/forwarding")? != "1" {
+pub fn forward(version: Version) -> Result<()> {
+    if version == Version::V6 {
         let interfaces = Path::new(ROOT).join("ipv6/conf");
         for interface in
             fs::read_dir(&interfaces).with_context(|| format!("read `{}`", interfaces.display()))?
@@ -32,9 +42,8 @@ pub fn forward(ipv4: bool, ipv6: bool) -> Result<()> {
                 set(&file, "2")?;
             }
         }
-        set("ipv6/conf/all/forwarding", "1")?;
     }
-    Ok(())
+    set(forwarding(version), "1")
 }
 
 /// Lets no packets go through this namespace: a new one may have inherited the host's settings.

@@ -19,20 +19,24 @@ pub fn credential_files(asked: Option<&Path>) -> Vec<PathBuf> {
     if let Some(file) = variable("REGISTRY_AUTH_FILE") {
         return vec![file];
     }
-    let docker = asked
-        .map(Path::to_owned)
-        .or_else(|| variable("DOCKER_CONFIG"));
-    let docker = docker.or_else(|| Some(variable("HOME")?.join(".docker")));
     let podman = [variable("XDG_RUNTIME_DIR"), user_configuration()];
     let podman = podman
         .into_iter()
         .flatten()
         .map(|directory| directory.join("containers/auth.json"));
-    docker
-        .map(|directory| directory.join("config.json"))
+    docker_configuration(asked)
         .into_iter()
         .chain(podman)
         .collect()
+}
+
+/// What Docker's client is told; `asked` is the directory that a command names.
+pub fn docker_configuration(asked: Option<&Path>) -> Option<PathBuf> {
+    let named = asked
+        .map(Path::to_owned)
+        .or_else(|| variable("DOCKER_CONFIG"));
+    let directory = named.or_else(|| Some(variable("HOME")?.join(".docker")));
+    directory.map(|directory| directory.join("config.json"))
 }
 
 /// Whether the caller's environment names that file, or the directory that it is in.

@@ -50,6 +50,11 @@ impl Paths {
         self.run.join("network")
     }
 
+    /// By family, a file where this machine carries packets only because of us.
+    pub fn forwarding(&self) -> PathBuf {
+        self.run.join("forwarding")
+    }
+
     /// Held by that process from before it listens until it is gone.
     pub fn network_process_lock(&self) -> PathBuf {
         self.network_process().join("lock")

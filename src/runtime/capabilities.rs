@@ -70,6 +70,9 @@ impl CapabilitySet {
          SETUID SYS_CHROOT",
     );
 
+    /// What it takes to change networks.
+    pub const NET_ADMIN: Self = named("NET_ADMIN");
+
     /// The set with these bits; numbers without a name are left out.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits & Self::ALL.0)

@@ -235,6 +235,9 @@ impl Socket {
 
     /// Like [`Self::apply`], where a refusal for one of some reasons is as good as success.
     pub fn apply_unless(&self, batch: &Batch, good: &[Errno]) -> Result<(), Refusal> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         self.transmit(batch)?;
         let mut buffer = vec![0; PIECE];
         let mut refusal: Option<Refusal> = None;

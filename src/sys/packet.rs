@@ -66,14 +66,36 @@ impl Packets {
         }
     }
 
-    /// Takes a packet from its network header on; how long it is, or `None` when there is none now. What does not fit
-    /// is lost.
-    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
-        match rustix::net::recv(&self.0, buffer, rustix::net::RecvFlags::DONTWAIT) {
-            Ok((length, _)) => Ok(Some(length)),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(error) => Err(error),
+    /// Takes a packet from its network header on; how long it is and by which interface it has come, or `None` when there
+    /// is none now. What does not fit is lost.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<(usize, u32)>, Errno> {
+        // SAFETY: all-zero is a valid `sockaddr_ll`: integers.
+        let mut from: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        let mut size = size_of_val(&from) as u32;
+        // SAFETY: buffer and address outlive the call and are as long as it is told.
+        let length = unsafe {
+            libc::recvfrom(
+                self.0.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                libc::MSG_DONTWAIT,
+                (&raw mut from).cast(),
+                &raw mut size,
+            )
+        };
+        match usize::try_from(length) {
+            Ok(length) => Ok(Some((length, from.sll_ifindex as u32))),
+            Err(_) => match super::last_error() {
+                Errno::AGAIN => Ok(None),
+                error => Err(error),
+            },
         }
+    }
+
+    /// Whether an interface of the socket's network namespace has that name (netdevice(7), SIOCGIFNAME).
+    pub fn is_called(&self, interface: u32, name: &str) -> bool {
+        let found = rustix::net::netdevice::index_to_name_inlined(&self.0, interface);
+        found.is_ok_and(|found| found.as_str() == name)
     }
 }
 

@@ -523,10 +523,18 @@ mod tests {
 
     #[test]
     fn signal_sets_are_those_of_the_process() {
+        // Not of this process: while it makes a thread for another test, its first one has all signals blocked.
+        let child = clone3(0, || {
+            loop {
+                std::thread::park();
+            }
+        })
+        .unwrap();
+        let sets = signal_sets(child.pid).unwrap();
         // The standard library of Rust ignores SIGPIPE and handles SIGSEGV.
-        let sets = signal_sets(std::process::id() as i32).unwrap();
         assert!(sets.caught.contains(libc::SIGSEGV) && !sets.caught.contains(libc::SIGPIPE));
         assert!(!sets.blocked.contains(libc::SIGTERM));
+        child.end();
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use anyhow::{Context, Result};
 use seccompiler::sock_filter;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `struct sock_fprog` of filter(2): how many instructions, and where they are.
 #[repr(C)]
@@ -49,6 +50,66 @@ pub fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<(
         // With SECCOMP_FILTER_FLAG_TSYNC alone a positive number is the thread that has filters of its own.
         1.. => Err(io::Error::from_raw_os_error(libc::ESRCH)),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A call that waits for an answer (seccomp_unotify(2)).
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// Of the question.
+    pub id: u64,
+    /// The thread that makes it, by its number in the caller's pid namespace.
+    pub pid: u32,
+    /// Which call.
+    pub number: i32,
+    /// `AUDIT_ARCH_*`.
+    pub architecture: u32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+}
+
+/// `_IOWR('!', 0, struct seccomp_notif)`.
+const RECEIVE: libc::c_ulong = 0xc050_2100;
+/// `_IOWR('!', 1, struct seccomp_notif_resp)`.
+const SEND: libc::c_ulong = 0xc018_2101;
+/// `_IOW('!', 2, __u64)`.
+const IS_VALID: libc::c_ulong = 0x4008_2102;
+
+/// Takes the next call; `ENOENT` where who has made it is gone.
+pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Call> {
+    // SAFETY: all-zero is a valid `seccomp_notif`: plain integers. The kernel wants it so.
+    let mut question: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `seccomp_notif`, which outlives the call.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE as _, &raw mut question) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(Call {
+            id: question.id,
+            pid: question.pid,
+            number: question.data.nr,
+            architecture: question.data.arch,
+            arguments: question.data.args,
+        }),
+    }
+}
+
+/// Whether who has made the call still waits: what was read of it before was its own.
+pub fn is_waiting(listener: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: the kernel reads one number, which outlives the call.
+    unsafe { libc::ioctl(listener.as_raw_fd(), IS_VALID as _, &raw const id) == 0 }
+}
+
+/// Has the call return 0, or fail with an errno, without being made; `ENOENT` where nobody waits any more.
+pub fn answer(listener: BorrowedFd<'_>, id: u64, errno: i32) -> io::Result<()> {
+    let mut answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: -errno,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads one `seccomp_notif_resp`, which outlives the call.
+    match unsafe { libc::ioctl(listener.as_raw_fd(), SEND as _, &raw mut answer) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 

@@ -238,6 +238,7 @@ fn in_a_namespace_of_its_own_it_is_the_same() {
     let home = Home {
         namespace: Some(namespace.descriptor().try_clone_to_owned().unwrap()),
         routes: false,
+        memory: None,
     };
     let network = network("five", &["10.5.0.0/24", "fd00:5::/64"]);
     ensure(&home, &network).unwrap();

@@ -523,7 +523,11 @@ fn a_container_that_does_not_run_joins_and_leaves() {
             line,
             "onggi: container web is not connected to network first"
         );
-        store.ok(["network", "disconnect", "--force", "first", "web"]);
+        let line = said(&["disconnect", "--force", "first", "web"]);
+        assert_eq!(
+            line,
+            "onggi: container web is not connected to network first"
+        );
         let line = said(&["connect", "--ip", "10.87.0.1", "first", "web"]);
         assert!(
             line.contains("10.87.0.1 is the gateway of network first"),

@@ -12,7 +12,7 @@ const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
 
 /// A container that does nothing, in the background.
 #[track_caller]
-fn run(town: &Town, name: &str, options: &[&str]) {
+pub fn run(town: &Town, name: &str, options: &[&str]) {
     let words = [
         &["run", "-d", "--name", name],
         options,
@@ -208,6 +208,34 @@ fn ports_are_the_same_after_a_restart() {
 }
 
 #[test]
+fn what_a_container_had_is_free_as_soon_as_it_has_ended() {
+    for user in EVERYONE {
+        town(user, |town| {
+            let subnet = ["--subnet", "10.77.0.0/24"];
+            let create = [&["network", "create", "own"], &subnet[..]].concat();
+            let options = ["--network", "own", "--ip", "10.77.0.5", "-p", "8080:80"];
+            let run = ["run", "--rm", "--name", "brief"];
+            let gateway = ["ping", "-c", "1", "-W", "5", "10.77.0.1"];
+            let run = [&run, &options[..], &[ALPINE], &gateway].concat();
+            // Nobody waits in between.
+            for _ in 0..5 {
+                town.onggi(&create).code(0);
+                town.onggi(&run).code(0);
+                town.onggi(&run).code(0);
+                town.onggi(&["network", "rm", "own"]).code(0);
+            }
+            town.onggi(&create).code(0);
+            let create = ["create", "--name", "again"];
+            town.onggi(&[&create, &options[..], &[ALPINE], &gateway].concat())
+                .code(0);
+            for _ in 0..5 {
+                town.onggi(&["start", "-a", "again"]).code(0);
+            }
+        });
+    }
+}
+
+#[test]
 fn an_internal_network_leads_nowhere() {
     for user in EVERYONE {
         town(user, |town| {
@@ -318,7 +346,7 @@ fn no_foreign_program_is_executed() {
 }
 
 /// The processes that carry connections of this store.
-fn network_processes(town: &Town) -> Vec<u32> {
+pub fn network_processes(town: &Town) -> Vec<u32> {
     let carries = |pid: &u32| {
         let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.starts_with(b"onggi-network\0")

@@ -255,6 +255,21 @@ fn nothing(user: User) {
         }
         town.onggi(&["create", "--network", "host", "--egress", "deny", ALPINE])
             .code(125);
+        let words = ["create", "--egress", "deny", ALPINE];
+        let by_default = town.store.onggi(&words).env("ONGGI_NETWORK", "host");
+        by_default.run().code(125).stderr_has("conflicting options");
+        // Through its own end it would reach the other one.
+        for power in ["--privileged", "--cap-add=NET_ADMIN"] {
+            town.onggi(&["create", power, "--egress", "deny", ALPINE])
+                .code(125)
+                .stderr_has("cannot be limited");
+        }
+        let (_, _) = run(town, "subject", &["--egress", "deny"]);
+        town.onggi(&["exec", "--privileged", "subject", "true"])
+            .code(126)
+            .stderr_has("cannot be limited");
+        town.onggi(&["exec", "subject", "true"]).code(0);
+        town.onggi(&["rm", "-f", "subject"]).code(0);
     });
 }
 

@@ -1,8 +1,9 @@
 //! What containers of an ordinary user reach: `network::user::outgoing`.
 
-use crate::scene::{HOST, NOBODY, WORLD, at, echo, read_all, scene, tell_client};
+use crate::scene::{Container, HOST, NOBODY, WORLD, at, echo, read_all, scene, tell_client};
+use rustix::net::{AddressFamily, SendFlags, SocketType, bind, connect, socket, sockopt};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -140,6 +141,117 @@ fn networks_are_apart_and_strangers_are_not_carried() {
             assert!(!fails(&first, WORLD[0]));
         },
     );
+}
+
+#[test]
+fn nobody_speaks_for_a_container_of_another_network() {
+    scene(
+        "outgoing::nobody_speaks_for_a_container_of_another_network",
+        |scene| {
+            let (first, _) = scene.container(1, 2, &[]);
+            let mut inner = scene.unleased(2, 2);
+            inner.lease.internal = true;
+            scene.client.lease(&inner.lease, &[]).unwrap();
+            for (side, world) in WORLD.iter().enumerate() {
+                let address = &first.addresses[side];
+                let length = if side == 0 { 32 } else { 128 };
+                inner.place.ip(&format!(
+                    "addr add {address}/{length} dev eth0 nodad preferred_lft 0"
+                ));
+                let server = scene.world.run(|| UdpSocket::bind(at(world, 0)).unwrap());
+                let time = Some(Duration::from_millis(1500));
+                server.set_read_timeout(time).unwrap();
+                let listener = scene.world.run(|| TcpListener::bind(at(world, 0)).unwrap());
+                listener.set_nonblocking(true).unwrap();
+                let (datagrams, streams) =
+                    (server.local_addr().unwrap(), listener.local_addr().unwrap());
+                let send = |container: &Container| {
+                    container.place.run(|| {
+                        let socket = UdpSocket::bind(at(address, 0)).unwrap();
+                        socket.send_to(b"let out", datagrams).unwrap();
+                    });
+                };
+                let begin = |container: &Container| {
+                    container.place.run(|| {
+                        let family = [AddressFamily::INET, AddressFamily::INET6][side];
+                        let socket = socket(family, SocketType::STREAM, None).unwrap();
+                        let from: SocketAddr = at(address, 0).parse().unwrap();
+                        bind(&socket, &from).unwrap();
+                        let time = Some(Duration::from_millis(1500));
+                        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, time).unwrap();
+                        connect(&socket, &streams)
+                    })
+                };
+                let mut buffer = [0; 16];
+                send(&inner);
+                let heard = server.recv(&mut buffer);
+                assert!(heard.is_err(), "{address}");
+                assert!(begin(&inner).is_err(), "{address}");
+                let accepted = listener.accept();
+                assert!(accepted.is_err(), "{address}");
+                // Whose it is speaks for himself.
+                send(&first);
+                assert_eq!(server.recv(&mut buffer).unwrap(), 7);
+                begin(&first).unwrap();
+            }
+        },
+    );
+}
+
+#[test]
+fn who_begins_anew_from_the_same_port_is_connected() {
+    scene(
+        "outgoing::who_begins_anew_from_the_same_port_is_connected",
+        |scene| {
+            let (container, _) = scene.container(1, 2, &[]);
+            let nobody: SocketAddr = at(NOBODY[0], 7004).parse().unwrap();
+            let begin = || {
+                container.place.run(|| {
+                    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+                    sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+                    let from: SocketAddr = at(&container.addresses[0], 40_000).parse().unwrap();
+                    bind(&socket, &from).unwrap();
+                    rustix::io::ioctl_fionbio(&socket, true).unwrap();
+                    connect(&socket, &nobody).unwrap_err();
+                    socket
+                })
+            };
+            // One that is given up before anybody is there: its numbers are no longer those of the next one.
+            drop(begin());
+            let socket = begin();
+            std::thread::sleep(Duration::from_millis(300));
+            scene
+                .world
+                .ip(&format!("addr add {}/32 dev out", NOBODY[0]));
+            scene.world.serve(&at(NOBODY[0], 7004), tell_client);
+            rustix::io::ioctl_fionbio(&socket, false).unwrap();
+            let stream = std::net::TcpStream::from(socket);
+            stream
+                .set_read_timeout(Some(Duration::from_secs(8)))
+                .unwrap();
+            assert!(!read_all(&stream).is_empty());
+        },
+    );
+}
+
+#[test]
+fn what_follows_an_urgent_byte_arrives() {
+    scene("outgoing::what_follows_an_urgent_byte_arrives", |scene| {
+        let (container, _) = scene.container(1, 2, &[]);
+        let server = scene.world.serve(&at(WORLD[0], 0), |mut stream, _| {
+            let mut all = vec![0; 4_000_003];
+            stream.read_exact(&mut all).unwrap();
+            stream.write_all(b"all").unwrap();
+        });
+        for _ in 0..10 {
+            let mut stream = container.place.connect(&server.to_string()).unwrap();
+            stream.write_all(&[0; 4_000_000]).unwrap();
+            rustix::net::send(&stream, b"!", SendFlags::OOB).unwrap();
+            stream.write_all(b"end").unwrap();
+            let mut answer = [0; 3];
+            stream.read_exact(&mut answer).unwrap();
+        }
+    });
 }
 
 #[test]

@@ -104,6 +104,18 @@ fn what_cannot_be_is_told() {
                 );
             }
         }
+        // Without a parent it is one that leads nowhere.
+        for (driver, prefix) in [(Driver::Macvlan, "dm"), (Driver::Ipvlan, "di")] {
+            let mut network = with_parent(driver, "");
+            network.interface = format!("{prefix}-{}", &network.id[..12]);
+            if let Err(error) = ensure(&home, &network) {
+                let interface = &network.interface;
+                assert_eq!(
+                    format!("{error:#}"),
+                    format!("make the interface `{interface}`: this kernel has no dummy")
+                );
+            }
+        }
         let network = with_parent(Driver::Ipvlan, "lan0");
         let container = Namespace::new();
         let options = BTreeMap::new();
@@ -131,6 +143,7 @@ fn what_cannot_be_is_told() {
         let user = Home {
             namespace: None,
             routes: false,
+            memory: None,
         };
         let error = ensure(&user, &with_parent(Driver::Macvlan, "lan0"))
             .unwrap_err()

@@ -34,23 +34,28 @@ fn here(command: &str) -> String {
 
 /// Another machine, which reaches the host at 192.0.2.1 and 2001:db8::1 and knows no way to the host's networks.
 fn neighbour() -> Namespace {
+    neighbour_by("up0", "192.0.2", "2001:db8:")
+}
+
+/// The same by an interface and with addresses that begin otherwise.
+fn neighbour_by(interface: &str, ipv4: &str, ipv6: &str) -> Namespace {
     let other = Namespace::new();
     let process = other.enter(|| Command::new("sleep").arg("60").spawn().unwrap());
     here(&format!(
-        "ip link add up0 type veth peer name eth0 netns {0} && ip address add 192.0.2.1/24 dev up0 && \
-         ip address add 2001:db8::1/64 dev up0 nodad && ip link set up0 up",
+        "ip link add {interface} type veth peer name eth0 netns {0} && ip address add {ipv4}.1/24 dev {interface} && \
+         ip address add {ipv6}:1/64 dev {interface} nodad && ip link set {interface} up",
         process.id()
     ));
     let mut process = process;
     process.kill().unwrap();
     process.wait().unwrap();
-    other.run(
-        "ip address add 192.0.2.2/24 dev eth0; ip address add 2001:db8::2/64 dev eth0 nodad; ip link set eth0 up; \
-         until ip -6 route show table local | grep -q 2001:db8::2; do sleep 0.01; done; ip -o link show eth0",
-    );
-    here(
-        "until ip -6 route show table local | grep -q 2001:db8::1; do sleep 0.01; done; ip -o link show up0",
-    );
+    other.run(&format!(
+        "ip address add {ipv4}.2/24 dev eth0; ip address add {ipv6}:2/64 dev eth0 nodad; ip link set eth0 up; \
+         until ip -6 route show table local | grep -q {ipv6}:2; do sleep 0.01; done; ip -o link show eth0",
+    ));
+    here(&format!(
+        "until ip -6 route show table local | grep -q {ipv6}:1; do sleep 0.01; done; ip -o link show {interface}",
+    ));
     other
 }
 
@@ -95,11 +100,15 @@ fn published_ports_lead_inside_with_the_clients_address() {
         let outside = neighbour();
         let one = network("one", &["10.1.0.0/24", "fd00:1::/64"]);
         let two = network("two", &["10.2.0.0/24", "fd00:2::/64"]);
-        ensure(&home, &one).unwrap();
-        ensure(&home, &two).unwrap();
+        let mut closed = network("closed", &["10.3.0.0/24", "fd00:3::/64"]);
+        closed.internal = true;
+        for network in [&one, &two, &closed] {
+            ensure(&home, network).unwrap();
+        }
         let (server, mut endpoint) = join(&home, &one, 1);
         let (same, _) = join(&home, &one, 2);
         let (other, _) = join(&home, &two, 1);
+        let (inner, _) = join(&home, &closed, 1);
         endpoint.ports = vec![port(8080, 80, Protocol::Tcp), port(8080, 53, Protocol::Udp)];
         publish(&home, &one, &endpoint).unwrap();
         // Where bridged frames pass the rules, what stays within a network needs no other address to be answered.
@@ -134,6 +143,9 @@ fn published_ports_lead_inside_with_the_clients_address() {
                 "192.0.2.1:8081",
                 Err("connection refused".to_owned()),
             ),
+            // What is published is outside for an internal network.
+            (Some(&inner), "10.3.0.1:8080", late()),
+            (Some(&inner), "[fd00:3::1]:8080", late()),
             (Some(&other), "10.1.0.2:80", late()),
             (Some(&other), "[fd00:1::2]:80", late()),
             (Some(&same), "10.1.0.2:80", ip("10.1.0.3")),
@@ -206,6 +218,75 @@ fn what_leaves_has_the_hosts_address_unless_told_otherwise() {
             "1\n1\n"
         );
     });
+}
+
+#[test]
+fn a_host_that_was_no_router_is_none_but_for_bridges() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    for [ipv4, ipv6] in [[false, false], [true, false], [true, true]] {
+        on_a_host(move || {
+            let directory = tempfile::tempdir().unwrap();
+            let home = Home::here_with(directory.path().join("forwarding"));
+            let left = neighbour();
+            let right = neighbour_by("up1", "198.51.100", "2001:db8:1:");
+            left.run("ip route add default via 192.0.2.1; ip route add default via 2001:db8::1");
+            right.run(
+                "ip route add default via 198.51.100.1; ip route add default via 2001:db8:1::1",
+            );
+            here(&format!(
+                "echo {} > /proc/sys/net/ipv4/ip_forward; echo {} > /proc/sys/net/ipv6/conf/all/forwarding",
+                u8::from(ipv4),
+                u8::from(ipv6)
+            ));
+            // One family after the other: the rules are there already when the second one is switched on.
+            ensure(&home, &network("four", &["10.1.0.0/24"])).unwrap();
+            let both = network("both", &["10.2.0.0/24", "fd00:2::/64"]);
+            ensure(&home, &both).unwrap();
+            let (container, endpoint) = join(&home, &both, 1);
+            let check = |may: bool, to: &str, from: &str| {
+                let expected = if may { ip(from) } else { late() };
+                assert_eq!(talk(Some(&left), &right, 9, to), expected, "{to}");
+            };
+            let check_all = || {
+                check(ipv4, "198.51.100.2:9", "192.0.2.2");
+                check(ipv6, "[2001:db8:1::2]:9", "2001:db8::2");
+                for (to, own) in [
+                    ("198.51.100.2:9", "198.51.100.1"),
+                    ("[2001:db8:1::2]:9", "2001:db8:1::1"),
+                ] {
+                    assert_eq!(talk(Some(&container), &right, 9, to), ip(own), "{to}");
+                }
+            };
+            // The host asks for a neighbour on behalf of others only once it has a link-local address.
+            let find_right = || {
+                for (to, own) in [
+                    ("198.51.100.2:9", "198.51.100.1"),
+                    ("[2001:db8:1::2]:9", "2001:db8:1::1"),
+                ] {
+                    assert!(
+                        (0..10).any(|_| talk(None, &right, 9, to) == ip(own)),
+                        "{to}"
+                    );
+                }
+            };
+            find_right();
+            check_all();
+            reload(&home, &[(both.clone(), vec![endpoint.clone()])]).unwrap();
+            check_all();
+            // A bridge of somebody else is his business.
+            here(
+                "ip link add other0 type bridge mcast_snooping 0 && ip link set other0 up && ip link set up1 master other0 && \
+                 ip address flush dev up1 && ip address add 198.51.100.1/24 dev other0 && \
+                 ip address add 2001:db8:1::1/64 dev other0 nodad",
+            );
+            right.run("ip neighbour flush all");
+            find_right();
+            check(true, "198.51.100.2:9", "192.0.2.2");
+            check(true, "[2001:db8:1::2]:9", "2001:db8::2");
+        });
+    }
 }
 
 #[test]

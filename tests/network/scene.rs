@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 /// Set where a test is executed again: its name, or that of the network process.
 const PLAYED: &str = "ONGGI_TEST_SCENE";
 const DIRECTORY: &str = "ONGGI_TEST_SCENE_DIRECTORY";
+/// Set where a bench is executed again: the program, which is to be the network process there.
+const PROGRAM: &str = "ONGGI_TEST_SCENE_PROGRAM";
 /// The name of what is no test.
 pub const BENCH: &str = "bench";
 
@@ -55,6 +57,11 @@ impl Place {
     /// That of the thread that asks.
     pub fn here() -> Self {
         Self(File::open("/proc/thread-self/ns/net").unwrap().into())
+    }
+
+    /// One that was opened.
+    pub fn at(namespace: File) -> Self {
+        Self(namespace.into())
     }
 
     /// That of a process.
@@ -185,9 +192,16 @@ fn again(name: &str) {
         .env(PLAYED, name)
         .env(DIRECTORY, directory.path())
         .current_dir("/");
+    if name == BENCH {
+        command.env(PROGRAM, crate::support::store::program());
+    }
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(directory.path(), Some(account.uid), Some(account.gid)).unwrap();
         command.uid(account.uid).gid(account.gid);
+    }
+    if name == BENCH {
+        assert!(command.status().unwrap().success());
+        return;
     }
     let output = command.output().unwrap();
     let text = format!(
@@ -195,7 +209,7 @@ fn again(name: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    if text.contains("skipped:") || name == BENCH {
+    if text.contains("skipped:") {
         print!("{text}");
     }
     assert!(output.status.success(), "{text}");
@@ -316,6 +330,7 @@ impl Scene {
                 format!("10.88.{network}.1").parse().unwrap(),
                 format!("fd00:88:{network}::1").parse().unwrap(),
             ],
+            interface: format!("br{network}"),
             internal: false,
         };
         Container {
@@ -354,8 +369,29 @@ impl Scene {
 }
 
 fn start(directory: &std::path::Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "scene::network_process", "--nocapture"])
+    let mut command = match std::env::var_os(PROGRAM) {
+        None => {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "scene::network_process", "--nocapture"]);
+            command
+        }
+        Some(program) => {
+            let mut command = Command::new("bash");
+            // All that it reads of a store.
+            let map = r#"[{"inside":0,"outside":0,"size":1}]"#;
+            let record = format!(
+                r#"{{"version":1,"mapping":{{"tier":"single","uid":0,"gid":0,"uids":{map},"gids":{map}}},
+                    "file_system":{{"id":"","roots":"overlays"}}}}"#
+            );
+            std::fs::write(directory.join("store.json"), record).unwrap();
+            // It says by its first descriptor that it can be asked.
+            let script = "exec -a onggi-network \"$0\" \"$@\" 3> /dev/null";
+            command.args(["-c", script]).arg(program);
+            command.args([directory, directory]).arg("-");
+            command
+        }
+    };
+    command
         .env(PLAYED, "process")
         .env(DIRECTORY, directory)
         .stdout(Stdio::null())

@@ -89,8 +89,11 @@ impl Town {
         answer_names(&world, WORLD[0], KNOWN);
         answer_names(&world, KNOWN.1, OTHER);
         let settings = store.file("resolv.conf", format!("nameserver {}\n", WORLD[0]));
-        let script = "mount --bind \"$1\" /etc/resolv.conf";
-        let mounts = OwnMounts::prepared(&mut store, script, &[settings]);
+        // Everybody may open the device, as udev has it; not so on every machine of tests.
+        let tun = store.path().join("tun");
+        let script = "mount --bind \"$1\" /etc/resolv.conf && mknod -m 666 \"$2\" c 10 200 &&
+            mkdir -p /dev/net && touch /dev/net/tun && mount --bind \"$2\" /dev/net/tun";
+        let mounts = OwnMounts::prepared(&mut store, script, &[settings, tun]);
         Self {
             host,
             world,

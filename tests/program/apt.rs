@@ -1,7 +1,6 @@
 //! A package manager that wants users of its own, where there is only one id.
 
-use super::debian;
-use crate::support::{User, store};
+use crate::support::{User, debian, store};
 
 #[test]
 fn packages_with_a_system_user_install_with_a_single_id() {

@@ -1,9 +1,8 @@
 //! Real programs keep what they were told: PostgreSQL and Redis in volumes, nginx with files of the host, across `rm` and
 //! `run`, as root and as both kinds of ordinary user.
 
-use super::debian;
 use crate::support::life::until;
-use crate::support::{Outcome, Store, User, store};
+use crate::support::{Outcome, Store, User, debian, store};
 
 #[test]
 fn as_root() {

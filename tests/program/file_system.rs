@@ -101,6 +101,35 @@ fn changes_are_kept_shown_and_committed() {
 }
 
 #[test]
+fn an_image_is_built() {
+    for (store, _mounts) in everyone_on_fuse() {
+        if !store.alpine() {
+            return;
+        }
+        store.file("context/one", "1");
+        store.file(
+            "context/Dockerfile",
+            "FROM alpine:3.20 AS first\nRUN echo 2 > /two && rm -r /media && mkdir /media\nFROM alpine:3.20\nCOPY one /one\n\
+             COPY --from=first /two /three/\nRUN --mount=type=bind,from=first,target=/m cat /m/two /m/etc/hostname > /four; ls /m/media\n",
+        );
+        let build = [
+            "build",
+            "--network",
+            "none",
+            "--progress",
+            "plain",
+            "-t",
+            "app",
+            "context",
+        ];
+        store.onggi(build).run().code(0);
+        let look = ["run", "--rm", "app", "cat", "/one", "/three/two", "/four"];
+        let looked = store.onggi(look).run();
+        looked.code(0).stdout_has("12\n2\n");
+    }
+}
+
+#[test]
 fn an_image_with_opaque_directories_and_capabilities_is_the_same_as_with_overlays() {
     let archive = "archives/alpine-caps-opaque.docker.tar";
     let script = "find / -xdev ! -path '/dev*' ! -path '/proc*' ! -path '/sys*' ! -path '/etc/host*' \

@@ -13,7 +13,6 @@ mod commit;
 mod cp;
 mod crash;
 mod data_programs;
-mod debian;
 mod device;
 mod df;
 mod diff;

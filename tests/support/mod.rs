@@ -18,6 +18,7 @@
 )]
 
 pub mod command;
+pub mod debian;
 pub mod host;
 pub mod life;
 pub mod own_mounts;

@@ -147,6 +147,22 @@ impl Store {
         }
     }
 
+    /// A shell script on the host, in the home directory, whose `onggi` is the program on this store.
+    pub fn script(&self, text: &str) -> Call {
+        let programs = self.home().join("bin");
+        if !programs.exists() {
+            std::fs::create_dir(&programs).unwrap();
+            std::os::unix::fs::symlink(program(), programs.join("onggi")).unwrap();
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.command("/bin/sh");
+        command
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .env("ONGGI_ROOT", self.data())
+            .env("ONGGI_RUNROOT", self.run_root());
+        Call::new(command).args(["-e", "-c", text])
+    }
+
     /// A shell script in a new [`ALPINE`] container that is removed when it ends, with these options.
     pub fn shell(&self, options: &[&str], script: &str) -> Call {
         let (run, shell) = (["run", "--rm"], [ALPINE, "sh", "-c", script]);
@@ -203,9 +219,17 @@ impl Store {
         }
     }
 
-    /// Writes a file that the user owns into the home directory.
+    /// Writes a file that the user owns into the home directory, making directories on the way.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.home().join(name);
+        let parents: Vec<&Path> = path.ancestors().skip(1).collect();
+        for parent in parents.into_iter().rev().filter(|parent| !parent.exists()) {
+            std::fs::create_dir(parent).unwrap();
+            if is_root() {
+                let (uid, gid) = (self.account.uid, self.account.gid);
+                std::os::unix::fs::chown(parent, Some(uid), Some(gid)).unwrap();
+            }
+        }
         std::fs::write(&path, content).unwrap();
         if is_root() {
             std::os::unix::fs::chown(&path, Some(self.account.uid), Some(self.account.gid))
@@ -426,7 +450,7 @@ pub fn program() -> &'static Path {
 }
 
 /// A copy below `/var/tmp`, named after the original and its age; copies of earlier builds are removed.
-fn reachable_copy(built: &Path) -> PathBuf {
+pub fn reachable_copy(built: &Path) -> PathBuf {
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::os::unix::fs::MetadataExt;
     let mut hasher = DefaultHasher::new();

@@ -11,6 +11,7 @@ use crate::container::monitor::client::Attach;
 use crate::container::{cgroup, create, mount_point, start, user_namespace};
 use crate::error::{Error, bad_input};
 use crate::image::hello::is_meant;
+use crate::sys::terminal;
 use anyhow::Result;
 use std::io::IsTerminal;
 
@@ -54,6 +55,8 @@ impl Verb for Run {
         let mut options = self.create.into_options(self.words, &context.globals)?;
         options.look_for_devices(&context.globals.cdi_spec_dir)?;
         options.stdin_once &= !self.detach;
+        let terminal = rustix::stdio::stdin();
+        options.console_size = options.tty.then(|| terminal::size(terminal)).flatten();
         if is_meant(&options.image) {
             options
                 .env

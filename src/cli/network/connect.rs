@@ -5,7 +5,6 @@ use crate::cli::command::Verb;
 use crate::cli::value::network_request::{alias, driver_option, ip, ipv4, ipv6, link};
 use crate::container::options::NetworkRequest;
 use crate::container::{list, membership};
-use crate::error::{Kind, kind};
 use crate::network::store;
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,7 +47,7 @@ pub struct Connect {
 /// Options of `network disconnect`.
 #[derive(clap::Args)]
 pub struct Disconnect {
-    /// Do not mind a container or a network that is gone
+    /// Do not mind if what the running container has of the network cannot be taken from it
     #[arg(short, long)]
     force: bool,
     #[arg(required = true)]
@@ -80,14 +79,8 @@ impl Verb for Connect {
 impl Verb for Disconnect {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let engine = context.engine()?;
-        let attempt = || {
-            let network = store::find(&engine.paths, &self.network)?;
-            let container = list::find(&engine, &self.container)?;
-            membership::disconnect(&engine, &container, &network)
-        };
-        match attempt() {
-            Err(error) if self.force && kind(&error) == Some(Kind::NotFound) => Ok(0),
-            done => done.map(|()| 0),
-        }
+        let container = list::find(&engine, &self.container)?;
+        membership::disconnect(&engine, &container, &self.network, self.force)?;
+        Ok(0)
     }
 }

@@ -31,7 +31,7 @@ pub struct Create {
     /// The part of the subnet that containers get addresses of
     #[arg(long, value_delimiter = ',', value_name = "strings")]
     ip_range: Vec<String>,
-    /// Who gives out addresses: "default"
+    /// Who gives out addresses: "default", or "null" for none
     #[arg(long, default_value = "default")]
     ipam_driver: String,
     /// Options for that

@@ -5,6 +5,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::inspect::render_inspect;
 use crate::container::engine::Engine;
+use crate::container::membership;
 use crate::network::attach;
 use crate::network::endpoint::{self, Endpoint};
 use crate::network::record::{Driver, Network, Subnet};
@@ -62,6 +63,10 @@ pub fn inspect(engine: &Engine, network: &Network) -> Result<Value> {
         Driver::Host | Driver::None => Value::Null,
         _ => json!(subnets),
     };
+    let gives_none = network.subnets.is_empty() && config != Value::Null;
+    let ipam_driver = if gives_none { "null" } else { "default" };
+    let mut rules = attach::describe(network, &endpoints);
+    rules.extend(membership::egress(engine, &endpoints));
     Ok(json!({
         "Name": network.name,
         "Id": network.id,
@@ -70,7 +75,7 @@ pub fn inspect(engine: &Engine, network: &Network) -> Result<Value> {
         "Driver": network.driver.word(),
         "EnableIPv4": network.ipv4,
         "EnableIPv6": network.ipv6,
-        "IPAM": {"Driver": "default", "Options": ipam_options, "Config": config},
+        "IPAM": {"Driver": ipam_driver, "Options": ipam_options, "Config": config},
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": false,
@@ -79,7 +84,7 @@ pub fn inspect(engine: &Engine, network: &Network) -> Result<Value> {
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
-        "Rules": attach::describe(network, &endpoints),
+        "Rules": rules,
     }))
 }
 

@@ -4,7 +4,8 @@ use super::Output;
 use crate::error::{Error, Kind, bad_input};
 use crate::store::atomic;
 use anyhow::{Context, Result};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Nobody reads an archive on a terminal. To be called first, while nothing has been done.
@@ -54,4 +55,22 @@ pub fn write(
     written.map_err(|error| explain(error, path))?;
     warnings.iter().for_each(|warning| output.warn(warning));
     Ok(())
+}
+
+/// Likewise for what several threads may write, readable for everybody; of standard output a reader that goes away is an
+/// error.
+pub fn write_shared(
+    path: Option<&Path>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<()> {
+    let written = match path {
+        Some(path) => atomic::stream_with(path, 0o644, write),
+        None => {
+            let out = rustix::stdio::stdout().try_clone_to_owned();
+            let out = File::from(out.context("duplicate standard output")?);
+            let mut out = BufWriter::with_capacity(1 << 20, out);
+            write(&mut out).and_then(|()| out.flush().context("write to standard output"))
+        }
+    };
+    written.map_err(|error| explain(error, path))
 }

@@ -3,13 +3,14 @@
 //!
 //! - `table`, `inspect`: lists and inspected objects, in the forms of `--format`
 //! - `template`: the language of those forms; `tabwriter`: the columns
-//! - `progress`: what is under way · `log`: what happens while a command goes on
+//! - `progress`: what is under way · `build`: what a build does · `log`: what happens while a command goes on
 //! - `size`: numbers as people write and read them
 //!
 //! A reader that goes away (`onggi ps | head -1`) is not an error: from then on data lines go nowhere, and
 //! the command ends as if they had been read. No colours: there is nothing a colour would say here.
 
 pub mod archive;
+pub mod build;
 pub mod inspect;
 pub mod log;
 pub mod progress;

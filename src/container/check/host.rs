@@ -5,6 +5,7 @@ use crate::container::cgroup;
 use crate::container::engine::Engine;
 use crate::container::list::ids;
 use crate::container::monitors;
+use crate::container::network;
 use crate::container::record::Directory;
 use crate::image::check::{Finding, Repair};
 use crate::store::lock::Lock;
@@ -29,9 +30,31 @@ pub const KINDS: &[&str] = &[
 #[derive(Debug)]
 pub struct Host {
     monitors: Vec<(String, Identity)>,
-    /// Processes that live on the files of a container, by its id.
-    members: BTreeMap<String, Vec<Identity>>,
+    /// Processes that live on the files of a container, by its id: its own, and those of the containers that share its
+    /// network, and with that these files.
+    members: BTreeMap<String, Vec<Member>>,
     mounts: Vec<PathBuf>,
+}
+
+/// A process on the files of a container, and what tells of which container it is.
+#[derive(Debug)]
+struct Member {
+    process: Identity,
+    /// Its namespaces of mounts and of processes.
+    namespaces: [PathBuf; 2],
+    /// Its parent, and the parents of that.
+    ancestors: Vec<i32>,
+}
+
+impl Member {
+    /// Whether it is one of those of the container whose program `program` is; the namespace of processes tells nothing
+    /// where it is the `host`'s.
+    fn is_beside(&self, program: &Member, host: &Path) -> bool {
+        let [mounts, processes] = &self.namespaces;
+        *mounts == program.namespaces[0]
+            || *processes == program.namespaces[1] && processes != host
+            || self.ancestors.contains(&program.process.pid)
+    }
 }
 
 impl Host {
@@ -64,11 +87,13 @@ impl Host {
             if is_expected(engine, id) {
                 continue;
             }
-            for member in members.iter().filter(|member| member.is_alive()) {
+            let sharers = Sharers::of(engine, id, members)?;
+            let is_orphan = |member: &&Member| member.process.is_alive() && !sharers.have(member);
+            for Member { process, .. } in members.iter().filter(is_orphan) {
                 found.push(Finding {
                     kind: "orphan-process",
-                    object: member.pid.to_string(),
-                    path: PathBuf::from(format!("/proc/{}", member.pid)),
+                    object: process.pid.to_string(),
+                    path: PathBuf::from(format!("/proc/{}", process.pid)),
                     problem: format!("it runs in container {}, which does not", &id[..12]),
                     repair: Repair::Does("kills it"),
                 });
@@ -133,7 +158,8 @@ impl Host {
             return Ok(());
         }
         let monitors = self.monitors.iter().map(|(_, monitor)| monitor);
-        let mut all = monitors.chain(self.members.values().flatten());
+        let members = self.members.values().flatten();
+        let mut all = monitors.chain(members.map(|member| &member.process));
         let process = all.find(|process| process.pid.to_string() == finding.object);
         if let Some(pidfd) = process.and_then(Identity::open) {
             process::send_signal(pidfd.as_fd(), libc::SIGKILL)
@@ -187,10 +213,59 @@ fn is_expected(engine: &Engine, id: &str) -> bool {
     state.is_some_and(|state| state.status().is_up()) || Lock::is_held(directory.path())
 }
 
+/// The containers that share the network of one that does not run: what is theirs is nobody's orphan.
+struct Sharers<'a> {
+    /// Their programs.
+    programs: Vec<&'a Member>,
+    /// The namespace of processes of the host.
+    host: PathBuf,
+    /// One of them is about to start or to end, and which processes are its own cannot be told.
+    is_changing: bool,
+}
+
+impl<'a> Sharers<'a> {
+    fn of(engine: &Engine, id: &str, members: &'a [Member]) -> Result<Self> {
+        let mut found = Self {
+            programs: Vec::new(),
+            host: std::fs::read_link("/proc/self/ns/pid").context("read `/proc/self/ns/pid`")?,
+            is_changing: false,
+        };
+        for sharer in ids(engine)? {
+            let shares = || network::owner(engine, &sharer).is_ok_and(|owner| owner == id);
+            if sharer == id || !is_expected(engine, &sharer) || !shares() {
+                continue;
+            }
+            let state = Directory::of(engine, &sharer).state().ok().flatten();
+            let program = state.and_then(|state| state.program);
+            let is_program = |member: &&Member| program.as_ref() == Some(&member.process);
+            match members.iter().find(is_program) {
+                Some(program) => found.programs.push(program),
+                None => found.is_changing = true,
+            }
+        }
+        Ok(found)
+    }
+
+    fn have(&self, member: &Member) -> bool {
+        let mut programs = self.programs.iter();
+        self.is_changing || programs.any(|program| member.is_beside(program, &self.host))
+    }
+}
+
+/// The parent of a process, the parent of that, and so on (proc_pid_status(5)).
+fn ancestors(pid: i32) -> Vec<i32> {
+    let parent = |pid: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        line.trim().parse().ok().filter(|&parent: &i32| parent > 0)
+    };
+    std::iter::successors(parent(&pid), parent).collect()
+}
+
 /// The processes that see a file of a container as their own: each has `hosts` from its directory.
-fn members(engine: &Engine) -> Result<BTreeMap<String, Vec<Identity>>> {
+fn members(engine: &Engine) -> Result<BTreeMap<String, Vec<Member>>> {
     let mut known: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
-    let mut found: BTreeMap<String, Vec<Identity>> = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<Member>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").context("read `/proc`")? {
         let name = entry.context("read `/proc`")?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
@@ -200,12 +275,17 @@ fn members(engine: &Engine) -> Result<BTreeMap<String, Vec<Identity>>> {
         let Ok(namespace) = std::fs::read_link(format!("/proc/{pid}/ns/mnt")) else {
             continue;
         };
-        let container = known.entry(namespace).or_insert_with(|| {
+        let container = known.entry(namespace.clone()).or_insert_with(|| {
             let text = std::fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
             container_of(&text, engine.paths.data())
         });
-        if let (Some(id), Ok(identity)) = (container, Identity::of(pid)) {
-            found.entry(id.clone()).or_default().push(identity);
+        let processes = std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+        if let (Some(id), Ok(process), Ok(processes)) = (container, Identity::of(pid), processes) {
+            found.entry(id.clone()).or_default().push(Member {
+                process,
+                namespaces: [namespace, processes],
+                ancestors: ancestors(pid),
+            });
         }
     }
     Ok(found)

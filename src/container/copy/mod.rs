@@ -11,7 +11,7 @@
 //! Invariants. In the container every path is resolved with its root as `/`. On the host nothing is made outside of
 //! the destination, and no symbolic link below it is followed. No device, pipe or socket is ever opened.
 
-pub(super) mod extract;
+pub mod extract;
 mod place;
 mod view;
 

@@ -7,7 +7,7 @@ use crate::container::record::Record;
 use crate::container::{mount as mounted, root, user_namespace};
 use crate::error::bad_input;
 use crate::id_mapping::Tier;
-use crate::runtime::plan::MountStep;
+use crate::runtime::plan::{MountStep, Sources};
 use crate::runtime::rootfs::{self, trees};
 use crate::store::lock::Lock;
 use crate::sys::process::flags;
@@ -72,7 +72,7 @@ fn attach(
         .map(|nested| nested.maps.namespace())
         .transpose()?;
     let namespace = namespace.as_ref().map(AsFd::as_fd);
-    let sources = mount_point::open(engine, record, namespace, missing)?;
+    let sources = mount_point::open(engine, record, Sources::new(), namespace, missing)?;
     let steps = steps(engine, record)?;
     let trees = trees::of(&steps, sources.held, namespace, engine.mapping.tier)?;
     let whole = match (base, mounted::mounted(engine, &record.id)) {

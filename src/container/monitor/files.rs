@@ -2,12 +2,12 @@
 
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
-use crate::container::network::{Connection, hosts as connected_hosts};
+use crate::container::network::{Attachment, hosts as connected_hosts};
 use crate::container::options::NetworkMode;
 use crate::container::record::{Directory, Record};
 use crate::container::root::Owners;
 use crate::error::bad_input;
-use crate::network::hosts;
+use crate::network::hosts::{self, Block};
 use crate::network::resolv_conf::{self, Asked};
 use anyhow::{Context, Result};
 use std::os::unix::fs::chown;
@@ -17,7 +17,7 @@ pub fn write(
     engine: &Engine,
     record: &Record,
     directory: &Directory,
-    network: Option<&Connection>,
+    network: Option<&Attachment>,
 ) -> Result<()> {
     if let NetworkMode::Container(_) = record.options.network {
         return Ok(());
@@ -30,7 +30,10 @@ pub fn write(
         options: &record.options.dns_options,
     };
     let resolv_conf = match network {
-        Some(_) => resolv_conf::render_for_resolver(&host, asked),
+        Some(Attachment::Networks(_)) => resolv_conf::render_for_resolver(&host, asked),
+        Some(Attachment::Program(program)) => {
+            resolv_conf::render_with(&program.resolver(), &host, asked)
+        }
         None => resolv_conf::render(&host, asked),
     };
     for (name, content) in [
@@ -49,10 +52,10 @@ pub fn write(
     Ok(())
 }
 
-fn hosts_file(engine: &Engine, record: &Record, network: Option<&Connection>) -> Result<String> {
+fn hosts_file(engine: &Engine, record: &Record, network: Option<&Attachment>) -> Result<String> {
     let options = &record.options;
     let gateway = network
-        .and_then(Connection::host)
+        .and_then(Attachment::host)
         .map(|address| address.to_string());
     let mut extra = Vec::new();
     for host in &options.extra_hosts {
@@ -66,8 +69,21 @@ fn hosts_file(engine: &Engine, record: &Record, network: Option<&Connection>) ->
         };
         extra.push((host.name.as_str(), address));
     }
-    if let Some(network) = network {
-        return connected_hosts(engine, record, network, extra);
+    match network {
+        Some(Attachment::Networks(network)) => {
+            return connected_hosts(engine, record, network, extra);
+        }
+        Some(Attachment::Program(program)) => {
+            let address = program.address();
+            let block = Block {
+                addresses: address.as_slice(),
+                host: &hostname(record),
+                domain: options.domainname.as_deref().unwrap_or_default(),
+                links: &[],
+            };
+            return Ok(hosts::render(extra, &block));
+        }
+        None => {}
     }
     let mut text = match options.network {
         NetworkMode::Host => {

@@ -10,7 +10,7 @@ pub mod channel;
 mod checks;
 pub mod client;
 pub(super) mod clients;
-mod files;
+pub(super) mod files;
 mod orders;
 mod pause;
 pub(super) mod prepare;
@@ -22,7 +22,7 @@ mod victims;
 use super::engine::Engine;
 use super::log::writer::Writer;
 use super::mount_point::InUse;
-use super::network::Connection;
+use super::network::{Attachment, Interfaces};
 use super::options::{Namespace, RestartPolicy};
 use super::record::{Directory, Edition, Record, State, now};
 use super::{cgroup, event, mount_point, quota, remove, settle, spawn, user_namespace};
@@ -30,7 +30,7 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::events::OutOfMemory;
 use crate::cgroup::placement::Placement;
 use crate::paths;
-use crate::runtime::plan::Sockets;
+use crate::runtime::plan::{Sockets, Sources};
 use crate::runtime::process::parent::{self, Connect};
 use crate::store::atomic::Durability;
 use crate::store::lock::Lock;
@@ -102,6 +102,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
             log: None,
             sockets: handed.collect(),
             network: None,
+            interfaces: None,
             in_use: None,
         };
         let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
@@ -123,7 +124,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 
 /// Of the caller nothing stays but the environment: not its session and process group, whose end would be ours, not
 /// its directory, which could not be unmounted, not its mask for new files.
-pub(super) fn leave_the_caller() {
+pub fn leave_the_caller() {
     // Fails only for the leader of a group, which has a session of its own already.
     let _ = rustix::process::setsid();
     let _ = rustix::process::chdir("/");
@@ -160,7 +161,9 @@ struct Monitor {
     /// As long as the program runs, unless its output is not kept.
     log: Option<Writer>,
     /// Its networks while it runs.
-    network: Option<Connection>,
+    network: Option<Attachment>,
+    /// What its last run has left of them.
+    interfaces: Option<Interfaces>,
     /// Sockets for the program.
     sockets: Vec<OwnedFd>,
     /// Volumes that have to stay mounted while the program runs.
@@ -202,6 +205,7 @@ impl Monitor {
             relay.clients.dismiss(&Report::Ended(code));
             // Not before it is known how it ended: a server that does not answer may keep this waiting.
             self.in_use = None;
+            self.interfaces = None;
             let until = Instant::now() + next.unwrap_or_default();
             if let Err(error) = relay.rest(until, self) {
                 return Report::Failed(error);
@@ -248,9 +252,11 @@ impl Monitor {
             });
         self.kill_at = None;
         // Nobody in it is left to be found.
-        if let Some(network) = self.network.take() {
-            network.end(&self.engine);
+        let network = self.network.take();
+        if let Some(network) = &network {
+            self.state.addresses = network.addresses();
         }
+        self.interfaces = network.and_then(|network| network.end(&self.engine));
         if let Some(checks) = self.checks.take() {
             checks.end();
         }
@@ -307,7 +313,12 @@ impl Monitor {
         self.state.cgroup = placement.path();
         self.directory
             .write_state(&self.state, Durability::Volatile)?;
-        self.network = Connection::prepare(&self.engine, &self.record, &mut warnings)?;
+        self.network = Attachment::prepare(
+            &self.engine,
+            &self.record,
+            &self.state.addresses,
+            &mut warnings,
+        )?;
         let network = self.network.as_ref();
         files::write(&self.engine, &self.record, &self.directory, network)?;
         self.log = Writer::open(&self.record, &self.directory)?;
@@ -323,6 +334,7 @@ impl Monitor {
             &self.record,
             &self.directory,
             placement,
+            Sources::new(),
             &mut warnings,
         )?;
         self.in_use = Some(in_use);
@@ -370,6 +382,8 @@ impl Monitor {
 
     fn note_start(&mut self, program: &Child) -> Result<()> {
         self.state.program = Some(Identity::of(program.pid)?);
+        let ports = self.network.as_ref().map(Attachment::ports);
+        self.state.ports = ports.unwrap_or_default().to_vec();
         self.state.started = now();
         self.state.finished.clear();
         (self.state.exit_code, self.state.restarting) = (0, false);
@@ -431,6 +445,7 @@ impl Monitor {
         // Last, so that whoever hears of the end finds the container as it will stay.
         relay.clients.dismiss(last);
         relay.clients.see_off();
+        drop(self.interfaces.take());
         self.state.exit_code
     }
 }

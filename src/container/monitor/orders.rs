@@ -7,6 +7,7 @@ use super::clients::Clients;
 use super::pause;
 use super::relay::Supervisor;
 use crate::cgroup::events::OutOfMemory;
+use crate::container::network::Attachment;
 use crate::container::options::{HealthAction, Namespace};
 use crate::container::{control, settle};
 use crate::error::{Error, Kind};
@@ -152,7 +153,7 @@ impl Supervisor for Monitor {
             }
             Order::Networks => {
                 self.refresh();
-                match &mut self.network {
+                match self.network.as_mut().and_then(Attachment::networks) {
                     Some(network) => network.follow(&self.engine, &self.record),
                     None => conflict(format!("container {id} has no network of its own")),
                 }

@@ -10,7 +10,7 @@ use crate::container::{
     cgroup, device, inherited, mount, mount_point, network, root, spec, user_namespace,
 };
 use crate::id_mapping::Tier;
-use crate::runtime::plan::{Bundle, Root, Sockets, UserNamespace};
+use crate::runtime::plan::{Bundle, Root, Sockets, Sources, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
 use crate::store::tree;
@@ -36,12 +36,13 @@ fn empty_work_directory(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// All that the runtime needs to know; `warnings` gets what will be otherwise than was asked for.
+/// All that the runtime needs to know; `given` are sources that are open already, `warnings` gets what will be otherwise than was asked for.
 pub fn bundle(
     engine: &Engine,
     record: &Record,
     directory: &Directory,
     placement: &Placement,
+    given: Sources,
     warnings: &mut Vec<String>,
 ) -> Result<(Bundle, InUse)> {
     let options = &record.options;
@@ -76,7 +77,7 @@ pub fn bundle(
             }
         }
     };
-    let mut sources = mount_point::open(engine, record, held, Missing::Make)?;
+    let mut sources = mount_point::open(engine, record, given, held, Missing::Make)?;
     mount_point::announce(engine, record, &sources.held, warnings)?;
     let mut spec = spec::build(record, engine)?;
     network::join(engine, options, &mut spec)?;

@@ -21,6 +21,7 @@ use crate::volume::{self, mount::Opened, options::Source};
 use anyhow::{Context, Result};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -71,10 +72,11 @@ pub(in crate::container) enum Missing {
     Show,
 }
 
-/// Opens all sources. `namespace` is the user namespace of the container, where it has one of its own.
+/// Opens all sources but those that are open already, which are `given` by target. `namespace` is the user namespace of the container, where it has one of its own.
 pub(in crate::container) fn open(
     engine: &Engine,
     record: &Record,
+    mut given: plan::Sources,
     namespace: Option<BorrowedFd<'_>>,
     missing: Missing,
 ) -> Result<Sources> {
@@ -88,7 +90,9 @@ pub(in crate::container) fn open(
         },
     };
     for point in &record.mounts {
+        let open = given.remove(OsStr::new(&point.request.target));
         let held = match point.request.kind {
+            _ if open.is_some() => open.context("it is open")?,
             Kind::Tmpfs => continue,
             Kind::Bind if missing == Missing::Show && is_missing(point) => {
                 Held::Mount(mount::new_filesystem(

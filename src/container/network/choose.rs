@@ -4,10 +4,12 @@ use crate::container::create::hostname;
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, NetworkRequest, Options};
-use crate::error::{Error, Kind, bad_input};
+use crate::container::user_namespace::nested;
+use crate::error::{Error, bad_input};
 use crate::network::egress::needs_bridge;
 use crate::network::record::{DEFAULT, Driver};
 use crate::network::store;
+use crate::runtime::capabilities::CapabilitySet;
 use crate::settings::Settings;
 use anyhow::Result;
 
@@ -54,9 +56,6 @@ pub(in crate::container) fn choose(
             );
             return Err(bad_input(message).into());
         }
-        if network.driver != Driver::Bridge && engine.mapping.needs_user_namespace() {
-            return Err(refuse_unprivileged(&network.name, network.driver).into());
-        }
         if network.driver != Driver::Bridge && options.egress.is_some() {
             return Err(needs_bridge(&network).into());
         }
@@ -83,11 +82,39 @@ pub(in crate::container) fn choose(
     Ok(())
 }
 
-/// An interface of the host can be given away only by who may change the host's network.
-pub(in crate::container) fn refuse_unprivileged(name: &str, driver: Driver) -> Error {
-    let message = format!(
-        "network {name}: {} needs root: it puts interfaces on those of the host, which an ordinary user may not change",
-        driver.word()
-    );
-    Error::new(Kind::Denied, message).hint("use a bridge network, or run it as root")
+/// Whether what a program with these capabilities reaches can be limited, if it is to be.
+///
+/// What limits a container is at the other end of its interface. Whoever may change interfaces in the user namespace of the
+/// networks reaches them through his own end (rtnetlink(7), IFLA_TARGET_NETNSID), and so could make another one.
+pub(in crate::container) fn check_egress(
+    engine: &Engine,
+    options: &Options,
+    powers: CapabilitySet,
+) -> Result<(), Error> {
+    if options.egress.is_none() {
+        return Ok(());
+    }
+    // The settings may have named it.
+    if !matches!(options.network, NetworkMode::Private | NetworkMode::None) {
+        let message = "conflicting options: --egress and the network mode";
+        return Err(bad_input(message).hint("name a bridge network with --network"));
+    }
+    let is_beside = nested(options, engine).is_none();
+    if !is_beside || !powers.contains(CapabilitySet::NET_ADMIN) {
+        return Ok(());
+    }
+    let message = "what it may reach cannot be limited for a program that has CAP_NET_ADMIN";
+    let hint = "leave out --privileged and --cap-add NET_ADMIN, or give the container a user namespace of its own \
+                (--userns auto)";
+    Err(bad_input(message).hint(hint))
+}
+
+/// Refuses a container whose networks have been removed since they were chosen.
+pub(in crate::container) fn look_again(engine: &Engine, options: &Options) -> Result<()> {
+    for request in &options.networks {
+        if !store::is_there(&engine.paths, &request.id) {
+            return Err(store::missing(&request.network).into());
+        }
+    }
+    Ok(())
 }

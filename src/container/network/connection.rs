@@ -8,11 +8,13 @@ use crate::container::engine::Engine;
 use crate::container::event;
 use crate::container::options::{NetworkMode, NetworkRequest};
 use crate::container::record::Record;
+use crate::error::{Error, Kind};
 use crate::network::attach::{self, Interface};
 use crate::network::dns::{self, Directory, Resolver, Sockets};
 use crate::network::egress::{Gate, Policy};
 use crate::network::endpoint::{self, Endpoint, Reserved, Wanted};
 use crate::network::home::Home;
+use crate::network::nftables::Deleted;
 use crate::network::nftables::egress::Filter;
 use crate::network::record::{DEFAULT, Driver, Network};
 use crate::network::{resolv_conf, store};
@@ -51,14 +53,16 @@ struct Membership {
 }
 
 impl Connection {
-    /// Takes addresses and opens ports; `None` for a container that is in no network.
+    /// Takes addresses, those that it had `before` if it can, and opens ports; `None` for a container that cannot be in
+    /// networks. One that has left all of its own may come into others while it runs.
     pub fn prepare(
         engine: &Engine,
         record: &Record,
+        before: &[IpAddr],
         warnings: &mut Vec<String>,
     ) -> Result<Option<Self>> {
         let options = &record.options;
-        if options.network != NetworkMode::Private || options.networks.is_empty() {
+        if options.network != NetworkMode::Private {
             return Ok(None);
         }
         let (home, client) = place::find(engine)?;
@@ -73,7 +77,8 @@ impl Connection {
         };
         for request in &options.networks {
             let name = connection.free_name(request);
-            let membership = Membership::reserve(engine, record, request, name, &connection.home)?;
+            let home = &connection.home;
+            let membership = Membership::reserve(engine, record, request, name, before, home)?;
             attach::ensure(&connection.home, &membership.network)?;
             if endpoint::is_alone(&engine.paths, membership.reserved.endpoint())? {
                 // The first one in it tells for all.
@@ -81,7 +86,8 @@ impl Connection {
             }
             connection.memberships.push(membership);
         }
-        connection.publish(record)?;
+        let published = connection.publish(record);
+        published.map_err(|error| ports::name_holder(engine, error))?;
         Ok(Some(connection))
     }
 
@@ -243,11 +249,10 @@ impl Connection {
         )
         .with_context(|| format!("connect the container to the network {}", network.name))?;
         endpoint.pid = self.pid;
-        attach::publish(&self.home, network, &endpoint)?;
         reserved.update(|shared| *shared = endpoint)?;
         *filter = made.keep().map(Rc::new);
         *connected = true;
-        Ok(())
+        attach::publish(&self.home, network, reserved.endpoint())
     }
 
     /// What its resolver has to know.
@@ -300,8 +305,10 @@ impl Connection {
 
     /// The address by which the host is reached (`host-gateway`).
     pub fn host(&self) -> Option<IpAddr> {
-        let index = self.gateway(|_| true)?;
-        self.memberships[index]
+        // An internal network leads to the host, if to nobody else.
+        let leading = self.gateway(|_| true).map(|index| &self.memberships[index]);
+        let membership = leading.or(self.memberships.first())?;
+        membership
             .network
             .subnets
             .iter()
@@ -343,12 +350,50 @@ impl Connection {
     }
 
     /// The container has ended: all of it goes.
-    pub fn end(self, engine: &Engine) {
-        let connected = self
-            .memberships
-            .iter()
-            .filter(|membership| membership.connected);
-        connected.for_each(|membership| membership.announce(engine, "disconnect"));
+    pub fn end(mut self, engine: &Engine) -> Interfaces {
+        let (mut names, mut rules) = (Vec::new(), Vec::new());
+        for membership in &mut self.memberships {
+            if !membership.connected {
+                continue;
+            }
+            membership.announce(engine, "disconnect");
+            let endpoint = membership.reserved.endpoint();
+            // What has no other end is gone from the host's namespaces with the container only when it is deleted.
+            if endpoint.host_interface.is_empty() {
+                continue;
+            }
+            names.push(endpoint.host_interface.clone());
+            // Rules that stay are swept.
+            let withdrawn = attach::withdraw(&self.home, &membership.network, endpoint);
+            rules.extend(withdrawn.ok().flatten());
+            let _ = membership.filter.take().map(|filter| filter.remove());
+            membership.connected = false;
+        }
+        let home = std::mem::replace(&mut self.home, Home::here());
+        Interfaces {
+            home,
+            names,
+            _rules: rules,
+        }
+    }
+
+    /// Takes the container that runs into one more network.
+    fn enter(&mut self, engine: &Engine, record: &Record, request: &NetworkRequest) -> Result<()> {
+        let name = self.free_name(request);
+        let membership = Membership::reserve(engine, record, request, name, &[], &self.home)?;
+        attach::ensure(&self.home, &membership.network)?;
+        let index = self.memberships.len();
+        self.memberships.push(membership);
+        let opened = self.memberships[index].open(&mut self.ports, record, false);
+        if let Err(error) = opened.and_then(|()| self.attach(index)) {
+            let mut membership = self.memberships.remove(index);
+            // What it has failed for is told.
+            let _ = membership.leave(&self.home, self.namespace.as_ref());
+            let _ = self.ports.close(membership.reserved.endpoint());
+            return Err(error);
+        }
+        self.memberships[index].announce(engine, "connect");
+        Ok(())
     }
 
     /// Applies a change of the record's networks to the container that runs.
@@ -367,22 +412,15 @@ impl Connection {
             }
             stays
         });
+        for membership in &mut self.memberships {
+            membership.rename(record)?;
+        }
         for request in wanted {
             let is_there = |membership: &Membership| membership.network.id == request.id;
             if self.memberships.iter().any(is_there) {
                 continue;
             }
-            let name = self.free_name(request);
-            let membership = Membership::reserve(engine, record, request, name, &self.home)?;
-            attach::ensure(&self.home, &membership.network)?;
-            self.memberships.push(membership);
-            let index = self.memberships.len() - 1;
-            self.memberships[index].open(&mut self.ports, record, false)?;
-            if let Err(error) = self.attach(index) {
-                self.memberships.pop();
-                return Err(error);
-            }
-            self.memberships[index].announce(engine, "connect");
+            self.enter(engine, record, request)?;
         }
         self.lead_out(record, &before)?;
         let config = self.resolving(record);
@@ -393,6 +431,42 @@ impl Connection {
         files::update(engine, record, self)?;
         gone.into_iter().collect()
     }
+}
+
+/// What is left in the namespace of the networks of a container that has ended, until this is dropped: whoever waits for
+/// the end need not wait for that.
+pub struct Interfaces {
+    home: Home,
+    names: Vec<String>,
+    _rules: Vec<Deleted>,
+}
+
+impl Interfaces {
+    /// Leaves them to the kernel, which takes them away with the namespace of the container a little later: nobody has to
+    /// wait for that, as everybody has to who deletes one.
+    pub fn leave(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for Interfaces {
+    fn drop(&mut self) {
+        let _ = attach::remove_interfaces(&self.home, &self.names);
+    }
+}
+
+/// A container stays in a network that was removed, until a user says otherwise.
+fn removed(record: &Record, request: &NetworkRequest) -> Error {
+    let message = format!(
+        "network {} ({}), which container {} belongs to, has been removed",
+        request.network,
+        request.id.get(..12).unwrap_or_default(),
+        record.name
+    );
+    Error::new(Kind::NotFound, message).hint(format!(
+        "onggi network disconnect {} {}",
+        request.network, record.name
+    ))
 }
 
 impl Drop for Connection {
@@ -411,9 +485,13 @@ impl Membership {
         record: &Record,
         request: &NetworkRequest,
         interface: String,
+        before: &[IpAddr],
         home: &Home,
     ) -> Result<Self> {
-        let network = store::find(&engine.paths, &request.id)?;
+        let network = match store::is_there(&engine.paths, &request.id) {
+            true => store::find(&engine.paths, &request.id)?,
+            false => return Err(removed(record, request).into()),
+        };
         let mut aliases = request.aliases.clone();
         aliases.extend([record.id[..12].to_owned(), hostname(record)]);
         let wanted = Wanted {
@@ -422,6 +500,7 @@ impl Membership {
             aliases,
             ipv4: request.ipv4,
             ipv6: request.ipv6,
+            before: before.to_vec(),
             mac: request.mac.clone(),
             interface,
             ports: Vec::new(),
@@ -462,6 +541,16 @@ impl Membership {
             .update(|endpoint| endpoint.ports = Vec::new())?;
         self.open(ports, record, is_published)?;
         attach::publish(home, &self.network, self.reserved.endpoint())
+    }
+
+    /// Others find it by the name that it has now.
+    fn rename(&mut self, record: &Record) -> Result<()> {
+        match self.reserved.endpoint().name == record.name {
+            true => Ok(()),
+            false => self
+                .reserved
+                .update(|endpoint| endpoint.name.clone_from(&record.name)),
+        }
     }
 
     fn announce(&self, engine: &Engine, action: &str) {

@@ -3,6 +3,7 @@
 use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, Options};
+use crate::container::record::Directory;
 use crate::error::{Error, Kind};
 use crate::runtime::process::exec::Target;
 use crate::sys::process::Identity;
@@ -10,6 +11,28 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+
+/// The container whose network and files (`/etc/hosts` and its like) that one has: itself, or, where it shares those of
+/// another, whoever that has them of.
+pub(in crate::container) fn owner(engine: &Engine, id: &str) -> Result<String> {
+    let mut seen = vec![id.to_owned()];
+    loop {
+        let last = &seen[seen.len() - 1];
+        let record = Directory::of(engine, last).record()?;
+        let next = match record.map(|record| record.options.network) {
+            Some(NetworkMode::Container(next)) => next,
+            _ => return Ok(last.clone()),
+        };
+        if seen.contains(&next) {
+            let message =
+                format!("the network of container {id} leads in a circle through other containers");
+            return Err(Error::new(Kind::Conflict, message)
+                .hint("make one of them again, with a network of its own")
+                .into());
+        }
+        seen.push(next);
+    }
+}
 
 /// Says in the bundle where it is, if there is one.
 pub(in crate::container) fn join(

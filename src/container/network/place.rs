@@ -6,6 +6,7 @@ use crate::container::engine::Engine;
 use crate::container::options::{NetworkMode, Options};
 use crate::container::spawn::Neighbour;
 use crate::error::{Error, Kind};
+use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
 use crate::network::record::Network;
 use crate::network::surroundings::has_interface;
@@ -24,7 +25,7 @@ const HERE: Neighbour = Neighbour {
 /// The place, and for an ordinary user who holds it.
 pub(super) fn find(engine: &Engine) -> Result<(Home, Option<Client>)> {
     if !is_held(engine) {
-        return Ok((Home::here(), None));
+        return Ok((Home::here_with(engine.paths.forwarding()), None));
     }
     // A monitor lives where the one process lived, and so does the next.
     let client = process::reach(engine, Some(&HERE), None)?;
@@ -32,6 +33,7 @@ pub(super) fn find(engine: &Engine) -> Result<(Home, Option<Client>)> {
     let home = Home {
         namespace: Some(network.context("duplicate a descriptor")?),
         routes: false,
+        memory: None,
     };
     Ok((home, Some(client)))
 }
@@ -49,8 +51,7 @@ pub(in crate::container) fn beside(
     options: &Options,
     wanted: Option<OwnedFd>,
 ) -> Result<(Option<OwnedFd>, Option<Client>)> {
-    let is_connected = options.network == NetworkMode::Private && !options.networks.is_empty();
-    if !is_connected || !is_held(engine) {
+    if options.network != NetworkMode::Private || !is_held(engine) {
         return Ok((wanted, None));
     }
     let neighbour = Neighbour {
@@ -83,12 +84,31 @@ fn is_held(engine: &Engine) -> bool {
 /// Removes what the containers of a network shared.
 pub(in crate::container) fn remove(engine: &Engine, network: &Network) -> Result<()> {
     match is_held(engine) {
-        // It goes with its namespace at the latest.
-        true => Ok(()),
+        // Without that process there is no namespace.
+        true => match Client::connect(&engine.paths)? {
+            Some(client) => client.remove(network),
+            None => Ok(()),
+        },
         false if has_interface(&network.interface) => attach::remove(&Home::here(), network),
         // No container was ever connected.
         false => Ok(()),
     }
+}
+
+/// Puts back what is missing of networks with containers that run.
+pub(in crate::container) fn reload(
+    engine: &Engine,
+    networks: &[(Network, Vec<Endpoint>)],
+) -> Result<()> {
+    if !is_held(engine) {
+        let home = Home::here_with(engine.paths.forwarding());
+        return attach::reload(&home, networks);
+    }
+    let Some(client) = Client::connect(&engine.paths)? else {
+        return Ok(());
+    };
+    let mut bridges = networks.iter();
+    bridges.try_for_each(|(network, endpoints)| client.restore(network, &attach::ends(endpoints)))
 }
 
 /// Removes what killed monitors have left of their containers' networks.

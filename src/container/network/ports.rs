@@ -1,13 +1,15 @@
 //! The ports of the host that lead to a container: opened by root's monitor itself, for an ordinary user by his network
 //! process.
 
+use crate::container::engine::Engine;
 use crate::container::options::{NetworkRequest, Options, PortRequest};
 use crate::container::record::Record;
-use crate::error::{Error, bad_input};
-use crate::network::endpoint::{Endpoint, Protocol, Publication};
+use crate::error::{Error, Kind, bad_input};
+use crate::network::endpoint::{self, Endpoint, Protocol, Publication};
 use crate::network::forward::inside::Inside;
 use crate::network::forward::{Forwarder, Target, Wanted};
 use crate::network::record::Network;
+use crate::network::store;
 use crate::network::user::{Client, Lease};
 use anyhow::Result;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -46,7 +48,7 @@ impl Ports {
         is_published: bool,
     ) -> Result<Vec<Publication>> {
         let wanted = match is_published {
-            true => wanted(&record.options, network)?,
+            true => wanted(&record.options, binding(network)?)?,
             false => Vec::new(),
         };
         if let Some(client) = &self.client {
@@ -137,16 +139,55 @@ impl Ports {
     }
 }
 
-fn wanted(options: &Options, network: &Network) -> Result<Vec<Wanted>> {
-    let binding: Option<IpAddr> = match network.options.get(BINDING).map(String::as_str) {
-        None | Some("" | "0.0.0.0") => None,
-        Some(text) => Some(text.parse().map_err(|_| {
+/// Who has a port that was refused, if that is another container: each of root's has a monitor that knows its own only.
+pub(super) fn name_holder(engine: &Engine, error: anyhow::Error) -> anyhow::Error {
+    let refused = error.downcast_ref::<Error>();
+    let Some(refused) = refused.filter(|error| error.kind == Kind::Conflict) else {
+        return error;
+    };
+    let place = refused
+        .message
+        .split(" failed: ")
+        .next()
+        .unwrap_or_default();
+    let port = place.rsplit(':').next().and_then(|text| text.parse().ok());
+    let Some(holder) = port.and_then(|port| holder(engine, port)) else {
+        return error;
+    };
+    let hint = format!("container `{holder}` has it: choose another port, or stop that");
+    Error::new(Kind::Conflict, refused.message.clone())
+        .hint(hint)
+        .into()
+}
+
+/// The name of the container that runs and has a port of the host.
+fn holder(engine: &Engine, port: u16) -> Option<String> {
+    let has = |endpoint: &Endpoint| {
+        let mut runs = endpoint.ports.iter();
+        runs.any(|run| (run.host..=run.host + (run.count - 1)).contains(&port))
+    };
+    let networks = store::all(&engine.paths).ok()?.into_iter();
+    let mut living = networks.flat_map(|network| endpoint::live(&engine.paths, &network.id));
+    living
+        .find_map(|living| living.into_iter().find(has))
+        .map(|endpoint| endpoint.name)
+}
+
+/// Where a network's ports are opened that name no address.
+fn binding(network: &Network) -> Result<Option<IpAddr>, Error> {
+    match network.options.get(BINDING).map(String::as_str) {
+        None | Some("" | "0.0.0.0") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|_| {
             bad_input(format!(
                 "network {}: option {BINDING}: {text} is no address",
                 network.name
             ))
-        })?),
-    };
+        }),
+    }
+}
+
+/// All that was asked for; `binding` for what names no address.
+pub(super) fn wanted(options: &Options, binding: Option<IpAddr>) -> Result<Vec<Wanted>> {
     let mut all = options.ports.clone();
     if options.publish_all {
         for text in &options.exposed {

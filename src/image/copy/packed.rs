@@ -21,6 +21,8 @@ use std::sync::Mutex;
 pub struct Packed<'a> {
     tar: Mutex<Tar<&'a mut (dyn Write + Send)>>,
     annotations: BTreeMap<String, String>,
+    /// Further names of the image in it.
+    others: Vec<BTreeMap<String, String>>,
     /// The image's name, for what Docker reads; `None` where that is left out.
     docker: Option<Vec<String>>,
     entries: Mutex<Entries>,
@@ -42,9 +44,15 @@ impl<'a> Packed<'a> {
         Ok(Self {
             tar: Mutex::new(Tar::new(out)?),
             annotations,
+            others: Vec::new(),
             docker,
             entries: Mutex::default(),
         })
+    }
+
+    /// Gives the image another name in it.
+    pub fn also(&mut self, annotations: BTreeMap<String, String>) {
+        self.others.push(annotations);
     }
 
     /// Writes what leads to the blobs.
@@ -113,6 +121,9 @@ impl Target for Packed<'_> {
             Name::None => {}
             Name::Own => {
                 self.enter(document, self.annotations.clone());
+                for annotations in &self.others {
+                    self.enter(document, annotations.clone());
+                }
                 if let Some(names) = &self.docker {
                     self.enter_for_docker(document, names)?;
                 }

@@ -39,6 +39,14 @@ impl Registry {
         })
     }
 
+    /// Likewise under the digest of what will be put, which then has no other name.
+    pub fn by_digest(self, digest: &Digest) -> Self {
+        Self {
+            name: self.name.untagged().with_digest(digest.clone()),
+            ..self
+        }
+    }
+
     fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
         match self.repository.manifest(tag) {
             Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),

@@ -59,15 +59,21 @@ pub struct Overlay<'a> {
 
 /// All changes, sorted by path; a directory stands before what is in it.
 pub fn changes(overlay: &Overlay<'_>) -> Result<Vec<Change>> {
+    Ok(changes_and_rest(overlay)?.0)
+}
+
+/// Likewise, and what is in the upper directory and is no change.
+pub fn changes_and_rest(overlay: &Overlay<'_>) -> Result<(Vec<Change>, Vec<Vec<u8>>)> {
     let upper = super::pack::open_directory(overlay.upper)?;
     let mut walk = Walk {
         lower: Lower::new(overlay.parents, overlay.xattrs),
         overlay,
         changes: Vec::new(),
+        rest: Vec::new(),
     };
     walk.directory(&upper, b"", &walk_root(overlay), 0)?;
     walk.changes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(walk.changes)
+    Ok((walk.changes, walk.rest))
 }
 
 /// The root is merged of all layers whatever marks they have.
@@ -79,6 +85,7 @@ struct Walk<'a> {
     lower: Lower<'a>,
     overlay: &'a Overlay<'a>,
     changes: Vec<Change>,
+    rest: Vec<Vec<u8>>,
 }
 
 impl Walk<'_> {
@@ -145,8 +152,9 @@ impl Walk<'_> {
         }
         let found = self.find(path, below)?;
         if self.is_whiteout(&entry, &stat)? {
-            if !matches!(found, Found::Nothing) {
-                self.push(path, ChangeKind::Deleted);
+            match found {
+                Found::Nothing => self.rest.push(path.to_vec()),
+                _ => self.push(path, ChangeKind::Deleted),
             }
             return Ok(());
         }
@@ -175,10 +183,10 @@ impl Walk<'_> {
                 .iter()
                 .any(|name| name.as_bytes() == path);
         match kind {
-            Some(ChangeKind::Added) if made_to_mount_on => {}
+            Some(ChangeKind::Added) if made_to_mount_on => self.rest.push(path.to_vec()),
             Some(kind) => self.push(path, kind),
             None if self.changes.len() > before => self.push(path, ChangeKind::Modified),
-            None => {}
+            None => self.rest.push(path.to_vec()),
         }
         Ok(())
     }
@@ -213,6 +221,9 @@ impl Walk<'_> {
 
     /// Whether an entry is not what the layers below show.
     fn differs(&self, entry: &OwnedFd, stat: &Stat, path: &[u8], found: &Found) -> Result<bool> {
+        if value(&magic_link(entry), super::recorded::OWNER, path)?.is_some() {
+            return Ok(true);
+        }
         let (layer, below) = match found {
             Found::Nothing => return Ok(true),
             Found::Other(layer, below) => (*layer, **below),

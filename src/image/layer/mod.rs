@@ -13,6 +13,7 @@
 //! of `tree` be read or written. The journal and the tree together give the tar stream back byte for byte;
 //! what the tree no longer shows (overwritten entries, whiteouts, names) is in the journal alone.
 
+mod adopt;
 mod archive;
 pub mod changes;
 mod compression;
@@ -20,12 +21,14 @@ mod journal;
 pub mod lower;
 mod name;
 pub mod pack;
+pub mod recorded;
 mod tree;
 mod unpack;
 
 use super::digest::Digest;
 use crate::error::{Error, Kind, bad_input};
-pub use archive::{Archive, Member, MemberKind};
+pub use adopt::{Adopted, adopt, take};
+pub use archive::{Archive, Member, MemberKind, Writer};
 pub use journal::{Entry, entries, stream_part, stream_tar, verify};
 use rustix::io::Errno;
 pub use unpack::unpack;

@@ -6,9 +6,10 @@
 //!
 //! Not here: where the tree lies, and what becomes of the stream.
 
-use super::archive::{Member, MemberKind, Segment, Writer};
+use super::archive::{Member, MemberKind, Segment, Sink, Writer};
 use super::changes::{Change, ChangeKind};
 use super::name::{WHITEOUT, join, split};
+use super::recorded::{Notes, OWNER};
 use super::shown;
 use crate::error::bad_input;
 use crate::store::tree;
@@ -19,7 +20,6 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use std::collections::HashMap;
-use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Each level of directories holds a descriptor open.
@@ -41,13 +41,17 @@ pub type Owner<'a> = Box<dyn Fn(&[u8], (u32, u32)) -> (u32, u32) + Send + 'a>;
 pub struct Packer<'a, W> {
     out: Writer<W>,
     owner: Owner<'a>,
-    /// Files with several names: device and inode → the first name in the archive.
-    linked: HashMap<(u64, u64), Vec<u8>>,
+    /// Files with several names: device and inode → the first name in the archive, and the owner.
+    linked: HashMap<(u64, u64), (Vec<u8>, (u32, u32))>,
     warnings: Vec<String>,
     buffer: Vec<u8>,
+    /// No time is later, in seconds since 1970.
+    latest: Option<i64>,
+    /// Owners are recorded.
+    recorded: Option<&'a Notes>,
 }
 
-impl<'a, W: Write> Packer<'a, W> {
+impl<'a, W: Sink> Packer<'a, W> {
     /// Owners go through `owner`.
     pub fn new(out: W, owner: Owner<'a>) -> Self {
         Self {
@@ -56,7 +60,19 @@ impl<'a, W: Write> Packer<'a, W> {
             linked: HashMap::new(),
             warnings: Vec::new(),
             buffer: vec![0; PIECE],
+            latest: None,
+            recorded: None,
         }
+    }
+
+    /// From now on owners are those that are recorded, where any are.
+    pub fn heed_recorded_owners(&mut self, notes: &'a Notes) {
+        self.recorded = Some(notes);
+    }
+
+    /// From now on later times become this one, in seconds since 1970.
+    pub fn set_latest(&mut self, latest: Option<i64>) {
+        self.latest = latest;
     }
 
     /// Packs what is already held (`O_PATH`), with all below it, as `name`. False if it is nothing that an archive
@@ -114,6 +130,11 @@ impl<'a, W: Write> Packer<'a, W> {
         Ok(())
     }
 
+    /// Ends the stream: what it was written to, and what to tell the user.
+    pub fn into_sink(self) -> Result<(W, Vec<String>)> {
+        Ok((self.out.finish()?.0, self.warnings))
+    }
+
     /// Ends the stream: its length in bytes without extended headers, and what to tell the user.
     pub fn finish(self) -> Result<(u64, Vec<String>)> {
         Ok((self.out.finish()?.1, self.warnings))
@@ -156,33 +177,35 @@ impl<'a, W: Write> Packer<'a, W> {
         let Some(kind) = member_kind(file_type) else {
             self.warnings
                 .push(format!("`{}` is a socket and was left out", shown(name)));
+            self.out.sink().left_out(name);
             return Ok(Packed::Nothing);
         };
         let (uid, gid) = (self.owner)(name, (stat.st_uid, stat.st_gid));
+        let recorded = self.recorded.map(|notes| notes.of(entry));
+        let recorded = recorded.unwrap_or_default();
+        let (uid, gid) = (recorded.uid.unwrap_or(uid), recorded.gid.unwrap_or(gid));
         let mut member = Member {
             name: name.to_vec(),
             mode: stat.st_mode & 0o7777,
             uid,
             gid,
-            mtime: Timespec {
-                tv_sec: stat.st_mtime,
-                tv_nsec: stat.st_mtime_nsec as _,
-            },
+            mtime: self.time(&stat),
             ..plain(kind)
         };
         if kind != MemberKind::Directory && stat.st_nlink > 1 {
-            if let Some(first) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
+            if let Some((first, owner)) = self.linked.get(&(stat.st_dev, stat.st_ino)) {
                 (member.kind, member.link) = (MemberKind::HardLink, first.clone());
-                return self.out.member(&member).map(|()| Packed::Entry);
+                (member.uid, member.gid) = *owner;
+                return self.member(entry, &member).map(|()| Packed::Entry);
             }
             self.linked
-                .insert((stat.st_dev, stat.st_ino), name.to_vec());
+                .insert((stat.st_dev, stat.st_ino), (name.to_vec(), (uid, gid)));
         }
         member.xattrs = attributes(entry, name)?;
         match kind {
             MemberKind::File => self.file(entry, &stat, member)?,
             MemberKind::Directory => {
-                self.out.member(&member)?;
+                self.member(entry, &member)?;
                 return reopen(entry, OFlags::DIRECTORY)
                     .map(Packed::Directory)
                     .map_err(|errno| failed("open", name, errno));
@@ -192,7 +215,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 member.link = target
                     .map_err(|errno| failed("read the link", name, errno))?
                     .into_bytes();
-                self.out.member(&member)?;
+                self.member(entry, &member)?;
             }
             _ => {
                 if matches!(kind, MemberKind::Character | MemberKind::Block) {
@@ -201,10 +224,28 @@ impl<'a, W: Write> Packer<'a, W> {
                         rustix::fs::minor(stat.st_rdev),
                     );
                 }
-                self.out.member(&member)?;
+                self.member(entry, &member)?;
             }
         }
         Ok(Packed::Entry)
+    }
+
+    fn member(&mut self, entry: &OwnedFd, member: &Member) -> Result<()> {
+        self.out.member(member)?;
+        self.out.sink().entry(entry, member)
+    }
+
+    fn time(&self, stat: &Stat) -> Timespec {
+        match self.latest {
+            Some(latest) if stat.st_mtime >= latest => Timespec {
+                tv_sec: latest,
+                tv_nsec: 0,
+            },
+            _ => Timespec {
+                tv_sec: stat.st_mtime,
+                tv_nsec: stat.st_mtime_nsec as _,
+            },
+        }
     }
 
     fn file(&mut self, entry: &OwnedFd, stat: &Stat, mut member: Member) -> Result<()> {
@@ -225,7 +266,7 @@ impl<'a, W: Write> Packer<'a, W> {
             ))
             .into());
         }
-        self.out.member(&member)?;
+        self.member(entry, &member)?;
         let whole = vec![Segment {
             offset: 0,
             length: member.size,
@@ -254,7 +295,7 @@ impl<'a, W: Write> Packer<'a, W> {
                     at += length as u64;
                 }
                 Ok(read) => {
-                    self.out.data(&self.buffer[..read])?;
+                    self.out.content(at, &self.buffer[..read])?;
                     at += read as u64;
                 }
                 Err(Errno::INTR) => {}
@@ -335,7 +376,7 @@ pub fn reopen(entry: &OwnedFd, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     )
 }
 
-fn magic_link(entry: &OwnedFd) -> String {
+pub(super) fn magic_link(entry: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", entry.as_raw_fd())
 }
 
@@ -389,18 +430,14 @@ fn segments(file: &OwnedFd, size: u64) -> rustix::io::Result<Option<Vec<Segment>
 }
 
 /// The extended attributes that mean the same elsewhere. Not overlayfs' own, and no labels of security modules.
-fn attributes(entry: &OwnedFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub fn attributes(entry: &OwnedFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let path = magic_link(entry);
-    let mut list = Vec::with_capacity(MAX_ATTRIBUTE);
-    match rustix::fs::listxattr(&path, rustix::buffer::spare_capacity(&mut list)) {
-        Err(Errno::NOTSUP | Errno::ACCESS) => return Ok(Vec::new()),
-        result => result.map_err(|errno| failed("list the attributes of", name, errno))?,
-    };
     let mut found = Vec::new();
-    for key in list.split(|byte| *byte == 0).filter(|key| is_carried(key)) {
+    let names = attribute_names(entry, name)?;
+    for key in names.into_iter().filter(|key| is_carried(key)) {
         let mut value = Vec::with_capacity(MAX_ATTRIBUTE);
-        match rustix::fs::getxattr(&path, key, rustix::buffer::spare_capacity(&mut value)) {
-            Ok(_) => found.push((key.to_vec(), value)),
+        match rustix::fs::getxattr(&path, &key, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => found.push((key, value)),
             Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS) => {}
             Err(errno) => return Err(failed("read an attribute of", name, errno)),
         }
@@ -408,11 +445,24 @@ fn attributes(entry: &OwnedFd, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
-fn is_carried(key: &[u8]) -> bool {
+/// The names of all its extended attributes.
+pub(super) fn attribute_names(entry: &OwnedFd, name: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut list = Vec::with_capacity(MAX_ATTRIBUTE);
+    match rustix::fs::listxattr(magic_link(entry), rustix::buffer::spare_capacity(&mut list)) {
+        Err(Errno::NOTSUP | Errno::ACCESS) => return Ok(Vec::new()),
+        result => result.map_err(|errno| failed("list the attributes of", name, errno))?,
+    };
+    let names = list.split(|byte| *byte == 0).filter(|key| !key.is_empty());
+    Ok(names.map(<[u8]>::to_vec).collect())
+}
+
+/// Whether an attribute is one of those.
+pub fn is_carried(key: &[u8]) -> bool {
     let overlay = [&b"trusted.overlay."[..], b"user.overlay."];
     let carried = [&b"user."[..], b"trusted.", b"system.posix_acl_"];
     key == b"security.capability"
-        || carried.iter().any(|prefix| key.starts_with(prefix))
+        || key != OWNER.as_bytes()
+            && carried.iter().any(|prefix| key.starts_with(prefix))
             && !overlay.iter().any(|prefix| key.starts_with(prefix))
 }
 

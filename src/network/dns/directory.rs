@@ -65,10 +65,6 @@ impl Names for Directory {
     fn is_live(&self, endpoint: &Endpoint) -> bool {
         endpoint::is_live(&self.paths, endpoint)
     }
-
-    fn forget(&self) {
-        *self.remembered.borrow_mut() = HashMap::new();
-    }
 }
 
 #[cfg(test)]
@@ -128,8 +124,6 @@ mod tests {
         assert_eq!(live(), ["c3"]);
         age();
         assert_eq!(live(), ["c3"]);
-        names.forget();
-        assert!(!is_remembered());
         drop(third);
         assert_eq!(live(), [""; 0]);
     }

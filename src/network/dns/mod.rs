@@ -84,9 +84,6 @@ pub trait Names {
     fn is_live(&self, _: &Endpoint) -> bool {
         true
     }
-
-    /// Gives back what it has remembered.
-    fn forget(&self) {}
 }
 
 impl<F: Fn(&str) -> Vec<Endpoint>> Names for F {

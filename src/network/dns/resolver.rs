@@ -120,11 +120,6 @@ impl Resolver {
         &self.config
     }
 
-    /// Gives back what only makes it faster; for a process that has had nothing to do for a while.
-    pub fn forget(&mut self) {
-        self.names.forget();
-    }
-
     /// Handles what is ready; never waits.
     pub fn turn(&mut self) {
         for _ in 0..ROUNDS {

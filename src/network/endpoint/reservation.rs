@@ -9,10 +9,14 @@ use crate::paths::network::{address_in, endpoint_in, last_addresses_in};
 use crate::store::id;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+
+/// More than two addresses take as text, with the ends of their lines.
+const LAST: usize = 64;
 
 /// What a container wants of a network.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +31,8 @@ pub struct Wanted {
     pub ipv4: Option<Ipv4Addr>,
     /// A fixed address.
     pub ipv6: Option<Ipv6Addr>,
+    /// Those that it had before, by which others may still look for it: it has them again unless they are another's by now.
+    pub before: Vec<IpAddr>,
     /// A fixed MAC address.
     pub mac: Option<String>,
     /// Its interface in the container.
@@ -183,8 +189,14 @@ impl<'a> Giver<'a> {
             None => {}
         }
         let last = self.last();
-        let ipv4 = self.address(wanted.ipv4.map(IpAddr::V4), last, IpAddr::is_ipv4)?;
-        let ipv6 = self.address(wanted.ipv6.map(IpAddr::V6), last, IpAddr::is_ipv6)?;
+        let ipv4 = match wanted.ipv4 {
+            Some(fixed) => self.fixed(fixed.into()).map(Some)?,
+            None => self.address(&wanted.before, last, IpAddr::is_ipv4)?,
+        };
+        let ipv6 = match wanted.ipv6 {
+            Some(fixed) => self.fixed(fixed.into()).map(Some)?,
+            None => self.address(&wanted.before, last, IpAddr::is_ipv6)?,
+        };
         let addresses = [ipv4, ipv6];
         for address in addresses.into_iter().flatten() {
             let link = address_in(self.directory, address);
@@ -195,9 +207,12 @@ impl<'a> Giver<'a> {
         }
         let endpoint = endpoint(self.network, wanted, addresses)?;
         let lock = write(self.directory, &endpoint)?;
-        let given = |wanted: bool, address: Option<IpAddr>, last| match wanted {
-            true => last,
-            false => address.or(last),
+        let given = |fixed: bool, address: Option<IpAddr>, last| {
+            let had = address.is_some_and(|address| wanted.before.contains(&address));
+            if fixed || had {
+                return last;
+            }
+            address.or(last)
         };
         self.remember([
             given(wanted.ipv4.is_some(), ipv4, last[0]),
@@ -214,17 +229,21 @@ impl<'a> Giver<'a> {
     /// The address of one family, if the network has that.
     fn address(
         &mut self,
-        fixed: Option<IpAddr>,
+        before: &[IpAddr],
         last: [Option<IpAddr>; 2],
         is_of_family: fn(&IpAddr) -> bool,
     ) -> Result<Option<IpAddr>> {
-        if let Some(fixed) = fixed {
-            return self.fixed(fixed).map(Some);
-        }
         let mut subnets = self.network.subnets.iter();
         let Some(subnet) = subnets.find(|subnet| is_of_family(&subnet.subnet.addr())) else {
             return Ok(None);
         };
+        let pool = subnet.range.unwrap_or(subnet.subnet);
+        for address in before.iter().filter(|address| pool.contains(*address)) {
+            let is_free = matches!(self.holder(*address)?, Holder::Nobody);
+            if is_free && ipam::may_be_given(subnet, *address) {
+                return Ok(Some(*address));
+            }
+        }
         let last = last.into_iter().flatten().find(is_of_family);
         let free = |address| Ok(!matches!(self.holder(address)?, Holder::Nobody));
         if let Some(found) = ipam::next(subnet, last, free)? {
@@ -296,7 +315,15 @@ impl<'a> Giver<'a> {
     fn remember(&self, addresses: [Option<IpAddr>; 2]) {
         let lines = addresses.into_iter().flatten();
         let text: String = lines.map(|address| format!("{address}\n")).collect();
-        let _ = std::fs::write(last_addresses_in(self.directory), text);
+        // Of always the same length, so that nothing has to be cut off: on a disk, ext4 for one, that takes milliseconds.
+        let text = format!("{text:\n<LAST$}");
+        let path = last_addresses_in(self.directory);
+        let opened = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let _ = opened.and_then(|mut file| file.write_all(text.as_bytes()));
     }
 }
 

@@ -46,18 +46,53 @@ fn addresses_go_up_and_come_back_when_nobody_holds_them() {
 }
 
 #[test]
+fn who_had_an_address_has_it_again_unless_it_is_another_ones() {
+    let (_store, paths, network) = store();
+    let reserve = |number, before: &[IpAddr]| {
+        let wanted = Wanted {
+            before: before.to_vec(),
+            ..wanted(number)
+        };
+        reserve(&paths, &network, &wanted).unwrap()
+    };
+    let addresses = |reserved: &Reserved| reserved.endpoint().addresses().collect::<Vec<_>>();
+    let gateway = network.subnets[0].gateway.unwrap();
+    let foreign: IpAddr = "198.51.100.7".parse().unwrap();
+    let first = reserve(1, &[gateway, foreign]);
+    let had = addresses(&first);
+    assert!(had.iter().all(|one| *one != gateway && *one != foreign));
+    drop(first);
+    let second = reserve(2, &[]);
+    let first = reserve(1, &had);
+    assert_eq!(addresses(&first), had);
+    // The next ones go on behind the last that was new.
+    let third = addresses(&reserve(3, &[]));
+    assert!(
+        third
+            .iter()
+            .all(|one| !had.contains(one) && !addresses(&second).contains(one))
+    );
+    drop(first);
+    let taken = reserve(4, &had);
+    assert_eq!(addresses(&taken), had);
+    let late = addresses(&reserve(1, &had));
+    assert_eq!(late.len(), had.len());
+    assert!(late.iter().all(|one| !had.contains(one)));
+}
+
+#[test]
 fn what_a_killed_process_had_is_dead_and_then_gone() {
     let (_store, paths, network) = store();
     let killed = reserve(&paths, &network, &wanted(1)).unwrap();
     let endpoint = killed.endpoint().clone();
     drop(killed.into_lock());
     assert_eq!(live(&paths, &network.id).unwrap(), []);
-    assert_eq!(dead(&paths).unwrap(), [endpoint.clone()]);
+    assert_eq!(dead(&paths).unwrap(), std::slice::from_ref(&endpoint));
     let other = reserve(&paths, &network, &wanted(2)).unwrap();
     assert!(other.replaced.is_empty() && other.endpoint().ipv4 != endpoint.ipv4);
     // The same container again: its old rules are to be swept first.
     let again = reserve(&paths, &network, &wanted(1)).unwrap();
-    assert_eq!(again.replaced, [endpoint.clone()]);
+    assert_eq!(again.replaced, std::slice::from_ref(&endpoint));
     sweep(&paths, |_| panic!("all are held")).unwrap();
     assert_eq!(live(&paths, &network.id).unwrap().len(), 2);
     let endpoint = again.endpoint().clone();

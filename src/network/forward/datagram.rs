@@ -90,23 +90,18 @@ impl Datagrams {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+    /// How many of them an owner has.
+    pub(super) fn of(&self, owner: Key) -> usize {
+        self.owned.get(&owner).copied().unwrap_or(0)
     }
 
     /// The next datagram of a socket, which [`Self::pass`] sends on.
     pub fn receive(&mut self, socket: &OwnedFd) -> Result<transparent::Received, Errno> {
         transparent::receive(socket.as_fd(), &mut self.buffer)
-    }
-
-    /// The first `length` bytes of what was received last.
-    pub fn received(&self, length: usize) -> &[u8] {
-        &self.buffer[..length]
     }
 
     /// Whether there is a flow of that name.
@@ -116,7 +111,7 @@ impl Datagrams {
 
     /// Whether an owner may have one more.
     pub fn has_room(&self, owner: Key) -> bool {
-        self.owned.get(&owner).is_none_or(|count| *count < MOST)
+        self.of(owner) < MOST
     }
 
     /// A flow begins; `port` is the one that it leads to.

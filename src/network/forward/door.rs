@@ -44,6 +44,9 @@ pub struct Door {
     pub port: u16,
     /// The port of the container that it leads to.
     pub target: u16,
+    /// How many are let in before others are served: more as long as more come, so that of single ones nobody has to ask
+    /// whether there is another.
+    pub patience: usize,
 }
 
 impl Door {
@@ -74,6 +77,7 @@ impl Door {
             address,
             port,
             target,
+            patience: 1,
         })
     }
 

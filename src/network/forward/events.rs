@@ -67,8 +67,10 @@ impl Token {
 pub enum Watch {
     /// As long as there is something to read.
     Level,
-    /// When something has changed.
+    /// When there is something more to read, or that was the end.
     Edge,
+    /// The same, and when more can be written.
+    EdgeBoth,
     /// Only its errors.
     Paused,
 }
@@ -77,7 +79,8 @@ impl Watch {
     fn flags(self) -> EventFlags {
         match self {
             Self::Level => EventFlags::IN,
-            Self::Edge => EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET,
+            Self::Edge => EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP | EventFlags::ET,
+            Self::EdgeBoth => Self::Edge.flags() | EventFlags::OUT,
             Self::Paused => EventFlags::empty(),
         }
     }

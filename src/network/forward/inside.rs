@@ -127,6 +127,10 @@ impl Sockets {
             for _ in 0..STOCK {
                 let socket = make(transport, ipv6).and_then(|socket| {
                     transparent::make_transparent(socket.as_fd(), ipv6)?;
+                    if transport == Transport::Stream {
+                        // A client may use its port towards several ports of ours.
+                        sockopt::set_socket_reuseaddr(&socket, true)?;
+                    }
                     Ok(socket)
                 });
                 match socket {
@@ -141,11 +145,6 @@ impl Sockets {
         *shelf = made.unwrap_or(Err(Errno::NXIO))?;
         shelf.pop().ok_or(Errno::NXIO)
     }
-
-    /// Gives back the descriptors of those in stock.
-    pub fn clear(&mut self) {
-        self.stock = Default::default();
-    }
 }
 
 /// A socket of the calling thread's network namespace, which does not block.
@@ -159,14 +158,10 @@ pub fn make(transport: Transport, ipv6: bool) -> Result<OwnedFd, Errno> {
         Transport::Datagram => SocketType::DGRAM,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, kind, flags, None)?;
-    if transport == Transport::Stream {
-        attend(&socket)?;
-    }
-    Ok(socket)
+    socket_with(family, kind, flags, None)
 }
 
-/// What every connection that is carried has: small messages at once, and an end when the other side is gone.
+/// What every connection with others than containers has: small messages at once, and an end when the other side is gone.
 pub fn attend(socket: &OwnedFd) -> Result<(), Errno> {
     sockopt::set_tcp_nodelay(socket, true)?;
     sockopt::set_socket_keepalive(socket, true)

@@ -153,12 +153,16 @@ impl Forwarder {
         }
     }
 
-    /// Whether there are descriptors for one more connection, when so many are under way elsewhere.
-    pub(super) fn has_room(&self, under_way: usize) -> bool {
+    /// Whether there are descriptors for one more connection of an owner, where so many others are taken elsewhere, some
+    /// of them his own. One who is not alone may have as many as he leaves to the others.
+    pub(super) fn has_room(&self, owner: Key, elsewhere: usize, own: usize) -> bool {
         // Of each connection two sockets, and pipes of those that are busy.
-        let taken =
-            self.streams.len() * 3 + self.datagrams.len() * 2 + self.doors.len() + under_way * 2;
-        taken < self.room
+        let taken = self.streams.len() * 3 + self.datagrams.len() * 2;
+        let left = self
+            .room
+            .saturating_sub(taken + self.doors.len() + elsewhere);
+        let own = self.streams.of(owner) * 3 + self.datagrams.of(owner) * 2 + own;
+        left > 0 && (own < left || self.targets.len() == 1)
     }
 
     /// The address by which the host itself reaches a port that is published here, other than on loopback alone.
@@ -266,7 +270,7 @@ impl Forwarder {
             for (token, flags) in happened.drain(..) {
                 self.handle(token, flags);
             }
-            self.streams.go_on();
+            self.streams.go_on(&self.events);
         }
         self.happened = happened;
         self.datagrams.take_failures();
@@ -277,7 +281,7 @@ impl Forwarder {
     /// Something has happened to what is ours.
     pub(super) fn handle(&mut self, token: Token, flags: EventFlags) {
         match token.kind {
-            STREAM => self.streams.handle(token, flags),
+            STREAM => self.streams.handle(&self.events, token, flags),
             DATAGRAM => {
                 let doors = &self.doors;
                 self.datagrams
@@ -307,14 +311,18 @@ impl Forwarder {
 
     /// Connections have come.
     fn let_in(&mut self, token: Token) {
-        for _ in 0..PATIENCE {
-            let Some((door, owner)) = self.doors.get(token.key) else {
-                return;
-            };
-            let (owner, port) = (*owner, door.target);
-            if !self.has_room(0) {
+        let Some((door, owner)) = self.doors.get_mut(token.key) else {
+            return;
+        };
+        let (owner, port, patience) = (*owner, door.target, door.patience);
+        door.patience = (2 * patience).min(PATIENCE);
+        for _ in 0..patience {
+            if !self.has_room(owner, 0, 0) {
                 return self.pause(token);
             }
+            let Some((door, _)) = self.doors.get_mut(token.key) else {
+                return;
+            };
             match door.accept() {
                 Ok(Some((socket, client))) => {
                     if self
@@ -324,7 +332,10 @@ impl Forwarder {
                         return self.pause(token);
                     }
                 }
-                Ok(None) => return,
+                Ok(None) => {
+                    door.patience = 1;
+                    return;
+                }
                 Err(_) => return self.pause(token),
             }
         }
@@ -381,7 +392,7 @@ impl Forwarder {
                 to: received.address.map(|address| SocketAddr::new(address, 0)),
             };
             if !self.datagrams.contains(&name) {
-                if !self.datagrams.has_room(owner) || !self.has_room(0) {
+                if !self.datagrams.has_room(owner) || !self.has_room(owner, 0, 0) {
                     continue;
                 }
                 let Ok(ahead) = self.reach(owner, client, port, Transport::Datagram) else {
@@ -443,10 +454,10 @@ impl Forwarder {
         if let Some(from) = from {
             match (from.port(), transport) {
                 (0, Transport::Stream) => transparent::leave_port_open(socket.as_fd())?,
-                // Datagrams to the same port must not come from the same one.
-                (0, Transport::Datagram) => {}
+                // Those of streams have it, and datagrams to the same port must not come from the same one.
+                (_, Transport::Stream) | (0, Transport::Datagram) => {}
                 // A client may use its port towards several ports of ours.
-                _ => sockopt::set_socket_reuseaddr(&socket, true)?,
+                (_, Transport::Datagram) => sockopt::set_socket_reuseaddr(&socket, true)?,
             }
             bind(&socket, &from)?;
         }
@@ -487,11 +498,12 @@ impl AsFd for Forwarder {
     }
 }
 
-/// How many descriptors connections may take; the doors of a large range are not refused for that.
+/// How many descriptors connections may take: a quarter of a small limit is left to others, to sockets in stock and
+/// monitors. The doors of a large range are not refused for that.
 fn room() -> usize {
-    const OTHERS: u64 = 128;
+    const OTHERS: u64 = 4096;
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX)
+    usize::try_from(limit - (limit / 4).min(OTHERS)).unwrap_or(usize::MAX)
 }
 
 /// Whether waiting may help.
@@ -520,3 +532,6 @@ fn add(publications: &mut Vec<Publication>, wanted: &Wanted, host: u16, containe
         protocol: wanted.protocol,
     });
 }
+
+#[cfg(test)]
+mod tests;

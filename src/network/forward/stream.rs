@@ -7,13 +7,17 @@
 //!
 //! Invariant: nothing waits. A direction stops when its source has nothing or its target takes nothing, and goes on with
 //! the event that says otherwise (edge-triggered epoll(7)).
+//!
+//! Most connections are short: what they cost is system calls, packets and those who are woken by them. So nothing is
+//! asked that an event has told or will tell, and the last bytes go in one packet with the end that follows them.
 
 use super::events::{Events, Key, Table, Token, Watch};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown, sockopt};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -31,6 +35,7 @@ const PATIENCE: usize = 16;
 pub struct Streams {
     kind: u8,
     pairs: Table<Pair>,
+    owned: HashMap<Key, usize>,
     buffer: Box<[u8]>,
     pipes: Vec<Pipe>,
     /// Pairs that could go on, but others had to be served first.
@@ -43,6 +48,10 @@ struct Pair {
     /// The way from each end to the other one.
     ways: [Way; 2],
     owner: Key,
+    /// Whether the second end is connected for sure.
+    reached: bool,
+    /// Of which ends is told that they take more.
+    heard: [bool; 2],
 }
 
 /// One direction.
@@ -52,11 +61,16 @@ struct Way {
     readable: bool,
     /// Whether the target may take something.
     writable: bool,
-    /// Whether the source is known to have closed, so that there is an end to be read.
-    closing: bool,
     held: Held,
     /// Whether much comes.
     bulk: bool,
+    /// Whether what was read need not be all there was, even if the buffer was not filled.
+    thorough: bool,
+    /// Whether the end follows what can be read.
+    ending: bool,
+    /// Whether the target has been sent something, and whether it sends small messages at once.
+    begun: bool,
+    prompt: bool,
     /// Whether the end was read, and whether it was passed on.
     ended: bool,
     shut: bool,
@@ -84,6 +98,8 @@ enum Stop {
     Waiting,
     /// Because it was its turn long enough.
     Tired,
+    /// Because all was passed on but the end.
+    Ended,
 }
 
 impl Streams {
@@ -92,13 +108,15 @@ impl Streams {
         Self {
             kind,
             pairs: Table::default(),
+            owned: HashMap::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             pipes: Vec::new(),
             again: VecDeque::new(),
         }
     }
 
-    /// Carries between two sockets from now on; the second may still be connecting. Both do not block.
+    /// Carries between two sockets from now on, of which the first was accepted; the second may still be connecting. Both
+    /// do not block, and the first one sends small messages at once (tcp(7), TCP_NODELAY).
     pub fn insert(
         &mut self,
         events: &Events,
@@ -106,44 +124,41 @@ impl Streams {
         second: OwnedFd,
         owner: Key,
     ) -> Result<Key, Errno> {
-        let mut ways = [Way::default(), Way::default()];
-        // Whoever has connected has mostly something to say, and whom we connect to is mostly there already.
-        (ways[0].readable, ways[0].writable) = (true, true);
+        // What has come already is an event, and where nothing can be written yet, that is said when it is tried.
+        let way = |prompt| Way {
+            writable: true,
+            prompt,
+            ..Way::default()
+        };
         let pair = Pair {
             ends: [first, second],
-            ways,
+            ways: [way(false), way(true)],
             owner,
+            reached: false,
+            heard: [false; 2],
         };
         let key = self.pairs.insert(pair);
+        *self.owned.entry(owner).or_default() += 1;
         let pair = self.pairs.get(key).ok_or(Errno::NOENT)?;
         for (side, end) in pair.ends.iter().enumerate() {
-            let token = Token {
-                kind: self.kind,
-                side,
-                key,
-            };
+            let kind = self.kind;
+            let token = Token { kind, side, key };
             if let Err(error) = events.watch(end.as_fd(), token, Watch::Edge) {
                 self.reset(key);
                 return Err(error);
             }
         }
-        self.serve(key);
         Ok(key)
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
-    }
-
-    /// Whether that pair is still there.
-    pub fn contains(&self, key: Key) -> bool {
-        self.pairs.get(key).is_some()
+    /// How many of them an owner has.
+    pub(super) fn of(&self, owner: Key) -> usize {
+        self.owned.get(&owner).copied().unwrap_or(0)
     }
 
     /// Resets all pairs of an owner.
@@ -154,16 +169,18 @@ impl Streams {
     }
 
     /// Something has happened to one end.
-    pub fn handle(&mut self, token: Token, flags: EventFlags) {
+    pub fn handle(&mut self, events: &Events, token: Token, flags: EventFlags) {
         let Some(pair) = self.pairs.get_mut(token.key) else {
             return;
         };
         let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
         let (from, to) = (token.side, 1 - token.side);
-        if broken || flags.intersects(EventFlags::IN | EventFlags::RDHUP) {
+        if broken || flags.intersects(EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP) {
             pair.ways[from].readable = true;
-            pair.ways[from].closing |= broken || flags.contains(EventFlags::RDHUP);
         }
+        pair.reached |= from == 1 && !broken;
+        pair.ways[from].thorough |= broken || flags.intersects(EventFlags::PRI | EventFlags::RDHUP);
+        pair.ways[from].ending = !broken && flags.contains(EventFlags::RDHUP);
         if broken || flags.contains(EventFlags::OUT) {
             pair.ways[to].writable = true;
         }
@@ -172,7 +189,7 @@ impl Streams {
         if deaf {
             self.reset(token.key);
         } else {
-            self.serve(token.key);
+            self.serve(events, token.key);
         }
     }
 
@@ -182,23 +199,40 @@ impl Streams {
     }
 
     /// Serves those that had to stop for others.
-    pub fn go_on(&mut self) {
+    pub fn go_on(&mut self, events: &Events) {
         for key in std::mem::take(&mut self.again) {
-            self.serve(key);
+            self.serve(events, key);
         }
     }
 
-    fn serve(&mut self, key: Key) {
+    fn serve(&mut self, events: &Events, key: Key) {
         let Some(pair) = self.pairs.get_mut(key) else {
             return;
         };
         let mut tired = false;
         for side in [0, 1] {
+            let other = 1 - side;
+            // Whoever has nothing to say any more is told by close(2) that the other side has not either.
+            let is_last = pair.ways[other].shut;
             let way = &mut pair.ways[side];
-            let (from, to) = (&pair.ends[side], &pair.ends[1 - side]);
+            let (from, to) = (&pair.ends[side], &pair.ends[other]);
             match way.carry(from, to, &mut self.buffer, &mut self.pipes) {
+                Ok(Stop::Ended) if is_last => way.shut = true,
+                // What is still connecting would be disconnected by shutdown(2).
+                Ok(Stop::Ended) if other == 1 && !pair.reached => way.writable = false,
+                Ok(Stop::Ended) => match pass_end(to) {
+                    Ok(()) => way.shut = true,
+                    Err(_) => return self.reset(key),
+                },
                 Ok(stop) => tired |= stop == Stop::Tired,
                 Err(_) => return self.reset(key),
+            }
+            if !way.writable && !std::mem::replace(&mut pair.heard[other], true) {
+                let (kind, side) = (self.kind, other);
+                let token = Token { kind, side, key };
+                if events.change(to.as_fd(), token, Watch::EdgeBoth).is_err() {
+                    return self.reset(key);
+                }
             }
         }
         if pair.ways.iter().all(|way| way.shut) {
@@ -222,6 +256,12 @@ impl Streams {
         let Some(pair) = self.pairs.remove(key) else {
             return;
         };
+        if let Entry::Occupied(mut count) = self.owned.entry(pair.owner) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         for way in pair.ways {
             if let Held::Piped(pipe, 0) = way.held {
                 keep(&mut self.pipes, pipe);
@@ -242,14 +282,10 @@ impl Way {
             if !self.flush(to, pipes)? {
                 return Ok(Stop::Waiting);
             }
-            if self.ended {
-                if !self.shut {
-                    self.shut = true;
-                    pass_end(to)?;
-                }
-                return Ok(Stop::Waiting);
+            if self.ended && self.writable && !self.shut {
+                return Ok(Stop::Ended);
             }
-            if !self.readable {
+            if self.ended || !self.readable {
                 return Ok(Stop::Waiting);
             }
             match self.bulk {
@@ -274,7 +310,7 @@ impl Way {
                     return Ok(true);
                 }
                 _ if !self.writable => return Ok(false),
-                Held::Bytes(bytes, start) => put(to, &bytes[*start..]),
+                Held::Bytes(bytes, start) => put(to, &bytes[*start..], false),
                 Held::Piped(pipe, length) => splice(
                     &pipe.read,
                     None,
@@ -324,18 +360,23 @@ impl Way {
             }
             result => result?.0,
         };
-        if length < buffer.len() {
-            // The source is empty now, and its next bytes are an event; an end that has come already is none.
-            self.readable = self.closing;
-        } else {
-            self.bulk = true;
-        }
+        let is_full = length == buffer.len();
+        self.bulk |= is_full;
+        // What comes later is an event. But recv(2) stops before an urgent byte too, and the end is no event again.
+        self.readable = is_full || self.thorough;
         let written = match self.writable {
             false => 0,
-            true => match put(to, &buffer[..length]) {
-                Err(Errno::AGAIN | Errno::INTR) => 0,
-                result => result?,
-            },
+            true => {
+                // The first one waits for none before it, and many a connection has no second one.
+                if std::mem::replace(&mut self.begun, true) && !self.prompt {
+                    self.prompt = true;
+                    let _ = sockopt::set_tcp_nodelay(to, true);
+                }
+                match put(to, &buffer[..length], self.ending) {
+                    Err(Errno::AGAIN | Errno::INTR) => 0,
+                    result => result?,
+                }
+            }
         };
         if written < length {
             self.writable = false;
@@ -362,10 +403,8 @@ impl Way {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         match splice(from, None, &pipe.write, None, PIPE, flags) {
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                self.readable = false;
-                self.bulk = false;
-            }
+            // Nothing, or an urgent byte, which splice(2) does not pass: recv(2) tells.
+            Err(Errno::AGAIN) => self.bulk = false,
             Ok(0) => {
                 self.ended = true;
                 self.bulk = false;
@@ -391,8 +430,11 @@ fn keep(pipes: &mut Vec<Pipe>, pipe: Pipe) {
     }
 }
 
-fn put(to: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    send(to, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+/// Sends what there is; with what `follows` in one packet, if it fits.
+fn put(to: &OwnedFd, bytes: &[u8], follows: bool) -> Result<usize, Errno> {
+    let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, follows);
+    send(to, bytes, flags)
 }
 
 /// Sends FIN. One that has gone meanwhile needs none, and says itself how.

@@ -3,6 +3,7 @@
 use super::layout::{self, Version};
 use super::transaction::{Element, Key, Set, Transaction, list};
 use crate::network::endpoint::{Endpoint, Protocol, Publication};
+use crate::network::forwarding::Closed;
 use crate::network::options::{ICC, MASQUERADE};
 use crate::network::record::{Driver, Network};
 use crate::sys::netlink::{Refusal, Socket};
@@ -107,6 +108,19 @@ pub fn of_network(network: &Network) -> Elements {
         if mode == Mode::Unprotected {
             elements.push(&layout::UNPROTECTED[version as usize], key().into());
         }
+    }
+    elements
+}
+
+/// Families that only go through this machine because we have switched that on.
+pub fn of_closed(closed: Closed) -> Elements {
+    let mut elements = Elements::default();
+    for version in Version::BOTH
+        .into_iter()
+        .filter(|one| closed[*one as usize])
+    {
+        let family = Key::new().protocol(version.number());
+        elements.push(&layout::CLOSED, family.into());
     }
     elements
 }

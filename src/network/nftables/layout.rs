@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! prerouting, output (nat)   a packet for an address of this machine that is published ─▶ the container
-//! forward (filter)           replies, published ports, within a network ─▶ on; between networks, unpublished ─▶ dropped
+//! forward (filter)           replies, published ports, within a network ─▶ on; between networks, unpublished ─▶ dropped;
+//!                            what has to do with no bridge ─▶ dropped, where it was not carried before us
 //! postrouting (nat)          from a network to elsewhere, and back into it by a published port ─▶ our own address
 //! ```
 //!
@@ -15,7 +16,7 @@ use super::transaction::{At, Field, Hook, Set, Table, Transaction, priority};
 /// Ours; no other is ever changed.
 pub const TABLE: Table<'static> = Table::inet("onggi");
 /// The chain of published ports; it is called otherwise in each version of this layout, by which it is recognized.
-pub const PORTS: &str = "ports_1";
+pub const PORTS: &str = "ports_3";
 
 use Field::{Interface, Ipv4, Ipv6, Port, Protocol};
 
@@ -27,6 +28,8 @@ pub const WITHIN: Set = Set::of("within", &[Interface, Interface]);
 pub const SEPARATED: Set = Set::of("separated", &[Interface]);
 /// Bridges of internal networks.
 pub const INTERNAL: Set = Set::of("internal", &[Interface]);
+/// Families, by their numbers, that go through this machine only because we have switched that on.
+pub const CLOSED: Set = Set::of("closed", &[Protocol]);
 /// Bridges from which packets leave with our own address.
 pub const MASQUERADED: [Set; 2] = [
     Set::of("masqueraded4", &[Interface]),
@@ -139,7 +142,7 @@ fn to(rule: Rule, set: &Set, inside: bool) -> Rule {
 /// Adds the table with its sets, chains and rules; elements that are there stay.
 pub fn write(transaction: &mut Transaction<'_>) {
     transaction.within(TABLE).add_table();
-    let single = [&BRIDGES, &WITHIN, &SEPARATED, &INTERNAL];
+    let single = [&BRIDGES, &WITHIN, &SEPARATED, &INTERNAL, &CLOSED];
     let double = [
         &MASQUERADED,
         &UNPROTECTED,
@@ -224,11 +227,12 @@ pub fn protocol_and_port(rule: Rule, register: u32) -> Rule {
 fn forward() -> Vec<Rule> {
     let mut rules = vec![
         known().verdict(&Verdict::Accept),
-        translated().verdict(&Verdict::Accept),
         from(within(Rule::new()), &SEPARATED, false).verdict(&Verdict::Accept),
-        to(from(Rule::new(), &BRIDGES, true), &BRIDGES, true).verdict(&Verdict::Drop),
+        // An internal network has no way to what others publish either.
         from(Rule::new(), &INTERNAL, true).verdict(&Verdict::Drop),
         to(Rule::new(), &INTERNAL, true).verdict(&Verdict::Drop),
+        translated().verdict(&Verdict::Accept),
+        to(from(Rule::new(), &BRIDGES, true), &BRIDGES, true).verdict(&Verdict::Drop),
     ];
     for version in Version::BOTH {
         let rule = protocol_and_port(version.destination(version.rule(), 0), version.registers());
@@ -238,6 +242,18 @@ fn forward() -> Vec<Rule> {
         rules.push(rule.verdict(&Verdict::Accept));
     }
     rules.push(to(Rule::new(), &BRIDGES, true).verdict(&Verdict::Drop));
+    // A host that we have made a router is none but for bridges. Those of other programs have rules of their own, which may
+    // count on that it is one.
+    for end in [Meta::InputKind, Meta::OutputKind] {
+        let mut kind = [0; 16];
+        kind[..6].copy_from_slice(b"bridge");
+        let rule = Rule::new().meta(0, end).compare(0, Compare::Equal, &kind);
+        rules.push(rule.verdict(&Verdict::Accept));
+    }
+    let closed = Rule::new()
+        .meta(0, Meta::Family)
+        .lookup(0, CLOSED.name, true);
+    rules.push(closed.verdict(&Verdict::Drop));
     rules
 }
 

@@ -39,6 +39,10 @@ pub enum Meta {
     Family = 15,
     /// `meta l4proto`: one byte.
     Protocol4 = 16,
+    /// `meta iifkind`: what kind of interface it came in by, 16 bytes; nothing goes on for hardware, which has none.
+    InputKind = 26,
+    /// `meta oifkind`: the same of the one it leaves by.
+    OutputKind = 27,
 }
 
 /// Which header an offset counts from (NFT_PAYLOAD_*).
@@ -190,11 +194,17 @@ impl Rule {
         })
     }
 
-    /// Loads one byte: whether the packet belongs to a socket that is transparent (`socket transparent`).
+    /// Loads the index of the interface by which the packet's source is reached, if that is the one by which it has come;
+    /// otherwise 0 (`fib saddr . iif oif`).
     #[must_use]
-    pub fn transparent_socket(self, register: u32) -> Self {
-        self.expression("socket", |data| {
-            data.be32(1, 0).be32(2, REGISTERS + register);
+    pub fn way_back(self, register: u32) -> Self {
+        self.expression("fib", |data| {
+            const RESULT_INTERFACE: u32 = 1;
+            const SOURCE: u32 = 1;
+            const BY_INPUT: u32 = 8;
+            data.be32(1, REGISTERS + register)
+                .be32(2, RESULT_INTERFACE)
+                .be32(3, SOURCE | BY_INPUT);
         })
     }
 

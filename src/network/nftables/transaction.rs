@@ -17,6 +17,7 @@ const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 pub(super) const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
+pub(super) const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;

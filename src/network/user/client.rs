@@ -6,6 +6,7 @@
 use super::protocol::{Answer, Lease, PORTS_MAX, Question, Read, receive, send};
 use crate::network::endpoint::Publication;
 use crate::network::forward::Wanted;
+use crate::network::record::Network;
 use crate::paths::Paths;
 use crate::paths::network::PROCESS_SOCKET;
 use crate::sys::socket::Channel;
@@ -93,6 +94,23 @@ impl Client {
     pub fn release(&self, endpoint: &str) -> Result<()> {
         let endpoint = endpoint.to_owned();
         self.ask(&Question::Release { endpoint }).map(|_| ())
+    }
+
+    /// Removes what the containers of a network shared.
+    pub fn remove(&self, network: &Network) -> Result<()> {
+        let question = Question::Remove(Box::new(network.clone()));
+        self.ask(&question).map(|_| ())
+    }
+
+    /// Puts back what is missing of rules, routes and the bridge of a network.
+    pub fn restore(&self, network: &Network, ends: &[String]) -> Result<()> {
+        ends.chunks(PORTS_MAX).try_for_each(|some| {
+            let question = Question::Restore {
+                network: Box::new(network.clone()),
+                ends: some.to_vec(),
+            };
+            self.ask(&question).map(|_| ())
+        })
     }
 
     fn ask(&self, question: &Question) -> Result<Answer> {

@@ -1,11 +1,11 @@
 //! Who is in the networks, and what may be reached from there.
 //!
 //! Invariant: a container reaches what is outside, and the host by its gateway; never the host's loopback, never another
-//! network, and nothing at all from an internal one or with an address that was not leased.
+//! network, and nothing at all from an internal one or with an address that was not leased, or to another network.
 
 use super::protocol::Lease;
 use crate::network::forward::events::Key;
-use crate::network::forward::inside::Transport;
+use crate::network::link;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -54,6 +54,12 @@ impl Leases {
         leases.find(|lease| lease.endpoint == endpoint)
     }
 
+    /// The bridge behind which somebody is.
+    pub fn interface(&self, of: IpAddr) -> Option<&str> {
+        let (_, lease) = self.leases.get(*self.sources.get(&of)?)?;
+        Some(&lease.interface)
+    }
+
     /// All networks.
     pub fn networks(&self) -> Vec<IpNet> {
         let mut networks: Vec<IpNet> = self
@@ -75,7 +81,7 @@ impl Leases {
     }
 
     /// What becomes of a connection of somebody, and whose it is.
-    pub fn judge(&self, from: IpAddr, to: SocketAddr, transport: Transport) -> (Verdict, Key) {
+    pub fn judge(&self, from: IpAddr, to: SocketAddr) -> (Verdict, Key) {
         let Some((key, lease)) = self
             .sources
             .get(&from)
@@ -90,10 +96,8 @@ impl Leases {
             Verdict::Host
         } else if self.is_inside(address) || !is_elsewhere(address) {
             Verdict::Ignored
-        } else if allowed(lease, address, to.port(), transport) {
-            Verdict::Carry(to)
         } else {
-            Verdict::Prohibited
+            Verdict::Carry(to)
         };
         (verdict, *key)
     }
@@ -103,12 +107,6 @@ impl Leases {
         let mut subnets = self.leases.iter().flat_map(|(_, lease)| &lease.subnets);
         subnets.any(|subnet| subnet.contains(&address))
     }
-}
-
-/// Whether a container may reach a port of an address outside. Everybody may as yet: lists of what a container may reach
-/// are asked here.
-fn allowed(_lease: &Lease, _address: IpAddr, _port: u16, _transport: Transport) -> bool {
-    true
 }
 
 /// Whether an address is one of a single machine that is not this one, as far as the address itself tells.
@@ -129,9 +127,17 @@ fn is_elsewhere(address: IpAddr) -> bool {
     }
 }
 
-/// The address by which the host is known to others, of one family: the one that it would use to speak to them. Nothing
-/// is sent to learn it.
+/// The address by which the host is known to others, of one family: the one that it would use to speak to them, or, where
+/// there is no way to them, one of its interfaces. Nothing is sent to learn it.
 pub fn own_address(ipv6: bool) -> Option<IpAddr> {
+    let of_an_interface = || {
+        let addresses = link::addresses(&link::socket().ok()?, ipv6).ok()?;
+        addresses.into_iter().find(|address| !address.is_loopback())
+    };
+    address_towards_others(ipv6).or_else(of_an_interface)
+}
+
+fn address_towards_others(ipv6: bool) -> Option<IpAddr> {
     // Documentation has these to itself (RFC 5737, RFC 3849).
     let (any, far): (IpAddr, IpAddr) = match ipv6 {
         false => (
@@ -216,11 +222,7 @@ mod tests {
             ("fd00:1::2", "[fe80::1]:80", Verdict::Ignored),
             ("fd00:1::2", "[ff02::fb]:5353", Verdict::Ignored),
         ] {
-            let (verdict, owner) = leases.judge(
-                from.parse().unwrap(),
-                to.parse().unwrap(),
-                Transport::Stream,
-            );
+            let (verdict, owner) = leases.judge(from.parse().unwrap(), to.parse().unwrap());
             assert_eq!(verdict, expected, "{from} to {to}");
             assert!(owner == first || !from.contains("10.88.1.2"), "{from}");
         }
@@ -228,7 +230,6 @@ mod tests {
         let gone = leases.judge(
             "10.88.1.2".parse().unwrap(),
             "192.0.2.7:80".parse().unwrap(),
-            Transport::Stream,
         );
         assert_eq!(gone.0, Verdict::Ignored);
         assert_eq!(leases.networks().len(), 4);

@@ -2,6 +2,7 @@
 //!
 //! - Every address that is in none of the networks is its own (`local default dev lo`), so the kernel takes what is for
 //!   the world as if it were for this machine, and our sockets can have those addresses.
+//! - What says that it comes from another network than the one it comes from is dropped.
 //! - First segments from containers are dropped; they are seen by packet(7) before that. One that is sent again by us
 //!   comes by `lo` and is given to our listener, whatever its destination is (TPROXY).
 //! - Datagrams are given to our socket; those of a flow that has sockets of its own go there.
@@ -85,13 +86,22 @@ pub fn enter(given: Option<OwnedFd>) -> Result<Prepared> {
         has_ipv6().then(|| Ears::open(true)).transpose()?,
     ];
     route(ears[1].is_some())?;
-    rules().commit(&Socket::open(Family::Netfilter)?).context(
+    rules(given.is_none()).commit(&Socket::open(Family::Netfilter)?).context(
         "make the rules for connections of containers (nf_tables with `tproxy` and `fib` is needed)",
     )?;
     Ok(Prepared {
         namespace: namespace.into(),
         ears,
     })
+}
+
+/// Makes settings, routes and rules as they should be, in the namespace of the caller.
+pub fn renew() -> Result<()> {
+    set_kernel();
+    route(has_ipv6())?;
+    rules(false)
+        .commit(&Socket::open(Family::Netfilter)?)
+        .context("make the rules for connections of containers")
 }
 
 fn has_ipv6() -> bool {
@@ -121,6 +131,8 @@ fn set_kernel() {
         ("ipv4/conf/lo/rp_filter", "0"),
         // Thousands of short connections a second from one address to one port.
         ("ipv4/tcp_tw_reuse", "1"),
+        // Here there is no way that is narrower than others: nothing to be probed or paced, as the host's choice may do.
+        ("ipv4/tcp_congestion_control", "reno"),
         ("ipv4/ip_local_port_range", "1024 65535"),
     ] {
         let _ = std::fs::write(format!("/proc/sys/net/{file}"), value);
@@ -159,8 +171,9 @@ fn route(ipv6: bool) -> Result<()> {
         .context("route everything to the namespace itself")
 }
 
-/// Our table as it should be, in the place of one that is there.
-fn rules() -> Transaction<'static> {
+/// Our table as it should be. In a new namespace there is none to be replaced: what deletes something waits, at the close of
+/// its socket, until nobody can be looking at it any more (rcu_barrier), which is 10 ms and more.
+fn rules(is_new: bool) -> Transaction<'static> {
     let loopback = LOOPBACK.to_ne_bytes();
     let outside = || {
         Rule::new()
@@ -184,7 +197,10 @@ fn rules() -> Transaction<'static> {
             .verdict(&Verdict::Accept)
     };
     let mut change = Transaction::new(TABLE);
-    change.add_table().delete_table().add_table();
+    change.add_table();
+    if !is_new {
+        change.delete_table().add_table();
+    }
     for (name, at) in [
         ("come", At::Prerouting),
         ("take", At::Input),
@@ -194,6 +210,18 @@ fn rules() -> Transaction<'static> {
         change.add_chain(name, Some(Hook { kind, at, priority }));
     }
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+        let mut forged = of(outside(), family);
+        if family == libc::AF_INET6 as u8 {
+            // Those of a link, and who has no address yet, are no source of anything that is carried.
+            for first in [0xfe, 0] {
+                forged =
+                    forged
+                        .payload(0, Header::Network, 8, 1)
+                        .compare(0, Compare::Unequal, &[first]);
+            }
+        }
+        let forged = forged.way_back(0).compare(0, Compare::Equal, &[0; 4]);
+        change.add_rule("come", &forged.verdict(&Verdict::Drop));
         let again = Rule::new()
             .meta(0, Meta::InputIndex)
             .compare(0, Compare::Equal, &loopback);

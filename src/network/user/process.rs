@@ -2,18 +2,20 @@
 
 use super::client::Client as Caller;
 use super::leases::Leases;
-use super::namespace::{Prepared, enter};
+use super::namespace::{Prepared, enter, renew};
 use super::outgoing::{Around, FREE, Outgoing};
 use super::protocol::{Answer, Failure, Lease, Question, Read, receive, send};
 use crate::error::bad_input;
+use crate::network::attach;
 use crate::network::forward::events::{Key, Table, Token, Watch};
 use crate::network::forward::inside::{Inside, Sockets, Worker};
 use crate::network::forward::{FOREIGN, Forwarder, Target, Wanted};
+use crate::network::home::Home;
 use crate::paths::Paths;
 use crate::paths::network::PROCESS_SOCKET;
 use crate::store::lock::Lock;
-use crate::sys::descriptor;
 use crate::sys::socket::{Channel, Listener};
+use crate::sys::{descriptor, memory};
 use anyhow::{Context, Result, bail};
 use rustix::event::epoll::EventFlags;
 use rustix::net::sockopt;
@@ -28,6 +30,8 @@ const CLIENT: u8 = FREE + 1;
 /// How long there may be nobody: at first, and after the last one.
 const FIRST: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(2);
+/// How long after a monitor has said something others may be about to.
+const CALM: Duration = Duration::from_secs(1);
 /// How long the one before may take to end, and how often is looked.
 const PREDECESSOR: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(5);
@@ -108,6 +112,7 @@ pub fn carry(start: Start, ready: impl FnOnce()) -> Result<()> {
         user: user.into(),
         network: namespace,
         ends: Some(Instant::now() + FIRST),
+        calm: Some(Instant::now() + CALM),
     };
     process.run()
 }
@@ -122,6 +127,8 @@ struct Process {
     network: OwnedFd,
     /// When there was nobody for long enough.
     ends: Option<Instant>,
+    /// When no monitor has said anything for long enough that what it takes to answer one is given back.
+    calm: Option<Instant>,
 }
 
 /// A monitor.
@@ -136,14 +143,19 @@ impl Process {
         let mut happened = Vec::new();
         loop {
             let wait = !self.forwarder.streams.is_tired();
-            self.forwarder
-                .events
-                .take(wait, &mut happened)
-                .context("epoll_wait")?;
+            let is_calm = |calm: &mut Instant| *calm <= Instant::now();
+            let lightly = wait && self.calm.take_if(is_calm).is_some();
+            let events = &mut self.forwarder.events;
+            let taken = match lightly {
+                true => memory::sleep_lightly(|| events.take(wait, &mut happened)),
+                false => events.take(wait, &mut happened),
+            };
+            taken.context("epoll_wait")?;
             for (token, flags) in happened.drain(..) {
                 self.handle(token, flags);
             }
-            self.forwarder.streams.go_on();
+            let forwarder = &mut self.forwarder;
+            forwarder.streams.go_on(&forwarder.events);
             let mut around = Around {
                 forwarder: &mut self.forwarder,
                 leases: &self.leases,
@@ -161,6 +173,7 @@ impl Process {
                 self.forwarder.expire(now),
                 self.outgoing.expire(now, &self.forwarder.events),
                 self.ends,
+                self.calm.filter(|calm| *calm > now),
             ];
             let next = times.into_iter().flatten().min();
             self.forwarder
@@ -171,6 +184,9 @@ impl Process {
     }
 
     fn handle(&mut self, token: Token, flags: EventFlags) {
+        if let LISTENER | CLIENT = token.kind {
+            self.calm = Some(Instant::now() + CALM);
+        }
         match token.kind {
             LISTENER => self.welcome(),
             CLIENT => self.listen(token.key),
@@ -257,6 +273,15 @@ impl Process {
                 }
                 Ok(Answer::Done)
             }
+            Question::Remove(network) => self
+                .inside(move |home| attach::remove(home, &network))
+                .map(|()| Answer::Done),
+            Question::Restore { network, ends } => self
+                .inside(move |home| {
+                    renew()?;
+                    attach::restore(home, &network, &ends)
+                })
+                .map(|()| Answer::Done),
         };
         let answer = result.unwrap_or_else(|error| Answer::Failed(Failure::of(&error)));
         match self.clients.get(key) {
@@ -300,6 +325,20 @@ impl Process {
             self.outgoing.cut(owner);
         }
         self.forwarder.networks = self.leases.networks();
+    }
+
+    /// Has the thread inside do something; other questions wait: another network may get the same addresses after it.
+    fn inside(&self, work: impl FnOnce(&Home) -> Result<()> + Send + 'static) -> Result<()> {
+        let Inside::Elsewhere(sockets) = &self.forwarder.inside else {
+            return Ok(());
+        };
+        let home = Home {
+            namespace: None,
+            routes: false,
+            memory: None,
+        };
+        let done = sockets.worker().run(move || work(&home));
+        done.unwrap_or(Ok(()))
     }
 
     /// A monitor has gone.

@@ -7,6 +7,8 @@
 //!   lease {endpoint, addresses, …} ─────▶  done
 //!   publish {endpoint, some ports} ─────▶  published {ports}, or failed
 //!   release {endpoint} ─────────────────▶  done
+//!   remove {network} ───────────────────▶  done, or failed
+//!   restore {network, some ends} ───────▶  done, or failed
 //! ```
 //!
 //! The connection is what holds the leases: its end releases all of them.
@@ -40,6 +42,8 @@ pub struct Lease {
     pub subnets: Vec<IpNet>,
     /// The network's gateways; they stand for the host.
     pub gateways: Vec<IpAddr>,
+    /// The network's bridge, by which everything of the container comes.
+    pub interface: String,
     /// Whether there is no way out of the network.
     pub internal: bool,
 }
@@ -63,6 +67,7 @@ impl Lease {
                 .iter()
                 .filter_map(|subnet| subnet.gateway)
                 .collect(),
+            interface: network.interface.clone(),
             internal: network.internal,
         }
     }
@@ -87,6 +92,15 @@ pub enum Question {
     Release {
         /// Of which endpoint.
         endpoint: String,
+    },
+    /// To remove what the containers of a network shared.
+    Remove(Box<Network>),
+    /// To put back what is missing of rules, routes and a network's bridge.
+    Restore {
+        /// Which network.
+        network: Box<Network>,
+        /// Ends of pairs that are its bridge's ports: at most [`PORTS_MAX`].
+        ends: Vec<String>,
     },
 }
 

@@ -149,6 +149,7 @@ pub fn start(
             child,
             terminal: joined.terminal,
             warnings: Vec::new(),
+            listener: None,
         }),
         (child, failure) => {
             // It was killed; it must not be left as a zombie, which would keep the container from ending.

@@ -3,7 +3,7 @@
 use super::{init, nested, protocol};
 use crate::runtime::plan::{Bundle, Plan};
 use crate::runtime::rootfs;
-use crate::runtime::seccomp::Filter;
+use crate::runtime::seccomp::{Agent, Filter};
 use crate::sys::namespace;
 use crate::sys::process::{self, Child, flags};
 use crate::sys::procfs::Processes;
@@ -24,6 +24,8 @@ pub struct Started {
     pub terminal: Option<OwnedFd>,
     /// What is otherwise than one would think.
     pub warnings: Vec<String>,
+    /// Where the calls come that the parent itself answers for (seccomp_unotify(2)).
+    pub listener: Option<OwnedFd>,
 }
 
 /// Connects the network namespace of a first process to something, while that makes its root file system.
@@ -65,6 +67,7 @@ pub fn start(
             child,
             terminal,
             warnings,
+            listener: agent.and_then(Agent::listener),
         }),
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a

@@ -27,6 +27,7 @@ use anyhow::{Context, Result};
 use oci_spec::runtime::{ContainerProcessState, SECCOMP_FD_NAME, State};
 use rustix::io::Errno;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -37,17 +38,44 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// Where the agent is, and what it is told.
 #[derive(Debug)]
 pub struct Agent {
-    path: PathBuf,
+    whom: Whom,
     metadata: Option<String>,
     /// Of the container, without the pid.
     pub(super) state: State,
     handed_over: SharedFlag,
 }
 
+/// Who it is.
+#[derive(Debug)]
+enum Whom {
+    /// A program that listens there.
+    Listening(PathBuf),
+    /// Whoever starts the program; the listener, once it was taken.
+    Parent(RefCell<Option<OwnedFd>>),
+}
+
 impl Agent {
+    /// The parent itself, which finds the listener by [`Agent::listener`].
+    pub(super) fn parent() -> Result<Self> {
+        Ok(Self {
+            whom: Whom::Parent(RefCell::default()),
+            metadata: None,
+            state: State::default(),
+            handed_over: SharedFlag::new().context("mmap")?,
+        })
+    }
+
+    /// What the parent itself is to answer at, if it is the agent.
+    pub fn listener(&self) -> Option<OwnedFd> {
+        match &self.whom {
+            Whom::Listening(_) => None,
+            Whom::Parent(listener) => listener.take(),
+        }
+    }
+
     pub(super) fn new(path: &Path, metadata: Option<String>) -> Result<Self> {
         Ok(Self {
-            path: path.to_owned(),
+            whom: Whom::Listening(path.to_owned()),
             metadata,
             state: State::default(),
             handed_over: SharedFlag::new().context("mmap")?,
@@ -67,7 +95,10 @@ impl Agent {
         let Some(listener) = self.take(child, number, channel)? else {
             return Ok(());
         };
-        self.introduce(child.pid, listener.as_fd())?;
+        match &self.whom {
+            Whom::Listening(path) => self.introduce(path, child.pid, listener.as_fd())?,
+            Whom::Parent(place) => drop(place.replace(Some(listener))),
+        }
         self.handed_over.set();
         Ok(())
     }
@@ -87,7 +118,7 @@ impl Agent {
         }
     }
 
-    fn introduce(&self, pid: i32, listener: BorrowedFd<'_>) -> Result<()> {
+    fn introduce(&self, path: &Path, pid: i32, listener: BorrowedFd<'_>) -> Result<()> {
         let mut state = self.state.clone();
         state.set_pid(Some(pid));
         let mut message = ContainerProcessState::default();
@@ -98,7 +129,7 @@ impl Agent {
             .set_metadata(self.metadata.clone())
             .set_state(state);
         let message = serde_json::to_vec(&message)?;
-        socket::deliver(&self.path, &message, listener).map_err(|error| {
+        socket::deliver(path, &message, listener).map_err(|error| {
             Error::new(
                 Kind::NotFound,
                 format!("hand the system calls over to the seccomp agent: {error:#}"),

@@ -219,6 +219,25 @@ pub fn no_op_filter() -> Result<Filter> {
     compile(&seccomp, Identity::Single)
 }
 
+/// The filter of Docker's default policy, or of none, under which the parent answers for changes of owners where only one
+/// id is mapped.
+pub fn recording_filter(circumstances: Option<Circumstances>) -> Result<Filter> {
+    let policy = match circumstances {
+        Some(circumstances) => {
+            docker_default::policy(circumstances, Identity::Recorded, Family::HOST)
+        }
+        None => {
+            let mut seccomp = LinuxSeccomp::default();
+            seccomp.set_architectures(Some(Family::HOST.architectures().to_vec()));
+            Policy::from_oci(&seccomp, Identity::Recorded, Family::HOST)?
+        }
+    };
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let mut filter = Filter::new(&policy, DEFAULT_FLAGS | listener)?;
+    filter.agent = Some(Agent::parent()?);
+    Ok(filter)
+}
+
 /// `asks`: some calls are left to an agent.
 fn flags(seccomp: &LinuxSeccomp, asks: bool) -> Result<libc::c_ulong> {
     let listener = match asks {

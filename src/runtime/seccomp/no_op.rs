@@ -17,24 +17,26 @@ pub enum Identity {
     Mapped,
     /// One id is mapped; changes of ids and owners are pretended.
     Single,
+    /// Likewise, and of changes of owners the parent is told, who answers for them ([`super::Agent`]).
+    Recorded,
 }
 
 /// Pretended whatever its arguments are.
 const ALWAYS: u8 = 1;
 /// Pretended if the argument with this number is the mode of a device node: class less this.
 const DEVICE_MODE: u8 = 1;
+/// Changes of owners.
+const OWNER: u8 = 4;
 /// How many classes there are, with 0 for calls that are not pretended.
-pub(super) const CLASSES: u8 = 4;
+pub(super) const CLASSES: u8 = 5;
+
+/// The names of class [`OWNER`].
+const OWNERS: &[&str] = &[
+    "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
+];
 
 /// The names of class [`ALWAYS`].
 const NAMES: &[&str] = &[
-    "chown",
-    "chown32",
-    "fchown",
-    "fchown32",
-    "fchownat",
-    "lchown",
-    "lchown32",
     "setfsgid",
     "setfsgid32",
     "setfsuid",
@@ -64,14 +66,24 @@ pub(super) const fn class(name: &str) -> u8 {
     if same(name, b"mknodat") {
         return DEVICE_MODE + 2;
     }
+    if is_one_of(name, NAMES) {
+        return ALWAYS;
+    }
+    if is_one_of(name, OWNERS) {
+        return OWNER;
+    }
+    0
+}
+
+const fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     let mut index = 0;
-    while index < NAMES.len() {
-        if same(name, NAMES[index].as_bytes()) {
-            return ALWAYS;
+    while index < names.len() {
+        if same(name, names[index].as_bytes()) {
+            return true;
         }
         index += 1;
     }
-    0
+    false
 }
 
 /// Equality of names, for constants.
@@ -97,7 +109,9 @@ pub(super) fn overlay(
     {
         return base;
     }
-    let verdict = if class == ALWAYS {
+    let verdict = if class == OWNER && identity == Identity::Recorded {
+        Verdict::always(libc::SECCOMP_RET_USER_NOTIF)
+    } else if class == ALWAYS || class == OWNER {
         Verdict::always(errno(0))
     } else {
         let argument = u32::from(class - DEVICE_MODE);

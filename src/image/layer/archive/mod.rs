@@ -26,7 +26,7 @@ use rustix::fs::Timespec;
 pub use sparse::Segment;
 use sparse::{ContentMap, PaxSparse};
 use std::io::{BufRead, Read};
-pub use write::Writer;
+pub use write::{Sink, Writer};
 
 /// The longest extended header or long name, in bytes; Go's reader has the same limit.
 const MAX_EXTENSION: u64 = 1 << 20;

@@ -9,7 +9,8 @@ use super::header::BLOCK;
 use super::{Member, MemberKind, Segment, padding};
 use anyhow::{Context, Result};
 use rustix::fs::Timespec;
-use std::io::Write;
+use std::io::{BufWriter, Write};
+use std::os::fd::OwnedFd;
 
 /// The largest number that eleven octal digits hold.
 const MAX_SIZE: u64 = 0o77_777_777_777;
@@ -17,6 +18,25 @@ const MAX_SIZE: u64 = 0o77_777_777_777;
 const MAX_ID: u32 = 0o7_777_777;
 const MAX_NAME: usize = 100;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// What files are packed into: the bytes of the tar stream, and what of them stands for which file.
+pub trait Sink: Write {
+    /// The header of the member was written, which is this entry on the disk.
+    fn entry(&mut self, _entry: &OwnedFd, _member: &Member) -> Result<()> {
+        Ok(())
+    }
+
+    /// The entry of that name is none that an archive can hold.
+    fn left_out(&mut self, _name: &[u8]) {}
+
+    /// The next bytes, which the member's file has at `offset`.
+    fn content(&mut self, _offset: u64, bytes: &[u8]) -> Result<()> {
+        self.write_all(bytes).context("write the archive")
+    }
+}
+
+impl<W: Write> Sink for BufWriter<W> {}
+impl Sink for &mut dyn Write {}
 
 /// A tar stream on its way out.
 pub struct Writer<W> {
@@ -109,6 +129,22 @@ impl<W: Write> Writer<W> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.length += bytes.len() as u64;
         self.out.write_all(bytes).context("write the archive")
+    }
+}
+
+impl<W: Sink> Writer<W> {
+    /// What it is written to.
+    pub fn sink(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Likewise, of bytes that a file has at `offset`.
+    pub fn content(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let length =
+            usize::try_from(self.content).map_or(bytes.len(), |left| left.min(bytes.len()));
+        self.content -= length as u64;
+        self.length += length as u64;
+        self.out.content(offset, &bytes[..length])
     }
 }
 

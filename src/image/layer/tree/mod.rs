@@ -23,14 +23,15 @@ use super::name::{self, Name, Request, join};
 use super::{Devices, Rules, failed, refused};
 use crate::error::bad_input;
 use crate::paths;
+use crate::store::tree::names;
 use crate::sys::openat2::open_root;
 use anyhow::{Context, Result};
 pub use attributes::Attributes;
 use parent::Directory;
 use replaced::Replaced;
 use rustix::fs::{
-    AtFlags, Dev, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, statat,
-    symlinkat,
+    AtFlags, Dev, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, renameat,
+    statat, symlinkat,
 };
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -152,6 +153,15 @@ impl<'a> Tree<'a> {
         };
         self.entries += usize::from(placed.is_some());
         Ok(placed)
+    }
+
+    /// Moves all that is in a directory to the root.
+    pub fn take_in(&self, from: &OwnedFd) -> Result<()> {
+        for name in names(from.as_fd()).map_err(|errno| failed("read", b".", errno))? {
+            renameat(from, &name, &self.root, &name)
+                .map_err(|errno| failed("rename", &name, errno))?;
+        }
+        Ok(())
     }
 
     /// Gives a file its attributes, once its content is there.

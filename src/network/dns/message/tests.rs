@@ -182,7 +182,10 @@ proptest! {
         let question = Question::read(&bytes).unwrap_or_else(|| question("web", kind::A));
         addresses(&bytes, &question);
         edns(&bytes, &question);
-        (is_reply(&bytes), is_query(&bytes), code(&bytes), is_without_question(&bytes));
+        is_reply(&bytes);
+        is_query(&bytes);
+        code(&bytes);
+        is_without_question(&bytes);
         for at in 0..bytes.len() {
             name(&bytes, at);
             Record::read(&bytes, at);

@@ -50,7 +50,7 @@ pub fn take(ears: &Ears, around: &mut Around<'_>) {
 fn begin(name: Name, to: SocketAddr, around: &mut Around<'_>) -> Result<(), Option<Errno>> {
     let (far, owner) = around.way(name.from, to, Transport::Datagram)?;
     let forwarder = &mut *around.forwarder;
-    if !forwarder.datagrams.has_room(owner) || !forwarder.has_room(0) {
+    if !forwarder.datagrams.has_room(owner) || !forwarder.has_room(owner, 0, 0) {
         return Err(None);
     }
     let ahead = make(Transport::Datagram, far.is_ipv6())?;

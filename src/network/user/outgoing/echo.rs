@@ -3,8 +3,8 @@
 //! the kernel chooses the identifier there.
 
 use super::{Around, ECHO, Ears};
-use crate::network::forward::events::{Events, Key, Table, Token, Watch};
-use crate::network::forward::inside::Transport;
+use crate::network::forward::Forwarder;
+use crate::network::forward::events::{Key, Table, Token, Watch};
 use crate::network::user::leases::Verdict;
 use crate::network::user::segment;
 use crate::sys::transparent;
@@ -68,16 +68,11 @@ impl Echoes {
             if message.len() < HEADER {
                 continue;
             }
-            match around
-                .leases
-                .judge(from, SocketAddr::new(to, 0), Transport::Datagram)
-            {
+            match around.leases.judge(from, SocketAddr::new(to, 0)) {
                 // It is the host that was asked, and we are there.
                 (Verdict::Host, _) => reply(ears, from, to, message),
                 (Verdict::Carry(_), owner) => {
-                    if let Err(error) =
-                        self.ask((from, to), owner, message, &around.forwarder.events)
-                    {
+                    if let Err(error) = self.ask((from, to), owner, message, around.forwarder) {
                         let quote = segment::echo_quote(from, to, message);
                         ears.tell(&quote, from, to, error);
                     }
@@ -96,7 +91,7 @@ impl Echoes {
         (from, to): (IpAddr, IpAddr),
         owner: Key,
         message: &[u8],
-        events: &Events,
+        forwarder: &Forwarder,
     ) -> Result<(), Errno> {
         let name = (from, to, [message[4], message[5]]);
         let known = self
@@ -107,13 +102,9 @@ impl Echoes {
             echo.ends = Instant::now() + LIFE;
             return put(&echo.socket, message);
         }
-        if self
-            .echoes
-            .iter()
-            .filter(|(_, echo)| echo.owner == owner)
-            .count()
-            >= MOST
-        {
+        let own = self.echoes.iter().filter(|(_, echo)| echo.owner == owner);
+        let own = own.count();
+        if own >= MOST || !forwarder.has_room(owner, self.echoes.len(), own) {
             return Ok(());
         }
         let (family, protocol) = match to.is_ipv4() {
@@ -131,14 +122,19 @@ impl Echoes {
             socket,
             ends,
         });
+        self.names.insert(name, key);
+        self.sweep.get_or_insert(ends);
         let Some(echo) = self.echoes.get(key) else {
             return Ok(());
         };
         let side = usize::from(to.is_ipv6());
-        let kind = ECHO;
-        events.watch(echo.socket.as_fd(), Token { kind, side, key }, Watch::Level)?;
-        self.names.insert(name, key);
-        self.sweep.get_or_insert(ends);
+        let token = Token {
+            kind: ECHO,
+            side,
+            key,
+        };
+        let socket = echo.socket.as_fd();
+        forwarder.events.watch(socket, token, Watch::Level)?;
         put(&echo.socket, message)
     }
 

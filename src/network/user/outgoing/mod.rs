@@ -59,7 +59,7 @@ impl Around<'_> {
         to: SocketAddr,
         transport: Transport,
     ) -> Result<(SocketAddr, Key), Option<Errno>> {
-        let (verdict, owner) = self.leases.judge(from.ip(), to, transport);
+        let (verdict, owner) = self.leases.judge(from.ip(), to);
         match verdict {
             Verdict::Carry(to) => Ok((to, owner)),
             Verdict::Prohibited => Err(Some(Errno::ACCESS)),

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Whoever does not answer at all is waited for as long as the host's kernel does; the container's own kernel sends its
-//! SYN again meanwhile, which is recognised.
+//! SYN again meanwhile, which is recognised. It counts: the first one may have been lost on its way to our listener, or a
+//! program may have begun anew with the same port.
 
 use super::{ATTEMPT, Around, Ears};
 use crate::network::forward::events::{Key, Table, Token, Watch};
@@ -68,6 +69,16 @@ enum State {
     Sent(Instant),
 }
 
+impl Attempt {
+    /// The container has said once more that it wants this.
+    fn again(&mut self, opening: Opening, ears: &Ears) {
+        match &mut self.state {
+            State::Connecting(known) => *known = opening,
+            State::Sent(_) => ears.send_packet(&opening.whole(), self.name.1.ip()),
+        }
+    }
+}
+
 impl Attempts {
     /// Containers have sent first segments.
     pub fn open(&mut self, ears: &Ears, buffer: &mut [u8], around: &mut Around<'_>) {
@@ -75,14 +86,24 @@ impl Attempts {
         let mut openings = VecDeque::new();
         for _ in 0..PATIENCE {
             match ears.openings.receive(buffer) {
-                Ok(Some(length)) => openings.extend(Opening::parse(&buffer[..length])),
+                Ok(Some((length, interface))) => {
+                    let opening = Opening::parse(&buffer[..length]);
+                    // Rules come too late for these: whoever sends one may say that he is in another network.
+                    let is_own = |opening: &Opening| {
+                        let bridge = around.leases.interface(opening.from.ip());
+                        bridge.is_some_and(|bridge| ears.openings.is_called(interface, bridge))
+                    };
+                    openings.extend(opening.filter(is_own));
+                }
                 Ok(None) => break,
                 Err(_) => {}
             }
         }
         for opening in openings {
-            let name = (opening.from, opening.to);
-            if self.names.contains_key(&name) {
+            if let Some(key) = self.names.get(&(opening.from, opening.to)) {
+                if let Some(known) = self.attempts.get_mut(*key) {
+                    known.again(opening, ears);
+                }
                 continue;
             }
             match around.way(opening.from, opening.to, Transport::Stream) {
@@ -102,14 +123,18 @@ impl Attempts {
         around: &mut Around<'_>,
     ) {
         let count = self.owned.entry(owner).or_default();
-        if *count >= MOST || !around.forwarder.has_room(self.attempts.len()) {
+        let under_way = 2 * self.attempts.len();
+        if *count >= MOST || !around.forwarder.has_room(owner, under_way, 2 * *count) {
             return;
         }
-        let socket =
-            make(Transport::Stream, to.is_ipv6()).and_then(|socket| match connect(&socket, &to) {
+        let socket = make(Transport::Stream, to.is_ipv6()).and_then(|socket| {
+            // Nobody else tells that the other side is gone.
+            sockopt::set_socket_keepalive(&socket, true)?;
+            match connect(&socket, &to) {
                 Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
                 Err(error) => Err(error),
-            });
+            }
+        });
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => return fail(&opening, error, ears),
@@ -125,10 +150,11 @@ impl Attempts {
         self.names.insert(name, key);
         if let Some(attempt) = self.attempts.get(key) {
             let token = Token::new(ATTEMPT, key);
-            let watched = around
-                .forwarder
-                .events
-                .watch(attempt.socket.as_fd(), token, Watch::Edge);
+            let watched =
+                around
+                    .forwarder
+                    .events
+                    .watch(attempt.socket.as_fd(), token, Watch::EdgeBoth);
             if watched.is_err() {
                 self.remove(key);
             }

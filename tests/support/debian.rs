@@ -1,13 +1,14 @@
-//! A Debian with the programs whose data other tests keep: made once, with mmdebstrap and the host's own sources of
-//! packages, and kept in cargo's target directory.
+//! Debians made once, with mmdebstrap and the host's own sources of packages, and kept in cargo's target directory: one with
+//! real servers and clients for them, and one with nothing but apt.
 
-use crate::support::{Need, Outcome, Store, requires, skip};
+use super::{Need, Outcome, Store, requires, skip};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-const PACKAGES: &str = "postgresql,redis-server,nginx-light";
+const PACKAGES: &str = "postgresql,redis-server,nginx-light,python3-psycopg2,iperf3,bind9-dnsutils,curl,socat,\
+                        iproute2,iputils-ping";
 /// What no test looks at, and PostgreSQL works without: compiling queries.
 const LEFT_OUT: [&str; 7] = [
     "/usr/share/doc/*",
@@ -21,14 +22,38 @@ const LEFT_OUT: [&str; 7] = [
 /// The package makes a database of its own when it is installed.
 const NO_DATABASE: &str = "rm -rf \"$1\"/var/lib/postgresql/* \"$1\"/etc/postgresql/*";
 
-/// Imports it with changes to its configuration (`USER postgres`); false, with a skip, where it cannot be made.
+/// What nobody else must wait for when packages are installed: that the disk has them.
+const NO_SYNC: &str = "--dpkgopt=force-unsafe-io";
+
+/// Imports that with servers, with changes to its configuration (`USER postgres`); false, with a skip, where it cannot be
+/// made.
 #[must_use]
 pub fn import(store: &Store, changes: &[&str], reference: &str) -> bool {
-    static ARCHIVE: LazyLock<Result<PathBuf, String>> = LazyLock::new(archive);
+    static ARCHIVE: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+        let customize = ["--include", PACKAGES, "--customize-hook", NO_DATABASE];
+        archive("with-servers", &customize)
+    });
+    import_archive(store, &ARCHIVE, changes, reference)
+}
+
+/// Imports that with nothing but apt; false, with a skip, where it cannot be made.
+#[must_use]
+pub fn import_bare(store: &Store, reference: &str) -> bool {
+    static ARCHIVE: LazyLock<Result<PathBuf, String>> =
+        LazyLock::new(|| archive("bare", &[NO_SYNC]));
+    import_archive(store, &ARCHIVE, &[], reference)
+}
+
+fn import_archive(
+    store: &Store,
+    archive: &LazyLock<Result<PathBuf, String>>,
+    changes: &[&str],
+    reference: &str,
+) -> bool {
     if !requires(&[Need::Root, Need::Program("mmdebstrap")]) {
         return false;
     }
-    let archive = match &*ARCHIVE {
+    let archive = match &**archive {
         Ok(archive) => archive,
         Err(reason) => {
             skip(reason);
@@ -44,7 +69,7 @@ pub fn import(store: &Store, changes: &[&str], reference: &str) -> bool {
     true
 }
 
-fn archive() -> Result<PathBuf, String> {
+fn archive(kind: &str, options: &[&str]) -> Result<PathBuf, String> {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let suite = release
         .lines()
@@ -52,16 +77,15 @@ fn archive() -> Result<PathBuf, String> {
         .filter(|_| release.contains("\nID=debian\n"))
         .ok_or("the host is not Debian, whose packages are used")?;
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let archive = directory.join(format!("debian-{suite}-with-programs.tar"));
+    let archive = directory.join(format!("debian-{suite}-{kind}.tar"));
     if archive.exists() {
         return Ok(archive);
     }
-    let half = directory.join(format!("half-{}.tar", std::process::id()));
+    let half = directory.join(format!("half-{kind}-{}.tar", std::process::id()));
     let mut make = Command::new("mmdebstrap");
-    make.args(["--quiet", "--variant=apt", "--include", PACKAGES]);
+    make.args(["--quiet", "--variant=apt"]).args(options);
     make.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
-    make.args(["--customize-hook", NO_DATABASE, suite])
-        .arg(&half);
+    make.arg(suite).arg(&half);
     let made = make
         .output()
         .map_err(|error| format!("mmdebstrap: {error}"))?;

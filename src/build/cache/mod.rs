@@ -1,0 +1,169 @@
+//! What steps have come to, by their keys: a record for each, which keeps its layer in the store.
+//!
+//! A key is a digest of everything that a step depends on, contents rather than times ([`super::graph::key`]), so that all
+//! projects of a user share one cache. Two builds that come to the same step at the same time do it once: whoever has the
+//! lock of its key does it, and the other finds what came of it.
+//!
+//! Invariant: a record whose layer has gone is none. Nothing is lost with a record but time.
+
+pub mod lock;
+pub mod mount;
+pub mod prune;
+
+use super::worker::order::Layer;
+use crate::image::digest::Digest;
+use crate::image::hold::Hold;
+use crate::paths::Paths;
+use crate::store::atomic::{self, Durability};
+use crate::store::lock::Lock;
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+const VERSION: u32 = 1;
+/// What a record is called that keeps the time of a Dockerfile.
+const DEFINITION: &str = "local source for dockerfile";
+
+/// What a step has come to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    /// What it has made; `None`: it has changed nothing.
+    pub layer: Option<Layer>,
+    /// Seconds since 1970 that its files, and its entry in the history, are at most old.
+    pub epoch: i64,
+    /// What it was.
+    pub description: String,
+    /// The key of the step below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
+    /// When it was made, seconds since 1970.
+    pub created: i64,
+    /// When it was last found, seconds since 1970.
+    pub last_used: Option<i64>,
+    /// How often it was found.
+    pub uses: u64,
+}
+
+impl Record {
+    /// Of a step that was just done.
+    pub fn new(
+        layer: Option<Layer>,
+        epoch: i64,
+        description: &str,
+        parent: Option<Digest>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            layer,
+            epoch,
+            description: description.to_owned(),
+            parent,
+            created: Timestamp::now().as_second(),
+            last_used: None,
+            uses: 0,
+        }
+    }
+}
+
+/// The records of a store.
+#[derive(Debug)]
+pub struct Cache<'a> {
+    paths: &'a Paths,
+    hold: &'a Hold,
+    /// What steps come to is remembered.
+    remembers: bool,
+    /// Shared: whoever removes layers without a record knows that there may be one soon.
+    _lock: Lock,
+}
+
+impl<'a> Cache<'a> {
+    /// Layers that are found are held by `hold`.
+    pub fn open(paths: &'a Paths, hold: &'a Hold) -> Result<Self> {
+        for directory in [paths.build_records(), paths.build_locks()] {
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("create `{}`", directory.display()))?;
+        }
+        Ok(Self {
+            paths,
+            hold,
+            remembers: true,
+            _lock: Lock::shared_directory(&paths.build_records())?,
+        })
+    }
+
+    /// Likewise one that remembers nothing.
+    pub fn forgetful(paths: &'a Paths, hold: &'a Hold) -> Result<Self> {
+        Ok(Self {
+            remembers: false,
+            ..Self::open(paths, hold)?
+        })
+    }
+
+    /// What a step came to when it was done before; its layer is held from now on.
+    pub fn find(&self, key: &Digest) -> Result<Option<Record>> {
+        let Some(mut record) = self.read(key)? else {
+            return Ok(None);
+        };
+        let names = record.layer.iter().map(|layer| &layer.name);
+        if !self.hold.layers(self.paths, names)? {
+            return Ok(None);
+        }
+        record.last_used = Some(Timestamp::now().as_second());
+        record.uses += 1;
+        // That it was used is worth no failure.
+        let _ = self.write(key, &record);
+        Ok(Some(record))
+    }
+
+    /// Remembers what a step has come to; its layer is held from now on. `false` where that is gone already.
+    pub fn add(&self, key: &Digest, record: &Record) -> Result<bool> {
+        let names = record.layer.iter().map(|layer| &layer.name);
+        if !self.hold.layers(self.paths, names)? {
+            return Ok(false);
+        }
+        if self.remembers {
+            self.write(key, record)?;
+        }
+        Ok(true)
+    }
+
+    /// When a Dockerfile with this content was last changed, in seconds since 1970, as of the first build with it: that
+    /// it was touched since means nothing.
+    pub fn first_seen(&self, content: &Digest, time: i64) -> Result<i64> {
+        let key = Digest::of(format!("Dockerfile {content}").as_bytes());
+        if let Some(record) = self.find(&key)? {
+            return Ok(record.epoch);
+        }
+        let record = Record::new(None, time, DEFINITION, None);
+        self.add(&key, &record)?;
+        Ok(time)
+    }
+
+    /// A record that cannot be read is none.
+    fn read(&self, key: &Digest) -> Result<Option<Record>> {
+        let path = self.path(key);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let record: Option<Record> = serde_json::from_slice(&bytes).ok();
+                Ok(record.filter(|record| record.version == VERSION))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read `{}`", path.display())),
+        }
+    }
+
+    fn write(&self, key: &Digest, record: &Record) -> Result<()> {
+        atomic::write(
+            &self.path(key),
+            &serde_json::to_vec(record)?,
+            Durability::Volatile,
+        )
+    }
+
+    fn path(&self, key: &Digest) -> PathBuf {
+        self.paths.build_records().join(key.hex())
+    }
+}

@@ -1,0 +1,149 @@
+//! What a context is called on the command line and in `ADD`.
+//! <https://docs.docker.com/build/concepts/context/>
+
+use super::git::Repository;
+use crate::error::{Error, bad_input};
+use std::path::PathBuf;
+
+/// Where files come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// Standard input: an archive, or a Dockerfile without any files.
+    Input,
+    /// A git repository.
+    Git(Repository),
+    /// An archive or a Dockerfile in the net.
+    Url(String),
+    /// `docker-image://`: an image by its reference.
+    Image(String),
+    /// `oci-layout://`: an image in a directory, by its tag or digest.
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// Behind `:` or `@`, with that.
+        version: Option<String>,
+    },
+    /// `target:`: a stage of the same Dockerfile.
+    Stage(String),
+}
+
+impl Address {
+    /// The main context: a directory unless it looks like something else.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text == "-" {
+            return Ok(Self::Input);
+        }
+        match Self::remote(text)? {
+            Some(remote) => Ok(remote),
+            None => Ok(Self::Directory(PathBuf::from(text))),
+        }
+    }
+
+    /// One of `--build-context`.
+    pub fn parse_named(text: &str) -> Result<Self, Error> {
+        let refused = |what: &str| bad_input(format!("invalid build context `{text}`: {what}"));
+        if let Some(reference) = text.strip_prefix("docker-image://") {
+            return match reference {
+                "" => Err(refused("it names no image")),
+                reference => Ok(Self::Image(reference.to_owned())),
+            };
+        }
+        if let Some(layout) = text.strip_prefix("oci-layout://") {
+            let (path, version) = split_layout(layout);
+            return match path {
+                "" => Err(refused("it names no directory")),
+                path => Ok(Self::Layout {
+                    path: PathBuf::from(path),
+                    version: version.map(str::to_owned),
+                }),
+            };
+        }
+        if let Some(stage) = text.strip_prefix("target:") {
+            return Ok(Self::Stage(stage.to_owned()));
+        }
+        match text {
+            "-" => Err(refused("only the main context comes from standard input")),
+            "" => Err(refused("it names nothing")),
+            text => Self::parse(text),
+        }
+    }
+
+    /// What is in the net, or spelled as if it were: also the sources of an `ADD`.
+    pub fn remote(text: &str) -> Result<Option<Self>, Error> {
+        if let Some(repository) = Repository::parse(text)? {
+            return Ok(Some(Self::Git(repository)));
+        }
+        let is_url = ["http://", "https://"].iter().any(|scheme| {
+            let start = text.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        Ok(is_url.then(|| Self::Url(text.to_owned())))
+    }
+}
+
+/// The path of a layout, and what is behind it with its `:` or `@`.
+fn split_layout(text: &str) -> (&str, Option<&str>) {
+    let name = text.rfind('/').map_or(0, |slash| slash + 1);
+    let end = match text[name..].find('@') {
+        Some(at) => Some(name + at),
+        None => text[name..].find(':').map(|colon| name + colon),
+    };
+    end.map_or((text, None), |end| (&text[..end], Some(&text[end..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_told_apart() {
+        let directory = |path: &str| Address::Directory(PathBuf::from(path));
+        for (text, expected) in [
+            ("-", Address::Input),
+            (".", directory(".")),
+            ("../a:b", directory("../a:b")),
+            ("http", directory("http")),
+            (
+                "https://h/x.tar.gz",
+                Address::Url("https://h/x.tar.gz".to_owned()),
+            ),
+            ("HTTP://h/x", Address::Url("HTTP://h/x".to_owned())),
+        ] {
+            assert_eq!(Address::parse(text).unwrap(), expected, "{text}");
+        }
+        for text in [
+            "https://h/x.git",
+            "git://h/x",
+            "git@h:x/y.git#main",
+            "ssh://git@h/x",
+            "github.com/a/b",
+        ] {
+            assert!(
+                matches!(Address::parse(text), Ok(Address::Git(_))),
+                "{text}"
+            );
+        }
+        let layout = |path: &str, version: Option<&str>| Address::Layout {
+            path: PathBuf::from(path),
+            version: version.map(str::to_owned),
+        };
+        for (text, expected) in [
+            (
+                "docker-image://debian:12",
+                Address::Image("debian:12".to_owned()),
+            ),
+            ("oci-layout://a/b", layout("a/b", None)),
+            ("oci-layout:///a:b/c:tag", layout("/a:b/c", Some(":tag"))),
+            ("oci-layout://a@sha256:00", layout("a", Some("@sha256:00"))),
+            ("target:base", Address::Stage("base".to_owned())),
+            ("dir", directory("dir")),
+        ] {
+            assert_eq!(Address::parse_named(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "-", "docker-image://", "oci-layout://"] {
+            assert!(Address::parse_named(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Images that a build begins with or copies from: found in the store, or pulled by another process.
+//!
+//! Invariant: the layers of an image that was given out stay until the build ends.
+
+use super::ImageBase;
+use crate::build::order::Order;
+use crate::build::report::Event;
+use crate::build::vertex::Vertices;
+use crate::build::worker::order::Layers;
+use crate::container::engine::Engine;
+use crate::error::{self, Error, Kind, bad_input};
+use crate::image::config::Config;
+use crate::image::digest::Digest;
+use crate::image::hello;
+use crate::image::hold::Hold;
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::image::shared::has_to_be_copied;
+use crate::image::store::{self, Image};
+use anyhow::{Context, Result, anyhow};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+const PROGRAM: &str = "/proc/self/exe";
+/// As much of an id as lists show. With less a word like `cafe` would be an image that nobody meant, in place of the one of
+/// that name in a registry.
+const SHORTEST_ID: usize = 12;
+
+/// An image that is here, with its layers held.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: Digest,
+    /// Its config.
+    pub config: Config,
+    /// Its layers and its time.
+    pub base: ImageBase,
+}
+
+/// The images of one build.
+pub struct Bases<'a> {
+    engine: &'a Engine,
+    order: &'a Order,
+    hold: &'a Hold,
+    found: BTreeMap<(String, String), Found>,
+}
+
+impl<'a> Bases<'a> {
+    /// None yet.
+    pub fn new(engine: &'a Engine, order: &'a Order, hold: &'a Hold) -> Self {
+        Self {
+            engine,
+            order,
+            hold,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Pulls, all at the same time, what is wanted and not here.
+    pub fn prepare(
+        &mut self,
+        wanted: &[(String, Platform)],
+        vertices: &mut Vertices<'_>,
+    ) -> Result<()> {
+        let mut wanted: Vec<_> = wanted.iter().collect();
+        // A name means one image: that of one platform is taken before that of the next is pulled.
+        while !wanted.is_empty() {
+            let mut names = BTreeSet::new();
+            let (now, later) = wanted.into_iter().partition(|(name, _)| names.insert(name));
+            self.pull(now, vertices)?;
+            wanted = later;
+        }
+        Ok(())
+    }
+
+    fn pull(
+        &mut self,
+        wanted: Vec<&(String, Platform)>,
+        vertices: &mut Vertices<'_>,
+    ) -> Result<()> {
+        let mut pulls = Vec::new();
+        for (name, platform) in wanted {
+            if self.is_known(name, platform) || hello::is_meant(name) {
+                continue;
+            }
+            match self.order.pull || self.here(name, platform).is_err() {
+                true => {
+                    let number = vertices.start(&format!("[internal] pull {name} for {platform}"));
+                    let child = self.start(name, platform)?;
+                    pulls.push((name, platform, child, number));
+                }
+                false => drop(self.take(name, platform)?),
+            }
+        }
+        let started = Instant::now();
+        for (name, platform, child, number) in pulls {
+            heard(name, child).inspect_err(|error| {
+                vertices.tell_own(number, Event::Failed(&format!("{error:#}")));
+            })?;
+            vertices.tell_own(number, Event::Done(started.elapsed()));
+            self.take(name, platform)?;
+        }
+        Ok(())
+    }
+
+    /// An image for a platform; pulled, if it has to be.
+    pub fn get(&mut self, name: &str, platform: &Platform) -> Result<Found> {
+        if !self.is_known(name, platform) {
+            let missing = self.here(name, platform).is_err();
+            if hello::is_meant(name) && missing {
+                self.run("hello-image", &[])?;
+            } else if missing || self.order.pull {
+                heard(name, self.start(name, platform)?)?;
+            }
+        }
+        self.take(name, platform)
+    }
+
+    fn is_known(&self, name: &str, platform: &Platform) -> bool {
+        let key = (name.to_owned(), platform.to_string());
+        self.found.contains_key(&key)
+    }
+
+    fn here(&self, name: &str, platform: &Platform) -> Result<Image> {
+        let image = store::find(&self.engine.paths, name)?;
+        if name.len() < SHORTEST_ID && !is_name_of(name, &image) {
+            return Err(error::not_found(format!("No such image: {name}")).into());
+        }
+        let is = image.config.platform();
+        match platform.matches(&is) {
+            true => Ok(image),
+            false => {
+                let message = format!("image {name} is for {is}, not for {platform}");
+                Err(Error::new(Kind::Conflict, message).into())
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str, platform: &Platform) -> Result<Found> {
+        let key = (name.to_owned(), platform.to_string());
+        if let Some(found) = self.found.get(&key) {
+            return Ok(found.clone());
+        }
+        // A registry that was asked for the platform may still have answered with the only one that it has.
+        let mut image = store::find(&self.engine.paths, name)?;
+        if has_to_be_copied(&self.engine.paths, &image) {
+            self.run("adopt-image", &[image.id.to_string()])?;
+            image = store::find(&self.engine.paths, &image.id.to_string())?;
+        }
+        if !self.hold.layers(&self.engine.paths, &image.layers)? {
+            let message = format!("a layer of image {name} is missing");
+            return Err(error::not_found(message)
+                .hint(format!("`onggi pull {name}`"))
+                .into());
+        }
+        let found = Found {
+            id: image.id,
+            base: ImageBase {
+                layers: Layers {
+                    diff_ids: image.config.rootfs.diff_ids.clone(),
+                    names: image.layers,
+                },
+                epoch: image.created.map_or(0, |time| time.as_second()),
+            },
+            config: image.config,
+        };
+        self.found.insert(key, found.clone());
+        Ok(found)
+    }
+
+    /// This program with the same stores.
+    fn command(&self) -> Command {
+        let paths = &self.engine.paths;
+        let mut command = Command::new(PROGRAM);
+        command
+            .args([OsStr::new("--root"), paths.data().as_os_str()])
+            .args([OsStr::new("--runroot"), paths.run().as_os_str()]);
+        for store in paths.image_stores() {
+            command.args([OsStr::new("--imagestore"), store.data.as_os_str()]);
+        }
+        if let Some(directory) = &self.order.configuration {
+            command.arg("--config").arg(directory);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, name: &str, platform: &Platform) -> Result<Child> {
+        // An id is nothing that a registry knows.
+        name.parse::<Reference>()?;
+        let mut command = self.command();
+        command.args(["pull", "--quiet", "--platform", &platform.to_string()]);
+        command.args(&self.order.pull_options).arg(name);
+        command
+            .spawn()
+            .with_context(|| format!("execute `{PROGRAM}`"))
+    }
+
+    fn run(&self, verb: &str, arguments: &[String]) -> Result<()> {
+        let mut command = self.command();
+        let child = command.arg(verb).args(arguments).spawn();
+        heard(verb, child.with_context(|| format!("execute `{PROGRAM}`"))?)
+    }
+}
+
+fn is_name_of(name: &str, image: &Image) -> bool {
+    let parsed = name.parse::<Reference>().map(Reference::or_latest);
+    let names = || image.names.iter().chain(&image.names_elsewhere);
+    parsed.is_ok_and(|parsed| names().any(|name| *name == parsed))
+}
+
+/// Waits for another process of ours; how it failed is the error here.
+fn heard(what: &str, child: Child) -> Result<()> {
+    let output = child.wait_with_output();
+    let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = || said.lines().filter_map(|line| line.strip_prefix("onggi: "));
+    let message = lines().find(|line| !line.starts_with("warning: "));
+    let Some(message) = message else {
+        return Err(anyhow!("{what}: {}", output.status));
+    };
+    let error = bad_input(message);
+    let hint = said.lines().find_map(|line| line.strip_prefix("try: "));
+    Err(match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+    .into())
+}

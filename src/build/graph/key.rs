@@ -1,0 +1,170 @@
+//! What a step depends on, as a digest. Contents count, times do not.
+//!
+//! Invariant: two steps with the same key come to the same layer, as far as their programs do.
+
+use super::schedule::Progress;
+use super::{Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run};
+use crate::build::copy::plan::Selector;
+use crate::build::worker::order::Network;
+use crate::container::options::ExtraHost;
+use crate::image::config::chain_id;
+use crate::image::digest::Digest;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// Of the form of keys; another one makes all records strangers.
+const VERSION: u32 = 1;
+
+/// What a key needs to know beside the graph.
+pub struct Keys<'a> {
+    /// All nodes.
+    pub graph: &'a Graph,
+    /// What has come of those that are done.
+    pub progress: &'a Progress,
+    /// The time that was given, seconds since 1970.
+    pub epoch: Option<i64>,
+    /// `--network`.
+    pub network: &'a Network,
+    /// `--add-host`.
+    pub hosts: &'a [ExtraHost],
+}
+
+/// Tells the digest of the files of a part; `None`: the layers that they are in are to stand for them.
+pub type Contents<'a> = &'a mut dyn FnMut(&Part) -> Result<Option<Value>>;
+
+impl Keys<'_> {
+    /// The key of a node whose inputs are all done.
+    pub fn key(&self, node: &Node, contents: Contents<'_>) -> Result<Digest> {
+        let mut below = json!(self.chain(node.below));
+        let operation = match &node.operation {
+            Operation::Image(_) => json!("image"),
+            Operation::Run(run) => self.run(run, contents)?,
+            Operation::Copy(copy) => {
+                if copy.link {
+                    below = json!("link");
+                }
+                self.copy(copy, contents)?
+            }
+            Operation::Directory { path, owner } => json!({"directory": path, "owner": owner}),
+        };
+        let whole = json!({
+            "version": VERSION,
+            "platform": node.platform.to_string(),
+            "epoch": self.epoch,
+            "below": below,
+            "operation": operation,
+        });
+        Ok(Digest::of(&serde_json::to_vec(&whole)?))
+    }
+
+    /// All layers of a node by one digest.
+    fn chain(&self, top: Option<NodeId>) -> Option<Digest> {
+        let layers = self.progress.layers(self.graph, top);
+        let mut chain = None;
+        for diff_id in &layers.diff_ids {
+            chain = Some(chain_id(chain.as_ref(), diff_id));
+        }
+        chain
+    }
+
+    fn run(&self, run: &Run, contents: Contents<'_>) -> Result<Value> {
+        let mut mounts = Vec::new();
+        for mount in &run.mounts {
+            mounts.push(self.mount(mount, contents)?);
+        }
+        let network = run.network.as_ref().unwrap_or(self.network);
+        Ok(json!({
+            "run": run.words,
+            "script": run.script,
+            "environment": run.environment,
+            "directory": run.working_directory,
+            "user": run.user,
+            "mounts": mounts,
+            "network": network,
+            "hosts": self.hosts,
+            "insecure": run.insecure,
+            "devices": run.devices,
+        }))
+    }
+
+    fn mount(&self, mount: &Mount, contents: Contents<'_>) -> Result<Value> {
+        let source = match &mount.source {
+            MountSource::Bind { place, path } => {
+                let files = Part::Files {
+                    place: place.clone(),
+                    selector: Selector {
+                        sources: vec![path.clone()],
+                        ..Selector::default()
+                    },
+                    unpack: false,
+                };
+                let bind = match place {
+                    Place::Node(top) => self.layers(*top, &files),
+                    Place::Context(_) => self.part(&files, contents)?,
+                };
+                json!({"bind": bind, "path": path})
+            }
+            // What is in a cache is nobody's business; what a secret is neither.
+            MountSource::Cache { id, .. } => json!({"cache": id}),
+            MountSource::Tmpfs { size } => json!({"tmpfs": size}),
+            MountSource::Secret {
+                id,
+                variable,
+                file,
+                mode,
+                uid,
+                gid,
+                ..
+            } => {
+                json!({"secret": id, "variable": variable, "file": file, "mode": mode, "owner": [uid, gid]})
+            }
+            MountSource::Agent {
+                id, mode, uid, gid, ..
+            } => json!({"agent": id, "mode": mode, "owner": [uid, gid]}),
+        };
+        Ok(json!({"target": mount.target, "source": source, "read_only": mount.read_only}))
+    }
+
+    fn copy(&self, copy: &Copy, contents: Contents<'_>) -> Result<Value> {
+        let mut parts = Vec::new();
+        for part in &copy.parts {
+            parts.push(self.part(part, contents)?);
+        }
+        Ok(json!({
+            "copy": parts,
+            "destination": copy.destination,
+            "owner": copy.owner,
+            "mode": copy.mode,
+        }))
+    }
+
+    fn part(&self, part: &Part, contents: Contents<'_>) -> Result<Value> {
+        Ok(match part {
+            Part::Files {
+                place: Place::Context(_),
+                selector,
+                unpack,
+            } => json!({"files": contents(part)?, "selector": selector, "unpack": unpack}),
+            Part::Files {
+                place: Place::Node(top),
+                unpack,
+                ..
+            } => match contents(part)? {
+                Some(digest) => json!({"selected": digest, "unpack": unpack}),
+                None => self.layers(*top, part),
+            },
+            Part::Text { name, content } => json!({"text": content, "name": name}),
+            Part::Remote { .. } => json!(contents(part)?),
+        })
+    }
+
+    /// Files by the layers that they are in, and which of them.
+    fn layers(&self, top: Option<NodeId>, part: &Part) -> Value {
+        match part {
+            Part::Files {
+                selector, unpack, ..
+            } => json!({"layers": self.chain(top), "selector": selector, "unpack": unpack}),
+            _ => Value::Null,
+        }
+    }
+}

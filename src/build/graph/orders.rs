@@ -1,0 +1,498 @@
+//! Nodes as orders for workers: what lies below is known by now, contexts are open, caches and secrets are at hand.
+
+use super::contexts::{Contexts, Selected};
+use super::key::Keys;
+use super::schedule::Progress;
+use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run};
+use crate::build::cache::mount::CacheMount;
+use crate::build::copy::plan::{self, Plan};
+use crate::build::order::{self, Secret};
+use crate::build::vertex::Vertices;
+use crate::build::worker::order::{self as worker, Order, Select, Source};
+use crate::container::engine::Engine;
+use crate::error::{bad_input, not_found};
+use crate::image::digest::Digest;
+use anyhow::{Context, Result};
+use rustix::fs::MemfdFlags;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What one build's steps have in common.
+pub struct Orders<'a> {
+    engine: &'a Engine,
+    order: &'a order::Order,
+    /// The time that was given, seconds since 1970.
+    given: Option<i64>,
+    contexts: Contexts<'a>,
+    /// What was selected for a node, by the number of its part or mount.
+    selected: BTreeMap<(NodeId, usize), Selected>,
+    /// Directories of cache mounts, locked while their step runs.
+    mounts: BTreeMap<NodeId, Vec<CacheMount>>,
+}
+
+/// An order with what goes with it.
+pub struct Prepared {
+    /// What the worker is asked for.
+    pub order: Order,
+    files: Vec<OwnedFd>,
+}
+
+impl Prepared {
+    /// In the order of their numbers.
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        self.files.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+impl<'a> Orders<'a> {
+    /// For one build.
+    pub fn new(
+        engine: &'a Engine,
+        order: &'a order::Order,
+        given: Option<i64>,
+        contexts: Contexts<'a>,
+    ) -> Self {
+        Self {
+            engine,
+            order,
+            given,
+            contexts,
+            selected: BTreeMap::new(),
+            mounts: BTreeMap::new(),
+        }
+    }
+}
+
+impl Orders<'_> {
+    /// The key of a node whose inputs are done, and the time of the newest file of contexts that it takes (seconds since
+    /// 1970), which is looked for here.
+    pub fn key(
+        &mut self,
+        id: NodeId,
+        graph: &Graph,
+        progress: &Progress,
+        vertices: &mut Vertices<'_>,
+    ) -> Result<(Digest, i64)> {
+        let node = &graph.nodes[id];
+        let (mut newest, mut number) = (i64::MIN, 0);
+        let (contexts, selected) = (&mut self.contexts, &mut self.selected);
+        let mut contents = |part: &Part| {
+            let context = match part {
+                Part::Files {
+                    place: Place::Context(name),
+                    ..
+                } => name,
+                Part::Files { .. } => return Ok(None),
+                Part::Text { .. } | Part::Remote { .. } => "",
+            };
+            let found = contexts.select(context, part, vertices)?;
+            let digest = found.digest.clone();
+            newest = newest.max(found.newest);
+            selected.insert((id, number), found);
+            number += 1;
+            Ok(Some(digest))
+        };
+        let keys = Keys {
+            graph,
+            progress,
+            epoch: self.given,
+            network: &self.order.network,
+            hosts: &self.order.hosts,
+        };
+        let key = keys.key(node, &mut contents)?;
+        Ok((key, newest))
+    }
+
+    /// The key of a node with the digests of what it copies from stages, as [`Orders::selections`] asked for them, instead
+    /// of these stages' layers.
+    pub fn key_by_content(
+        &self,
+        id: NodeId,
+        graph: &Graph,
+        progress: &Progress,
+        digests: &[Digest],
+    ) -> Result<Digest> {
+        let (mut number, mut digests) = (0, digests.iter());
+        let mut contents = |part: &Part| match part {
+            Part::Files {
+                place: Place::Node(top),
+                ..
+            } => Ok(match is_made(graph, *top) {
+                true => Some(json!(digests.next().context("find what was selected")?)),
+                false => None,
+            }),
+            _ => {
+                let found = self.selected.get(&(id, number));
+                number += 1;
+                let found = found.context("find what was selected")?;
+                Ok(Some(found.digest.clone()))
+            }
+        };
+        let keys = Keys {
+            graph,
+            progress,
+            epoch: self.given,
+            network: &self.order.network,
+            hosts: &self.order.hosts,
+        };
+        keys.key(&graph.nodes[id], &mut contents)
+    }
+
+    /// What a worker has to look at to tell what a node copies from stages. What it copies from images is told by their
+    /// layers: these change with the image alone, and looking at all files twice costs more than it saves.
+    pub fn selections(&self, id: NodeId, graph: &Graph, progress: &Progress) -> Vec<Select> {
+        let Operation::Copy(copy) = &graph.nodes[id].operation else {
+            return Vec::new();
+        };
+        let of_stages = copy.parts.iter().filter_map(|part| match part {
+            Part::Files {
+                place: Place::Node(top),
+                selector,
+                ..
+            } if is_made(graph, *top) => Some(Select {
+                layers: progress.layers(graph, *top),
+                selector: selector.clone(),
+            }),
+            _ => None,
+        });
+        of_stages.collect()
+    }
+
+    /// When a step is: the newest of what it takes, seconds since 1970.
+    pub fn epoch(&self, id: NodeId, graph: &Graph, progress: &Progress, newest: i64) -> i64 {
+        if let Some(given) = self.given {
+            return given;
+        }
+        let inputs = graph.inputs(id).into_iter();
+        let of_inputs = inputs.map(|input| progress.epoch(graph, Some(input)));
+        of_inputs
+            .fold(progress.epoch(graph, None), i64::max)
+            .max(newest)
+    }
+
+    /// Takes what a step must not share; `false` while others have it.
+    pub fn try_take(&mut self, id: NodeId, node: &Node) -> Result<bool> {
+        let Operation::Run(run) = &node.operation else {
+            return Ok(true);
+        };
+        let mut taken = Vec::new();
+        for mount in &run.mounts {
+            if let MountSource::Cache { id, sharing, .. } = &mount.source {
+                match CacheMount::try_take(&self.engine.paths, id, *sharing)? {
+                    Some(mount) => taken.push(mount),
+                    // What was taken is given back: whoever waits holds nothing.
+                    None => return Ok(false),
+                }
+            }
+        }
+        self.mounts.insert(id, taken);
+        Ok(true)
+    }
+
+    /// Gives that back.
+    pub fn finish(&mut self, id: NodeId) {
+        self.mounts.remove(&id);
+        self.selected.retain(|(node, _), _| *node != id);
+    }
+
+    /// The order for a node.
+    pub fn prepare(
+        &mut self,
+        id: NodeId,
+        graph: &Graph,
+        progress: &Progress,
+        epoch: i64,
+    ) -> Result<Prepared> {
+        let node = &graph.nodes[id];
+        let base = progress.layers(graph, node.below);
+        let mut step = Preparing {
+            orders: self,
+            id,
+            graph,
+            progress,
+            files: Vec::new(),
+            selections: 0,
+        };
+        let order = match &node.operation {
+            Operation::Run(run) => Order::Run(Box::new(step.run(run, base, epoch)?)),
+            Operation::Copy(copy) => Order::Copy(Box::new(worker::Copy {
+                base: (!copy.link).then_some(base),
+                epoch,
+                plan: step.plan(copy)?,
+            })),
+            Operation::Directory { path, owner } => Order::Directory {
+                base,
+                path: path.clone(),
+                owner: owner.clone(),
+                epoch,
+            },
+            Operation::Image(_) => return Err(anyhow::anyhow!("an image is no step")),
+        };
+        let files = step.files;
+        Ok(Prepared { order, files })
+    }
+}
+
+/// Whether files are a step's, rather than an image's or none.
+fn is_made(graph: &Graph, top: Option<NodeId>) -> bool {
+    top.is_some_and(|top| !graph.nodes[top].is_image())
+}
+
+/// An order on its way.
+struct Preparing<'a, 'b> {
+    orders: &'a mut Orders<'b>,
+    id: NodeId,
+    graph: &'a Graph,
+    progress: &'a Progress,
+    files: Vec<OwnedFd>,
+    /// How many parts had their files selected.
+    selections: usize,
+}
+
+impl Preparing<'_, '_> {
+    fn hand(&mut self, file: OwnedFd) -> usize {
+        self.files.push(file);
+        self.files.len() - 1
+    }
+
+    /// The next part whose files were selected.
+    fn taken(&mut self, root: Option<OwnedFd>, unpack: bool) -> Result<plan::Part> {
+        let found = self.orders.selected.get(&(self.id, self.selections));
+        self.selections += 1;
+        let files = &mut self.files;
+        found
+            .context("find what was selected")?
+            .part(root, unpack, &mut |file| {
+                files.push(file);
+                files.len() - 1
+            })
+    }
+
+    fn plan(&mut self, copy: &Copy) -> Result<Plan> {
+        let mut parts = Vec::new();
+        for part in &copy.parts {
+            parts.push(self.part(part)?);
+        }
+        Ok(Plan {
+            parts,
+            destination: copy.destination.clone(),
+            owner: copy.owner.clone(),
+            mode: copy.mode.clone(),
+        })
+    }
+
+    fn part(&mut self, part: &Part) -> Result<plan::Part> {
+        Ok(match part {
+            Part::Files {
+                place: Place::Context(name),
+                unpack,
+                ..
+            } => {
+                let root = self.orders.contexts.root(name)?;
+                self.taken(Some(root), *unpack)?
+            }
+            Part::Files {
+                place: Place::Node(top),
+                selector,
+                ..
+            } => plan::Part::Layers {
+                layers: self.progress.layers(self.graph, *top),
+                selector: selector.clone(),
+            },
+            Part::Text { name, content } => plan::Part::Text {
+                name: name.clone(),
+                content: content.clone(),
+            },
+            Part::Remote { .. } => self.taken(None, false)?,
+        })
+    }
+
+    fn run(&mut self, run: &Run, base: worker::Layers, epoch: i64) -> Result<worker::Run> {
+        let order = self.orders.order;
+        let mut environment = [run.environment.clone(), run.proxies.clone()].concat();
+        let mut mounts = Vec::new();
+        let mut caches = self
+            .orders
+            .mounts
+            .remove(&self.id)
+            .unwrap_or_default()
+            .into_iter();
+        let mut kept = Vec::new();
+        for mount in &run.mounts {
+            let source = match &mount.source {
+                MountSource::Cache { mode, uid, gid, .. } => {
+                    let cache = caches
+                        .next()
+                        .context("find the cache mount that was taken")?;
+                    let directory = cache.directory.try_clone().context("dup")?;
+                    kept.push(cache);
+                    Some(Source::Cache {
+                        descriptor: self.hand(directory),
+                        mode: *mode,
+                        uid: *uid,
+                        gid: *gid,
+                    })
+                }
+                source => self.source(source, &mut environment)?,
+            };
+            mounts.extend(source.map(|source| worker::Mount {
+                target: mount.target.clone(),
+                source,
+                read_only: mount.read_only,
+            }));
+        }
+        self.orders.mounts.insert(self.id, kept);
+        if let Some((path, content)) = &run.script {
+            let descriptor = self.hand(in_memory(content.as_bytes())?);
+            mounts.push(worker::Mount {
+                target: path.clone(),
+                source: Source::Secret {
+                    descriptor,
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                },
+                read_only: true,
+            });
+        }
+        Ok(worker::Run {
+            base,
+            words: run.words.clone(),
+            input: None,
+            environment,
+            working_directory: run.working_directory.clone(),
+            user: run.user.clone(),
+            mounts,
+            network: run.network.clone().unwrap_or_else(|| order.network.clone()),
+            insecure: run.insecure,
+            devices: run.devices.clone(),
+            hosts: order.hosts.clone(),
+            shm_size: order.shm_size,
+            ulimits: order.ulimits.clone(),
+            resources: order.resources.clone(),
+            cgroup_parent: order.cgroup_parent.clone(),
+            epoch,
+        })
+    }
+
+    /// `None` for what nobody has and nobody must have.
+    fn source(
+        &mut self,
+        source: &MountSource,
+        environment: &mut Vec<String>,
+    ) -> Result<Option<Source>> {
+        Ok(match source {
+            MountSource::Bind {
+                place: Place::Node(top),
+                path,
+            } => Some(Source::Layers {
+                layers: self.progress.layers(self.graph, *top),
+                path: path.clone(),
+            }),
+            MountSource::Bind {
+                place: Place::Context(name),
+                path,
+            } => {
+                self.selections += 1;
+                let root = self.orders.contexts.root(name)?;
+                Some(Source::Directory {
+                    descriptor: self.hand(root),
+                    path: path.trim_start_matches('/').to_owned(),
+                })
+            }
+            MountSource::Tmpfs { size } => Some(Source::Tmpfs { size: *size }),
+            MountSource::Secret {
+                id,
+                variable,
+                file,
+                required,
+                mode,
+                uid,
+                gid,
+            } => {
+                let Some(secret) = self.secret(id, *required)? else {
+                    return Ok(None);
+                };
+                if let Some(variable) = variable {
+                    let text = String::from_utf8(secret.clone());
+                    let text =
+                        text.map_err(|_| bad_input(format!("the secret {id} is no text")))?;
+                    environment.push(format!("{variable}={text}"));
+                }
+                if !file {
+                    return Ok(None);
+                }
+                Some(Source::Secret {
+                    descriptor: self.hand(in_memory(&secret)?),
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                })
+            }
+            MountSource::Agent {
+                id,
+                required,
+                mode,
+                uid,
+                gid,
+            } => match self.orders.order.agents.get(id) {
+                Some(socket) => Some(Source::Agent {
+                    socket: socket.display().to_string(),
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                }),
+                None if *required => {
+                    let message = format!("there is no SSH agent {id}, and the step requires one");
+                    return Err(not_found(message).hint(format!("--ssh {id}")).into());
+                }
+                None => None,
+            },
+            MountSource::Cache { .. } => None,
+        })
+    }
+
+    fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
+        let found = match self.orders.order.secrets.get(id) {
+            Some(Secret::File(path)) => {
+                let bytes = std::fs::read(path);
+                Some(bytes.with_context(|| format!("read the secret `{}`", path.display()))?)
+            }
+            Some(Secret::Variable(name)) => {
+                use std::os::unix::ffi::OsStringExt;
+                std::env::var_os(name).map(OsStringExt::into_vec)
+            }
+            None => None,
+        };
+        match found {
+            None if required => {
+                let message = format!("secret {id}: not found, and the step requires it");
+                Err(not_found(message)
+                    .hint(format!("--secret id={id},src=FILE"))
+                    .into())
+            }
+            found => Ok(found),
+        }
+    }
+}
+
+/// A file that is on no disk.
+fn in_memory(bytes: &[u8]) -> Result<OwnedFd> {
+    let file = rustix::fs::memfd_create("build", MemfdFlags::CLOEXEC).context("memfd_create")?;
+    let mut file = File::from(file);
+    file.write_all(bytes).context("write into memory")?;
+    // Whoever gets it shares its position, and reads from the begin.
+    file.rewind().context("write into memory")?;
+    Ok(file.into())
+}
+
+/// The words of a program on one line, for messages.
+pub fn words(node: &Node) -> String {
+    match &node.operation {
+        Operation::Run(run) => run.words.join(" "),
+        _ => node.name.clone(),
+    }
+}

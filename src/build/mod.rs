@@ -1,0 +1,258 @@
+//! `build`: a Dockerfile and the files that it names become an image.
+//!
+//! ```text
+//! order ─▶ context, Dockerfile ─▶ graph of steps ─▶ cache, or a worker ─▶ layers, config ─▶ image
+//! ```
+//!
+//! It knows the Dockerfile's language and how BuildKit reads it; not flags, not how anything is shown.
+//! <https://docs.docker.com/reference/dockerfile/>
+
+pub mod cache;
+pub mod context;
+pub mod copy;
+pub mod diagnostics;
+pub mod dockerfile;
+pub mod failure;
+pub mod graph;
+pub mod ignore;
+pub mod image;
+pub mod keep;
+pub mod order;
+pub mod output;
+pub mod pattern;
+pub mod report;
+pub mod source;
+pub mod verify;
+pub mod vertex;
+pub mod worker;
+
+use crate::container::engine::Engine;
+use crate::container::remove::sweep_staging;
+use crate::error::bad_input;
+use crate::image::hold::Hold;
+use crate::image::platform::Platform;
+use anyhow::Result;
+use cache::Cache;
+use cache::lock::StepLock;
+use dockerfile::instruction::Dockerfile;
+use graph::Graph;
+use graph::base::Bases;
+use graph::contexts::Contexts;
+use graph::draft::Draft;
+use graph::emulator;
+use graph::evaluate::Evaluation;
+use graph::orders::Orders;
+use graph::schedule::Schedule;
+use graph::scope::{Globals, Scope, Unset};
+use graph::stage::Stages;
+use order::{Order, Outcome};
+use report::{Event, Reporter};
+use source::Diagnostic;
+use std::collections::BTreeSet;
+use vertex::Vertices;
+
+/// The argument, and the variable of the environment, that says how old everything is to be.
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// A Dockerfile that was read and not built.
+#[derive(Debug)]
+pub struct Read {
+    /// The file.
+    pub file: Dockerfile,
+    /// The stage that would be built.
+    pub target: usize,
+}
+
+/// Reads the Dockerfile of a build; what the checks find is told. Those that need images are made where the order asks
+/// for checks.
+pub fn read(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Result<Read> {
+    let mut vertices = Vertices::new(reporter);
+    let mut contexts = Contexts::open(order, &engine.paths)?;
+    let file = contexts.dockerfile(&mut vertices)?;
+    if order.check {
+        let hold = Hold::new(&engine.paths)?;
+        let mut bases = Bases::new(engine, order, &hold);
+        Plan::new(order, &file, &contexts, &mut bases, &mut vertices)?;
+    }
+    let host = Platform::host();
+    let platform = order.platforms.first().unwrap_or(&host);
+    let globals = Globals::new(&file, order, platform)?;
+    let scope = Scope {
+        variables: &globals.variables,
+        escape: file.directives.escape,
+        unset: &Unset::default(),
+    };
+    let target = Stages::plan(&file, order, platform, &scope)?.target(order.target.as_deref())?;
+    Ok(Read { file, target })
+}
+
+/// Builds what was asked for; nothing of it has a name yet ([`keep`]). For an ordinary user, to verify may make this
+/// process root of the store's user namespace ([`Outcome::entered`]).
+pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Result<Outcome> {
+    let mut vertices = Vertices::new(reporter);
+    let hold = Hold::new(&engine.paths)?;
+    let cache = Cache::open(&engine.paths, &hold)?;
+    StepLock::sweep(&engine.paths)?;
+    // A build that finds everything in its cache takes nothing in, and so would leave what a killed one has left.
+    sweep_staging(engine);
+    let mut contexts = Contexts::open(order, &engine.paths)?;
+    let file = contexts.dockerfile(&mut vertices)?;
+    let mut bases = Bases::new(engine, order, &hold);
+    let plan = Plan::new(order, &file, &contexts, &mut bases, &mut vertices)?;
+    plan.refuse_warnings(&file)?;
+    emulator::require(&plan.graph, &file)?;
+    let given = epoch(order)?.or(contexts.epoch());
+    let start = match given {
+        Some(given) => given,
+        None if order.no_cache => contexts.dockerfile_time(),
+        None => cache.first_seen(contexts.dockerfile_digest(), contexts.dockerfile_time())?,
+    };
+    let mut orders = Orders::new(engine, order, given, contexts);
+    let mut run = |cache: &Cache<'_>, vertices: &mut Vertices<'_>| {
+        let schedule = Schedule {
+            engine,
+            graph: &plan.graph,
+            cache,
+            orders: &mut orders,
+            file: &file.source,
+            vertices,
+            jobs: order.jobs.unwrap_or_else(processors).max(1),
+        };
+        schedule.run(start)
+    };
+    let progress = run(&cache, &mut vertices)?;
+    let (mut differences, mut entered) = (Vec::new(), false);
+    if order.verify {
+        let own = Hold::new(&engine.paths)?;
+        let cache = Cache::forgetful(&engine.paths, &own)?;
+        vertices.again();
+        let second = run(&cache, &mut vertices)?;
+        entered = verify::enter(engine, &progress, &second)?;
+        differences = verify::differences(&engine.paths, &plan.graph, &progress, &second)?;
+        drop(cache);
+        drop(own);
+        verify::drop_second(&engine.paths, &progress, &second)?;
+    }
+    let finish = |(platform, draft): (Platform, Draft)| {
+        let labels = &order.labels;
+        image::finish(draft, &plan.graph, &progress, labels, given, &platform)
+    };
+    let images = plan.drafts.into_iter().map(finish);
+    Ok(Outcome {
+        images: images.collect::<Result<_>>()?,
+        warnings: plan.warnings,
+        differences,
+        entered,
+        hold,
+    })
+}
+
+/// What is known before anything runs.
+struct Plan {
+    graph: Graph,
+    /// One for each platform.
+    drafts: Vec<(Platform, Draft)>,
+    /// What the checks have found, in the order of the file.
+    warnings: Vec<Diagnostic>,
+}
+
+impl Plan {
+    fn new(
+        order: &Order,
+        file: &Dockerfile,
+        contexts: &Contexts<'_>,
+        bases: &mut Bases<'_>,
+        vertices: &mut Vertices<'_>,
+    ) -> Result<Self> {
+        let platforms = match order.platforms.is_empty() {
+            true => vec![Platform::host()],
+            false => order.platforms.clone(),
+        };
+        let mut plan = Self {
+            graph: Graph::default(),
+            drafts: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut found = Vec::new();
+        for platform in &platforms {
+            let globals = Globals::new(file, order, platform)?;
+            let unset = Unset::default();
+            let scope = Scope {
+                variables: &globals.variables,
+                escape: file.directives.escape,
+                unset: &unset,
+            };
+            let predefined = graph::platform::arguments(platform, order.target.as_deref());
+            found.extend(file.invalid_defaults(&predefined.into_iter().collect()));
+            let stages = Stages::plan(file, order, platform, &scope)?;
+            found.extend(stages.warnings.iter().cloned());
+            let target = stages.target(order.target.as_deref())?;
+            let several = platforms.len() > 1;
+            let (graph, ignored) = (&mut plan.graph, contexts.ignored()?);
+            let mut evaluation =
+                Evaluation::new(&stages, order, &globals, bases, graph, ignored, several);
+            evaluation.prepare(target, vertices)?;
+            let draft = evaluation.stage(target)?;
+            found.append(&mut evaluation.warnings);
+            plan.drafts.push((platform.clone(), draft));
+            unconsumed(&globals, vertices);
+        }
+        // What is found for one platform is found for the next.
+        let mut told: Vec<Diagnostic> = Vec::new();
+        for warning in found {
+            if !told.contains(&warning) {
+                vertices.tell_own(contexts.definition(), Event::Check(&warning));
+                told.push(warning);
+            }
+        }
+        plan.warnings.clone_from(&file.warnings);
+        plan.warnings.append(&mut told);
+        let place = |warning: &Diagnostic| (warning.span.start.line, warning.span.start.column);
+        plan.warnings.sort_by_key(place);
+        Ok(plan)
+    }
+
+    /// `# check=error=true`.
+    fn refuse_warnings(&self, file: &Dockerfile) -> Result<()> {
+        let rules: BTreeSet<&str> = self
+            .warnings
+            .iter()
+            .filter_map(|found| found.rule)
+            .collect();
+        if !file.directives.warnings_are_errors || rules.is_empty() {
+            return Ok(());
+        }
+        let rules = rules.into_iter().collect::<Vec<_>>().join(", ");
+        let message = format!("lint violation found for rules: {rules}");
+        let hint = "correct them, or name them in `# check=skip=…`";
+        Err(bad_input(message).hint(hint).into())
+    }
+}
+
+fn unconsumed(globals: &Globals, vertices: &mut Vertices<'_>) {
+    let unused = globals.unused();
+    if !unused.is_empty() {
+        let names = unused.join(" ");
+        let text = format!("one or more build-args [{names}] were not consumed");
+        let number = vertices.start("[internal] build arguments");
+        vertices.tell_own(number, Event::Warning(&text));
+        vertices.tell_own(number, Event::Done(std::time::Duration::ZERO));
+    }
+}
+
+/// The time that was given, seconds since 1970.
+fn epoch(order: &Order) -> Result<Option<i64>> {
+    match order.arguments.get(EPOCH) {
+        None => Ok(order.epoch),
+        Some(text) if text.is_empty() => Ok(None),
+        Some(text) => {
+            let wrong = |_| bad_input(format!("{EPOCH} is `{text}`, no number of seconds"));
+            Ok(Some(text.parse().map_err(wrong)?))
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get())
+}

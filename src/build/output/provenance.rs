@@ -1,0 +1,83 @@
+//! How an image was made, as BuildKit says it: the predicate of SLSA.
+//! <https://slsa.dev/spec/v0.2/provenance>, <https://docs.docker.com/build/metadata/attestations/slsa-provenance/>
+//!
+//! Nothing in it is of this moment: the same build gives the same statement.
+
+use crate::build::order::{Built, Order};
+use crate::image::platform::Platform;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Its type.
+pub const PREDICATE: &str = "https://slsa.dev/provenance/v0.2";
+/// What kind of build it is of.
+const BUILD: &str = "https://mobyproject.org/buildkit@v1";
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing that may be a secret.
+    Least,
+    /// The arguments too.
+    Most,
+}
+
+/// Of one image.
+pub fn predicate(order: &Order, built: &Built, detail: Detail) -> Value {
+    let context = match order.context.as_str() {
+        "-" => "stdin",
+        context if context.contains("://") || context.starts_with("git@") => context,
+        _ => "",
+    };
+    let mut source = Map::new();
+    if !context.is_empty() {
+        source.insert("uri".to_owned(), json!(context));
+    }
+    let file = order.dockerfile.as_deref().unwrap_or("Dockerfile");
+    source.insert("entryPoint".to_owned(), json!(file));
+    let mut parameters = json!({"frontend": "dockerfile.v0"});
+    let mut arguments = Map::new();
+    if let Some(target) = &order.target {
+        arguments.insert("target".to_owned(), json!(target));
+    }
+    if detail == Detail::Most {
+        for (name, value) in &order.arguments {
+            arguments.insert(format!("build-arg:{name}"), json!(value));
+        }
+        for (name, value) in &order.labels {
+            arguments.insert(format!("label:{name}"), json!(value));
+        }
+    }
+    if !arguments.is_empty() {
+        parameters["args"] = Value::Object(arguments);
+    }
+    let secrets: Vec<Value> = order
+        .secrets
+        .keys()
+        .map(|id| json!({"id": id, "optional": true}))
+        .collect();
+    if !secrets.is_empty() {
+        parameters["secrets"] = json!(secrets);
+    }
+    let time = Timestamp::from_second(built.epoch).unwrap_or(Timestamp::UNIX_EPOCH);
+    json!({
+        "builder": {"id": ""},
+        "buildType": BUILD,
+        "materials": [],
+        "invocation": {
+            "configSource": source,
+            "parameters": parameters,
+            "environment": {"platform": Platform::host().to_string()},
+        },
+        "metadata": {
+            "buildStartedOn": time.to_string(),
+            "buildFinishedOn": time.to_string(),
+            "completeness": {
+                "parameters": detail == Detail::Most,
+                "environment": true,
+                "materials": false,
+            },
+            "reproducible": false,
+        },
+    })
+}

@@ -1,0 +1,186 @@
+//! The mounts of a step: what an order names becomes mounts that are attached nowhere yet.
+//!
+//! Everything in layers, contexts and caches is hostile: a path there is resolved by the kernel as for a process whose
+//! root that is (openat2(2), `RESOLVE_IN_ROOT`), so that it never leads out of it (CVE-2024-1753, CVE-2024-9407,
+//! CVE-2024-23651), and what was made to mount on is never removed by its name (CVE-2024-23652): it is left out of the
+//! layer.
+
+use super::agent::{self, Agent};
+use super::order::{Mount, Source};
+use super::{layer, layers};
+use crate::container::engine::Engine;
+use crate::container::step::{self, Step};
+use crate::error::bad_input;
+use crate::id_mapping::Tier;
+use crate::image::intake::Intake;
+use crate::runtime::plan::{Held, Sources};
+use crate::sys::mount::{self, Attributes};
+use crate::sys::openat2::open_in_root;
+use anyhow::{Context, Result};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, openat};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// As [`step::Wanted`] has them.
+pub fn wanted(mounts: &[Mount]) -> Vec<step::Mount> {
+    let wanted = |mount: &Mount| step::Mount {
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+        memory: match mount.source {
+            Source::Tmpfs { size } => Some(size),
+            _ => None,
+        },
+    };
+    mounts.iter().map(wanted).collect()
+}
+
+/// What is open for the mounts of a step.
+pub struct Opened {
+    /// By target.
+    pub sources: Sources,
+    /// Those who pass connections to agents on, as long as they are kept.
+    pub agents: Vec<Agent>,
+}
+
+/// Opens the sources of all mounts; layers among them stay as long as the intake.
+pub fn open(
+    engine: &Engine,
+    step: &Step<'_>,
+    intake: &mut Intake<'_>,
+    mounts: &[Mount],
+    descriptors: &[OwnedFd],
+) -> Result<Opened> {
+    let mut opened = Opened {
+        sources: Sources::new(),
+        agents: Vec::new(),
+    };
+    for (number, mount) in mounts.iter().enumerate() {
+        let handed = |number: usize| {
+            let found = descriptors.get(number).map(AsFd::as_fd);
+            found.with_context(|| format!("descriptor {number} was not handed over"))
+        };
+        let mut attempt = || {
+            Ok(Some(match &mount.source {
+                Source::Tmpfs { .. } => return Ok(None),
+                Source::Directory { descriptor, path } => directory(handed(*descriptor)?, path)?,
+                Source::Cache {
+                    descriptor,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let place = here(handed(*descriptor)?)?;
+                    give(engine, place.as_fd(), *mode, *uid, *gid)?;
+                    mount::clone_tree(place.as_fd(), false).context("bind it")?
+                }
+                Source::Layers { layers, path } => {
+                    layer::hold(intake, layers)?;
+                    let scratch = step.scratch(&format!("mount-{number}"))?;
+                    layers::part(engine, &layers.names, path, &scratch, !mount.read_only)?
+                }
+                Source::Secret {
+                    descriptor,
+                    mode,
+                    uid,
+                    gid,
+                } => secret(engine, handed(*descriptor)?, *mode, *uid, *gid)?,
+                Source::Agent {
+                    socket,
+                    mode,
+                    uid,
+                    gid,
+                } => {
+                    let (tree, agent) =
+                        agent::open(socket, |place| give(engine, place, *mode, *uid, *gid))?;
+                    opened.agents.push(agent);
+                    tree
+                }
+            }))
+        };
+        let tree: Result<Option<OwnedFd>> = attempt();
+        let tree = tree.with_context(|| format!("mount on `{}`", mount.target))?;
+        let held = tree.map(|tree| (OsString::from(&mount.target), Held::Mount(tree)));
+        opened.sources.extend(held);
+    }
+    Ok(opened)
+}
+
+/// A file in memory that is never written to a disk: ramfs is not swapped.
+fn secret(engine: &Engine, from: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
+    const NAME: &str = "secret";
+    let memory = mount::new_filesystem("ramfs", "ramfs", &[], hardened())?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(&memory, NAME, flags, Mode::RUSR).context("make the secret's file")?;
+    let (mut from, mut file) = (File::from(from.try_clone_to_owned()?), File::from(file));
+    std::io::copy(&mut from, &mut file).context("copy the secret")?;
+    give(engine, file.as_fd(), mode, uid, gid)?;
+    part_of(&memory, NAME.as_bytes(), Attributes::MOUNT_ATTR_RDONLY)
+}
+
+/// What nobody has use for in a secret or a socket.
+pub fn hardened() -> Attributes {
+    Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_NOEXEC
+}
+
+/// What lies in a mount that is attached nowhere: it has to be for a moment before a part of it can be taken (before
+/// Linux 6.15).
+pub fn part_of(whole: &OwnedFd, path: &[u8], more: Attributes) -> Result<OwnedFd> {
+    mount::apart(|| {
+        let place = mount::open_source(Path::new("/"))?;
+        mount::attach(whole.as_fd(), place.as_fd()).context("attach it")?;
+        let part = open_in_root(whole, path, OFlags::PATH, Mode::empty())
+            .with_context(|| format!("open `{}`", String::from_utf8_lossy(path)))?;
+        let part = mount::clone_tree(part.as_fd(), false).context("bind a part of it")?;
+        mount::add_attributes(part.as_fd(), more, false).context("protect it")?;
+        Ok(part)
+    })
+}
+
+/// Part of a directory that was handed over.
+fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
+    let root = here(root)?;
+    let place = open_in_root(&root, below(path), OFlags::PATH, Mode::empty())
+        .with_context(|| format!("open `{path}`"))?;
+    mount::clone_tree(place.as_fd(), false).with_context(|| format!("bind `{path}`"))
+}
+
+/// The kernel takes no empty path.
+fn below(path: &str) -> &[u8] {
+    match path {
+        "" => b".",
+        path => path.as_bytes(),
+    }
+}
+
+/// What was handed over, in the mount namespace of this process: only from there can it be mounted. Nothing else can have
+/// come in its place meanwhile.
+fn here(handed: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", handed.as_raw_fd()))
+        .context("find what was handed over")?;
+    let found = mount::open_source(&path)?;
+    let [there, here] = [fstat(handed), fstat(&found)];
+    let (there, here) = (there.context("fstat")?, here.context("fstat")?);
+    if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) {
+        let message = format!("`{}` was replaced meanwhile", path.display());
+        return Err(bad_input(message).hint("try again").into());
+    }
+    Ok(found)
+}
+
+/// Gives a file of ours a mode and an owner. With a single id there is nobody else to give it to.
+fn give(engine: &Engine, place: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<()> {
+    let found = fstat(place).context("fstat")?;
+    let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
+    if engine.mapping.tier != Tier::Single && (found.st_uid, found.st_gid) != (uid, gid) {
+        let (owner, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        chownat(CWD, &itself, Some(owner), Some(group), AtFlags::empty())
+            .with_context(|| format!("give it to {uid}:{gid}"))?;
+    }
+    if found.st_mode & 0o7777 != mode {
+        let mode = Mode::from_raw_mode(mode);
+        chmodat(CWD, &itself, mode, AtFlags::empty()).context("change its mode")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What a worker is asked for and what it answers, as it goes over its channel. Everything is expanded and looked up:
+//! a worker knows no Dockerfile, no stages and no cache.
+
+use crate::build::copy::plan::{Plan, Selector};
+use crate::container::options::{ExtraHost, Ulimit};
+use crate::container::resources::Resources;
+use crate::image::digest::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Files that a step begins with: layers of the store, lowest first, with the ids that their tars have.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Layers {
+    /// The digests of their tars.
+    pub diff_ids: Vec<Digest>,
+    /// Their names in the store.
+    pub names: Vec<String>,
+}
+
+/// A step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Runs a program; what it has written becomes a layer.
+    Run(Box<Run>),
+    /// Makes a layer of files.
+    Copy(Box<Copy>),
+    /// Takes the digest of files of layers.
+    Select(Box<Select>),
+    /// Makes a directory with its parents, if it is not there (`WORKDIR`).
+    Directory {
+        /// Below it.
+        base: Layers,
+        /// Absolute and clean.
+        path: String,
+        /// `user[:group]` as in the image's config; empty: root.
+        owner: String,
+        /// Seconds since 1970: no file is later.
+        epoch: i64,
+    },
+}
+
+/// `RUN`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Below it.
+    pub base: Layers,
+    /// Program and arguments.
+    pub words: Vec<String>,
+    /// What it reads from standard input; `None`: nothing is there.
+    pub input: Option<String>,
+    /// `KEY=VALUE`, whole.
+    pub environment: Vec<String>,
+    /// Absolute.
+    pub working_directory: String,
+    /// `user[:group]`, empty for root.
+    pub user: String,
+    /// In their order.
+    pub mounts: Vec<Mount>,
+    /// Where it is.
+    pub network: Network,
+    /// `--security=insecure`: all capabilities, no filter.
+    pub insecure: bool,
+    /// CDI names.
+    pub devices: Vec<String>,
+    /// `--add-host`.
+    pub hosts: Vec<ExtraHost>,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// `--memory` and its kin.
+    pub resources: Resources,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// Seconds since 1970: no file in the layer is later.
+    pub epoch: i64,
+}
+
+/// The network of a step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub enum Network {
+    /// The default one.
+    #[default]
+    Default,
+    /// Only loopback.
+    None,
+    /// The host's.
+    Host,
+    /// One by its name.
+    Named(String),
+}
+
+/// What a step sees that does not get into its layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute and clean.
+    pub target: String,
+    /// What.
+    pub source: Source,
+    /// Cannot be written.
+    pub read_only: bool,
+}
+
+/// Where a mount comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Source {
+    /// Files of layers, below `path`. Where they may be written, what is written is gone with the step.
+    Layers {
+        /// Which.
+        layers: Layers,
+        /// Absolute in them.
+        path: String,
+    },
+    /// Files of a directory that was handed over with the order, below `path`, which must not lead out of it.
+    Directory {
+        /// The number of the descriptor.
+        descriptor: usize,
+        /// Relative to it.
+        path: String,
+    },
+    /// The directory of a cache mount, which was handed over, locked as it has to be. It gets this mode and this owner.
+    Cache {
+        /// The number of the descriptor.
+        descriptor: usize,
+        /// Permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// Memory, so many bytes at most; all of half the machine's without a number.
+    Tmpfs {
+        /// Bytes.
+        size: Option<u64>,
+    },
+    /// A file with a secret in it, which is never on a disk.
+    Secret {
+        /// The number of the descriptor that it is read from.
+        descriptor: usize,
+        /// Permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// The socket of an agent, whose connections are passed on.
+    Agent {
+        /// The host's path of the socket.
+        socket: String,
+        /// Permission bits.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
+
+/// `COPY`, `ADD`.
+///
+/// A worker calls `copy::write_layer(&order, &descriptors, &trees, below, out)`: `trees` has the merged root of each
+/// [`Part::Layers`](crate::build::copy::plan::Part::Layers) in their order, `below` that of `base`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Copy {
+    /// Below it; `None` for `--link`: what is there does not matter then.
+    pub base: Option<Layers>,
+    /// Seconds since 1970: no file in the layer is later.
+    pub epoch: i64,
+    /// What is copied where.
+    pub plan: Plan,
+}
+
+/// Looks which files of layers a `COPY --from` means, and takes their digest: [`Answer::Selected`].
+///
+/// A worker calls `copy::select(&tree, &selector, …)`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Select {
+    /// Which layers.
+    pub layers: Layers,
+    /// Which files.
+    pub selector: Selector,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The program has written this.
+    Output {
+        /// To standard error.
+        error: bool,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// To be told to the user.
+    Warning(String),
+    /// It is done: the layer that it has made, if anything has changed.
+    Done(Option<Layer>),
+    /// The files that were meant.
+    Selected {
+        /// Of contents, modes, owners, names, links and attributes, not of times.
+        digest: Digest,
+        /// When the newest of them was changed, in seconds since 1970.
+        newest: i64,
+    },
+    /// The program has ended like this.
+    Exited {
+        /// 128 + n for signal n.
+        code: u8,
+    },
+    /// It could not be done.
+    Failed {
+        /// On one line.
+        message: String,
+        /// What to try.
+        hint: Option<String>,
+    },
+}
+
+/// A layer that was made and is in the store, taken in with [`crate::image::intake::Intake::cache_layers`]: it stays
+/// although no image needs it yet.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Layer {
+    /// The digest of its tar.
+    pub diff_id: Digest,
+    /// Its name in the store.
+    pub name: String,
+    /// Bytes of its files.
+    pub size: u64,
+}

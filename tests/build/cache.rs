@@ -1,0 +1,117 @@
+//! What is done again and what is not.
+
+use crate::support::everyone_with_alpine;
+
+#[test]
+fn what_was_done_is_done_once() {
+    for store in everyone_with_alpine() {
+        let text = "FROM alpine:3.20\nCOPY file /file\nRUN cat /proc/sys/kernel/random/uuid > /id\nCOPY other /other\n";
+        store.file("context/Dockerfile", text);
+        store.file("context/file", "1");
+        store.file("context/other", "1");
+        let build = |more: &[&str]| {
+            let words = ["build", "-q", "context"].iter().chain(more);
+            let built = store.onggi(words).run();
+            built.code(0);
+            built.stdout_text()
+        };
+        let first = build(&[]);
+        assert_eq!(build(&[]), first);
+        // Times do not count, contents do.
+        store.file("context/file", "1");
+        assert_eq!(build(&[]), first);
+        store.file("context/other", "2");
+        let second = build(&[]);
+        assert_ne!(second, first);
+        let layers = |id: &str| {
+            let words = [
+                "image",
+                "inspect",
+                "-f",
+                "{{json .RootFS.Layers}}",
+                id.trim(),
+            ];
+            store.onggi(words).run().json()
+        };
+        let (one, two) = (layers(&first), layers(&second));
+        assert_eq!((&one[0], &one[1], &one[2]), (&two[0], &two[1], &two[2]));
+        // Another image goes; what the cache needs stays.
+        store.onggi(["rmi", "-f", first.trim()]).run().code(0);
+        store.file("context/other", "1");
+        assert_eq!(build(&[]), first);
+        store.file("context/file", "2");
+        assert_ne!(layers(&build(&[]))[2], one[2]);
+        store.file("context/file", "1");
+        assert_ne!(layers(&build(&["--no-cache"]))[2], one[2]);
+    }
+}
+
+#[test]
+fn cache_mounts_outlive_builds() {
+    for store in everyone_with_alpine() {
+        let text = "FROM alpine:3.20\nARG N\nRUN --mount=type=cache,target=/cache echo $N >> /cache/all; cat /cache/all > /all\n\
+                    CMD [\"cat\", \"/all\"]\n";
+        store.file("context/Dockerfile", text);
+        for number in ["1", "2"] {
+            let argument = format!("N={number}");
+            store
+                .onggi(["build", "-t", "app", "--build-arg", &argument, "context"])
+                .run()
+                .code(0);
+        }
+        store
+            .onggi(["run", "--rm", "app"])
+            .run()
+            .code(0)
+            .stdout("1\n2\n");
+        store
+            .onggi(["run", "--rm", "app", "ls", "/cache"])
+            .run()
+            .stdout("");
+    }
+}
+
+#[test]
+fn builds_at_the_same_time_share_their_work() {
+    for store in everyone_with_alpine() {
+        let text = "FROM alpine:3.20\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n";
+        store.file("context/Dockerfile", text);
+        let build = || store.onggi(["build", "-q", "context"]);
+        let (one, two) = (build().spawn(), build().spawn());
+        let id = |child: std::process::Child| {
+            let output = child.wait_with_output().unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            output.stdout
+        };
+        assert_eq!(id(one), id(two));
+    }
+}
+
+#[test]
+fn what_is_copied_from_a_stage_counts_and_not_what_else_it_holds() {
+    for store in everyone_with_alpine() {
+        let build = |other: &str, copied: &str| {
+            let text = format!(
+                "FROM alpine:3.20 AS made\nRUN echo {copied} > /copied; echo {other} > /other\nFROM alpine:3.20\n\
+                 COPY --from=made /copied /\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+            );
+            store.file("context/Dockerfile", text);
+            let built = store.onggi(["build", "-t", "app", "context"]).run();
+            built.code(0);
+            let words = ["run", "--rm", "app", "cat", "/copied", "/id"];
+            (
+                store.onggi(words).run().stdout_text(),
+                built.stderr_text().matches("CACHED").count(),
+            )
+        };
+        let (first, _) = build("1", "a");
+        // The image, what is copied, what comes after it.
+        assert_eq!(build("2", "a"), (first.clone(), 3), "what else it holds");
+        assert_eq!(build("2", "a").0, first, "the same again");
+        assert_ne!(build("2", "b").0, first, "what is copied");
+    }
+}

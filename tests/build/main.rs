@@ -1,0 +1,18 @@
+//! `build`, as its users see it: one file per topic.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod builder;
+mod cache;
+mod check;
+mod command;
+mod examples;
+mod graph;
+mod image;
+mod layer;
+mod output;
+mod peer;
+mod progress;
+mod verify;
