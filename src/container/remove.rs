@@ -307,9 +307,12 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
             settle::tidy(&directory)?;
             settle::unmark(engine, id)
         }
-        Ok(None) | Err(_) if !record.options.auto_remove => settle::unmark(engine, id),
+        Ok(None) | Err(_) if !record.options.auto_remove => {
+            settle::tidy(&directory)?;
+            settle::unmark(engine, id)
+        }
         // One that was made and never started waits for its start.
-        Ok(None) => Ok(()),
+        Ok(None) => settle::tidy(&directory),
         _ => remove_locked(engine, id, &lock, false),
     }
 }

@@ -392,3 +392,25 @@ fn a_program_without_its_monitor_is_ended() {
         }
     }
 }
+
+/// A monitor that is killed, or cut off with the machine, between its socket and the first state of the run.
+#[test]
+fn the_socket_of_a_run_without_a_state_goes_with_the_next_command() {
+    for store in everyone_in_memory() {
+        for options in [&[][..], &["--rm"]] {
+            let words = ["create"].iter().chain(options);
+            let made = store.onggi(words.chain(&[ALPINE, "true"])).run();
+            let id = made.code(0).stdout_text().trim().to_owned();
+            let socket = store.data().join("containers").join(&id).join("attach");
+            // A path longer than an address of a socket can be.
+            let (of, mode) = (rustix::fs::FileType::Socket, 0o600.into());
+            rustix::fs::mknodat(rustix::fs::CWD, &socket, of, mode, 0).unwrap();
+            own(&store, &socket);
+            file(&store, store.data().join("pending").join(&id), b"");
+            store.onggi(["run", "--rm", ALPINE, "true"]).run().code(0);
+            assert!(!socket.exists());
+            assert_clean(&store);
+            store.onggi(["rm", &id]).run().code(0);
+        }
+    }
+}

@@ -105,7 +105,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
             interfaces: None,
             in_use: None,
         };
-        let listener = Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET);
+        // The mark leads to a socket that a killed monitor leaves, so it is there first.
+        let marked = match monitor.record.options.auto_remove {
+            true => Ok(()),
+            false => settle::mark(&monitor.engine, &monitor.record.id),
+        };
+        let listener = marked.and_then(|()| Listener::bind(lock.as_fd(), paths::MONITOR_SOCKET));
         Ok::<_, anyhow::Error>((monitor, lock, listener))
     })();
     match prepared {
@@ -299,9 +304,6 @@ impl Monitor {
         // Nothing but the end of the container ends the monitor: a signal to the whole process group or control
         // group is for the client to pass on, unless that is a scope in which there is none.
         let signals = SignalFd::block_all()?;
-        if !self.record.options.auto_remove {
-            settle::mark(&self.engine, &self.record.id)?;
-        }
         let mut warnings = Vec::new();
         let placement = match self.placement.take() {
             Some(placement) => placement,
