@@ -552,6 +552,12 @@ pub const COMMANDS: &[Command] = &[
         "Copy an image of another store into this one",
     )
     .hidden(),
+    command::<build::layout::LayoutImage>(
+        &["layout-image"],
+        "CONTEXT PLATFORM",
+        "Bring the layers of an image in an OCI layout",
+    )
+    .hidden(),
 ];
 
 /// The command that the first words name, and how many words that took.

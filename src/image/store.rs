@@ -396,6 +396,11 @@ pub(super) fn read_image_record(paths: &Paths, id: &Digest) -> Result<Option<Ima
     })
 }
 
+/// Bytes of the files of a layer.
+pub fn layer_size(directory: &Path) -> Result<u64> {
+    Ok(layer_record(directory)?.size)
+}
+
 /// The length of a layer's tar in bytes.
 pub fn tar_size(directory: &Path) -> Result<u64> {
     Ok(layer_record(directory)?.tar_size)

@@ -12,6 +12,7 @@ mod examples;
 mod graph;
 mod image;
 mod layer;
+mod named_context;
 mod output;
 mod peer;
 mod progress;

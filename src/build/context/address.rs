@@ -3,7 +3,11 @@
 
 use super::git::Repository;
 use crate::error::{Error, bad_input};
+use crate::image::digest::Digest;
 use std::path::PathBuf;
+
+/// How a context that is an image in a directory begins.
+pub const LAYOUT: &str = "oci-layout://";
 
 /// Where files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +22,14 @@ pub enum Address {
     Url(String),
     /// `docker-image://`: an image by its reference.
     Image(String),
-    /// `oci-layout://`: an image in a directory, by its tag or digest.
+    /// `oci-layout://`: an image in a directory.
     Layout {
         /// The directory.
         path: PathBuf,
-        /// Behind `:` or `@`, with that.
-        version: Option<String>,
+        /// Behind `:`.
+        tag: Option<String>,
+        /// Behind `@`: of a manifest or an index.
+        digest: Option<Digest>,
     },
     /// `target:`: a stage of the same Dockerfile.
     Stage(String),
@@ -50,15 +56,17 @@ impl Address {
                 reference => Ok(Self::Image(reference.to_owned())),
             };
         }
-        if let Some(layout) = text.strip_prefix("oci-layout://") {
-            let (path, version) = split_layout(layout);
-            return match path {
-                "" => Err(refused("it names no directory")),
-                path => Ok(Self::Layout {
-                    path: PathBuf::from(path),
-                    version: version.map(str::to_owned),
-                }),
-            };
+        if let Some(layout) = text.strip_prefix(LAYOUT) {
+            let (path, tag, digest) = split_layout(layout);
+            if path.is_empty() {
+                return Err(refused("it names no directory"));
+            }
+            let digest = digest.map(str::parse).transpose();
+            return Ok(Self::Layout {
+                path: PathBuf::from(path),
+                tag: tag.map(str::to_owned),
+                digest: digest.map_err(|error: Error| refused(&error.message))?,
+            });
         }
         if let Some(stage) = text.strip_prefix("target:") {
             return Ok(Self::Stage(stage.to_owned()));
@@ -83,14 +91,18 @@ impl Address {
     }
 }
 
-/// The path of a layout, and what is behind it with its `:` or `@`.
-fn split_layout(text: &str) -> (&str, Option<&str>) {
+/// The path of a layout, a tag, and a digest.
+fn split_layout(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let name = text.rfind('/').map_or(0, |slash| slash + 1);
-    let end = match text[name..].find('@') {
-        Some(at) => Some(name + at),
-        None => text[name..].find(':').map(|colon| name + colon),
+    let cut = |text: &'_ str, by| text[name..].find(by).map(|at| name + at);
+    let (rest, digest) = match cut(text, '@') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
     };
-    end.map_or((text, None), |end| (&text[..end], Some(&text[end..])))
+    match cut(rest, ':') {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..]), digest),
+        None => (rest, None, digest),
+    }
 }
 
 #[cfg(test)]
@@ -125,24 +137,38 @@ mod tests {
                 "{text}"
             );
         }
-        let layout = |path: &str, version: Option<&str>| Address::Layout {
+        let whole = Digest::of(b"");
+        let layout = |path: &str, tag: Option<&str>, digest: Option<&Digest>| Address::Layout {
             path: PathBuf::from(path),
-            version: version.map(str::to_owned),
+            tag: tag.map(str::to_owned),
+            digest: digest.cloned(),
         };
+        let by_digest = format!("oci-layout://a@{whole}");
+        let by_both = format!("oci-layout://../a:b@{whole}");
         for (text, expected) in [
             (
                 "docker-image://debian:12",
                 Address::Image("debian:12".to_owned()),
             ),
-            ("oci-layout://a/b", layout("a/b", None)),
-            ("oci-layout:///a:b/c:tag", layout("/a:b/c", Some(":tag"))),
-            ("oci-layout://a@sha256:00", layout("a", Some("@sha256:00"))),
+            ("oci-layout://a/b", layout("a/b", None, None)),
+            (
+                "oci-layout:///a:b/c:tag",
+                layout("/a:b/c", Some("tag"), None),
+            ),
+            (&by_digest, layout("a", None, Some(&whole))),
+            (&by_both, layout("../a", Some("b"), Some(&whole))),
             ("target:base", Address::Stage("base".to_owned())),
             ("dir", directory("dir")),
         ] {
             assert_eq!(Address::parse_named(text).unwrap(), expected, "{text}");
         }
-        for text in ["", "-", "docker-image://", "oci-layout://"] {
+        for text in [
+            "",
+            "-",
+            "docker-image://",
+            "oci-layout://",
+            "oci-layout://a@sha256:00",
+        ] {
             assert!(Address::parse_named(text).is_err(), "{text}");
         }
     }

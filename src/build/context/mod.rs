@@ -15,6 +15,7 @@ pub mod address;
 pub mod definition;
 pub mod download;
 pub mod git;
+pub mod layout;
 
 use crate::build::copy::filter;
 use crate::build::copy::plan::Selector;
@@ -248,6 +249,11 @@ impl Context {
     /// Whether it is a directory of the host, beside which the Dockerfile may be.
     pub fn is_local(&self) -> bool {
         self.is_local
+    }
+
+    /// Whether it is nothing but a Dockerfile.
+    pub fn is_definition(&self) -> bool {
+        self.definition.is_some()
     }
 
     /// The name of the commit that it is.

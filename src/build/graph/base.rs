@@ -3,6 +3,8 @@
 //! Invariant: the layers of an image that was given out stay until the build ends.
 
 use super::ImageBase;
+use crate::build::context::address::LAYOUT;
+use crate::build::context::layout::Brought;
 use crate::build::order::Order;
 use crate::build::report::Event;
 use crate::build::vertex::Vertices;
@@ -87,7 +89,9 @@ impl<'a> Bases<'a> {
             }
             match self.order.pull || self.here(name, platform).is_err() {
                 true => {
-                    let number = vertices.start(&format!("[internal] pull {name} for {platform}"));
+                    let verb = if is_layout(name) { "read" } else { "pull" };
+                    let step = format!("[internal] {verb} {name} for {platform}");
+                    let number = vertices.start(&step);
                     let child = self.start(name, platform)?;
                     pulls.push((name, platform, child, number));
                 }
@@ -96,11 +100,11 @@ impl<'a> Bases<'a> {
         }
         let started = Instant::now();
         for (name, platform, child, number) in pulls {
-            heard(name, child).inspect_err(|error| {
+            let arrived = self.arrived(name, platform, child);
+            arrived.inspect_err(|error| {
                 vertices.tell_own(number, Event::Failed(&format!("{error:#}")));
             })?;
             vertices.tell_own(number, Event::Done(started.elapsed()));
-            self.take(name, platform)?;
         }
         Ok(())
     }
@@ -112,10 +116,47 @@ impl<'a> Bases<'a> {
             if hello::is_meant(name) && missing {
                 self.run("hello-image", &[])?;
             } else if missing || self.order.pull {
-                heard(name, self.start(name, platform)?)?;
+                let child = self.start(name, platform)?;
+                return self.arrived(name, platform, child);
             }
         }
         self.take(name, platform)
+    }
+
+    /// What another process has brought.
+    fn arrived(&mut self, name: &str, platform: &Platform, child: Child) -> Result<Found> {
+        let told = heard(name, child)?;
+        if !is_layout(name) {
+            return self.take(name, platform);
+        }
+        let brought: Brought = serde_json::from_slice(&told).context("read what was brought")?;
+        let config = Config::parse(brought.config.as_bytes())?;
+        self.keep(
+            (name.to_owned(), platform.to_string()),
+            Found {
+                id: Digest::of(brought.config.as_bytes()),
+                base: ImageBase {
+                    layers: brought.layers,
+                    epoch: config.created().map_or(0, |time| time.as_second()),
+                },
+                config,
+            },
+        )
+    }
+
+    /// Holds its layers from now on.
+    fn keep(&mut self, key: (String, String), found: Found) -> Result<Found> {
+        let layers = &found.base.layers.names;
+        if !self.hold.layers(&self.engine.paths, layers)? {
+            let message = format!("a layer of image {} is missing", key.0);
+            let hint = match is_layout(&key.0) {
+                true => "build again".to_owned(),
+                false => format!("`onggi pull {}`", key.0),
+            };
+            return Err(error::not_found(message).hint(hint).into());
+        }
+        self.found.insert(key, found.clone());
+        Ok(found)
     }
 
     fn is_known(&self, name: &str, platform: &Platform) -> bool {
@@ -149,12 +190,6 @@ impl<'a> Bases<'a> {
             self.run("adopt-image", &[image.id.to_string()])?;
             image = store::find(&self.engine.paths, &image.id.to_string())?;
         }
-        if !self.hold.layers(&self.engine.paths, &image.layers)? {
-            let message = format!("a layer of image {name} is missing");
-            return Err(error::not_found(message)
-                .hint(format!("`onggi pull {name}`"))
-                .into());
-        }
         let found = Found {
             id: image.id,
             base: ImageBase {
@@ -166,8 +201,7 @@ impl<'a> Bases<'a> {
             },
             config: image.config,
         };
-        self.found.insert(key, found.clone());
-        Ok(found)
+        self.keep(key, found)
     }
 
     /// This program with the same stores.
@@ -191,6 +225,12 @@ impl<'a> Bases<'a> {
     }
 
     fn start(&self, name: &str, platform: &Platform) -> Result<Child> {
+        if is_layout(name) {
+            let mut command = self.command();
+            command.args(["layout-image", name, &platform.to_string()]);
+            let child = command.stdout(Stdio::piped()).spawn();
+            return child.with_context(|| format!("execute `{PROGRAM}`"));
+        }
         // An id is nothing that a registry knows.
         name.parse::<Reference>()?;
         let mut command = self.command();
@@ -204,7 +244,7 @@ impl<'a> Bases<'a> {
     fn run(&self, verb: &str, arguments: &[String]) -> Result<()> {
         let mut command = self.command();
         let child = command.arg(verb).args(arguments).spawn();
-        heard(verb, child.with_context(|| format!("execute `{PROGRAM}`"))?)
+        heard(verb, child.with_context(|| format!("execute `{PROGRAM}`"))?).map(drop)
     }
 }
 
@@ -214,12 +254,17 @@ fn is_name_of(name: &str, image: &Image) -> bool {
     parsed.is_ok_and(|parsed| names().any(|name| *name == parsed))
 }
 
-/// Waits for another process of ours; how it failed is the error here.
-fn heard(what: &str, child: Child) -> Result<()> {
+/// Whether a base image is not in the store, but in a directory that a context names.
+fn is_layout(name: &str) -> bool {
+    name.starts_with(LAYOUT)
+}
+
+/// What another process of ours has written when it is done; how it failed is the error here.
+fn heard(what: &str, child: Child) -> Result<Vec<u8>> {
     let output = child.wait_with_output();
     let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let lines = || said.lines().filter_map(|line| line.strip_prefix("onggi: "));

@@ -1,6 +1,6 @@
 //! The contexts of a build while it goes: each opened when somebody needs it, its files looked for as steps take them.
 
-use super::Part;
+use super::{Part, stage};
 use crate::build::context::address::Address;
 use crate::build::context::download::Download;
 use crate::build::context::{Context as BuildContext, Host, definition};
@@ -186,11 +186,13 @@ impl<'a> Contexts<'a> {
 
     fn context(&mut self, name: &str) -> Result<&BuildContext> {
         if !self.open.contains_key(name) {
-            let known = self.order.contexts.iter();
-            let mut known = known.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-            let (_, text) = known.next().context("find the context")?;
+            let text = stage::context(self.order, name).context("find the context")?;
             let mut opened = BuildContext::open(&Address::parse_named(text)?, &self.host)
                 .with_context(|| format!("open the context {name}"))?;
+            if opened.is_definition() {
+                let message = format!("the context {name} is no archive: {text}");
+                return Err(bad_input(message).into());
+            }
             opened.read_ignored()?;
             self.open.insert(name.to_owned(), opened);
         }

@@ -3,10 +3,12 @@
 use super::base::{Bases, Found};
 use super::draft::Draft;
 use super::scope::{Globals, Scope, Unset, located};
-use super::stage::{Origin, Stages, wrong};
+use super::stage::{Origin, Stages, context, wrong};
 use super::{
     Copy, Graph, ImageBase, Node, NodeId, Operation, Part, Place, command, files, instruct,
 };
+use crate::build::context::address::LAYOUT;
+use crate::build::copy::plan::Selector;
 use crate::build::diagnostics::Diagnostics;
 use crate::build::dockerfile::instruction::{Instruction, Stage, Step};
 use crate::build::dockerfile::parse_instruction;
@@ -37,6 +39,8 @@ pub struct Evaluation<'a, 'b> {
     shows_platform: bool,
     drafts: BTreeMap<usize, Draft>,
     images: BTreeMap<(String, String), NodeId>,
+    /// By the name of the context and the platform.
+    roots: BTreeMap<(String, String), NodeId>,
     /// Stages that are being evaluated, for cycles.
     path: Vec<usize>,
     /// What the checks have found.
@@ -70,6 +74,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             shows_platform,
             drafts: BTreeMap::new(),
             images: BTreeMap::new(),
+            roots: BTreeMap::new(),
             path: Vec::new(),
             warnings: Vec::new(),
         }
@@ -149,10 +154,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         let origin = match &planned.origin {
             Origin::Context(name) => match self.image_context(name) {
                 Some(image) => Origin::Image(image.to_owned()),
-                None => {
-                    let message = format!("the context `{name}` is no image");
-                    return Err(self.wrong(stage.span, bad_input(message).into()));
-                }
+                None => Origin::Context(name.clone()),
             },
             origin => origin.clone(),
         };
@@ -174,7 +176,15 @@ impl<'a, 'b> Evaluation<'a, 'b> {
                 count.of += 1;
                 Draft::image(config, &platform, node)
             }
-            Origin::Scratch | Origin::Context(_) => Draft::scratch(&platform),
+            Origin::Context(name) => {
+                let node = self.root(&name, number, &platform);
+                base = Some(node);
+                count.of += 1;
+                let mut draft = Draft::scratch(&platform);
+                draft.made(format!("FROM {name} # buildkit"), node);
+                draft
+            }
+            Origin::Scratch => Draft::scratch(&platform),
         };
         let mut steps = Vec::new();
         for text in std::mem::take(&mut draft.config.config.on_build) {
@@ -222,6 +232,38 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             node
         });
         (node, found.config)
+    }
+
+    /// The node of all files of a context; one for all stages that begin with it.
+    fn root(&mut self, name: &str, stage: usize, platform: &Platform) -> NodeId {
+        let key = (name.to_owned(), platform.to_string());
+        if let Some(&node) = self.roots.get(&key) {
+            return node;
+        }
+        let files = Part::Files {
+            place: Place::Context(name.to_owned()),
+            selector: Selector {
+                sources: vec!["/".to_owned()],
+                ..Selector::default()
+            },
+            unpack: false,
+        };
+        let node = self.graph.add(Node {
+            name: String::new(),
+            below: None,
+            platform: platform.clone(),
+            operation: Operation::Copy(Box::new(Copy {
+                link: true,
+                parts: vec![files],
+                destination: "/".to_owned(),
+                owner: None,
+                mode: None,
+            })),
+            span: Some(self.stages.file.stages[stage].span),
+            cached: self.is_cached(stage),
+        });
+        self.roots.insert(key, node);
+        node
     }
 
     fn step(
@@ -391,10 +433,11 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         Ok(Place::Node(Some(node)))
     }
 
+    /// As [`Bases`] know it.
     fn image_context(&self, name: &str) -> Option<&str> {
-        let mut known = self.order.contexts.iter();
-        let (_, place) = known.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        place.strip_prefix(IMAGE_CONTEXT)
+        let place = context(self.order, name)?;
+        let layout = place.starts_with(LAYOUT).then_some(place);
+        layout.or_else(|| place.strip_prefix(IMAGE_CONTEXT))
     }
 
     fn no_image(&self, span: Span, name: &str, error: anyhow::Error) -> anyhow::Error {

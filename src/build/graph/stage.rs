@@ -7,6 +7,7 @@ use crate::build::order::Order;
 use crate::build::source::{Diagnostic, Span};
 use crate::error::{Error, Kind};
 use crate::image::platform::Platform;
+use crate::image::reference::Reference;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
@@ -53,7 +54,7 @@ impl<'a> Stages<'a> {
         target: &Platform,
         globals: &Scope<'_>,
     ) -> Result<Self> {
-        let contexts = order.contexts.keys().map(|name| name.to_lowercase());
+        let contexts = order.contexts.keys().map(|name| context_name(name));
         let mut stages = Self {
             file,
             planned: Vec::new(),
@@ -98,7 +99,7 @@ impl<'a> Stages<'a> {
             .into());
         }
         let origin = match self.earlier(&base, number) {
-            Some(stage) => Origin::Stage(stage),
+            Some(stage) => self.stage(stage),
             None => self.elsewhere(&base),
         };
         let platform = match stage.platform.as_deref().map(expand).transpose()? {
@@ -124,11 +125,25 @@ impl<'a> Stages<'a> {
     }
 
     fn elsewhere(&self, name: &str) -> Origin {
-        match self.contexts.contains(&name.to_lowercase()) {
-            true => Origin::Context(name.to_lowercase()),
-            false if name == "scratch" => Origin::Scratch,
-            false => Origin::Image(name.to_owned()),
+        match self.context(name) {
+            Some(context) => context,
+            None if name == "scratch" => Origin::Scratch,
+            None => Origin::Image(name.to_owned()),
         }
+    }
+
+    /// A context takes the place of a stage, or of an image, of its name.
+    fn context(&self, name: &str) -> Option<Origin> {
+        let name = context_name(name);
+        let is_known = self.contexts.contains(&name);
+        is_known.then(|| Origin::Context(name))
+    }
+
+    /// A stage, unless a context has its name.
+    fn stage(&self, number: usize) -> Origin {
+        let name = self.file.stages[number].name.as_deref();
+        let context = name.and_then(|name| self.context(name));
+        context.unwrap_or(Origin::Stage(number))
     }
 
     /// What `--from` or `from=` means in a stage; the place is for messages.
@@ -136,7 +151,7 @@ impl<'a> Stages<'a> {
         let stages = self.file.stages.len();
         if let Ok(number) = name.parse::<usize>() {
             return match number < stages && number != within {
-                true => Ok(Origin::Stage(number)),
+                true => Ok(self.stage(number)),
                 false => {
                     let message = format!("invalid stage index {number}");
                     let hint = format!(
@@ -154,7 +169,7 @@ impl<'a> Stages<'a> {
                 .is_some_and(|known| known.eq_ignore_ascii_case(name))
         };
         Ok(match self.file.stages.iter().rposition(is_meant) {
-            Some(stage) => Origin::Stage(stage),
+            Some(stage) => self.stage(stage),
             None => self.elsewhere(name),
         })
     }
@@ -219,6 +234,27 @@ impl<'a> Stages<'a> {
                 .filter_map(|stage| stage.name.as_deref()),
         )
     }
+}
+
+/// What a context is known by: names of images in their short form, so that `alpine`, `alpine:latest` and the same with
+/// its registry are one.
+pub fn context_name(name: &str) -> String {
+    match name.parse::<Reference>() {
+        Ok(reference) => {
+            let short = reference.to_string();
+            short.strip_suffix(":latest").unwrap_or(&short).to_owned()
+        }
+        // As names of stages may be.
+        Err(_) => name.to_lowercase(),
+    }
+}
+
+/// What `--build-context` says of a name.
+pub fn context<'a>(order: &'a Order, name: &str) -> Option<&'a str> {
+    let wanted = context_name(name);
+    let mut known = order.contexts.iter();
+    let (_, place) = known.find(|(known, _)| context_name(known) == wanted)?;
+    Some(place)
 }
 
 impl Dockerfile {

@@ -3,10 +3,11 @@
 //! - `flags`: what is declared · `order`: from there to plain values · `outputs`: where it all goes
 //! - `output_flag`, `secret`, `attest`, `annotation`: values of flags · `proxy`: those of Docker's configuration
 //! - `check`: `--check`, `--call` · `metadata`: the files that are written beside it
-//! - `buildx`, `cache`: the other commands
+//! - `buildx`, `cache`: the other commands · `layout`: a command for `build` itself
 
 pub mod buildx;
 pub mod cache;
+pub mod layout;
 
 mod annotation;
 mod attest;

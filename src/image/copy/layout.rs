@@ -34,12 +34,30 @@ pub const VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// An image in a layout, to be read.
 pub struct Layout {
     archive: Archive,
-    index: Index,
+    /// What `index.json` leads to.
+    entries: Vec<Descriptor>,
     top: Descriptor,
     name: Option<Reference>,
 }
 
 impl Layout {
+    /// The image of a manifest or an index by its digest, whether `index.json` names it or not.
+    pub fn by_digest(archive: Archive, digest: &Digest) -> Result<Self> {
+        let path = blob(digest);
+        let bytes = archive.document(&path)?.ok_or_else(|| missing(&path))?;
+        let found = Descriptor {
+            digest: digest.clone(),
+            ..Descriptor::of("", &bytes)
+        };
+        let top = fetched(&found, bytes).with_context(|| format!("read `{path}`"))?;
+        Ok(Self {
+            archive,
+            entries: Vec::new(),
+            top: top.descriptor,
+            name: None,
+        })
+    }
+
     /// The image that is called `wanted`, or the only one.
     pub fn open(archive: Archive, wanted: Option<&str>) -> Result<Self> {
         let bytes = archive
@@ -56,7 +74,7 @@ impl Layout {
         let name = name.and_then(|name| name.parse().ok());
         Ok(Self {
             archive,
-            index,
+            entries: index.manifests,
             top,
             name,
         })
@@ -84,7 +102,7 @@ fn entry<'a>(index: &'a Index, wanted: Option<&str>) -> Result<&'a Descriptor> {
         true => Ok(first),
         false => Err(
             bad_input(format!("it holds several images{}", names(index)))
-                .hint("say which: `oci:DIRECTORY:NAME`, `oci-archive:FILE:NAME`")
+                .hint("say which: `:NAME` behind the path")
                 .into(),
         ),
     }
@@ -143,7 +161,7 @@ impl Source for Layout {
     }
 
     fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
-        let mut entries = self.index.manifests.iter();
+        let mut entries = self.entries.iter();
         let entry = entries.find(|entry| entry.annotation(NAME) == Some(tag));
         entry.map(|entry| self.document(entry)).transpose()
     }

@@ -6,7 +6,7 @@ use crate::error::{bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::intake::{Chain, Displaced, Expected, Intake};
 use crate::image::layer::Rules;
-use crate::image::manifest::{Descriptor, Document};
+use crate::image::manifest::{Descriptor, Document, Manifest};
 use crate::image::origin::{self, Blob, Origin};
 use crate::image::package::{Otherwise, Package};
 use crate::image::platform::Platform;
@@ -110,6 +110,67 @@ pub struct TakenIn {
     pub displaced: Vec<Displaced>,
 }
 
+/// An image of a place for one platform, with its documents checked.
+pub struct Chosen {
+    /// Its manifest.
+    pub fetched: Fetched,
+    manifest: Manifest,
+    /// Its config, byte for byte.
+    pub config: Vec<u8>,
+    diff_ids: Vec<Digest>,
+}
+
+impl Chosen {
+    /// That for the platform that is ordered, or for this machine.
+    pub fn of(source: &dyn Source, order: &Order) -> Result<Self> {
+        let wanted = order.platform.clone().unwrap_or_else(Platform::host);
+        let order = Order {
+            platform: Some(wanted.clone()),
+            ..order.clone()
+        };
+        let fetched = choose(source, &order)?;
+        let Document::Manifest(manifest) = &fetched.document else {
+            return Err(bad_input("it is an index").into());
+        };
+        if let Some(kind) = manifest.artifact() {
+            let message = format!("it is no image, but something of the media type `{kind}`");
+            return Err(bad_input(message).into());
+        }
+        manifest.check()?;
+        let config = small_blob(source, &manifest.config)?;
+        let diff_ids = selection::check(manifest, &config, &wanted)?;
+        Ok(Self {
+            manifest: manifest.clone(),
+            fetched,
+            config,
+            diff_ids,
+        })
+    }
+
+    /// Takes its layers in, lowest first.
+    pub fn layers(
+        &self,
+        source: &dyn Source,
+        intake: &mut Intake<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Chain> {
+        let mut chain = Chain::default();
+        for (layer, diff_id) in self.manifest.layers.iter().zip(&self.diff_ids) {
+            progress.tell(layer.digest.short(), Step::Planned(layer.size));
+            let expected = Expected {
+                diff_id: Some(diff_id.clone()),
+                blob: Some((layer.digest.clone(), layer.size)),
+                remembered: source.has_manifest().then(|| Blob::new(layer, None)),
+            };
+            intake
+                .layer(&mut chain, &expected, || source.blob(layer))
+                .with_context(|| format!("layer {}", layer.digest))?;
+            progress.tell(layer.digest.short(), Step::Done);
+        }
+        Ok(chain)
+    }
+}
+
 /// Takes an image out of files into the store.
 pub fn take_in(
     source: &dyn Source,
@@ -118,39 +179,14 @@ pub fn take_in(
     names: Vec<Reference>,
     progress: &dyn Progress,
 ) -> Result<TakenIn> {
-    let wanted = order.platform.clone().unwrap_or_else(Platform::host);
-    let order = Order {
-        platform: Some(wanted.clone()),
-        ..order.clone()
-    };
-    let chosen = choose(source, &order)?;
-    let Document::Manifest(manifest) = &chosen.document else {
-        return Err(bad_input("it is an index").into());
-    };
-    if let Some(kind) = manifest.artifact() {
-        let message = format!("it is no image, but something of the media type `{kind}`");
-        return Err(bad_input(message).into());
-    }
-    manifest.check()?;
-    let config = small_blob(source, &manifest.config)?;
-    let diff_ids = selection::check(manifest, &config, &wanted)?;
+    let chosen = Chosen::of(source, order)?;
     let mut intake = Intake::new(paths, rules)?;
-    let mut chain = Chain::default();
-    for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
-        progress.tell(layer.digest.short(), Step::Planned(layer.size));
-        let expected = Expected {
-            diff_id: Some(diff_id.clone()),
-            blob: Some((layer.digest.clone(), layer.size)),
-            remembered: source.has_manifest().then(|| Blob::new(layer, None)),
-        };
-        intake
-            .layer(&mut chain, &expected, || source.blob(layer))
-            .with_context(|| format!("layer {}", layer.digest))?;
-        progress.tell(layer.digest.short(), Step::Done);
-    }
-    let id = intake.image(&config, &chain, names)?;
-    let kind = &chosen.descriptor.media_type;
-    let manifest = origin::Document::new(kind, &chosen.bytes);
+    let chain = chosen.layers(source, &mut intake, progress)?;
+    let id = intake.image(&chosen.config, &chain, names)?;
+    let Fetched {
+        descriptor, bytes, ..
+    } = chosen.fetched;
+    let manifest = origin::Document::new(&descriptor.media_type, &bytes);
     if let Some(manifest) = manifest.filter(|_| source.has_manifest()) {
         let origin = Origin {
             manifest,
@@ -161,7 +197,7 @@ pub fn take_in(
     }
     Ok(TakenIn {
         id,
-        digest: chosen.descriptor.digest,
+        digest: descriptor.digest,
         displaced: intake.commit()?,
     })
 }
