@@ -99,22 +99,33 @@ pub(super) fn writable_overlay(engine: &Engine, record: &Record) -> Result<Owned
     }
     with_layers(engine, record, |trees| {
         give_attributes(&directory, trees.first(), Ok)?;
-        let lower = open_all(trees)?;
-        let upper = mount::open_source(&directory.file("upper"))?;
-        let work = mount::open_source(&directory.file("work"))?;
-        if lower.is_empty() {
-            return mount::clone_tree(upper.as_fd(), false).context("bind the upper directory");
-        }
-        let overlay = Overlay {
-            lower: &lower,
-            upper: upper.as_fd(),
-            work: work.as_fd(),
-            user_xattrs: engine.mapping.tier != Tier::Root,
-            label: None,
-            volatile: false,
-        };
-        overlay.mount()
+        overlay(engine, trees, directory.path(), false)
     })
+}
+
+/// An overlay of `trees`, uppermost first, under `upper` and `work` of a directory; a `volatile` one is not to outlive
+/// the machine.
+pub fn overlay(
+    engine: &Engine,
+    trees: &[PathBuf],
+    directory: &Path,
+    volatile: bool,
+) -> Result<OwnedFd> {
+    let lower = open_all(trees)?;
+    let upper = mount::open_source(&directory.join("upper"))?;
+    let work = mount::open_source(&directory.join("work"))?;
+    if lower.is_empty() {
+        return mount::clone_tree(upper.as_fd(), false).context("bind the upper directory");
+    }
+    let overlay = Overlay {
+        lower: &lower,
+        upper: upper.as_fd(),
+        work: work.as_fd(),
+        user_xattrs: engine.mapping.tier != Tier::Root,
+        label: None,
+        volatile,
+    };
+    overlay.mount()
 }
 
 /// What [`give_attributes`] makes of a container that is about to start with these layers.
@@ -218,7 +229,8 @@ fn browse(held: BorrowedFd<'_>) -> Result<OwnedFd> {
     openat(held, ".", flags, Mode::empty()).context("open the container's root")
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>> {
+/// Directories to be mounted.
+pub fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>> {
     paths.iter().map(|path| mount::open_source(path)).collect()
 }
 

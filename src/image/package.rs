@@ -32,7 +32,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Who packs: another name for each change of what comes out.
 pub const PACKER: &str = "gzip-6-zlib-rs-0.6";
-const LEVEL: u32 = 6;
+/// How hard it packs.
+pub const GZIP_LEVEL: u32 = 6;
 const PIECE: usize = 128 << 10;
 /// Pieces that wait for whoever reads.
 const PIECES: usize = 4;
@@ -285,9 +286,10 @@ impl Layer {
     fn packing(&self) -> Pipe {
         let (directory, diff_id) = (self.directory.clone(), self.diff_id.clone());
         Pipe::from(move |out: &mut dyn Write| {
-            let mut packer = Packer::new(out);
-            stream(&directory, &diff_id, &mut packer)?;
-            packer.finish().map(drop).context("pack a layer")
+            let mut pieces = Pieces::new(gzip(out, GZIP_LEVEL));
+            stream(&directory, &diff_id, &mut pieces)?;
+            let packed = pieces.finish().and_then(GzEncoder::finish);
+            packed.map(drop).context("pack a layer")
         })
     }
 
@@ -311,33 +313,40 @@ fn packed_descriptor(digest: Digest, size: u64) -> Descriptor {
     }
 }
 
-/// Packs what is written to it: no name, no time, nothing of this machine. What comes out depends on the lengths of the
-/// pieces that go in, which therefore are always the same.
-struct Packer<W: Write> {
-    encoder: GzEncoder<W>,
+/// Packs by gzip: no name, no time, nothing of this machine.
+pub fn gzip<W: Write>(out: W, level: u32) -> GzEncoder<W> {
+    GzBuilder::new().write(out, flate2::Compression::new(level))
+}
+
+/// Hands on what is written to it in pieces of one length, since what an encoder makes depends on the lengths.
+#[derive(Debug)]
+pub struct Pieces<W: Write> {
+    out: W,
     piece: Vec<u8>,
 }
 
-impl<W: Write> Packer<W> {
-    fn new(out: W) -> Self {
+impl<W: Write> Pieces<W> {
+    /// To `out`.
+    pub fn new(out: W) -> Self {
         Self {
-            encoder: GzBuilder::new().write(out, flate2::Compression::new(LEVEL)),
+            out,
             piece: Vec::with_capacity(PIECE),
         }
     }
 
-    fn finish(mut self) -> io::Result<W> {
-        self.encoder.write_all(&self.piece)?;
-        self.encoder.finish()
+    /// Hands on the rest.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.write_all(&self.piece)?;
+        Ok(self.out)
     }
 }
 
-impl<W: Write> Write for Packer<W> {
+impl<W: Write> Write for Pieces<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(PIECE - self.piece.len());
         self.piece.extend_from_slice(&bytes[..taken]);
         if self.piece.len() == PIECE {
-            self.encoder.write_all(&self.piece)?;
+            self.out.write_all(&self.piece)?;
             self.piece.clear();
         }
         Ok(taken)
@@ -349,7 +358,7 @@ impl<W: Write> Write for Packer<W> {
 }
 
 /// The tar of a layer; an error if it is not what the image was made of.
-fn stream(directory: &Path, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+pub fn stream(directory: &Path, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
     let got = layer::stream_tar(directory, out)?;
     match got == *diff_id {
         true => Ok(()),
@@ -461,10 +470,10 @@ mod tests {
             text.push(b"onggi jars, kiln and clay"[(state >> 24) as usize % 25]);
         }
         let packed = |piece: usize| {
-            let mut packer = Packer::new(Vec::new());
+            let mut packer = Pieces::new(gzip(Vec::new(), GZIP_LEVEL));
             text.chunks(piece)
                 .for_each(|piece| packer.write_all(piece).unwrap());
-            Digest::of(&packer.finish().unwrap()).to_string()
+            Digest::of(&packer.finish().unwrap().finish().unwrap()).to_string()
         };
         assert_eq!(packed(1000), packed(text.len()));
         assert_eq!(

@@ -8,22 +8,17 @@ use crate::build::worker::order::Layers;
 use crate::error::{Error, bad_input};
 use crate::image::compression::Compression;
 use crate::image::digest::{Digest, Hashing};
-use crate::image::layer;
 use crate::image::manifest::{DOCKER_LAYER, Descriptor, OCI_LAYER, layer_kind};
+use crate::image::package::{self, GZIP_LEVEL, Pieces, stream};
 use crate::image::store::tar_size;
 use crate::paths::Paths;
 use crate::store::staging::Staging;
 use anyhow::{Context, Result};
-use flate2::GzBuilder;
-use flate2::write::GzEncoder;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
 
-/// What comes out depends on the lengths of the pieces that go in, which therefore are always the same.
-const PIECE: usize = 128 << 10;
-const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
 /// How layers are packed.
@@ -158,15 +153,13 @@ impl Blobs {
         match self.packing.compression {
             Compression::Gzip => {
                 let level = level.map_or(GZIP_LEVEL, |level| level.clamp(0, 9).cast_unsigned());
-                let encoder: GzEncoder<_> =
-                    GzBuilder::new().write(out, flate2::Compression::new(level));
-                let encoder = pieces(encoder, write)?;
+                let encoder = fill(package::gzip(out, level), write)?;
                 encoder.finish().context("pack a layer")?;
             }
             _ => {
                 let level = level.unwrap_or(ZSTD_LEVEL).clamp(1, 22);
                 let encoder = zstd::Encoder::new(out, level).context("start zstd")?;
-                let encoder = pieces(encoder, write)?;
+                let encoder = fill(encoder, write)?;
                 encoder.finish().context("pack a layer")?;
             }
         }
@@ -184,45 +177,17 @@ impl Blobs {
             }
             Place::Layer(directory) => {
                 let digest = digest.clone();
-                crate::image::package::piped(move |out| stream(&directory, &digest, out))
+                package::piped(move |out| stream(&directory, &digest, out))
             }
         })
     }
 }
 
-/// Lets `write` fill an encoder in pieces of one length.
-fn pieces<W: Write>(encoder: W, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<W> {
-    let mut pieces = Pieces {
-        out: encoder,
-        piece: Vec::with_capacity(PIECE),
-    };
+/// Lets `write` fill an encoder.
+fn fill<W: Write>(encoder: W, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<W> {
+    let mut pieces = Pieces::new(encoder);
     write(&mut pieces)?;
-    pieces
-        .out
-        .write_all(&pieces.piece)
-        .context("pack a layer")?;
-    Ok(pieces.out)
-}
-
-struct Pieces<W> {
-    out: W,
-    piece: Vec<u8>,
-}
-
-impl<W: Write> Write for Pieces<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..taken]);
-        if self.piece.len() == PIECE {
-            self.out.write_all(&self.piece)?;
-            self.piece.clear();
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    pieces.finish().context("pack a layer")
 }
 
 /// A file whose digest is taken while it is written.
@@ -240,16 +205,5 @@ impl Write for Both {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-fn stream(directory: &std::path::Path, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
-    let got = layer::stream_tar(directory, out)?;
-    match got == *diff_id {
-        true => Ok(()),
-        false => Err(bad_input(format!(
-            "it gives {got} instead of {diff_id}: its files were changed in the store"
-        ))
-        .into()),
     }
 }

@@ -5,12 +5,12 @@
 use super::mounts::part_of;
 use crate::container::engine::Engine;
 use crate::container::options::Options;
-use crate::container::root::layer_owners;
+use crate::container::root::{self, layer_owners, open_all};
 use crate::container::user_namespace::layers_of;
 use crate::id_mapping::Tier;
 use crate::image::shift::merge;
 use crate::store::staging::Staging;
-use crate::sys::mount::{self, Attributes, Overlay};
+use crate::sys::mount::{self, Attributes};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags, openat};
 use std::collections::HashMap;
@@ -110,32 +110,14 @@ pub fn part(
 }
 
 fn writable(engine: &Engine, names: &[String], scratch: &Path) -> Result<OwnedFd> {
-    let make = |name| {
+    for name in ["upper", "work"] {
         let path = scratch.join(name);
         std::fs::create_dir(&path).with_context(|| format!("create `{}`", path.display()))?;
-        mount::open_source(&path)
-    };
-    let (upper, work) = (make("upper")?, make("work")?);
-    let lower = open_all(&trees(engine, names)?)?;
-    if lower.is_empty() {
-        return mount::clone_tree(upper.as_fd(), false).context("bind an empty directory");
     }
-    let overlay = Overlay {
-        lower: &lower,
-        upper: upper.as_fd(),
-        work: work.as_fd(),
-        user_xattrs: engine.mapping.tier != Tier::Root,
-        label: None,
-        volatile: true,
-    };
-    overlay.mount()
+    root::overlay(engine, &trees(engine, names)?, scratch, true)
 }
 
 /// Uppermost first.
 fn trees(engine: &Engine, names: &[String]) -> Result<Vec<PathBuf>> {
     Ok(layers_of(engine, &Options::default(), names, None)?.trees)
-}
-
-fn open_all(trees: &[PathBuf]) -> Result<Vec<OwnedFd>> {
-    trees.iter().map(|tree| mount::open_source(tree)).collect()
 }
