@@ -10,7 +10,7 @@ mod support;
 use measure::{Contender, asked, race, rounds};
 use std::cell::Cell;
 use std::process::{Command, Stdio};
-use support::life::peak_memory;
+use support::life::peak_memory_of;
 use support::{ALPINE, Store, User, store};
 
 const PARTS: [&str; 6] = ["cold", "cached", "changed", "context", "stages", "memory"];
@@ -87,16 +87,8 @@ fn main() {
     if part("memory") {
         large(&store);
         for context in ["five", "large"] {
-            let mut build = store
-                .onggi(["build", "-q", "--no-cache", context])
-                .into_command();
-            let mut build = build
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
-            let most = peak_memory(&mut build);
-            assert!(build.wait().unwrap().success());
+            let build = store.onggi(["build", "-q", "--no-cache", context]);
+            let most = peak_memory_of(build.into_command());
             println!("\nmost memory, context `{context}`: {} KiB", most / 1024);
         }
     }

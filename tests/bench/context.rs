@@ -1,5 +1,6 @@
 //! `cargo bench --bench context`: how long it takes to tell what a build context of 20,000 files holds, the first time
 //! and again, beside `tar c | sha256sum`, which reads the same files. Also the memory that 100,000 files take.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use onggi::build::context::Context;
 use onggi::build::copy::plan::Selector;

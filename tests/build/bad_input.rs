@@ -1,6 +1,6 @@
 //! Builds that cannot succeed: what is said of them, and that nothing of them stays but the cache.
 
-use crate::support::life::{peak_memory, until};
+use crate::support::life::{peak_memory_of, until};
 use crate::support::{
     ALPINE, Need, Outcome, OwnMounts, Store, User, everyone_in_memory, everyone_with_alpine,
     requires, store,
@@ -307,16 +307,8 @@ fn a_context_of_a_hundred_thousand_files() {
             std::fs::write(directory.join(number.to_string()), "").unwrap();
         }
     }
-    let mut build = store
-        .onggi(["build", "-q", "-t", "many", "context"])
-        .into_command();
-    let mut build = build
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let most = peak_memory(&mut build);
-    assert!(build.wait().unwrap().success());
+    let build = store.onggi(["build", "-q", "-t", "many", "context"]);
+    let most = peak_memory_of(build.into_command());
     assert!(most < 100 << 20, "{most} bytes");
     store
         .onggi(["run", "--rm", "many"])

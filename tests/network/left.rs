@@ -2,9 +2,7 @@
 
 use crate::containers::run;
 use crate::support::{ALPINE, User};
-use crate::town::{Town, town};
-
-const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
+use crate::town::{EVERYONE, Town, town};
 
 #[track_caller]
 fn ok(town: &Town, words: &[&str]) -> String {

@@ -3,12 +3,11 @@
 use crate::scene::{HOST, Place, WORLD, at, tell_client};
 use crate::support::life::until;
 use crate::support::{ALPINE, Need, User, requires};
-use crate::town::{KNOWN, NOWHERE, PORT, Town, told_by_tcp, told_by_udp, town};
+use crate::town::{EVERYONE, KNOWN, NOWHERE, PORT, Town, run, told_by_tcp, told_by_udp, town};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
-const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
 const PROGRAMS: [&str; 2] = ["slirp4netns", "pasta"];
 
 /// Plays for each user and each of the programs that is installed.
@@ -37,17 +36,6 @@ fn living(town: &Town, program: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| is_it(name)).count()
-}
-
-#[track_caller]
-fn run(town: &Town, name: &str, options: &[&str]) -> Place {
-    let words = [
-        &["run", "-d", "--name", name],
-        options,
-        &[ALPINE, "sleep", "1000"],
-    ];
-    town.onggi(&words.concat()).code(0);
-    town.inside(name)
 }
 
 /// What a server says to somebody who speaks first. One who listens first hears nothing by some versions of pasta, and

@@ -7,12 +7,15 @@
 
 use crate::namespaces::on_a_host;
 use crate::scene::{HOST, Place, WORLD, at, tell_client};
-use crate::support::{Need, OwnMounts, Store, User, requires, store};
+use crate::support::{ALPINE, Need, OwnMounts, Store, User, requires, store};
 use simple_dns::rdata::{A, PTR, RData};
 use simple_dns::{CLASS, Name, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
+
+/// The users of the matrix.
+pub const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
 
 /// Where servers of the world and of the host tell every client its address, over TCP and UDP.
 pub const PORT: u16 = 7000;
@@ -201,4 +204,16 @@ fn answer(question: &[u8], known: (&str, &str)) -> Option<Vec<u8>> {
     }
     reply.questions.push(question);
     reply.build_bytes_vec().ok()
+}
+
+/// A container that does nothing.
+#[track_caller]
+pub fn run(town: &Town, name: &str, options: &[&str]) -> Place {
+    let words = [
+        &["run", "-d", "--name", name],
+        options,
+        &[ALPINE, "sleep", "1000"],
+    ];
+    town.onggi(&words.concat()).code(0);
+    town.inside(name)
 }

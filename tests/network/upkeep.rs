@@ -2,22 +2,9 @@
 
 use crate::scene::{HOST, Place, WORLD, at};
 use crate::support::{ALPINE, Need, User, requires};
-use crate::town::{PORT, Town, told_by_tcp, town};
+use crate::town::{EVERYONE, PORT, Town, run, told_by_tcp, town};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-
-const EVERYONE: [User; 3] = [User::Root, User::Subuid, User::Single];
-
-#[track_caller]
-fn run(town: &Town, name: &str, options: &[&str]) -> Place {
-    let words = [
-        &["run", "-d", "--name", name],
-        options,
-        &[ALPINE, "sleep", "1000"],
-    ];
-    town.onggi(&words.concat()).code(0);
-    town.inside(name)
-}
 
 /// Where the bridges of a user are: the one thread of his network process that is elsewhere knows.
 fn networks_of(town: &Town, user: User) -> Place {

@@ -111,6 +111,16 @@ pub fn peak_memory(child: &mut Child) -> u64 {
     most
 }
 
+/// The most memory of a command that succeeds in silence, in bytes.
+#[track_caller]
+pub fn peak_memory_of(mut command: Command) -> u64 {
+    let nothing = std::process::Stdio::null;
+    let mut child = command.stdin(nothing()).stdout(nothing()).spawn().unwrap();
+    let most = peak_memory(&mut child);
+    assert!(child.wait().unwrap().success());
+    most
+}
+
 /// The letter of a process's state (proc_pid_stat(5)); `None` when it is gone.
 pub fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -16,7 +16,7 @@ use super::staged::{Body, Node, Staged, check_name};
 use super::tree::{Tree, shown};
 use crate::build::worker::order;
 use anyhow::{Context, Result};
-use rustix::fs::{OFlags, Stat, fstat};
+
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -178,17 +178,15 @@ fn copy_item<'a, W: Write>(
     if !item.is_directory {
         for entry in &item.entries {
             if unpack && entry.kind == Kind::File {
-                let failed = |errno| tree.failed("read", &entry.path, errno);
-                let file = tree.open(&entry.path, OFlags::RDONLY).map_err(failed)?;
-                let is_still = |found: Stat| match entry.is_still(&found) {
-                    true => Ok(()),
-                    false => Err(tree.changed(&entry.path)),
-                };
-                is_still(fstat(&file).map_err(failed)?)?;
-                if let Some(stream) = archive::open(&file)? {
+                let is_unpacked = tree.read(entry, |file| {
+                    let Some(stream) = archive::open(file)? else {
+                        return Ok(false);
+                    };
                     let unpacked = staged.unpack(destination, stream);
                     unpacked.with_context(|| format!("unpack `{}`", shown(&entry.path)))?;
-                    is_still(fstat(&file).map_err(failed)?)?;
+                    Ok(true)
+                });
+                if is_unpacked? {
                     continue;
                 }
             }

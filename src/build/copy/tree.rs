@@ -1,9 +1,11 @@
 //! Where files are copied from: a context, or the merged files of layers.
 
 use super::filter::{Filter, Verdict};
+use super::selection::Entry;
 use crate::error::{Error, Kind, bad_input};
 use crate::sys::openat2::open_beneath;
-use rustix::fs::{Mode, OFlags};
+use anyhow::Result;
+use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -81,6 +83,20 @@ impl<'a> Tree<'a> {
         };
         let flags = flags | OFlags::NOFOLLOW | calm;
         open_beneath(self.root, path, flags, Mode::empty())
+    }
+
+    /// Lets a file that was selected be read; an error if it is not what it was then, or changes meanwhile.
+    pub fn read<T>(&self, entry: &Entry, read: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+        let failed = |errno| self.failed("read", &entry.path, errno);
+        let file = self.open(&entry.path, OFlags::RDONLY).map_err(failed)?;
+        let check = || match entry.is_still(&fstat(&file).map_err(failed)?) {
+            true => Ok(()),
+            false => Err(anyhow::Error::from(self.changed(&entry.path))),
+        };
+        check()?;
+        let told = read(&file)?;
+        check()?;
+        Ok(told)
     }
 
     /// The error of a system call about a file.

@@ -4,16 +4,13 @@ use super::filter::{Filter, Verdict};
 use super::selection::{Entry, Kind, changed, modified, size};
 use super::tree::{Tree, shown};
 use crate::build::pattern::Pattern;
-use crate::error::bad_input;
-use crate::image::layer::pack;
+use crate::image::layer::{check_depth, pack};
 use anyhow::Result;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Each level of directories holds a descriptor open.
-const MAX_DEPTH: usize = 900;
 /// Names of a few hundred files come with one getdents64(2).
 const NAMES: usize = 64 << 10;
 
@@ -84,13 +81,7 @@ impl<'a> Walk<'a> {
         depth: usize,
         whole: bool,
     ) -> Result<()> {
-        if depth > MAX_DEPTH {
-            let message = format!(
-                "`{}`: more than {MAX_DEPTH} directories in one another",
-                shown(path)
-            );
-            return Err(bad_input(message).into());
-        }
+        check_depth(depth, path)?;
         let names = self.read(held.as_fd());
         let names = names.map_err(|errno| self.tree.failed("read", path, errno))?;
         let length = path.len();

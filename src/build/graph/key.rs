@@ -5,6 +5,7 @@
 use super::schedule::Progress;
 use super::{Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run};
 use crate::build::copy::plan::Selector;
+use crate::build::order::Order;
 use crate::build::worker::order::Network;
 use crate::container::options::ExtraHost;
 use crate::image::config::chain_id;
@@ -32,7 +33,23 @@ pub struct Keys<'a> {
 /// Tells the digest of the files of a part; `None`: the layers that they are in are to stand for them.
 pub type Contents<'a> = &'a mut dyn FnMut(&Part) -> Result<Option<Value>>;
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Of a build that was ordered, at a time that was given.
+    pub fn of(
+        order: &'a Order,
+        epoch: Option<i64>,
+        graph: &'a Graph,
+        progress: &'a Progress,
+    ) -> Self {
+        Self {
+            graph,
+            progress,
+            epoch,
+            network: &order.network,
+            hosts: &order.hosts,
+        }
+    }
+
     /// The key of a node whose inputs are all done.
     pub fn key(&self, node: &Node, contents: Contents<'_>) -> Result<Digest> {
         let mut below = json!(self.chain(node.below));

@@ -95,14 +95,7 @@ impl Orders<'_> {
             number += 1;
             Ok(Some(digest))
         };
-        let keys = Keys {
-            graph,
-            progress,
-            epoch: self.given,
-            network: &self.order.network,
-            hosts: &self.order.hosts,
-        };
-        let key = keys.key(node, &mut contents)?;
+        let key = Keys::of(self.order, self.given, graph, progress).key(node, &mut contents)?;
         Ok((key, newest))
     }
 
@@ -131,14 +124,7 @@ impl Orders<'_> {
                 Ok(Some(found.digest.clone()))
             }
         };
-        let keys = Keys {
-            graph,
-            progress,
-            epoch: self.given,
-            network: &self.order.network,
-            hosts: &self.order.hosts,
-        };
-        keys.key(&graph.nodes[id], &mut contents)
+        Keys::of(self.order, self.given, graph, progress).key(&graph.nodes[id], &mut contents)
     }
 
     /// What a worker has to look at to tell what a node copies from stages. What it copies from images is told by their

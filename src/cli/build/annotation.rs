@@ -20,20 +20,7 @@ pub fn parse(text: &str) -> Result<Vec<Annotation>, Error> {
         return Err(invalid());
     }
     let annotation = |word: &str| {
-        let (kind, platform) = match word.split_once('[') {
-            Some((kind, rest)) => {
-                let platform = rest.strip_suffix(']').ok_or_else(invalid)?;
-                (kind, Some(platform.parse::<Platform>()?))
-            }
-            None => (word, None),
-        };
-        let place = match kind {
-            "manifest" => Place::Manifest,
-            "index" => Place::Index,
-            "manifest-descriptor" => Place::ManifestDescriptor,
-            "index-descriptor" => Place::IndexDescriptor,
-            _ => return Err(invalid()),
-        };
+        let (place, platform) = place(word)?.ok_or_else(invalid)?;
         Ok(Annotation {
             place,
             platform,
@@ -42,6 +29,25 @@ pub fn parse(text: &str) -> Result<Vec<Annotation>, Error> {
         })
     };
     types.split(',').map(annotation).collect()
+}
+
+/// `type[platform]`; `None` where it is none.
+pub fn place(word: &str) -> Result<Option<(Place, Option<Platform>)>, Error> {
+    let (kind, platform) = match word.split_once('[') {
+        Some((kind, rest)) => match rest.strip_suffix(']') {
+            Some(platform) => (kind, Some(platform.parse()?)),
+            None => return Ok(None),
+        },
+        None => (word, None),
+    };
+    let place = match kind {
+        "manifest" => Place::Manifest,
+        "index" => Place::Index,
+        "manifest-descriptor" => Place::ManifestDescriptor,
+        "index-descriptor" => Place::IndexDescriptor,
+        _ => return Ok(None),
+    };
+    Ok(Some((place, platform)))
 }
 
 fn is_types(text: &str) -> bool {

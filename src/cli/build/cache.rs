@@ -179,7 +179,7 @@ impl Chosen {
     fn fits(&self, entry: &Entry) -> bool {
         let is = |key: &str, found: bool| {
             self.filters
-                .any(key, |text| found == !["false", "0"].contains(&text))
+                .any(key, |text| found != ["false", "0"].contains(&text))
         };
         let parent = |text: &str| {
             entry

@@ -4,7 +4,7 @@
 use super::annotation;
 use super::flags::Build;
 use crate::build::output::blob::Packing;
-use crate::build::output::{Annotation, Destination, Kind, Output, Place};
+use crate::build::output::{Annotation, Destination, Kind, Output};
 use crate::cli::flag::boolean;
 use crate::cli::output::Output as Printed;
 use crate::cli::value::comma_separated;
@@ -175,20 +175,14 @@ fn set(output: &mut Output, key: &str, written: &str, value: &str) -> Result<(),
 fn attribute(written: &str, value: &str) -> Result<Annotation, Error> {
     let invalid = || bad_input(format!("invalid annotation {written}={value}"));
     let (before, key) = written.split_once('.').ok_or_else(invalid)?;
-    let (kind, platform) = match before.split_once('[') {
-        Some((kind, rest)) => {
-            let platform = rest.strip_suffix(']').ok_or_else(invalid)?;
-            (kind, Some(platform.parse()?))
-        }
-        None => (before, None),
+    let word = match before.strip_prefix("annotation") {
+        Some(rest) => match rest.strip_prefix('-') {
+            Some(word) => word.to_owned(),
+            None => format!("manifest{rest}"),
+        },
+        None => return Err(invalid()),
     };
-    let place = match kind {
-        "annotation" | "annotation-manifest" => Place::Manifest,
-        "annotation-index" => Place::Index,
-        "annotation-manifest-descriptor" => Place::ManifestDescriptor,
-        "annotation-index-descriptor" => Place::IndexDescriptor,
-        _ => return Err(invalid()),
-    };
+    let (place, platform) = annotation::place(&word)?.ok_or_else(invalid)?;
     Ok(Annotation {
         place,
         platform,
@@ -287,7 +281,10 @@ mod tests {
         assert!(output.push && output.docker_types);
         assert_eq!(output.packing.compression, Compression::Zstd);
         assert_eq!(output.packing.level, Some(9));
-        assert_eq!(output.annotations[0].place, Place::Index);
+        assert_eq!(
+            output.annotations[0].place,
+            crate::build::output::Place::Index
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use super::XattrPrefix;
 use super::lower::{Found, Lower};
 use super::name::join;
-use super::shown;
+use super::{check_depth, shown};
 use crate::error::bad_input;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
@@ -18,9 +18,6 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// Each level of directories holds a descriptor open.
-const MAX_DEPTH: usize = 900;
 
 /// What has become of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +94,7 @@ impl Walk<'_> {
         below: &[usize],
         depth: usize,
     ) -> Result<()> {
-        if depth > MAX_DEPTH {
-            let message = format!(
-                "`{}`: more than {MAX_DEPTH} directories in one another",
-                shown(path)
-            );
-            return Err(bad_input(message).into());
-        }
+        check_depth(depth, path)?;
         let failed = |errno| failed("read", path, errno);
         let mut seen = BTreeSet::new();
         for entry in Dir::read_from(directory).map_err(failed)? {

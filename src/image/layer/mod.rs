@@ -112,6 +112,20 @@ pub struct Unpacked {
 }
 
 /// A name of an archive on one line.
+/// Each level of directories holds a descriptor open.
+const MAX_DEPTH: usize = 900;
+
+/// Fails for what lies in so many directories that a walk to it would hold too many descriptors.
+pub fn check_depth(depth: usize, path: &[u8]) -> Result<(), Error> {
+    match depth > MAX_DEPTH {
+        false => Ok(()),
+        true => Err(bad_input(format!(
+            "`{}`: more than {MAX_DEPTH} directories in one another",
+            shown(path)
+        ))),
+    }
+}
+
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name).escape_debug().to_string()
 }

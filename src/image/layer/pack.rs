@@ -10,7 +10,7 @@ use super::archive::{Member, MemberKind, Segment, Sink, Writer};
 use super::changes::{Change, ChangeKind};
 use super::name::{WHITEOUT, join, split};
 use super::recorded::{Notes, OWNER};
-use super::shown;
+use super::{check_depth, shown};
 use crate::error::bad_input;
 use crate::store::tree;
 use crate::sys::openat2::open_beneath;
@@ -22,8 +22,6 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Each level of directories holds a descriptor open.
-const MAX_DEPTH: usize = 900;
 /// Files in more pieces are stored whole, holes as zeros.
 const MAX_SEGMENTS: usize = 1 << 16;
 /// Unless that is more than so many times what they hold: a hostile one would be written without end.
@@ -141,13 +139,7 @@ impl<'a, W: Sink> Packer<'a, W> {
     }
 
     fn descend(&mut self, entry: OwnedFd, name: &[u8], depth: usize) -> Result<bool> {
-        if depth > MAX_DEPTH {
-            let message = format!(
-                "`{}`: more than {MAX_DEPTH} directories in one another",
-                shown(name)
-            );
-            return Err(bad_input(message).into());
-        }
+        check_depth(depth, name)?;
         match self.entry(&entry, name)? {
             Packed::Nothing => Ok(false),
             Packed::Entry => Ok(true),

@@ -5,7 +5,7 @@
 use super::{Body, Node, Staged};
 use crate::image::layer::{Member, MemberKind};
 use anyhow::{Context, Result};
-use rustix::fs::{OFlags, Stat, Timespec, fstat};
+use rustix::fs::{Timespec, fstat};
 use rustix::io::Errno;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -55,17 +55,12 @@ impl<'a, W: Write> Staged<'a, W> {
                 return read?.context("read what was downloaded").map(drop);
             }
             Body::File(tree, entry) => {
-                let failed = |errno| tree.failed("read", &entry.path, errno);
-                let file = tree.open(&entry.path, OFlags::RDONLY).map_err(failed)?;
-                let is_still = |found: Stat| match entry.is_still(&found) {
-                    true => Ok(()),
-                    false => Err(tree.changed(&entry.path)),
-                };
-                is_still(fstat(&file).map_err(failed)?)?;
                 member.size = entry.size;
-                self.out.member(&member)?;
-                self.content(&file, entry.size)?.map_err(failed)?;
-                return Ok(is_still(fstat(&file).map_err(failed)?)?);
+                return tree.read(entry, |file| {
+                    self.out.member(&member)?;
+                    let read = self.content(file, entry.size)?;
+                    read.map_err(|errno| tree.failed("read", &entry.path, errno))
+                });
             }
         }
         self.out.member(&member)
