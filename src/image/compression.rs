@@ -1,7 +1,7 @@
 //! Streams that are compressed as a whole, told apart by their first bytes: gzip (RFC 1952), zstd (RFC 8878),
-//! xz (the .xz file format) and, only to be refused by name, bzip2. What a file is called does not matter.
+//! xz (the .xz file format) and bzip2. What a file is called does not matter.
 
-use crate::error::{Error, Kind, bad_input};
+use crate::error::bad_input;
 use anyhow::Result;
 use std::io::{self, Cursor, Read};
 
@@ -19,7 +19,7 @@ pub enum Compression {
     Zstd,
     /// Of XZ Utils.
     Xz,
-    /// Known, not supported.
+    /// Of Julian Seward's program.
     Bzip2,
 }
 
@@ -53,10 +53,7 @@ impl Compression {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
             Self::Zstd => Box::new(zstd::Decoder::new(packed)?),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY)),
-            Self::Bzip2 => {
-                let error = Error::new(Kind::Unsupported, "bzip2 compression is not supported");
-                return Err(error.hint("pack it anew: `bunzip2 -c FILE | zstd`").into());
-            }
+            Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(packed)),
         })
     }
 }

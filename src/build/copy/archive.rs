@@ -1,7 +1,6 @@
 //! Whether a file is an archive that `ADD` unpacks: by what is in it, whatever it is called.
 
-use crate::error::bad_input;
-use crate::image::compression::{self, Compression};
+use crate::image::compression;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, SeekFrom};
@@ -17,13 +16,6 @@ pub fn open(file: &OwnedFd) -> Result<Option<Box<dyn BufRead + Send>>> {
     let mut file = File::from(file.try_clone().context("duplicate a descriptor")?);
     file.seek(SeekFrom::Start(0)).context("read its begin")?;
     let (compression, stream) = compression::peek(file).context("read its begin")?;
-    if compression == Compression::Bzip2 {
-        return Err(
-            bad_input("it is compressed with bzip2, which is not supported")
-                .hint("pack it anew with `zstd` or `gzip`, or add it as it is with --unpack=false")
-                .into(),
-        );
-    }
     let mut stream = BufReader::with_capacity(BUFFER, compression.unpack(stream)?);
     // What cannot be unpacked is no archive, as for Docker.
     let Ok(start) = start(&mut stream) else {

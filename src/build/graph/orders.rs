@@ -335,12 +335,7 @@ impl Preparing<'_, '_> {
             let descriptor = self.hand(in_memory(content.as_bytes())?);
             mounts.push(worker::Mount {
                 target: path.clone(),
-                source: Source::Secret {
-                    descriptor,
-                    mode: 0o755,
-                    uid: 0,
-                    gid: 0,
-                },
+                source: Source::Script { descriptor },
                 read_only: true,
             });
         }

@@ -85,7 +85,15 @@ pub fn open(
                     mode,
                     uid,
                     gid,
-                } => secret(engine, handed(*descriptor)?, *mode, *uid, *gid)?,
+                } => {
+                    let give = |file: BorrowedFd<'_>| give(engine, file, *mode, *uid, *gid);
+                    in_memory(handed(*descriptor)?, hardened(), give)?
+                }
+                Source::Script { descriptor } => {
+                    let attributes = hardened().difference(Attributes::MOUNT_ATTR_NOEXEC);
+                    let give = |file: BorrowedFd<'_>| give(engine, file, 0o755, 0, 0);
+                    in_memory(handed(*descriptor)?, attributes, give)?
+                }
                 Source::Agent {
                     socket,
                     mode,
@@ -107,15 +115,19 @@ pub fn open(
     Ok(opened)
 }
 
-/// A file in memory that is never written to a disk: ramfs is not swapped.
-fn secret(engine: &Engine, from: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<OwnedFd> {
-    const NAME: &str = "secret";
-    let memory = mount::new_filesystem("ramfs", "ramfs", &[], hardened())?;
+/// A file in memory that is never written to a disk: ramfs is not swapped. `give` gives it a mode and an owner.
+fn in_memory(
+    from: BorrowedFd<'_>,
+    attributes: Attributes,
+    give: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+) -> Result<OwnedFd> {
+    const NAME: &str = "file";
+    let memory = mount::new_filesystem("ramfs", "ramfs", &[], attributes)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(&memory, NAME, flags, Mode::RUSR).context("make the secret's file")?;
+    let file = openat(&memory, NAME, flags, Mode::RUSR).context("make a file in memory")?;
     let (mut from, mut file) = (File::from(from.try_clone_to_owned()?), File::from(file));
-    std::io::copy(&mut from, &mut file).context("copy the secret")?;
-    give(engine, file.as_fd(), mode, uid, gid)?;
+    std::io::copy(&mut from, &mut file).context("write into memory")?;
+    give(file.as_fd())?;
     part_of(&memory, NAME.as_bytes(), Attributes::MOUNT_ATTR_RDONLY)
 }
 

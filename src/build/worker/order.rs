@@ -144,6 +144,11 @@ pub enum Source {
         /// Its group.
         gid: u32,
     },
+    /// A program that stands in the Dockerfile.
+    Script {
+        /// The number of the descriptor that it is read from.
+        descriptor: usize,
+    },
     /// The socket of an agent, whose connections are passed on.
     Agent {
         /// The host's path of the socket.

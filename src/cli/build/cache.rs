@@ -157,7 +157,13 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn new(values: Vec<(String, String)>) -> Result<Self, Error> {
+    fn new(mut values: Vec<(String, String)>) -> Result<Self, Error> {
+        // Docker's own example is `description~=golang`, an expression, which it is here in any case.
+        for (key, _) in &mut values {
+            if key == "description~" {
+                key.pop();
+            }
+        }
         let filters = Filters::new(values, FILTERS)?;
         let now = Timestamp::now();
         let mut until: Option<i64> = None;

@@ -1,7 +1,7 @@
 //! From flags and the environment to what is to be built, as plain values.
 
 use super::flags::Build;
-use super::proxy;
+use super::{proxy, secret};
 use crate::build::order::Order;
 use crate::build::worker::order::Network;
 use crate::cli::Context;
@@ -84,8 +84,8 @@ impl Build {
             shm_size: self.shm_size.filter(|bytes| *bytes > 0),
             ulimits: self.ulimit,
             cgroup_parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
-            secrets: self.secret.into_iter().collect(),
-            agents: self.ssh.into_iter().collect(),
+            secrets: secret::secrets(self.secret)?,
+            agents: secret::agents(self.ssh)?,
             allow_insecure: entitlements(&self.allow)?,
             configuration: context.globals.config.clone(),
             pull_options,

@@ -2,7 +2,14 @@
 
 use crate::build::order::Secret;
 use crate::cli::value::comma_separated;
-use std::path::PathBuf;
+use crate::error::bad_input;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// BuildKit's limit, in bytes.
+const LARGEST: u64 = 500 << 10;
 
 /// `id=NAME`, with `src=FILE` or `env=VARIABLE`; without both the variable of that name if there is one, else the file.
 pub fn secret(text: &str) -> Result<(String, Secret), String> {
@@ -46,6 +53,40 @@ pub fn agent(text: &str) -> Result<(String, PathBuf), String> {
         .or_else(usual)
         .ok_or("there is no agent: SSH_AUTH_SOCK is not set")?;
     Ok((id.to_owned(), socket))
+}
+
+/// The secrets, whose files must be there whether a step wants them or not.
+pub fn secrets(given: Vec<(String, Secret)>) -> Result<BTreeMap<String, Secret>> {
+    for (id, secret) in &given {
+        let Secret::File(path) = secret else {
+            continue;
+        };
+        let size = stat(path)?.len();
+        if size > LARGEST {
+            let message = format!("secret {id} too big. max size 500KB");
+            let hint = "mount what is large from a directory: --build-context NAME=DIRECTORY";
+            return Err(bad_input(message).hint(hint).into());
+        }
+    }
+    Ok(given.into_iter().collect())
+}
+
+/// The agents, each of which must be a socket, by absolute paths: who connects to them is somewhere else.
+pub fn agents(given: Vec<(String, PathBuf)>) -> Result<BTreeMap<String, PathBuf>> {
+    for (_, path) in &given {
+        if !stat(path)?.file_type().is_socket() {
+            let message = format!("`{}` is no socket of an SSH agent", path.display());
+            let hint =
+                "give keys to an agent: eval \"$(ssh-agent)\" && ssh-add KEY, then --ssh default";
+            return Err(bad_input(message).hint(hint).into());
+        }
+    }
+    let absolute = |(id, path): (String, PathBuf)| Ok((id, std::path::absolute(path)?));
+    given.into_iter().map(absolute).collect()
+}
+
+fn stat(path: &Path) -> Result<std::fs::Metadata> {
+    std::fs::metadata(path).with_context(|| format!("stat `{}`", path.display()))
 }
 
 #[cfg(test)]

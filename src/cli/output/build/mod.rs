@@ -183,6 +183,9 @@ impl<'a> Progress<'a> {
                     text.push('\n');
                 }
             }
+            if let Some(hint) = &failure.hint {
+                let _ = writeln!(text, "try: {}", visible(hint));
+            }
             self.output.usage(&text);
         }
         for cause in error.chain() {
