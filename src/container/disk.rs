@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
 use crate::paths::{Paths, VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING};
+use crate::store::directory::names_if_directory;
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result};
@@ -109,7 +110,7 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     }
     let (mut written, mut logs, mut records) =
         (BTreeMap::new(), BTreeMap::new(), beside.values().sum());
-    for id in names(&paths.containers())? {
+    for id in names_if_directory(&paths.containers())? {
         for (name, bytes) in seen.children(&paths.container(&id))? {
             match name.as_str() {
                 "upper" | "work" => *written.entry(id.clone()).or_default() += bytes,
@@ -119,7 +120,7 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
         }
     }
     let mut of_volumes = BTreeMap::new();
-    for name in names(&paths.volumes())? {
+    for name in names_if_directory(&paths.volumes())? {
         let mut bytes = 0;
         for (part, taken) in seen.children(&paths.volume(&name))? {
             match part.as_str() {
@@ -218,7 +219,7 @@ impl Seen {
 
     /// The bytes of each entry of a directory.
     fn children(&mut self, directory: &Path) -> Result<BTreeMap<String, u64>> {
-        let names = names(directory)?.into_iter();
+        let names = names_if_directory(directory)?.into_iter();
         names
             .map(|name| {
                 let bytes = self.tree(&directory.join(&name))?;
@@ -241,23 +242,6 @@ impl Seen {
         tree::walk(path, &mut look).with_context(|| format!("read `{}`", path.display()))?;
         Ok(blocks * 512)
     }
-}
-
-/// The names in a directory of ours; others than we give are left to the rest.
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let names = names_of(directory)?.into_iter();
-    Ok(names.filter_map(|name| name.into_string().ok()).collect())
-}
-
-fn names_of(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries,
-    };
-    let names = entries.and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
-    names.with_context(|| format!("read `{}`", directory.display()))
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use super::record::{Directory, Record, Records, State, Status};
 use crate::error::{Error, bad_input, not_found};
 use crate::image::digest::Digest;
 use crate::image::remove::User;
-use crate::store::damage;
+use crate::store::{damage, directory};
 use anyhow::{Context, Result, anyhow};
-use std::io::ErrorKind;
 
 /// A container with its state.
 #[derive(Clone, Debug)]
@@ -166,19 +165,9 @@ pub(super) fn holder(engine: &Engine, name: &str) -> Option<String> {
 
 /// The ids of all container directories, half-made ones among them.
 pub(super) fn ids(engine: &Engine) -> Result<Vec<String>> {
-    let directory = engine.paths.containers();
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name().into_string()));
-    let names: std::io::Result<Vec<_>> = names.collect();
-    let names = names.with_context(|| format!("read `{}`", directory.display()))?;
-    Ok(names
-        .into_iter()
-        .flatten()
-        .filter(|name| name.len() == 64)
-        .collect())
+    let mut ids = directory::names(&engine.paths.containers())?;
+    ids.retain(|name| name.len() == 64);
+    Ok(ids)
 }
 
 /// What was read of a record, where none is a record that is lost, if there is a container all the same.

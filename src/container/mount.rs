@@ -15,13 +15,13 @@ use super::record::{Record, State};
 use super::root;
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
+use crate::store::directory;
 use crate::sys::mount as sys;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs::DirBuilder;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -98,20 +98,12 @@ pub fn mounted(engine: &Engine, id: &str) -> Option<PathBuf> {
 /// All containers that are mounted in this mount namespace, by id.
 pub fn list(engine: &Engine) -> Result<Vec<Mounted>> {
     check_place(engine, "mount")?;
-    let directory = engine.paths.mounts();
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        if let Ok(id) = entry.file_name().into_string()
-            && let Some(path) = mounted(engine, &id)
-        {
-            found.push(Mounted { id, path });
-        }
-    }
+    let ids = directory::names(&engine.paths.mounts())?.into_iter();
+    let found = ids.filter_map(|id: String| {
+        let path = mounted(engine, &id)?;
+        Some(Mounted { id, path })
+    });
+    let mut found: Vec<_> = found.collect();
     found.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(found)
 }

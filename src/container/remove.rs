@@ -10,10 +10,8 @@ use super::{monitors, mount_point, network, quota, settle, size};
 use crate::error::{Error, Kind};
 use crate::paths::RECORD_LOCK;
 use crate::store::atomic::Durability;
-use crate::store::damage;
 use crate::store::lock::Lock;
-use crate::store::staging;
-use crate::store::tree;
+use crate::store::{damage, directory, staging, tree};
 use crate::sys::process::Activity;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -258,15 +256,7 @@ pub fn sweep_downloads(engine: &Engine) -> u64 {
 /// way.
 pub fn sweep(engine: &Engine) -> Result<()> {
     sweep_staging(engine);
-    let pending = engine.paths.pending();
-    let marks = match std::fs::read_dir(&pending) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        marks => marks.with_context(|| format!("read `{}`", pending.display()))?,
-    };
-    for entry in marks {
-        let Ok(id) = entry.context("read a directory")?.file_name().into_string() else {
-            continue;
-        };
+    for id in directory::names(&engine.paths.pending())? {
         if let Err(error) = sweep_one(engine, &id) {
             damage::note(format_args!("what is left of container {id} stays"), &error);
         }
@@ -319,15 +309,8 @@ fn sweep_one(engine: &Engine, id: &str) -> Result<()> {
 
 /// The names of a container that is gone, looked for among all.
 fn release_names(engine: &Engine, id: &str) -> Result<()> {
-    let names = engine.paths.names();
-    let entries = match std::fs::read_dir(&names) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries.with_context(|| format!("read `{}`", names.display()))?,
-    };
-    for entry in entries {
-        if let Ok(name) = entry.context("read a directory")?.file_name().into_string() {
-            release_name(engine, &name, id)?;
-        }
+    for name in directory::names(&engine.paths.names())? {
+        release_name(engine, &name, id)?;
     }
     Ok(())
 }

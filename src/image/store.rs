@@ -11,6 +11,7 @@ use crate::error::{self, Error, Kind, bad_input, not_found};
 use crate::paths::{self, Paths};
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
+use crate::store::directory;
 use crate::sys::identity::boot_id;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -301,22 +302,9 @@ pub fn no_such_image(name: &str) -> Error {
 }
 
 pub(super) fn ids(paths: &Paths) -> Result<Vec<Digest>> {
-    let directory = paths.images();
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut ids = Vec::new();
-    for entry in entries {
-        let name = entry
-            .with_context(|| format!("read `{}`", directory.display()))?
-            .file_name();
-        ids.extend(
-            name.to_str()
-                .and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()),
-        );
-    }
-    Ok(ids)
+    let names = directory::names(&paths.images())?.into_iter();
+    let ids = names.filter_map(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+    Ok(ids.collect())
 }
 
 /// `None` when it is not here, or has just gone.

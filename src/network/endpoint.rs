@@ -17,8 +17,8 @@ mod reservation;
 use super::store;
 use crate::paths::Paths;
 use crate::paths::network::{address_in, endpoint_in, new_endpoint_in};
-use crate::store::damage;
 use crate::store::lock::Lock;
+use crate::store::{damage, directory};
 use anyhow::{Context, Result};
 pub use reservation::{Reserved, Wanted, check, reserve};
 use serde::{Deserialize, Serialize};
@@ -226,16 +226,8 @@ fn all(paths: &Paths, network: &str, fits: fn(&Path) -> bool) -> Result<Vec<(End
 
 /// The names in a directory that are ids.
 fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        let name = entry.file_name().into_string();
-        names.extend(name.ok().filter(|name| store::is_id(name)));
-    }
+    let mut names = directory::names(directory)?;
+    names.retain(|name| store::is_id(name));
     Ok(names)
 }
 

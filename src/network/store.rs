@@ -19,21 +19,15 @@ use crate::paths::Paths;
 use crate::paths::network::{network_record_in, staged_network};
 use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
-use crate::store::id;
 use crate::store::lock::Lock;
 use crate::store::staging::{Staging, Trash};
+use crate::store::{directory, id, record};
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 /// The default bridge of the machine's store and of a user's.
 const DEFAULT_INTERFACE: &str = "onggi0";
-
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
 
 /// All networks by name. One whose record is damaged is left out and noted.
 pub fn all(paths: &Paths) -> Result<Vec<Network>> {
@@ -121,17 +115,8 @@ fn lock_names(paths: &Paths) -> Result<Lock> {
 
 /// All ids that there are.
 fn ids(paths: &Paths) -> Result<Vec<String>> {
-    let directory = paths.networks();
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut ids = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        let name = entry.file_name().into_string();
-        ids.extend(name.ok().filter(|name| is_id(name)));
-    }
+    let mut ids = directory::names(&paths.networks())?;
+    ids.retain(|name| is_id(name));
     Ok(ids)
 }
 
@@ -174,33 +159,12 @@ pub fn discard_damaged(paths: &Paths, id: &str) -> Result<()> {
 /// Fails for one that is damaged; `None` when it is removed meanwhile.
 fn read(paths: &Paths, id: &str) -> Result<Option<Network>> {
     let directory = paths.network(id);
-    let record = network_record_in(&directory);
-    let text = match std::fs::read(&record) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match directory.exists() {
-                true => Err(damaged(&record, "it is missing").into()),
-                false => Ok(None),
-            };
+    let path = network_record_in(&directory);
+    match record::read::<Network>(&directory, &path, VERSION)? {
+        Some(other) if other.id != id => {
+            Err(damaged(&path, format!("it is that of {}", other.id)).into())
         }
-        text => text.with_context(|| format!("read `{}`", record.display()))?,
-    };
-    // Of another version nothing else can be relied on.
-    let Version { version } =
-        serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
-    if version != VERSION {
-        let message = format!(
-            "the format of `{}` is version {version}, this program knows {VERSION}",
-            record.display()
-        );
-        return Err(Error::new(Kind::Unsupported, message)
-            .hint("a newer onggi knows it")
-            .into());
-    }
-    let network: Network =
-        serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
-    match network.id == id {
-        true => Ok(Some(network)),
-        false => Err(damaged(&record, format!("it is that of {}", network.id)).into()),
+        found => Ok(found),
     }
 }
 

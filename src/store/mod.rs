@@ -3,8 +3,10 @@
 pub mod atomic;
 pub mod copy;
 pub mod damage;
+pub mod directory;
 pub mod id;
 pub mod lock;
+pub mod record;
 pub mod ring;
 pub mod staging;
 pub mod tree;

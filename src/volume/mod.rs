@@ -24,7 +24,7 @@ use crate::store::atomic::{self, Durability};
 use crate::store::damage::{self, damaged};
 use crate::store::lock::Lock;
 use crate::store::staging::Staging;
-use crate::store::{id, tree};
+use crate::store::{directory, id, record, tree};
 use anyhow::{Context, Result};
 use options::Source;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, mkdirat, renameat_with};
@@ -66,11 +66,6 @@ pub struct Volume {
     /// Nobody has named it: it goes with its container.
     #[serde(default)]
     pub anonymous: bool,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
 }
 
 impl Volume {
@@ -254,53 +249,19 @@ fn known(paths: &Paths, name: &str) -> Result<Option<Volume>> {
 /// Fails for one that is damaged; `None` when it is removed meanwhile.
 fn read(paths: &Paths, name: &str) -> Result<Option<Volume>> {
     let directory = paths.volume(name);
-    let record = paths::volume_record_in(&directory);
-    let text = match std::fs::read(&record) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return match directory.exists() {
-                true => Err(damaged(&record, "it is missing").into()),
-                false => Ok(None),
-            };
+    let path = paths::volume_record_in(&directory);
+    match record::read::<Volume>(&directory, &path, VERSION)? {
+        Some(other) if other.name != name => {
+            Err(damaged(&path, format!("it is that of `{}`", other.name)).into())
         }
-        text => text.with_context(|| format!("read `{}`", record.display()))?,
-    };
-    // Of another version nothing else can be relied on.
-    let Version { version } =
-        serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
-    if version != VERSION {
-        let message = format!(
-            "the format of `{}` is version {version}, this program knows {VERSION}",
-            record.display()
-        );
-        return Err(Error::new(Kind::Unsupported, message)
-            .hint("a newer onggi knows it")
-            .into());
+        found => Ok(found),
     }
-    let volume: Volume = serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
-    if volume.name != name {
-        return Err(damaged(&record, format!("it is that of `{}`", volume.name)).into());
-    }
-    Ok(Some(volume))
 }
 
 /// The names of all volumes, damaged ones among them, sorted.
 pub fn names(paths: &Paths) -> Result<Vec<String>> {
-    let directory = paths.volumes();
-    let entries = match std::fs::read_dir(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        names.extend(
-            entry
-                .file_name()
-                .into_string()
-                .ok()
-                .filter(|name| name::check(name).is_ok()),
-        );
-    }
+    let mut names = directory::names(&paths.volumes())?;
+    names.retain(|name| name::check(name).is_ok());
     names.sort();
     Ok(names)
 }

@@ -10,7 +10,7 @@ use crate::image::digest::Digest;
 use crate::image::remove;
 use crate::paths::{Paths, mount_data_in};
 use crate::store::lock::Lock;
-use crate::store::{atomic, staging, tree};
+use crate::store::{atomic, directory, staging, tree};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -284,17 +284,7 @@ fn size(directory: &Path) -> u64 {
 }
 
 fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !atomic::is_temporary(&name) {
-            names.push(name);
-        }
-    }
+    let mut names = directory::names(directory)?;
+    names.retain(|name| !atomic::is_temporary(name));
     Ok(names)
 }

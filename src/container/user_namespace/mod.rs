@@ -32,6 +32,7 @@ use crate::image::shift::shift;
 use crate::image::store::overlay_order;
 use crate::paths::Paths;
 use crate::runtime::plan;
+use crate::store::directory::names_if_directory;
 use crate::store::lock::Lock;
 use crate::store::staging::{Staging, Trash};
 use crate::store::{atomic, damage};
@@ -334,13 +335,13 @@ fn discard_copies(engine: &Engine, freed: &mut u64) -> Result<()> {
             needed.insert(digest(&nested.maps)?);
         }
     }
-    for layer in names(&engine.paths.layers())? {
+    for layer in names_if_directory(&engine.paths.layers())? {
         let kept: Vec<PathBuf> = needed
             .iter()
             .map(|digest| engine.paths.layer_copy(&layer, digest))
             .collect();
         let directory = engine.paths.layer(&layer);
-        for name in names(&directory)? {
+        for name in names_if_directory(&directory)? {
             let copy = directory.join(&name);
             let is_unneeded = (Paths::is_layer_copy(&name) && !kept.contains(&copy))
                 || (Paths::is_old_layer_copy(&name) && !are_old_needed);
@@ -352,23 +353,6 @@ fn discard_copies(engine: &Engine, freed: &mut u64) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The names in a directory; none where there is no directory.
-fn names(directory: &Path) -> Result<Vec<String>> {
-    let context = || format!("read `{}`", directory.display());
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries.with_context(context)?,
-    };
-    let name = |entry: std::io::Result<std::fs::DirEntry>| {
-        Ok(entry.with_context(context)?.file_name().into_string().ok())
-    };
-    entries
-        .filter_map(|entry| name(entry).transpose())
-        .collect()
 }
 
 /// Short and the same for the same ids.

@@ -19,6 +19,7 @@ use super::storage::{Blob, Manifest, Source, Storage};
 use crate::error::bad_input;
 use crate::paths::registry::{self as paths, RegistryPaths};
 use crate::store::atomic::{self, Durability};
+use crate::store::directory::names_if_directory;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use manifest::Link;
@@ -243,7 +244,7 @@ impl Storage for Folder {
 
     fn tags(&self, name: &Name) -> Result<Option<Vec<String>>> {
         let repository = self.repository(name);
-        let mut tags: Vec<String> = entries(&paths::tags_in(&repository))?
+        let mut tags: Vec<String> = names_if_directory(&paths::tags_in(&repository))?
             .iter()
             .filter_map(|file| paths::tag_of(file).map(str::to_owned))
             .collect();
@@ -300,7 +301,7 @@ impl Folder {
         let mut found = Vec::new();
         let mut waiting = vec![(String::new(), self.paths.repositories())];
         while let Some((name, directory)) = waiting.pop() {
-            for entry in entries(&directory)? {
+            for entry in names_if_directory(&directory)? {
                 let inner = directory.join(&entry);
                 if RegistryPaths::is_own(&entry) || !inner.is_dir() {
                     continue;
@@ -384,27 +385,11 @@ fn is_older(path: &Path, until: SystemTime) -> bool {
     changed.is_ok_and(|changed| changed < until)
 }
 
-/// The names in a directory, none where it is not there.
-fn entries(directory: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(directory) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries.with_context(|| format!("read `{}`", directory.display()))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read `{}`", directory.display()))?;
-        names.extend(entry.file_name().into_string().ok());
-    }
-    Ok(names)
-}
-
 /// The digests that the files of a directory are called by, sorted; others are half made.
 fn digests_in(directory: &Path) -> Result<Vec<AnyDigest>> {
     let mut digests = Vec::new();
     for algorithm in Algorithm::ALL {
-        for hex in entries(&directory.join(algorithm.name()))? {
+        for hex in names_if_directory(&directory.join(algorithm.name()))? {
             digests.extend(AnyDigest::parse(&format!("{}:{hex}", algorithm.name())));
         }
     }

@@ -5,13 +5,14 @@
 
 use super::manifest::named;
 use super::upload::forget_uploads;
-use super::{Folder, digests_in, entries, is_older, read_small, remove};
+use super::{Folder, digests_in, is_older, read_small, remove};
 use crate::error::bad_input;
 use crate::image::serve::digest::AnyDigest;
 use crate::image::serve::name::{Name, Tag};
 use crate::image::serve::storage::Storage;
 use crate::paths::registry as paths;
 use crate::store::atomic;
+use crate::store::directory::names_if_directory;
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -174,7 +175,7 @@ fn reached(folder: &Folder, name: &Name, manifests: &[Found]) -> Result<BTreeSet
 fn tidy(repository: &Path) -> Result<()> {
     for links in [paths::blobs_in(repository), paths::manifests_in(repository)] {
         sweep(&links)?;
-        for inner in entries(&links)? {
+        for inner in names_if_directory(&links)? {
             remove_if_empty(&links.join(inner));
         }
         remove_if_empty(&links);
@@ -189,7 +190,7 @@ fn tidy(repository: &Path) -> Result<()> {
 
 /// Removes half-made files in the directories of each algorithm.
 fn sweep(links: &Path) -> Result<()> {
-    for algorithm in entries(links)? {
+    for algorithm in names_if_directory(links)? {
         atomic::sweep(&links.join(algorithm))?;
     }
     Ok(())

@@ -4,11 +4,12 @@
 //! Whoever adds to an upload holds the lock of its file. What a broken connection has left of it can be gone on with;
 //! what does not fit on the disk, or has another digest than was said, goes at once.
 
-use super::{Folder, entries, is_older, make_directory, make_parent, remove};
+use super::{Folder, is_older, make_directory, make_parent, remove};
 use crate::image::serve::digest::AnyDigest;
 use crate::image::serve::name::Name;
 use crate::image::serve::refusal::Refusal;
 use crate::paths::registry as paths;
+use crate::store::directory::names_if_directory;
 use crate::store::{atomic, id};
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -110,7 +111,7 @@ impl Folder {
 pub(super) fn forget_uploads(repository: &Path) -> Result<u64> {
     let mut reclaimed = 0;
     let until = SystemTime::now() - FORGOTTEN;
-    for id in entries(&paths::uploads_in(repository))? {
+    for id in names_if_directory(&paths::uploads_in(repository))? {
         let path = paths::upload_in(repository, &id);
         if is_older(&path, until) {
             reclaimed += std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
