@@ -1,6 +1,7 @@
 //! commit: what a container has changed becomes an image.
 
 use crate::support::{ALPINE, Store, User, everyone_with_alpine};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::io::Write;
 
@@ -326,8 +327,19 @@ fn a_client_that_is_killed_lets_the_container_go_on() {
             let exec = ["exec", "web", "sh", "-c", "stat -c %s /big || true"];
             size = store.onggi(exec).run().code(0).stdout_text();
         }
+        // It goes on for moments only between looks, so that none of them comes too late, however long one takes.
         let mut client = store.onggi(["commit", "web", "big"]).spawn();
-        await_status(&store, "paused");
+        let process = Pid::from_child(&client);
+        let is_paused = || {
+            kill_process(process, Signal::STOP).unwrap();
+            let status = ["inspect", "-f", "{{.State.Status}}", "web"];
+            store.onggi(status).run().code(0).stdout_text().trim() == "paused"
+        };
+        while !is_paused() {
+            assert!(client.try_wait().unwrap().is_none(), "it is never paused");
+            kill_process(process, Signal::CONT).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         client.kill().unwrap();
         client.wait().unwrap();
         await_status(&store, "running");
