@@ -414,6 +414,11 @@ fn everything_vanishes_and_can_be_made_again() {
             assert!(full.contains(part), "{part}");
         }
         assert!(!full.contains(" 99 "));
+        // Names of interfaces can be read.
+        for set in ["bridges", "masqueraded4"] {
+            let shown = here(&format!("nft list set inet onggi {set}"));
+            assert!(shown.contains("elements = { \"br-gone\" }"), "{shown}");
+        }
         // A firewall's restart.
         here("nft flush ruleset");
         reload(&home, &[(network.clone(), vec![endpoint.clone()])]).unwrap();

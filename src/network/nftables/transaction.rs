@@ -191,6 +191,10 @@ impl Set {
             .be32(4, kind(self.key))
             .be32(5, length(self.key))
             .be32(10, 1);
+        if let [Field::Interface] = self.key {
+            // For `nft`: what it shows is a text, not a number of the network's byte order (NFTNL_UDATA_SET_KEYBYTEORDER).
+            set.bytes(13, &[[0, 4].as_slice(), &1u32.to_ne_bytes()].concat());
+        }
         if !self.value.is_empty() {
             set.be32(6, kind(self.value)).be32(7, length(self.value));
         }
