@@ -14,11 +14,11 @@ use crate::error::{Error, Kind, bad_input};
 use crate::network::egress::{self, Policy};
 use crate::network::endpoint::Endpoint;
 use crate::network::home::Home;
-use crate::network::link::{self, NAME_MAX, Peer, Wanted, Which};
+use crate::network::link::{self, Link, NAME_MAX, Peer, Wanted, Which};
 use crate::network::nftables::egress::Filter;
 use crate::network::options::ICC;
 use crate::network::record::{Driver, Network, Subnet};
-use crate::network::surroundings::{has_interface, refuse_own_links};
+use crate::network::surroundings::refuse_own_links;
 use crate::network::{bridge, forwarding, nftables, parent, sysctl};
 use crate::sys::namespace::inside_network;
 use crate::sys::netlink::{Batch, Socket};
@@ -78,29 +78,50 @@ impl Drop for Connected {
     }
 }
 
+/// What the containers of a network share: the bridge, or the parent of their interfaces.
+#[derive(Debug)]
+pub struct Shared {
+    /// Of the namespace of the networks.
+    socket: Socket,
+    link: Link,
+}
+
 /// Makes what the containers of a network share, unless it is there.
-pub fn ensure(home: &Home, network: &Network) -> Result<()> {
+pub fn ensure(home: &Home, network: &Network) -> Result<Shared> {
     match network.driver {
         Driver::Bridge => home.inside(|| {
+            let socket = link::socket()?;
+            let found = link::find(&socket, &network.interface)?;
             // The host may have come into another network since this one was made.
-            if home.routes && !has_interface(&network.interface) {
+            if home.routes && found.is_none() {
                 refuse_own_links(network)?;
             }
-            bridge::ensure(&link::socket()?, network)?;
+            let link = bridge::ensure(&socket, network, found)?;
             if home.routes {
                 let closed = forwarding::switch_on(home, network)?;
-                return nftables::ensure(network, closed);
+                nftables::ensure(network, closed)?;
+            } else {
+                // Where the kernel does not route, networks are kept apart by that alone.
+                sysctl::do_not_forward()?;
+                sysctl::leave_bridged_frames_alone()?;
             }
-            // Where the kernel does not route, networks are kept apart by that alone.
-            sysctl::do_not_forward()?;
-            sysctl::leave_bridged_frames_alone()
+            Ok(Shared { socket, link })
         }),
         Driver::Macvlan | Driver::Ipvlan => {
             check_parents(home, network)?;
-            home.inside(|| parent::ensure(&link::socket()?, network).map(|_| ()))
+            home.inside(|| {
+                let socket = link::socket()?;
+                let link = parent::ensure(&socket, network)?;
+                Ok(Shared { socket, link })
+            })
         }
-        Driver::Host | Driver::None => Ok(()),
+        Driver::Host | Driver::None => Err(no_interface(network).into()),
     }
+}
+
+fn no_interface(network: &Network) -> Error {
+    let word = network.driver.word();
+    bad_input(format!("containers get no interface in a `{word}` network"))
 }
 
 /// The interfaces of the host are its root's alone.
@@ -130,6 +151,7 @@ pub fn warnings(home: &Home, network: &Network) -> Result<Vec<String>> {
 /// The network was [`ensure`]d.
 pub fn connect(
     home: &Home,
+    shared: Shared,
     network: &Network,
     endpoint: &mut Endpoint,
     interface: &Interface<'_>,
@@ -141,46 +163,38 @@ pub fn connect(
     }
     endpoint.interface = interface.name.to_owned();
     match network.driver {
-        Driver::Bridge => connect_pair(home, network, endpoint, interface, container),
+        Driver::Bridge => connect_pair(home, shared, network, endpoint, interface, container),
         Driver::Macvlan | Driver::Ipvlan => {
-            connect_child(home, network, endpoint, interface, container)
+            connect_child(&shared, network, endpoint, interface, container)
         }
-        driver @ (Driver::Host | Driver::None) => {
-            let message = format!(
-                "containers get no interface in a `{}` network",
-                driver.word()
-            );
-            Err(bad_input(message).into())
-        }
+        Driver::Host | Driver::None => Err(no_interface(network).into()),
     }
 }
 
 fn connect_child(
-    home: &Home,
+    Shared {
+        socket,
+        link: parent,
+    }: &Shared,
     network: &Network,
     endpoint: &Endpoint,
     interface: &Interface<'_>,
     container: BorrowedFd<'_>,
 ) -> Result<Connected> {
-    check_parents(home, network)?;
-    home.inside(|| {
-        let socket = link::socket()?;
-        let parent = parent::ensure(&socket, network)?;
-        let kind = parent::kind(network, &parent);
-        let wanted = Wanted {
-            name: interface.name,
-            // One of ipvlan has the MAC address of its parent.
-            mac: mac(endpoint)?.filter(|_| network.driver == Driver::Macvlan),
-            mtu: bridge::mtu(network)?,
-            namespace: Some(container),
-        };
-        let mut batch = Batch::default();
-        link::create(&mut batch, &wanted, &kind);
-        socket
-            .apply(&batch)
-            .map_err(|refusal| link::refused(&refusal, &kind))
-            .with_context(|| format!("connect `{}` to `{}`", interface.name, network.interface))
-    })?;
+    let kind = parent::kind(network, parent);
+    let wanted = Wanted {
+        name: interface.name,
+        // One of ipvlan has the MAC address of its parent.
+        mac: mac(endpoint)?.filter(|_| network.driver == Driver::Macvlan),
+        mtu: bridge::mtu(network)?,
+        namespace: Some(container),
+    };
+    let mut batch = Batch::default();
+    link::create(&mut batch, &wanted, &kind);
+    socket
+        .apply(&batch)
+        .map_err(|refusal| link::refused(&refusal, &kind))
+        .with_context(|| format!("connect `{}` to `{}`", interface.name, network.interface))?;
     let inside = inside_network(container, link::socket)??;
     let connected = Connected {
         undo: Some((inside, interface.name.to_owned())),
@@ -192,18 +206,16 @@ fn connect_child(
 
 fn connect_pair(
     home: &Home,
+    Shared {
+        socket,
+        link: bridge,
+    }: Shared,
     network: &Network,
     endpoint: &mut Endpoint,
     interface: &Interface<'_>,
     container: BorrowedFd<'_>,
 ) -> Result<Connected> {
     let name = pair_name(endpoint);
-    let (socket, bridge) = home.inside(|| {
-        let socket = link::socket()?;
-        let bridge = link::find(&socket, &network.interface)?
-            .with_context(|| format!("the bridge `{}` is not there", network.interface))?;
-        Ok((socket, bridge))
-    })?;
     let mtu = bridge::mtu(network)?;
     let peer = Peer {
         name: interface.name,
@@ -280,7 +292,8 @@ fn be_port(batch: &mut Batch, home: &Home, network: &Network, name: &str, bridge
 pub fn restore(home: &Home, network: &Network, ends: &[String]) -> Result<()> {
     home.inside(|| {
         let socket = link::socket()?;
-        let bridge = bridge::ensure(&socket, network)?;
+        let found = link::find(&socket, &network.interface)?;
+        let bridge = bridge::ensure(&socket, network, found)?;
         ends.iter().try_for_each(|name| {
             let mut batch = Batch::default();
             be_port(&mut batch, home, network, name, bridge.index);

@@ -13,18 +13,14 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use rustix::io::Errno;
 
-/// Makes it unless it is there, with the gateway's addresses.
-pub fn ensure(socket: &Socket, network: &Network) -> Result<Link> {
+/// Makes it unless one was `found`, and gives it the gateway's addresses.
+pub fn ensure(socket: &Socket, network: &Network, found: Option<Link>) -> Result<Link> {
     let name = &network.interface;
-    let found = match link::find(socket, name)? {
+    let found = match found {
         Some(found) => found,
         None => create(socket, network)?,
     };
-    if found.kind != "bridge" {
-        let message = format!("the interface `{name}` is there already and is no bridge");
-        let hint = "name another with `--opt com.docker.network.bridge.name=NAME`";
-        return Err(Error::new(Kind::Conflict, message).hint(hint).into());
-    }
+    check(name, &found)?;
     let mut batch = Batch::default();
     if !found.up {
         link::set_up(&mut batch, Which::Index(found.index));
@@ -47,6 +43,16 @@ pub fn ensure(socket: &Socket, network: &Network) -> Result<Link> {
         .apply_unless(&batch, &[Errno::EXIST])
         .with_context(|| format!("give the bridge `{name}` its addresses"))?;
     Ok(found)
+}
+
+/// Refuses an interface of that name which is another thing.
+pub fn check(name: &str, found: &Link) -> Result<(), Error> {
+    if found.kind == "bridge" {
+        return Ok(());
+    }
+    let message = format!("the interface `{name}` is there already and is no bridge");
+    let hint = "name another with `--opt com.docker.network.bridge.name=NAME`";
+    Err(Error::new(Kind::Conflict, message).hint(hint))
 }
 
 fn create(socket: &Socket, network: &Network) -> Result<Link> {

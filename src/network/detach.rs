@@ -32,6 +32,9 @@ pub fn disconnect(
 /// Removes what is left of endpoints that nobody holds any more. Until this has returned, their addresses and ports must
 /// not be given out again: an element of a rule does not tell whose it is.
 pub fn sweep(home: &Home, dead: &[Endpoint]) -> Result<()> {
+    if dead.is_empty() {
+        return Ok(());
+    }
     home.inside(|| {
         let mut result = Ok(());
         for endpoint in dead {

@@ -16,7 +16,7 @@ use crate::error::{Error, bad_input};
 use anyhow::Result;
 use ipnet::IpNet;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an address of a name may be reached: as long as its TTL, within these. Who has just been told needs a moment
@@ -99,7 +99,7 @@ pub struct Gate {
     /// What is listed.
     pub policy: Policy,
     /// Of all its interfaces.
-    pub filters: Vec<Rc<Filter>>,
+    pub filters: Vec<Arc<Filter>>,
 }
 
 impl Gate {

@@ -204,7 +204,10 @@ pub fn delete(batch: &mut Batch, which: Which<'_>) {
 
 /// Asks for it. The answer says what is true now: what was still to be done after a change of its carrier is done first.
 pub fn get(batch: &mut Batch, which: Which<'_>) {
-    about(batch, libc::RTM_GETLINK, 0, which, 0, |_| {});
+    const SKIP_STATISTICS: u32 = 1 << 3;
+    about(batch, libc::RTM_GETLINK, 0, which, 0, |link| {
+        link.u32(libc::IFLA_EXT_MASK, SKIP_STATISTICS);
+    });
 }
 
 /// Gives it an address, which is valid at once: nobody is asked whether he has it (IFA_F_NODAD).

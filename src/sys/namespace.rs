@@ -2,8 +2,10 @@
 //! netdevice(7)).
 #![allow(unsafe_code)]
 
+use super::process::flags::NEW_NET;
 use anyhow::{Context, Result};
 use rustix::io::Errno;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Leaves the namespaces named by `flags` of [`super::process::flags`] for new ones (unshare(2)).
@@ -36,11 +38,12 @@ pub fn parent(user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Whether a descriptor is that of a user namespace (ioctl_nsfs(2)).
-pub fn is_user(descriptor: BorrowedFd<'_>) -> bool {
+/// Whether a descriptor is that of a namespace of the kind that a flag of [`super::process::flags`] names (ioctl_nsfs(2)).
+pub fn is_of_kind(descriptor: BorrowedFd<'_>, flag: u64) -> bool {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: the request takes no argument, and what is no namespace does not know it.
-    unsafe { libc::ioctl(descriptor.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWUSER }
+    let kind = unsafe { libc::ioctl(descriptor.as_raw_fd(), NS_GET_NSTYPE) };
+    u64::try_from(kind).is_ok_and(|kind| kind == flag)
 }
 
 /// Whether the calling process is in the first user namespace of the machine, whose root is real: all ids are mapped to
@@ -72,24 +75,49 @@ pub fn lineage(user_namespace: OwnedFd) -> Result<Vec<OwnedFd>> {
 /// Runs `work` in a network namespace that is not the caller's, and returns what it returns: sockets that it opens stay
 /// in that namespace for as long as they live (network_namespaces(7)).
 ///
-/// It runs in a thread, which has ended from the caller's point of view when this returns; so the caller stays where it
-/// is and can fork again. A thread can join a namespace of which it has `CAP_SYS_ADMIN` in the owner and in its own user
-/// namespace.
+/// The calling thread does it itself where it can come back. Otherwise, as for an ordinary user in the host's namespace, a
+/// thread does, which has ended from the caller's point of view when this returns, so that it can fork again. A thread can
+/// join a namespace of which it has `CAP_SYS_ADMIN` in the owner and in its own user namespace.
 pub fn inside_network<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T> {
+    if let Some(here) = Here::find() {
+        join(namespace, NEW_NET).context("join the network namespace")?;
+        let result = work();
+        drop(here);
+        return Ok(result);
+    }
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
-            .spawn_scoped(scope, move || {
-                join(namespace, super::process::flags::NEW_NET).map(|()| work())
-            })
+            .spawn_scoped(scope, move || join(namespace, NEW_NET).map(|()| work()))
             .context("start a thread")?;
         match thread.join() {
             Ok(result) => result.context("join the network namespace"),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// The network namespace that the calling thread goes back to when this is dropped.
+struct Here(OwnedFd);
+
+impl Here {
+    /// `None` for who could not come back: it takes the same privileges to join it now.
+    fn find() -> Option<Self> {
+        let own = File::open("/proc/thread-self/ns/net").ok()?;
+        join(own.as_fd(), NEW_NET).ok()?;
+        Some(Self(own.into()))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        // It was allowed a moment ago, so the kernel has no memory; nothing that follows may happen elsewhere.
+        if join(self.0.as_fd(), NEW_NET).is_err() {
+            std::process::abort();
+        }
+    }
 }
 
 /// Writes one of the `*_map` or `setgroups` files of a process (user_namespaces(7)).

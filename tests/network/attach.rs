@@ -31,6 +31,7 @@ pub fn join(home: &Home, network: &Network, number: usize) -> (Namespace, Endpoi
     let options = BTreeMap::new();
     connect(
         home,
+        ensure(home, network).unwrap(),
         network,
         &mut endpoint,
         &interface("eth0", &options),
@@ -119,6 +120,7 @@ fn what_a_container_has_is_what_was_asked_for() {
         };
         let connected = connect(
             &home,
+            ensure(&home, &network).unwrap(),
             &network,
             &mut endpoint,
             &wanted,
@@ -251,4 +253,23 @@ fn in_a_namespace_of_its_own_it_is_the_same() {
     assert_eq!(namespace.run("cat /proc/sys/net/ipv4/ip_forward"), "0\n");
     disconnect(&home, &network, &endpoint, None).unwrap();
     assert!(!namespace.run("ip link").contains(&endpoint.host_interface));
+}
+
+#[test]
+fn who_can_come_back_goes_into_a_namespace_himself() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    let look = || {
+        let place = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        (std::thread::current().id(), place)
+    };
+    let [one, other] = [Namespace::new(), Namespace::new()];
+    let (thread, here) = look();
+    let (within, there) = one.enter(look);
+    assert!(within == thread && there != here);
+    let (further, back) = one.enter(|| (other.enter(look).1, look().1));
+    assert!(back == there && further != there && further != here);
+    let panic = std::panic::catch_unwind(|| one.enter(|| panic!("expected")));
+    assert!(panic.is_err() && look() == (thread, here));
 }

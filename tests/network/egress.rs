@@ -291,7 +291,7 @@ fn what_was_learned_is_forgotten_and_connections_go_on() {
     on_a_host(|| {
         let home = Home::here();
         let network = network("eg", &["10.77.0.0/24", "fd00:77::/64"]);
-        ensure(&home, &network).unwrap();
+        let shared = ensure(&home, &network).unwrap();
         let policy = Policy::parse(&["name:7000".to_owned()]).unwrap();
         let container = Namespace::new();
         let mut endpoint = endpoint(&network, 1);
@@ -301,7 +301,8 @@ fn what_was_learned_is_forgotten_and_connections_go_on() {
             ..interface("eth0", &options)
         };
         let namespace = container.descriptor();
-        let connected = connect(&home, &network, &mut endpoint, &wanted, namespace).unwrap();
+        let connected =
+            connect(&home, shared, &network, &mut endpoint, &wanted, namespace).unwrap();
         let filter = connected.keep().unwrap();
         for host in ["10.77.0.1", "fd00:77::1"] {
             let to: SocketAddr = at(host, 7000).parse().unwrap();
@@ -356,7 +357,9 @@ fn what_was_learned_is_forgotten_and_connections_go_on() {
                 ..interface("eth0", &options)
             };
             let namespace = container.descriptor();
-            let connected = connect(&home, &network, &mut endpoint, &wanted, namespace).unwrap();
+            let shared = ensure(&home, &network).unwrap();
+            let connected =
+                connect(&home, shared, &network, &mut endpoint, &wanted, namespace).unwrap();
             let _filter = connected.keep();
             let to: SocketAddr = "10.77.0.1:7000".parse().unwrap();
             container

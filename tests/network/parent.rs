@@ -89,7 +89,7 @@ fn what_cannot_be_is_told() {
         // What this kernel has works; what it has not is named, with what would bring it.
         let network = with_parent(Driver::Macvlan, "lan0.50");
         match ensure(&home, &network) {
-            Ok(()) => {
+            Ok(_) => {
                 let (container, _) = join(&home, &network, 1);
                 assert!(container.run("ip link").contains("eth0"));
             }
@@ -122,6 +122,7 @@ fn what_cannot_be_is_told() {
         let wanted = interface("eth0", &options);
         let made = connect(
             &home,
+            ensure(&home, &network).unwrap(),
             &network,
             &mut endpoint(&network, 1),
             &wanted,

@@ -1,23 +1,20 @@
 //! What a monitor holds of its container's networks while the program runs: addresses, interfaces, ports, names.
 //! Dropping it gives all of that back.
 
+use super::membership::Membership;
 use super::ports::Ports;
 use super::{files, place, ports};
-use crate::container::create::hostname;
 use crate::container::engine::Engine;
-use crate::container::event;
 use crate::container::options::{NetworkMode, NetworkRequest};
 use crate::container::record::Record;
-use crate::error::{Error, Kind};
 use crate::network::attach::{self, Interface};
 use crate::network::dns::{self, Directory, Resolver, Sockets};
 use crate::network::egress::{Gate, Policy};
-use crate::network::endpoint::{self, Endpoint, Reserved, Wanted};
+use crate::network::endpoint::{self, Endpoint};
 use crate::network::home::Home;
 use crate::network::nftables::Deleted;
-use crate::network::nftables::egress::Filter;
 use crate::network::record::{DEFAULT, Driver, Network};
-use crate::network::{resolv_conf, store};
+use crate::network::resolv_conf;
 use crate::sys::namespace::{bring_loopback_up, inside_network};
 use crate::sys::process::Child;
 use anyhow::{Context, Result};
@@ -25,7 +22,6 @@ use rustix::event::{PollFd, PollFlags};
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 /// The networks of one run.
 pub struct Connection {
@@ -39,17 +35,6 @@ pub struct Connection {
     namespace: Option<OwnedFd>,
     /// Its process 1, from then on.
     pid: i32,
-}
-
-/// The container in one of its networks.
-struct Membership {
-    network: Network,
-    request: NetworkRequest,
-    reserved: Reserved,
-    /// There is an interface that has to go.
-    connected: bool,
-    /// What lets only that through which may be reached.
-    filter: Option<Rc<Filter>>,
 }
 
 impl Connection {
@@ -76,10 +61,7 @@ impl Connection {
             pid: 0,
         };
         for request in &options.networks {
-            let name = connection.free_name(request);
-            let home = &connection.home;
-            let membership = Membership::reserve(engine, record, request, name, before, home)?;
-            attach::ensure(&connection.home, &membership.network)?;
+            let membership = connection.reserve(engine, record, request, before)?;
             if endpoint::is_alone(&engine.paths, membership.reserved.endpoint())? {
                 // The first one in it tells for all.
                 warnings.extend(attach::warnings(&connection.home, &membership.network)?);
@@ -88,18 +70,46 @@ impl Connection {
         }
         let published = connection.publish(record);
         published.map_err(|error| ports::name_holder(engine, error))?;
+        warnings.extend(connection.discarded(record));
         Ok(Some(connection))
     }
 
-    /// `eth0`, `eth1`, …, unless it asks for another one.
-    fn free_name(&self, request: &NetworkRequest) -> String {
-        let is_taken = |name: &str| {
-            let mut all = self.memberships.iter();
-            all.any(|membership| membership.reserved.endpoint().interface == name)
+    /// Takes addresses in a network, which is made unless it is there.
+    fn reserve(
+        &self,
+        engine: &Engine,
+        record: &Record,
+        request: &NetworkRequest,
+        before: &[IpAddr],
+    ) -> Result<Membership> {
+        let names = self.memberships.iter();
+        let names = names.map(|membership| membership.reserved.endpoint().interface.as_str());
+        let names: Vec<&str> = names.collect();
+        let mut membership =
+            Membership::reserve(engine, record, request, &names, before, &self.home)?;
+        membership.shared = Some(attach::ensure(&self.home, &membership.network)?);
+        Ok(membership)
+    }
+
+    /// What is said of ports that nothing leads to.
+    fn discarded(&self, record: &Record) -> Option<String> {
+        let options = &record.options;
+        let is_wanted =
+            !options.ports.is_empty() || options.publish_all && !options.exposed.is_empty();
+        let why = match self.gateway(|_| true).map(|index| &self.memberships[index]) {
+            _ if !is_wanted => return None,
+            Some(membership) if membership.network.driver != Driver::Bridge => format!(
+                "network {} is a {} network, in which the container is reached at its own address",
+                membership.network.name,
+                membership.network.driver.word()
+            ),
+            Some(_) => return None,
+            None => {
+                let internal = &self.memberships.first()?.network.name;
+                format!("network {internal} is internal, so it is not reached from outside")
+            }
         };
-        let numbered = || (0..).map(|number| format!("eth{number}"));
-        let free = || numbered().find(|name| !is_taken(name));
-        request.interface.clone().or_else(free).unwrap_or_default()
+        Some(format!("published ports are discarded: {why}"))
     }
 
     /// Opens the ports of the host, which lead to the network that has the default route.
@@ -181,27 +191,42 @@ impl Connection {
     /// Connects a container that is just being made.
     pub fn connect(&mut self, engine: &Engine, record: &Record, child: &Child) -> Result<()> {
         let path = format!("/proc/{}/ns/net", child.pid);
-        let namespace: OwnedFd = File::open(&path)
-            .with_context(|| format!("open `{path}`"))?
-            .into();
+        let namespace = File::open(&path).with_context(|| format!("open `{path}`"))?;
         let serves_names = ports::has_port_of_names(&record.options);
-        let sockets = inside_network(namespace.as_fd(), || {
-            // Addresses of the loopback interface are there once it is up.
-            bring_loopback_up().context("bring the loopback interface up")?;
-            match serves_names {
-                true => Sockets::open_beside_a_server(),
-                false => Sockets::open(),
+        let defaults = self.defaults();
+        let container: &OwnedFd = self.namespace.insert(namespace.into());
+        let container = container.as_fd();
+        self.pid = child.pid;
+        let (home, memberships) = (&self.home, &mut self.memberships);
+        let (egress, pid) = (self.egress.as_ref(), self.pid);
+        // Who needs a thread to come to the networks needs a single one for all of it.
+        let sockets = home.inside(|| {
+            let sockets = inside_network(container, || {
+                // Addresses of the loopback interface are there once it is up.
+                bring_loopback_up().context("bring the loopback interface up")?;
+                match serves_names {
+                    true => Sockets::open_beside_a_server(),
+                    false => Sockets::open(),
+                }
+            })??;
+            for (index, membership) in memberships.iter_mut().enumerate() {
+                let leads = defaults.map(|default| default == Some(index));
+                membership.attach(home, leads, egress, container, pid)?;
             }
-        })??;
-        (self.namespace, self.pid) = (Some(namespace), child.pid);
-        for index in 0..self.memberships.len() {
-            self.attach(index)?;
-            self.memberships[index].announce(engine, "connect");
+            Ok(sockets)
+        })?;
+        for membership in &self.memberships {
+            membership.announce(engine, "connect");
         }
         let names = Directory::new(engine.paths.clone());
         self.resolver = Some(Resolver::new(self.resolving(record), sockets, names)?);
         self.guard();
         Ok(())
+    }
+
+    /// The networks that give the container its default routes of IPv4 and IPv6.
+    fn defaults(&self) -> [Option<usize>; 2] {
+        [Network::has_ipv4, Network::has_ipv6].map(|fits| self.gateway(fits))
     }
 
     /// Has the resolver tell all filters what it tells.
@@ -214,45 +239,6 @@ impl Connection {
             };
             resolver.set_egress(Some(Box::new(gate)));
         }
-    }
-
-    fn attach(&mut self, index: usize) -> Result<()> {
-        let default_ipv4 = self.gateway(Network::has_ipv4) == Some(index);
-        let default_ipv6 = self.gateway(Network::has_ipv6) == Some(index);
-        let namespace = self
-            .namespace
-            .as_ref()
-            .context("there is no container yet")?;
-        let Membership {
-            network,
-            request,
-            reserved,
-            connected,
-            filter,
-        } = &mut self.memberships[index];
-        let mut endpoint = reserved.endpoint().clone();
-        let name = endpoint.interface.clone();
-        let interface = Interface {
-            name: &name,
-            default_ipv4,
-            default_ipv6,
-            link_local: &request.link_local,
-            options: &request.options,
-            egress: self.egress.as_ref(),
-        };
-        let made = attach::connect(
-            &self.home,
-            network,
-            &mut endpoint,
-            &interface,
-            namespace.as_fd(),
-        )
-        .with_context(|| format!("connect the container to the network {}", network.name))?;
-        endpoint.pid = self.pid;
-        reserved.update(|shared| *shared = endpoint)?;
-        *filter = made.keep().map(Rc::new);
-        *connected = true;
-        attach::publish(&self.home, network, reserved.endpoint())
     }
 
     /// What its resolver has to know.
@@ -379,13 +365,18 @@ impl Connection {
 
     /// Takes the container that runs into one more network.
     fn enter(&mut self, engine: &Engine, record: &Record, request: &NetworkRequest) -> Result<()> {
-        let name = self.free_name(request);
-        let membership = Membership::reserve(engine, record, request, name, &[], &self.home)?;
-        attach::ensure(&self.home, &membership.network)?;
+        let membership = self.reserve(engine, record, request, &[])?;
         let index = self.memberships.len();
         self.memberships.push(membership);
-        let opened = self.memberships[index].open(&mut self.ports, record, false);
-        if let Err(error) = opened.and_then(|()| self.attach(index)) {
+        let leads = self.defaults().map(|default| default == Some(index));
+        let container = self.namespace.as_ref().map(AsFd::as_fd);
+        let container = container.context("there is no container yet")?;
+        let membership = &mut self.memberships[index];
+        let opened = membership.open(&mut self.ports, record, false);
+        let made = opened.and_then(|()| {
+            membership.attach(&self.home, leads, self.egress.as_ref(), container, self.pid)
+        });
+        if let Err(error) = made {
             let mut membership = self.memberships.remove(index);
             // What it has failed for is told.
             let _ = membership.leave(&self.home, self.namespace.as_ref());
@@ -455,119 +446,12 @@ impl Drop for Interfaces {
     }
 }
 
-/// A container stays in a network that was removed, until a user says otherwise.
-fn removed(record: &Record, request: &NetworkRequest) -> Error {
-    let message = format!(
-        "network {} ({}), which container {} belongs to, has been removed",
-        request.network,
-        request.id.get(..12).unwrap_or_default(),
-        record.name
-    );
-    Error::new(Kind::NotFound, message).hint(format!(
-        "onggi network disconnect {} {}",
-        request.network, record.name
-    ))
-}
-
 impl Drop for Connection {
     fn drop(&mut self) {
         self.resolver = None;
         for membership in &mut self.memberships {
             // The interface goes with the container's namespace at the latest; rules that stay are swept.
             let _ = membership.leave(&self.home, self.namespace.as_ref());
-        }
-    }
-}
-
-impl Membership {
-    fn reserve(
-        engine: &Engine,
-        record: &Record,
-        request: &NetworkRequest,
-        interface: String,
-        before: &[IpAddr],
-        home: &Home,
-    ) -> Result<Self> {
-        let network = match store::is_there(&engine.paths, &request.id) {
-            true => store::find(&engine.paths, &request.id)?,
-            false => return Err(removed(record, request).into()),
-        };
-        let mut aliases = request.aliases.clone();
-        aliases.extend([record.id[..12].to_owned(), hostname(record)]);
-        let wanted = Wanted {
-            container: record.id.clone(),
-            name: record.name.clone(),
-            aliases,
-            ipv4: request.ipv4,
-            ipv6: request.ipv6,
-            before: before.to_vec(),
-            mac: request.mac.clone(),
-            interface,
-            ports: Vec::new(),
-        };
-        let reserved = endpoint::reserve(&engine.paths, &network, &wanted)?;
-        attach::sweep(home, &reserved.replaced)?;
-        Ok(Self {
-            network,
-            request: request.clone(),
-            reserved,
-            connected: false,
-            filter: None,
-        })
-    }
-
-    fn open(&mut self, ports: &mut Ports, record: &Record, is_published: bool) -> Result<()> {
-        let endpoint = self.reserved.endpoint();
-        // Where there is no bridge, the container is a host of its own in the network of its parent.
-        let is_published = is_published && self.network.driver == Driver::Bridge;
-        let opened = ports.open(record, &self.network, &self.request, endpoint, is_published)?;
-        match opened.is_empty() {
-            true => Ok(()),
-            false => self.reserved.update(|endpoint| endpoint.ports = opened),
-        }
-    }
-
-    /// Opens or closes the ports of one that is connected.
-    fn republish(
-        &mut self,
-        home: &Home,
-        ports: &mut Ports,
-        record: &Record,
-        is_published: bool,
-    ) -> Result<()> {
-        attach::unpublish(home, self.reserved.endpoint())?;
-        ports.close(self.reserved.endpoint())?;
-        self.reserved
-            .update(|endpoint| endpoint.ports = Vec::new())?;
-        self.open(ports, record, is_published)?;
-        attach::publish(home, &self.network, self.reserved.endpoint())
-    }
-
-    /// Others find it by the name that it has now.
-    fn rename(&mut self, record: &Record) -> Result<()> {
-        match self.reserved.endpoint().name == record.name {
-            true => Ok(()),
-            false => self
-                .reserved
-                .update(|endpoint| endpoint.name.clone_from(&record.name)),
-        }
-    }
-
-    fn announce(&self, engine: &Engine, action: &str) {
-        let container = &self.reserved.endpoint().container;
-        event::network(engine, &self.network, action, Some(container));
-    }
-
-    fn leave(&mut self, home: &Home, namespace: Option<&OwnedFd>) -> Result<()> {
-        if !std::mem::take(&mut self.connected) {
-            return Ok(());
-        }
-        let endpoint = self.reserved.endpoint();
-        let namespace = namespace.map(AsFd::as_fd);
-        attach::disconnect(home, &self.network, endpoint, namespace)?;
-        match self.filter.take() {
-            Some(filter) => filter.remove(),
-            None => Ok(()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! create: names → records                                          (choose)
-//! start:  addresses → bridges → ports → init is born → connected   (connection)
+//! start:  addresses → bridges → ports → init is born → connected   (connection, membership)
 //!         an ordinary user's monitor lives where his network process does, and asks that for its ports  (process)
 //! end:    everything is dropped; what a killed monitor leaves is swept by the next command
 //! ```
@@ -14,6 +14,7 @@ mod choose;
 mod connection;
 mod files;
 mod joined;
+mod membership;
 mod pasta;
 mod place;
 mod ports;

@@ -74,10 +74,10 @@ impl Chain {
 
 fn open(path: &Path) -> Result<OwnedFd> {
     // Not waiting for somebody at the other end of what is no namespace at all.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())
+    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, how, Mode::empty())
         .with_context(|| format!("open `{}`", path.display()))?;
-    if !namespace::is_user(file.as_fd()) {
+    if !namespace::is_of_kind(file.as_fd(), flags::NEW_USER) {
         let message = format!("`{}` is not the file of a user namespace", path.display());
         return Err(bad_input(message)
             .hint("that of a process is /proc/PID/ns/user")
