@@ -15,9 +15,13 @@ use crate::network::record::{DEFAULT, Network};
 use crate::network::request::Request;
 use crate::network::store;
 use crate::store::atomic::Durability;
+use crate::store::damage;
 use crate::store::lock::Lock;
 use anyhow::Result;
 use std::collections::BTreeSet;
+
+/// The network that leads nowhere.
+const NONE: &str = "none";
 
 /// Makes a network.
 pub fn create(engine: &Engine, request: &Request) -> Result<Network> {
@@ -30,16 +34,16 @@ pub fn create(engine: &Engine, request: &Request) -> Result<Network> {
     Ok(made)
 }
 
-/// Removes a network that no container is in now; with `force` it is no mistake that there is none.
-pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+/// Removes a network that no container is in now; whether there was one: with `force` it is no mistake that there is none.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<bool> {
     let found = match store::find(&engine.paths, name) {
-        Err(error) if force && kind(&error) == Some(Kind::NotFound) => return Ok(()),
+        Err(error) if force && kind(&error) == Some(Kind::NotFound) => return Ok(false),
         found => found?,
     };
     store::remove(&engine.paths, &found)?;
     network::remove(engine, &found)?;
     event::network(engine, &found, "destroy", None);
-    Ok(())
+    Ok(true)
 }
 
 /// Makes the rules of all networks anew, after another program has flushed them, and bridges that are gone.
@@ -190,7 +194,9 @@ pub fn disconnect(engine: &Engine, container: &Container, name: &str, force: boo
         }
         Err(error) => return Err(error),
     }
-    if !container.status().is_active() {
+    // Who has come up without networks has nothing of one.
+    let had_none = container.record.options.network == NetworkMode::None;
+    if had_none || !container.status().is_active() {
         return Ok(());
     }
     let followed = control::follow_networks(engine, &container.record.id);
@@ -210,6 +216,18 @@ fn join(
         ..Wanted::default()
     };
     endpoint::check(network, &wanted)?;
+    for (target, name) in request.links.iter().filter_map(|link| link.split_once(':')) {
+        // As in Docker it may come later.
+        if let Some(Kind::NotFound) = list::find(engine, target)
+            .err()
+            .and_then(|error| kind(&error))
+        {
+            damage::remark(format_args!(
+                "there is no container {target} yet: {name} is found once there is one in network {}",
+                network.name
+            ));
+        }
+    }
     if network.name == DEFAULT && !request.aliases.is_empty() {
         let message =
             "network-scoped alias is supported only for containers in user defined networks";
@@ -241,6 +259,11 @@ fn join(
 fn leave(engine: &Engine, container: &Container, network: &Network) -> Result<()> {
     change(engine, container, |options| {
         refuse_host(options, network)?;
+        if options.network == NetworkMode::None && network.name == NONE {
+            options.network = NetworkMode::Private;
+            options.last_network = Some(NONE.to_owned());
+            return Ok(());
+        }
         let is_same = |own: &NetworkRequest| {
             is_for(own, network) || own.network == network.name && is_gone(engine, own)
         };
@@ -308,7 +331,10 @@ fn refuse_other_modes(options: &Options, network: &Network) -> Result<(), Error>
     refuse_host(options, network)?;
     let message = match options.network {
         NetworkMode::None => {
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            let message = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+            let hint =
+                format!("`onggi network disconnect {NONE} CONTAINER` takes it out of that first");
+            return Err(Error::new(Kind::Conflict, message).hint(hint));
         }
         NetworkMode::Container(_) | NetworkMode::Path(_) => {
             "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -326,7 +352,7 @@ fn refuse_host(options: &Options, network: &Network) -> Result<(), Error> {
         (NetworkMode::Host, _) | (_, "host") => {
             "container cannot be disconnected from host network or connected to host network"
         }
-        (NetworkMode::Private, "none") => {
+        (NetworkMode::Private, NONE) => {
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         }
         _ => return Ok(()),

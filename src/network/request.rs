@@ -236,7 +236,13 @@ impl Subnet {
             };
             self.gateway = Some(free.ok_or_else(none)?);
         }
-        Ok(())
+        match ipam::next(self, None, |_| Ok(false)) {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(format!(
+                "invalid subnet {}: it has no address for a container beside its gateway",
+                self.subnet
+            )),
+        }
     }
 }
 
@@ -334,7 +340,7 @@ mod tests {
             (["10.0.0.0/24", "10.0.0.128/25", ""], &[], "10.0.0.1"),
             (["10.0.0.0/24", "", "10.0.0.254"], &[], "10.0.0.254"),
             (["fd00:1::/64", "", ""], &[], "fd00:1::1"),
-            (["10.0.0.4/32", "", ""], &[], "10.0.0.4"),
+            (["10.0.0.4/31", "", ""], &[], "10.0.0.4"),
         ] {
             let found = parsed(&[subnet(words, auxiliary)]).unwrap();
             assert_eq!(found[0].gateway.unwrap().to_string(), gateway, "{words:?}");
@@ -359,6 +365,14 @@ mod tests {
             (
                 ["127.0.0.0/8", "", ""],
                 "invalid subnet 127.0.0.0/8: hosts have no addresses of it",
+            ),
+            (
+                ["10.0.0.4/32", "", ""],
+                "invalid subnet 10.0.0.4/32: it has no address for a container beside its gateway",
+            ),
+            (
+                ["10.0.0.0/24", "10.0.0.9/32", "10.0.0.9"],
+                "invalid subnet 10.0.0.0/24: it has no address for a container beside its gateway",
             ),
             (
                 ["0.0.0.0/0", "", ""],

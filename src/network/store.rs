@@ -14,6 +14,7 @@ use super::parent::isolated_name;
 use super::record::{BUILT_IN, DEFAULT, Driver, Network, VERSION};
 use super::request::Request;
 use super::surroundings;
+use super::{bridge, link};
 use crate::error::{self, Error, Kind, bad_input, not_found};
 use crate::paths::Paths;
 use crate::paths::network::{network_record_in, staged_network};
@@ -266,6 +267,9 @@ pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
     }
     if driver == Driver::Bridge && !request.of_a_user {
         surroundings::refuse_own_links(&network)?;
+        if let Some(found) = link::find(&link::socket()?, &network.interface)? {
+            bridge::check(&network.interface, &found)?;
+        }
     }
     choose::subnets(paths, &mut network, &others)?;
     write(paths, &network)?;

@@ -192,7 +192,8 @@ fn a_network_is_made_shown_and_removed() {
             .code(1)
             .stdout("shop\n")
             .stderr_has("network nope not found");
-        assert_eq!(store.ok(["network", "rm", "--force", "nope"]), "nope\n");
+        let gone = ["network", "rm", "--force", "nope"];
+        store.onggi(gone).run().code(0).stdout("").stderr("");
         store
             .onggi(["network", "exists", "shop"])
             .run()
@@ -416,12 +417,43 @@ fn what_makes_no_sense_is_refused() {
             let line = refused(&store, &["network", "ls", "-f", filter], 1);
             assert_eq!(line, format!("onggi: {said}"));
         }
+        if store.user == User::Root {
+            let bridge = "com.docker.network.bridge.name=lo";
+            let line = refused(&store, &["network", "create", "-o", bridge, "x"], 1);
+            assert_eq!(
+                line,
+                "onggi: the interface `lo` is there already and is no bridge"
+            );
+        }
         assert_eq!(names(&store, &[]), before);
         store
             .onggi(["network", "create", "-o", "foo=1", "odd"])
             .run()
             .code(0)
             .stderr_has("knows no option foo");
+    }
+}
+
+#[test]
+fn options_of_containers_that_make_no_sense_are_refused() {
+    for store in everyone_with_alpine() {
+        for (options, said) in [
+            (&["-p", "8080:80/tcp/udp"][..], "invalid proto: tcp/udp"),
+            (&["--expose", "80/tcp/udp"], "invalid proto: tcp/udp"),
+            (
+                &["--network", "bridge", "--link", "nope:x"],
+                "could not get container for nope: No such container: nope",
+            ),
+            (
+                &["--link-local-ip", "0.0.0.0"],
+                "invalid link-local IP address: 0.0.0.0",
+            ),
+        ] {
+            let outcome = store
+                .onggi([&["create"], options, &[ALPINE, "true"]].concat())
+                .run();
+            outcome.code(125).stderr_has(said);
+        }
     }
 }
 

@@ -241,8 +241,20 @@ fn an_internal_network_leads_nowhere() {
         town(user, |town| {
             town.onggi(&["network", "create", "--internal", "inner"])
                 .code(0);
-            let options = ["--network", "inner", "-p", "8080:80"];
-            run(town, "one", &options);
+            let options = [
+                "run",
+                "-d",
+                "--name",
+                "one",
+                "--network",
+                "inner",
+                "-p",
+                "8080:80",
+            ];
+            let discarded = "published ports are discarded: network inner is internal";
+            town.onggi(&[&options[..], &[ALPINE, "sleep", "1000"]].concat())
+                .code(0)
+                .stderr_has(discarded);
             run(town, "two", &["--network", "inner"]);
             town.onggi(&["port", "one"]).code(0).stdout("");
             let inside = town.inside("one");
@@ -253,6 +265,61 @@ fn an_internal_network_leads_nowhere() {
             }
             exec(town, "two", "nc -w 5 one 80 < /dev/null").code(0);
             exec(town, "two", &format!("getent hosts {}", KNOWN.0)).code(2);
+        });
+    }
+}
+
+#[test]
+fn mistakes_that_show_at_the_start_are_told() {
+    for user in EVERYONE {
+        town(user, |town| {
+            for (options, said) in [
+                (
+                    &["-p", "8080:80", "-p", "8080:81"][..],
+                    "it is published twice for this container",
+                ),
+                (
+                    &["--network", "ns:/etc/passwd"],
+                    "`/etc/passwd` is no network namespace",
+                ),
+            ] {
+                let words = [&["run", "--rm"], options, &[ALPINE, "true"]].concat();
+                town.onggi(&words).code(125).stderr_has(said);
+            }
+            run(town, "one", &[]);
+            run(town, "two", &["--network", "container:one"]);
+            town.onggi(&["rm", "-f", "one"]).code(0);
+            town.onggi(&["restart", "-t", "0", "two"])
+                .code(1)
+                .stderr_has("which has been removed");
+        });
+    }
+}
+
+#[test]
+fn who_has_left_the_network_none_comes_into_others() {
+    for user in EVERYONE {
+        town(user, |town| {
+            let prefix = "com.docker.network.container_iface_prefix=web";
+            town.onggi(&["network", "create", "--opt", prefix, "prefixed"])
+                .code(0);
+            run(town, "apart", &["--network", "none"]);
+            town.onggi(&["network", "connect", "prefixed", "apart"])
+                .code(1)
+                .stderr_has("try: `onggi network disconnect none CONTAINER`");
+            town.onggi(&["network", "disconnect", "none", "apart"])
+                .code(0);
+            town.onggi(&["restart", "-t", "0", "apart"]).code(0);
+            let connect = [
+                "network", "connect", "--link", "nope:x", "prefixed", "apart",
+            ];
+            town.onggi(&connect)
+                .code(0)
+                .stderr_has("there is no container nope yet");
+            exec(town, "apart", "ip -o link show web0").code(0);
+            town.onggi(&["network", "connect", "bridge", "apart"])
+                .code(0);
+            exec(town, "apart", "ip -o link show eth0").code(0);
         });
     }
 }

@@ -173,9 +173,11 @@ fn options_of_the_programs_are_passed_on() {
             _ => "slirp4netns:outbound_addr=no/such/interface",
         };
         let words = ["run", "--rm", "--network", wrong, ALPINE, "true"];
-        town.onggi(&words)
+        let refused = town.onggi(&words);
+        refused
             .code(125)
             .stderr_has(&format!("{program} cannot connect the container: "));
+        assert!(!refused.stderr_text().contains("Usage"));
         assert_eq!(living(town, program), 0);
     });
 }

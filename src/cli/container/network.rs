@@ -26,7 +26,7 @@ pub struct NetworkFlags {
     #[arg(long, value_parser = value::link)]
     link: Vec<String>,
     /// Add an address of the link
-    #[arg(long, value_parser = value::ip)]
+    #[arg(long, value_parser = value::link_local)]
     link_local_ip: Vec<IpAddr>,
     /// MAC address of its interface (92:d0:c6:0a:29:33)
     #[arg(long)]

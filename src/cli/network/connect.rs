@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::value::network_request::{alias, driver_option, ip, ipv4, ipv6, link};
+use crate::cli::value::network_request::{alias, driver_option, ipv4, ipv6, link, link_local};
 use crate::container::options::NetworkRequest;
 use crate::container::{list, membership};
 use crate::network::store;
@@ -36,7 +36,7 @@ pub struct Connect {
     #[arg(long, value_parser = link)]
     link: Vec<String>,
     /// An address of the link that is added
-    #[arg(long, value_delimiter = ',', value_name = "strings", value_parser = ip)]
+    #[arg(long, value_delimiter = ',', value_name = "strings", value_parser = link_local)]
     link_local_ip: Vec<IpAddr>,
     #[arg(required = true)]
     network: String,

@@ -21,7 +21,8 @@ impl Verb for Rm {
         let mut failed = false;
         for name in &self.networks {
             match membership::remove(&engine, name, self.force) {
-                Ok(()) => context.output.line(name)?,
+                Ok(true) => context.output.line(name)?,
+                Ok(false) => {}
                 Err(error) => {
                     failed = true;
                     context.output.error(&error);

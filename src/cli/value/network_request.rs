@@ -112,7 +112,7 @@ fn set(request: &mut NetworkRequest, field: &str, podman: bool) -> Result<(), St
         },
         ("mac-address", false) | ("mac", true) => request.mac = Some(mac_address(value)?),
         ("interface_name", true) => request.interface = Some(interface(value)?),
-        ("link-local-ip", false) => request.link_local.push(ip(value)?),
+        ("link-local-ip", false) => request.link_local.push(link_local(value)?),
         ("gw-priority", false) => {
             request.gateway_priority = super::integer(value)
                 .ok()
@@ -147,7 +147,17 @@ pub fn alias(text: &str) -> Result<String, String> {
     }
 }
 
-/// `--link-local-ip`.
+/// `--link-local-ip`: any address of somebody, as in Docker.
+pub fn link_local(text: &str) -> Result<IpAddr, String> {
+    match ip(text)? {
+        address if address.is_unspecified() => {
+            Err(format!("invalid link-local IP address: {text}"))
+        }
+        address => Ok(address),
+    }
+}
+
+/// An address of either family.
 pub fn ip(text: &str) -> Result<IpAddr, String> {
     IpAddr::from_str(text).map_err(|_| not_parsed(text))
 }
@@ -312,6 +322,10 @@ mod tests {
                 ("alias=x", "! network name/id is not specified"),
                 ("name=a,alias", "! invalid field alias"),
                 ("name=a,", "! invalid field "),
+                (
+                    "name=a,link-local-ip=0.0.0.0",
+                    "! invalid link-local IP address: 0.0.0.0",
+                ),
                 ("name=a,ip=x", "! failed to parse IP: \"x\""),
                 ("name=a,ip6=1.2.3.4", "! failed to parse IP: \"1.2.3.4\""),
                 ("name=a,alias=x y", "! \"x y\" is no name of a host"),

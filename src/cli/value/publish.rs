@@ -96,10 +96,11 @@ pub fn expose(text: &str) -> Result<Vec<String>, Error> {
 
 /// What stands before the first slash, and what behind it.
 fn split_protocol(text: &str) -> (&str, &str) {
-    let mut parts = text.split('/');
-    let ports = parts.next().unwrap_or_default();
-    let protocol = parts.next().filter(|protocol| !protocol.is_empty());
-    (ports, protocol.unwrap_or("tcp"))
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, ""));
+    match protocol {
+        "" => (ports, "tcp"),
+        protocol => (ports, protocol),
+    }
 }
 
 fn protocol_of(text: &str) -> Result<Protocol, Error> {
@@ -184,7 +185,6 @@ mod tests {
             ("8080:80/", "* 8080 80/tcp"),
             ("8080:80/UDP", "* 8080 80/udp"),
             ("8080:80/sctp", "* 8080 80/sctp"),
-            ("8080:80/tcp/udp", "* 8080 80/tcp"),
             ("80-82", "* * 80-82/tcp"),
             ("8000-8002:80-82", "* 8000-8002 80-82/tcp"),
             ("8000-8002:80", "* 8000-8002 80/tcp"),
@@ -226,6 +226,7 @@ mod tests {
             ("80:0", "invalid containerPort: 0"),
             ("80:90-80", "invalid containerPort: 90-80"),
             ("80:80/foo", "invalid proto: foo"),
+            ("8080:80/tcp/udp", "invalid proto: tcp/udp"),
             ("1.2.3:80:80", "invalid IP address: 1.2.3"),
             ("localhost:80:80", "invalid IP address: localhost"),
             ("a:b:c:d", "invalid IP address: a:b"),

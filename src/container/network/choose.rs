@@ -5,7 +5,7 @@ use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, NetworkRequest, Options};
 use crate::container::user_namespace::nested;
-use crate::error::{Error, bad_input};
+use crate::error::{Error, Kind, bad_input, kind, not_found};
 use crate::network::egress::needs_bridge;
 use crate::network::record::{DEFAULT, Driver};
 use crate::network::store;
@@ -46,6 +46,9 @@ pub(in crate::container) fn choose(
             }),
         }
     }
+    for link in &options.links {
+        check_link(engine, link.split(':').next().unwrap_or_default())?;
+    }
     let mut requests = std::mem::take(&mut options.networks);
     for request in &mut requests {
         let network = store::find(&engine.paths, &request.network)?;
@@ -80,6 +83,19 @@ pub(in crate::container) fn choose(
     }
     options.networks = requests;
     Ok(())
+}
+
+/// Refuses a link to a container that there is not, in Docker's words.
+pub(super) fn check_link(engine: &Engine, target: &str) -> Result<()> {
+    match list::find(engine, target) {
+        Err(error) if kind(&error) == Some(Kind::NotFound) => {
+            let message =
+                format!("could not get container for {target}: No such container: {target}");
+            let hint = "`onggi ps --all` lists those that are there";
+            Err(not_found(message).hint(hint).into())
+        }
+        found => found.map(drop),
+    }
 }
 
 /// Whether what a program with these capabilities reaches can be limited, if it is to be.

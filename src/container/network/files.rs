@@ -1,5 +1,6 @@
 //! What the networks put into a container's `/etc/hosts` and `/etc/resolv.conf`.
 
+use super::choose::check_link;
 use super::connection::Connection;
 use crate::container::create::hostname;
 use crate::container::engine::Engine;
@@ -50,6 +51,9 @@ fn with_block<T>(
 
 /// Those of `--link` on the default network, where nobody is found by his name.
 fn links(engine: &Engine, record: &Record) -> Result<Links> {
+    if record.options.links.is_empty() {
+        return Ok(Links::new());
+    }
     let mut living = Vec::new();
     for request in &record.options.networks {
         living.extend(endpoint::live(&engine.paths, &request.id)?);
@@ -60,6 +64,7 @@ fn links(engine: &Engine, record: &Record) -> Result<Links> {
         let is_target =
             |endpoint: &&Endpoint| endpoint.name == target || endpoint.container == target;
         let Some(endpoint) = living.iter().find(is_target) else {
+            check_link(engine, target)?;
             let message = format!("Cannot link to a non running container: {target} AS {alias}");
             return Err(Error::new(Kind::Conflict, message)
                 .hint(format!("onggi start {target}"))

@@ -4,13 +4,16 @@ use crate::container::engine::Engine;
 use crate::container::list;
 use crate::container::options::{NetworkMode, Options};
 use crate::container::record::Directory;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, bad_input, kind, not_found};
 use crate::runtime::process::exec::Target;
+use crate::sys::namespace;
 use crate::sys::process::Identity;
+use crate::sys::process::flags::NEW_NET;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// The container whose network and files (`/etc/hosts` and its like) that one has: itself, or, where it shares those of
 /// another, whoever that has them of.
@@ -44,7 +47,10 @@ pub(in crate::container) fn join(
         NetworkMode::Container(id) => {
             PathBuf::from(format!("/proc/{}/ns/net", target(engine, id)?.0.pid))
         }
-        NetworkMode::Path(path) => path.clone(),
+        NetworkMode::Path(path) => {
+            check(path)?;
+            path.clone()
+        }
         _ => return Ok(()),
     };
     let mut namespace = LinuxNamespace::default();
@@ -61,6 +67,21 @@ pub(in crate::container) fn join(
     Ok(())
 }
 
+/// Refuses what is no network namespace.
+fn check(path: &Path) -> Result<()> {
+    // Not waiting for somebody at the other end of what is no namespace at all.
+    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, how, Mode::empty())
+        .with_context(|| format!("open `{}`", path.display()))?;
+    if namespace::is_of_kind(file.as_fd(), NEW_NET) {
+        return Ok(());
+    }
+    let message = format!("`{}` is no network namespace", path.display());
+    Err(bad_input(message)
+        .hint("`ip netns add NAME` makes one at `/run/netns/NAME`; that of a process is at `/proc/PID/ns/net`")
+        .into())
+}
+
 /// Where the monitor of an ordinary user's container has to live to be allowed to join it.
 pub(in crate::container) fn home(engine: &Engine, options: &Options) -> Result<Option<OwnedFd>> {
     match &options.network {
@@ -71,9 +92,18 @@ pub(in crate::container) fn home(engine: &Engine, options: &Options) -> Result<O
     }
 }
 
+fn removed(id: &str) -> Error {
+    let id = id.get(..12).unwrap_or(id);
+    let message = format!("cannot join network of container {id}, which has been removed");
+    not_found(message).hint("remove this container too, and make it again with another --network")
+}
+
 /// The first process of that container, which has to run.
 fn target(engine: &Engine, id: &str) -> Result<(Identity, Target)> {
-    let container = list::find(engine, id)?;
+    let container = list::find(engine, id).map_err(|error| match kind(&error) {
+        Some(Kind::NotFound) => removed(id).into(),
+        _ => error,
+    })?;
     let state = container.state.filter(|state| state.status().is_up());
     if let Some(program) = state.and_then(|state| state.program)
         && let Some(target) = Target::open(&program).context("find the container to join")?

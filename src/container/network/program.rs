@@ -104,7 +104,7 @@ impl Program {
         };
         let message = format!("{} cannot connect the container: {why}", command.name);
         let error = Error::new(Kind::Unsupported, message);
-        Err(match why.contains(DEVICE) {
+        Err(match is_about_device(&why) {
             true => error.hint(format!(
                 "`modprobe tun && chmod 666 {DEVICE}` as root, or a bridge network, which needs no such device"
             )),
@@ -141,6 +141,11 @@ fn has_answered(ready: &PipeReader) -> Result<bool> {
     }
 }
 
+/// Whether it lacks [`DEVICE`]: pasta does not name it.
+fn is_about_device(why: &str) -> bool {
+    why.contains(DEVICE) || why.contains("tun socket")
+}
+
 /// What it said, in one line.
 fn read_complaint(complaint: &File) -> String {
     let mut said = vec![0; COMPLAINT as usize];
@@ -149,6 +154,8 @@ fn read_complaint(complaint: &File) -> String {
     let lines = said.trim_matches('\0').lines().map(str::trim);
     // pasta says this of each line where nobody keeps a log.
     let is_noise = |line: &str| line.is_empty() || line.ends_with("to syslog");
+    // What it says of all its options tells nobody what is wrong with one.
+    let lines = lines.take_while(|line| !line.to_lowercase().starts_with("usage:"));
     let lines: Vec<&str> = lines.filter(|line| !is_noise(line)).collect();
     match lines.is_empty() {
         true => "it does not say why".to_owned(),
@@ -221,4 +228,39 @@ fn show_namespace(pid: i32, place: &Path) -> Result<()> {
     let target = File::open(place).with_context(|| format!("open `{}`", place.display()))?;
     mount::attach(tree.as_fd(), target.as_fd())
         .with_context(|| format!("mount a network namespace on `{}`", place.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_it_says_is_one_line_without_its_manual() {
+        for (said, expected, is_about) in [
+            ("", "it does not say why", false),
+            (
+                "pasta: unrecognized option '--x'\nFailed to send 5 bytes to syslog\nUsage: pasta [OPTION]...\n  -d  x\n",
+                "pasta: unrecognized option '--x'",
+                false,
+            ),
+            (
+                "No external routable interface for IPv6\nFailed to open tun socket in namespace\n",
+                "No external routable interface for IPv6; Failed to open tun socket in namespace",
+                true,
+            ),
+            (
+                "open(\"/dev/net/tun\"): No such file or directory\n",
+                "open(\"/dev/net/tun\"): No such file or directory",
+                true,
+            ),
+        ] {
+            let file = complaint().unwrap();
+            file.write_all_at(said.as_bytes(), 0).unwrap();
+            let read = read_complaint(&file);
+            assert_eq!(
+                (read.as_str(), is_about_device(&read)),
+                (expected, is_about)
+            );
+        }
+    }
 }

@@ -81,6 +81,14 @@ impl Door {
         })
     }
 
+    /// Whether nobody else can have that port.
+    pub fn is_at(&self, address: Option<IpAddr>, port: u16, transport: Transport) -> bool {
+        let everywhere =
+            |address: Option<IpAddr>| address.is_none_or(|address| address.is_unspecified());
+        (self.port, self.transport) == (port, transport)
+            && (everywhere(address) || everywhere(self.address) || self.address == address)
+    }
+
     /// Who has come, if somebody has.
     pub fn accept(&self) -> Result<Option<(OwnedFd, SocketAddr)>, Errno> {
         accept(&self.socket)
@@ -149,13 +157,24 @@ fn bound(address: SocketAddr, transport: Transport) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+/// Who has a port already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder<'a> {
+    /// The container that asks for it, by another of its ports.
+    Itself,
+    /// The container of that name.
+    Container(&'a str),
+    /// None that is known here.
+    Unknown,
+}
+
 /// What to tell of a port that cannot be had.
 pub fn refusal(
     address: Option<IpAddr>,
     port: u16,
     protocol: Protocol,
     error: Errno,
-    holder: Option<&str>,
+    holder: Holder<'_>,
 ) -> Error {
     let at = SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
     let flag = match protocol {
@@ -168,8 +187,13 @@ pub fn refusal(
             format!("Bind for {at} failed: port is already allocated"),
         )
         .hint(match holder {
-            Some(holder) => format!("container `{holder}` has it: choose another port, or stop that"),
-            None => format!("another program has it: `ss -{flag} 'sport = :{port}'` shows which"),
+            Holder::Itself => "it is published twice for this container: leave one of them out".to_owned(),
+            Holder::Container(name) => {
+                format!("container `{name}` has it: choose another port, or stop that")
+            }
+            Holder::Unknown => {
+                format!("another program has it: `ss -{flag} 'sport = :{port}'` shows which")
+            }
         }),
         Errno::ACCESS => Error::new(
             Kind::Denied,

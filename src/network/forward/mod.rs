@@ -25,7 +25,7 @@ use crate::network::endpoint::{Protocol, Publication};
 use crate::sys::transparent;
 use anyhow::{Context, Result};
 use datagram::{Back, Datagrams, Name};
-use door::{Door, refusal};
+use door::{Door, Holder, refusal};
 use events::{Events, Key, Table, Token, Watch};
 use inside::{Inside, Transport};
 use ipnet::IpNet;
@@ -217,7 +217,7 @@ impl Forwarder {
                     (port, port)
                 }
             };
-            let door = self.open_one(wanted, ports, transport, target)?;
+            let door = self.open_one(wanted, ports, transport, target, doors)?;
             add(publications, wanted, door.port, target);
             doors.push(door);
         }
@@ -231,6 +231,7 @@ impl Forwarder {
         (first, last): (u16, u16),
         transport: Transport,
         target: u16,
+        own: &[Door],
     ) -> Result<Door> {
         let mut result = Err(Errno::INVAL);
         for port in first..=last {
@@ -240,21 +241,20 @@ impl Forwarder {
             }
         }
         result.map_err(|error| {
-            let holder = self.holder(wanted.address, first, transport);
+            let is_it = |door: &Door| door.is_at(wanted.address, first, transport);
+            let holder = match own.iter().any(is_it) {
+                true => Holder::Itself,
+                false => self.holder(is_it),
+            };
             refusal(wanted.address, first, wanted.protocol, error, holder).into()
         })
     }
 
-    /// The name of the container that has a port.
-    fn holder(&self, address: Option<IpAddr>, port: u16, transport: Transport) -> Option<&str> {
-        let everywhere =
-            |address: Option<IpAddr>| address.is_none_or(|address| address.is_unspecified());
-        let mut doors = self.doors.iter();
-        let (_, (_, owner)) = doors.find(|(_, (door, _))| {
-            (door.port, door.transport) == (port, transport)
-                && (everywhere(address) || everywhere(door.address) || door.address == address)
-        })?;
-        self.targets.get(*owner).map(|target| target.name.as_str())
+    /// Who has the port of a door.
+    fn holder(&self, is_it: impl Fn(&Door) -> bool) -> Holder<'_> {
+        let found = self.doors.iter().find(|(_, (door, _))| is_it(door));
+        let target = found.and_then(|(_, (_, owner))| self.targets.get(*owner));
+        target.map_or(Holder::Unknown, |target| Holder::Container(&target.name))
     }
 
     /// Does what there is to do, without waiting for more.
