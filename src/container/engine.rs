@@ -70,8 +70,11 @@ impl Engine {
     /// Likewise without other stores.
     fn open_alone(options: &GlobalOptions) -> Result<Self> {
         let mapping = Mapping::detect()?;
-        let user = mapping.needs_user_namespace().then_some(mapping.uid);
-        let paths = Paths::find(options.root.clone(), options.runroot.clone(), user)?;
+        let paths = Paths::find(
+            options.root.clone(),
+            options.runroot.clone(),
+            mapping.user(),
+        )?;
         let record = paths.store_record();
         match std::fs::read(&record) {
             Ok(text) => {
@@ -98,8 +101,11 @@ impl Engine {
     /// those that the caller has now.
     pub fn open_to_check(options: &GlobalOptions) -> Result<(Self, Option<String>)> {
         let mapping = Mapping::detect()?;
-        let user = mapping.needs_user_namespace().then_some(mapping.uid);
-        let paths = Paths::find(options.root.clone(), options.runroot.clone(), user)?;
+        let paths = Paths::find(
+            options.root.clone(),
+            options.runroot.clone(),
+            mapping.user(),
+        )?;
         let text = std::fs::read(paths.store_record()).unwrap_or_default();
         match serde_json::from_slice::<StoreRecord>(&text) {
             Err(error) if paths.store_record().exists() => {
@@ -140,6 +146,11 @@ impl Engine {
         }
     }
 
+    /// Whether the files of layers are put together by copying them: no overlay of them can be had.
+    pub fn merges_by_copies(&self) -> bool {
+        self.copies().is_some() || self.mapping.refused.is_some()
+    }
+
     /// How layers mark what they hide.
     pub fn marks(&self) -> XattrPrefix {
         marks(self.file_system.as_ref(), self.mapping.tier)
@@ -150,6 +161,14 @@ impl Engine {
         let data = self.paths.data();
         match &self.file_system {
             Some(_) if self.copies().is_some() => return Ok(()),
+            // Marks that only the root of the machine can read.
+            Some(_) if self.mapping.refused.is_some() && self.mapping.tier == Tier::Root => {
+                let message =
+                    "its layers are made for overlays, which root without CAP_SYS_ADMIN cannot use";
+                return Err(Error::new(Kind::Conflict, message)
+                    .hint("use another --root in here")
+                    .into());
+            }
             Some(known) if known.is_of(data)? => return Ok(()),
             _ => {}
         }
@@ -170,7 +189,9 @@ impl Engine {
                 .hint("move it back, or use another --root")
                 .into());
         }
-        self.news.extend(found.announcement(data));
+        if self.mapping.refused.is_none() {
+            self.news.extend(found.announcement(data));
+        }
         self.file_system = Some(found);
         self.write_record()
     }
@@ -183,9 +204,11 @@ impl Engine {
             std::fs::read(&record).with_context(|| format!("read `{}`", record.display()))?;
         let found: StoreRecord =
             serde_json::from_slice(&text).map_err(|error| damaged(&record, error))?;
+        let mut mapping = found.mapping;
+        mapping.refused = Mapping::refusal(mapping.uid)?;
         Ok(Self {
             paths,
-            mapping: found.mapping,
+            mapping,
             file_system: found.file_system,
             news: Vec::new(),
         })
@@ -244,13 +267,16 @@ fn adopt(found: StoreRecord, now: Mapping) -> Result<Mapping> {
         .into());
     }
     let mut then = found.mapping;
+    then.refused = now.refused;
     if then.is_here()? {
         then.entered = true;
         return Ok(then);
     }
     let same_user = (then.uid, then.gid) == (now.uid, now.gid);
     // One id is always to be had, so a store made with one goes on when subordinate ids come later.
-    if then == now || (same_user && then.tier == Tier::Single && now.tier == Tier::Subordinate) {
+    let has_more =
+        now.tier == Tier::Subordinate || (now.tier == Tier::Root && now.refused.is_some());
+    if then == now || (same_user && then.tier == Tier::Single && has_more) {
         return Ok(then);
     }
     let words = |mapping: &Mapping| match mapping.tier {
@@ -292,6 +318,16 @@ fn make(paths: Paths, mut mapping: Mapping) -> Result<Engine> {
     std::fs::set_permissions(paths.data(), Permissions::from_mode(0o700))
         .with_context(|| format!("change the mode of `{}`", paths.data().display()))?;
     let mut news = Vec::new();
+    if let Some(refusal) = &mapping.refused
+        && mapping.tier == Tier::Subordinate
+    {
+        news.push(format!(
+            "no user namespace can be had here ({refusal}): the store `{}` is for the single id {}, also where there is one later",
+            paths.data().display(),
+            mapping.uid
+        ));
+        mapping.reduce();
+    }
     check(&paths, &mut mapping, &mut news)
         .with_context(|| format!("make a store in `{}`", paths.data().display()))?;
     let mut engine = Engine {
@@ -335,9 +371,7 @@ fn check(paths: &Paths, mapping: &mut Mapping, news: &mut Vec<String>) -> Result
             .hint("put the store on another one: --root DIRECTORY or ONGGI_ROOT=DIRECTORY")
             .into());
     }
-    mapping.tier = Tier::Single;
-    mapping.uids.truncate(1);
-    mapping.gids.truncate(1);
+    mapping.reduce();
     news.push(format!(
         "the file system of `{}` does not let you give files to your subordinate ids: its containers have the single \
          id {}, and changes of owner are no-ops",

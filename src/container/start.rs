@@ -26,6 +26,7 @@ pub fn start(
     attach: Option<&Attach>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Outcome> {
+    engine.mapping.require_containers()?;
     super::remove::sweep(engine)?;
     let directory = Directory::of(engine, id);
     let until = Instant::now() + PATIENCE;

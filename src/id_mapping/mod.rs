@@ -8,21 +8,27 @@
 //! | subordinate | an ordinary user with ranges in `/etc/subuid` and `/etc/subgid`, and `newuidmap` | 0 is the user, 1… are the ranges |
 //! | single | an ordinary user without | 0 is the user, no other |
 //!
+//! Root without CAP_SYS_ADMIN, as in a container of Docker's, is an ordinary user in this. Where no user namespace can be had
+//! either ([`Refusal`]), root that may give files away stays root, and everybody else has one id without a namespace around it:
+//! that is enough for images and builds, and not for containers.
+//!
 //! An ordinary user's process becomes root of a new user namespace *first*; from there on it does the same as
 //! real root does. Policy (what a missing id means for a file) is for the rooms above.
 
 mod maps;
+mod refusal;
 pub mod sandbox;
 mod subordinate;
 
 pub use maps::{IdMaps, NOBODY, inside, outside, outside_or_nobody};
+pub use refusal::{APPARMOR_SETUP, Refusal, refused};
 pub use subordinate::{Ranges, find_program, first_free, name_of, ranges_of};
 
 use crate::error::{Error, Kind};
 use crate::sys::namespace::{unshare, write_map};
 use crate::sys::process::{self, flags};
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::io::{PipeWriter, Read, Write};
 use std::process::{Command, Stdio};
@@ -66,6 +72,9 @@ pub struct Mapping {
     /// This process is in such a user namespace already, as its root (`unshare`).
     #[serde(skip)]
     pub entered: bool,
+    /// Why no user namespace can be had here, if so.
+    #[serde(skip)]
+    pub refused: Option<Refusal>,
 }
 
 impl Mapping {
@@ -75,7 +84,9 @@ impl Mapping {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
-        if has_admin_capability()? {
+        let refused = Self::refusal(uid)?;
+        let is_root = has_capabilities(CapabilitySet::SYS_ADMIN)?;
+        if is_root || (refused.is_some() && has_capabilities(OVER_FILES)?) {
             return Ok(Self {
                 tier: Tier::Root,
                 uid,
@@ -83,6 +94,7 @@ impl Mapping {
                 uids: Vec::new(),
                 gids: Vec::new(),
                 entered: false,
+                refused,
             });
         }
         let own = |outside| Range {
@@ -109,7 +121,16 @@ impl Mapping {
             uids,
             gids,
             entered: false,
+            refused,
         })
+    }
+
+    /// Why this process, which is not root of one, can make no user namespace.
+    pub fn refusal(uid: u32) -> Result<Option<Refusal>> {
+        match has_capabilities(CapabilitySet::SYS_ADMIN)? {
+            true => Ok(None),
+            false => Refusal::find(uid),
+        }
     }
 
     /// The mapping that an ordinary user would find, as [`Self::detect`] does for the caller; `None` where there is no
@@ -139,17 +160,39 @@ impl Mapping {
             uids,
             gids,
             entered: false,
+            refused: None,
         }))
     }
 
-    /// Whether a user namespace is needed.
+    /// Whether a user namespace is needed. Who has a single id can do without where there is none.
     pub fn needs_user_namespace(&self) -> bool {
-        self.tier != Tier::Root && !self.entered
+        let can_do_without = self.tier == Tier::Single && self.refused.is_some();
+        self.tier != Tier::Root && !self.entered && !can_do_without
+    }
+
+    /// Gives up all ids but the caller's own.
+    pub fn reduce(&mut self) {
+        self.tier = Tier::Single;
+        self.uids.truncate(1);
+        self.gids.truncate(1);
+    }
+
+    /// Whose places everything lies in; `None`: root's.
+    pub fn user(&self) -> Option<u32> {
+        (self.tier != Tier::Root && !self.entered).then_some(self.uid)
+    }
+
+    /// Fails where no container can be made for want of a user namespace.
+    pub fn require_containers(&self) -> Result<()> {
+        match &self.refused {
+            Some(refusal) => Err(refusal.error()),
+            None => Ok(()),
+        }
     }
 
     /// Whether the calling process is root of a user namespace with these ids.
     pub fn is_here(&self) -> Result<bool> {
-        if self.tier == Tier::Root || !has_admin_capability()? {
+        if self.tier == Tier::Root || !has_capabilities(CapabilitySet::SYS_ADMIN)? {
             return Ok(false);
         }
         let here = IdMaps::of_process(std::process::id() as i32)?;
@@ -240,7 +283,7 @@ impl Mapping {
             // Without this the kernel lets nobody but root write a gid map.
             write_map(pid, "setgroups", "deny")?;
             write_map(pid, "uid_map", &format!("0 {} 1", self.uid))
-                .map_err(|error| self.refused_map(error))?;
+                .map_err(|error| refusal::of_map(self.uid, error))?;
             return write_map(pid, "gid_map", &format!("0 {} 1", self.gid));
         }
         // Both at once: starting these two is the slowest part of a rootless start.
@@ -249,69 +292,11 @@ impl Mapping {
         finish("newuidmap", users)?;
         finish("newgidmap", groups)
     }
-
-    /// Says what stands in the way of a map with a single id.
-    fn refused_map(&self, error: anyhow::Error) -> anyhow::Error {
-        match self.uid {
-            // Since Linux 5.12.
-            0 => Error::new(
-                Kind::Denied,
-                format!("{error:#}: root without CAP_SETFCAP cannot be root of a user namespace"),
-            )
-            .hint("run what is around with --cap-add SETFCAP, or as another user than root")
-            .into(),
-            _ => error,
-        }
-    }
 }
 
 /// Takes the identity of root after the maps are there.
 pub fn become_root() -> Result<()> {
     process::set_ids(0, 0).context("become root of the user namespace")
-}
-
-/// Installs the AppArmor profile with which ordinary users may make user namespaces by this program.
-pub const APPARMOR_SETUP: &str = "onggi system setup apparmor | sudo tee /etc/apparmor.d/onggi >/dev/null && \
-     sudo apparmor_parser -r /etc/apparmor.d/onggi";
-
-/// Says what stands in the way when clone3(2) or unshare(2) refuses a user namespace.
-pub fn refused(error: Errno) -> anyhow::Error {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let zero = |path: &str| read(path).trim() == "0";
-    let (cause, hint) = if zero("/proc/sys/user/max_user_namespaces") {
-        (
-            "user.max_user_namespaces is 0",
-            "sudo sysctl user.max_user_namespaces=15000".to_owned(),
-        )
-    } else if zero("/proc/sys/kernel/unprivileged_userns_clone") {
-        (
-            "kernel.unprivileged_userns_clone is 0",
-            "sudo sysctl kernel.unprivileged_userns_clone=1".to_owned(),
-        )
-    } else if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").trim() == "1" {
-        (
-            "AppArmor restricts user namespaces",
-            format!("give this program the AppArmor profile it needs: {APPARMOR_SETUP}"),
-        )
-    } else if error == Errno::NOSPC || error == Errno::USERS {
-        (
-            "the limit of nested or counted user namespaces is reached",
-            "sudo sysctl user.max_user_namespaces=15000".to_owned(),
-        )
-    } else if sandbox::is_filtered() {
-        (sandbox::CAUSE, sandbox::HINT.to_owned())
-    } else {
-        (
-            "the kernel, or the sandbox this runs in, does not allow it",
-            "run outside the sandbox (or let it permit clone and unshare with CLONE_NEWUSER), or run as root".to_owned(),
-        )
-    };
-    Error::new(
-        Kind::Denied,
-        format!("cannot create a user namespace: {error}: {cause}"),
-    )
-    .hint(hint)
-    .into()
 }
 
 /// Whether the ids are mapped in the user namespace of this process, by `file` of its `/proc/self`.
@@ -333,11 +318,15 @@ fn is_mapped(map: &str, (first, count): (u32, u32)) -> bool {
     })
 }
 
-fn has_admin_capability() -> Result<bool> {
+/// What it takes to keep the files of images with their owners.
+const OVER_FILES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID);
+
+fn has_capabilities(wanted: CapabilitySet) -> Result<bool> {
     let sets = rustix::thread::capabilities(None).context("capget")?;
-    Ok(sets
-        .effective
-        .contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+    Ok(sets.effective.contains(wanted))
 }
 
 /// Lets the process that waits at the other end of a pipe go on.

@@ -1,7 +1,8 @@
 //! The three tiers of ordinary users: a range of ids, a single one, refused (user_namespaces(7), subuid(5)).
 
-use crate::support::{ALPINE, Call, Need, Outcome, User, everyone_with_alpine, requires, store};
-use std::io::Write;
+use crate::support::{
+    ALPINE, Call, Need, User, everyone_with_alpine, requires, store, without_user_namespaces,
+};
 
 fn fields(text: &str) -> Vec<Vec<u32>> {
     let numbers = |line: &str| {
@@ -71,35 +72,13 @@ fn where_namespaces_are_forbidden_the_sysctl_is_named() {
     }
     for store in everyone_with_alpine().filter(|store| store.user != User::Root) {
         let before = store.snapshot();
-        let run = store.onggi(["run", "--rm", ALPINE, "true"]).into_command();
-        // The limit belongs to a user namespace: the host's stays as it is.
-        let script = "read mapped; exec sh -c 'echo 0 >/proc/sys/user/max_user_namespaces || exit 99; uid=$1 gid=$2; shift 2; \
-                      exec setpriv --reuid $uid --regid $gid --clear-groups \"$@\"' sh \"$@\"";
-        let mut outer = std::process::Command::new("unshare");
-        outer.args(["--user", "sh", "-c", script, "sh"]);
-        outer.args([store.account.uid, store.account.gid].map(|id| id.to_string()));
-        outer.arg(run.get_program()).args(run.get_args());
-        outer.env("HOME", store.home()).current_dir(store.home());
-        let mut outer = Call::new(outer).spawn();
-        wait_for_user_namespace(outer.id());
-        for map in ["uid_map", "gid_map"] {
-            std::fs::write(format!("/proc/{}/{map}", outer.id()), "0 0 4294967295").unwrap();
-        }
-        outer.stdin.take().unwrap().write_all(b"mapped\n").unwrap();
-        let outcome = Outcome::of("run without namespaces", outer.wait_with_output().unwrap());
+        let run = store.onggi(["run", "--rm", ALPINE, "true"]);
+        let outcome = without_user_namespaces(&store, run);
         outcome
             .code(125)
             .stdout("")
             .stderr_has("user.max_user_namespaces");
         store.assert_unchanged(&before);
-    }
-}
-
-/// Waits until the process has left the user namespace of the tests.
-fn wait_for_user_namespace(pid: u32) {
-    let link = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
-    while link(&pid.to_string()) == link("self") {
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

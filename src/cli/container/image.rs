@@ -63,6 +63,8 @@ pub fn obtain(
     options: &Options,
     wanted: &Wanted,
 ) -> Result<Image> {
+    // Before anything is pulled.
+    engine.mapping.require_containers()?;
     let image = look_for(context, engine, &options.image, wanted)?;
     let is_foreign = has_to_be_copied(&engine.paths, &image);
     if !is_foreign && !user_namespace::needs_own_layers(engine, options, &image.layers) {

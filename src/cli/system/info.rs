@@ -322,6 +322,7 @@ mod tests {
             uids: Vec::new(),
             gids: Vec::new(),
             entered: false,
+            refused: None,
         };
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(Paths::new(directory.path(), directory.path()).containers()).unwrap();

@@ -98,7 +98,10 @@ impl Tree<'_> {
             set_attribute(
                 path,
                 name,
-                rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
+                self.let_go(
+                    name,
+                    rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()),
+                ),
             )?;
         }
         if self.must_chmod(attributes, created) {
@@ -183,6 +186,18 @@ impl Tree<'_> {
             )?;
         }
         self.set_on_file(directory.as_fd(), path, attributes, super::DIRECTORY_MODE)
+    }
+
+    /// Who has one id and no user namespace around it may give no file capabilities; the layer's record has them.
+    fn let_go(&self, name: &[u8], set: rustix::io::Result<()>) -> rustix::io::Result<()> {
+        match set {
+            Err(Errno::PERM)
+                if name == b"security.capability" && self.rules.owners == Owners::SingleId =>
+            {
+                Ok(())
+            }
+            set => set,
+        }
     }
 
     fn must_chown(&self, attributes: &Attributes) -> bool {
