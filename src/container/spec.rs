@@ -161,7 +161,8 @@ pub fn process(record: &Record, engine: &Engine) -> Result<Process> {
     Ok(process)
 }
 
-fn rlimit(ulimit: &Ulimit) -> Result<PosixRlimit> {
+/// As `config.json` has it.
+pub fn rlimit(ulimit: &Ulimit) -> Result<PosixRlimit> {
     use PosixRlimitType as T;
     let typ = match ulimit.name.as_str() {
         "as" => T::RlimitAs,

@@ -38,7 +38,7 @@ use std::path::Path;
 /// Ids of containers have 64 hexadecimal digits.
 const PREFIX: &str = "step-";
 /// The host name that programs have found in builds for years, always the same so that none gets into a layer.
-const HOSTNAME: &str = "buildkitsandbox";
+pub const HOSTNAME: &str = "buildkitsandbox";
 
 /// Whether this is no container but a step.
 pub fn is_step(id: &str) -> bool {

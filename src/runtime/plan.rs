@@ -522,7 +522,8 @@ fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {
     })
 }
 
-fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {
+/// (resource, soft, hard).
+pub fn limit(limit: &PosixRlimit) -> (u32, u64, u64) {
     (limit_number(limit.typ()), limit.soft(), limit.hard())
 }
 

@@ -16,6 +16,7 @@ mod image;
 mod instruction;
 mod layer;
 mod named_context;
+mod nested;
 mod output;
 mod peer;
 mod progress;

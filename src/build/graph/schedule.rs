@@ -319,17 +319,26 @@ impl Schedule<'_, '_, '_> {
     }
 
     /// A worker that is idle, started if there is none.
-    fn hand<'s>(&self, state: &'s mut State, free: Option<usize>) -> Result<&'s mut Hand> {
+    fn hand<'s>(&mut self, state: &'s mut State, free: Option<usize>) -> Result<&'s mut Hand> {
         let hand = match free {
             Some(hand) => hand,
             None => {
                 let beside = state.hands.first().map(|hand| &hand.worker);
                 let worker = Worker::start(self.engine, beside)?;
+                self.tell_mode(&worker);
                 state.hands.push(Hand { worker, job: None });
                 state.hands.len() - 1
             }
         };
         Ok(&mut state.hands[hand])
+    }
+
+    /// Says once how steps are carried out.
+    fn tell_mode(&mut self, worker: &Worker) {
+        let line = format!("[internal] mode: {}", worker.mode.describe(self.engine));
+        if let (number, true) = self.vertices.same(&line) {
+            self.vertices.tell_own(number, Event::Done(Duration::ZERO));
+        }
     }
 
     /// What a step copies is known, or part of it.

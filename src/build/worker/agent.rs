@@ -28,6 +28,16 @@ pub fn open(
     give: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<(OwnedFd, Agent)> {
     const NAME: &str = "agent";
+    let memory = mount::new_filesystem("ramfs", "ramfs", &[], hardened())?;
+    let place = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", memory.as_raw_fd()));
+    let agent = listen(path, &place)?;
+    give(mount::open_source(&place)?.as_fd())?;
+    let tree = part_of(&memory, NAME.as_bytes(), hardened())?;
+    Ok((tree, agent))
+}
+
+/// Makes the socket at `place`.
+pub fn listen(path: &str, place: &Path) -> Result<Agent> {
     let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if !is_socket {
         let message = format!("no agent listens at `{path}`");
@@ -35,14 +45,10 @@ pub fn open(
             .hint("start one: eval $(ssh-agent)")
             .into());
     }
-    let memory = mount::new_filesystem("ramfs", "ramfs", &[], hardened())?;
-    let place = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", memory.as_raw_fd()));
-    let listener = UnixListener::bind(&place).context("make the agent's socket")?;
-    give(mount::open_source(&place)?.as_fd())?;
-    let tree = part_of(&memory, NAME.as_bytes(), hardened())?;
+    let listener = UnixListener::bind(place).context("make the agent's socket")?;
     let path = Path::new(path).to_owned();
     let child = process::clone3(0, || pass_on(&listener, &path)).context("start a process")?;
-    Ok((tree, Agent(child)))
+    Ok(Agent(child))
 }
 
 /// Takes one connection after the other, for ever.

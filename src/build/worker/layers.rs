@@ -32,7 +32,7 @@ fn merged(engine: &Engine, names: &[String]) -> Result<OwnedFd> {
 }
 
 /// Copies them to a directory that is not there yet, where nothing can be mounted over them.
-fn copy(engine: &Engine, names: &[String], to: &Path) -> Result<()> {
+pub fn copy(engine: &Engine, names: &[String], to: &Path) -> Result<()> {
     let mut trees = trees(engine, names)?;
     trees.reverse();
     merge(&trees, engine.marks(), to).context("copy the files of layers")
@@ -50,9 +50,9 @@ pub struct Files {
 impl Files {
     /// Those of layers by their names in the store, lowest first.
     pub fn open(engine: &Engine, names: &[String]) -> Result<Self> {
-        let (held, copied) = match engine.copies() {
-            None => (merged(engine, names)?, None),
-            Some(_) => {
+        let (held, copied) = match engine.merges_by_copies() {
+            false => (merged(engine, names)?, None),
+            true => {
                 let staging = Staging::new(&engine.paths.staging())?;
                 let root = staging.path().join(WHOLE);
                 copy(engine, names, &root)?;
@@ -118,6 +118,6 @@ fn writable(engine: &Engine, names: &[String], scratch: &Path) -> Result<OwnedFd
 }
 
 /// Uppermost first.
-fn trees(engine: &Engine, names: &[String]) -> Result<Vec<PathBuf>> {
+pub fn trees(engine: &Engine, names: &[String]) -> Result<Vec<PathBuf>> {
     Ok(layers_of(engine, &Options::default(), names, None)?.trees)
 }

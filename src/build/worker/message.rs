@@ -9,6 +9,7 @@
 //!
 //! Invariant: nothing comes between the parts of one text.
 
+use super::mode::Mode;
 use super::order::{Answer, Order};
 use crate::sys::socket::{Channel, MESSAGE_MAX, Received};
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,8 @@ pub const PIECE: usize = MESSAGE_MAX - 1;
 pub struct Greeting {
     /// Its number in the caller's pid namespace, which it shares.
     pub pid: i32,
+    /// How it carries steps out.
+    pub mode: Mode,
 }
 
 /// What a worker says.

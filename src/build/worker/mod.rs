@@ -12,13 +12,17 @@
 //! Not here: which steps there are, in which order, and which of them are known already.
 
 mod agent;
+mod chroot;
 mod files;
+mod guest;
 mod layer;
 pub mod layers;
 mod message;
+pub mod mode;
 mod mounts;
 pub mod order;
 mod owner;
+mod replica;
 mod run;
 mod serve;
 
@@ -33,12 +37,15 @@ use crate::sys::process::Identity;
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result, bail};
 use message::{Read, Told};
+use mode::Mode;
 use order::{Answer, Order};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The scheduler's end of one.
 pub struct Worker {
+    /// How it carries steps out.
+    pub mode: Mode,
     channel: Channel,
     pid: i32,
     complaint: Option<Complaint<'static>>,
@@ -57,7 +64,10 @@ impl Worker {
             None => {
                 // What an earlier build has left that was killed.
                 remove::sweep(engine)?;
-                step::home(engine)?
+                match engine.mapping.refused {
+                    None => step::home(engine)?,
+                    Some(_) => (None, None),
+                }
             }
         };
         let neighbour = home.map(|user_namespace| Neighbour {
@@ -75,13 +85,17 @@ impl Worker {
         .context("start a worker")?;
         drop(theirs);
         let mut worker = Self {
+            mode: Mode::Containers,
             channel,
             pid: 0,
             complaint: Some(complaint),
             _networks: networks,
         };
         match worker.read()? {
-            Told::Greeting(greeting) => worker.pid = greeting.pid,
+            Told::Greeting(greeting) => {
+                worker.pid = greeting.pid;
+                worker.mode = greeting.mode;
+            }
             Told::Answer(Answer::Failed { message, hint }) => {
                 let error = Error::new(Kind::Unsupported, message);
                 return Err(match hint {

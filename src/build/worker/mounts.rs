@@ -159,7 +159,7 @@ fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
 }
 
 /// The kernel takes no empty path.
-fn below(path: &str) -> &[u8] {
+pub fn below(path: &str) -> &[u8] {
     match path {
         "" => b".",
         path => path.as_bytes(),
@@ -182,7 +182,7 @@ fn here(handed: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// Gives a file of ours a mode and an owner. With a single id there is nobody else to give it to.
-fn give(engine: &Engine, place: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<()> {
+pub fn give(engine: &Engine, place: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<()> {
     let found = fstat(place).context("fstat")?;
     let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
     if engine.mapping.tier != Tier::Single && (found.st_uid, found.st_gid) != (uid, gid) {

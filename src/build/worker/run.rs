@@ -12,8 +12,8 @@ use crate::container::record::Program;
 use crate::container::step::{Step, Wanted, network_named};
 use crate::image::intake::Intake;
 use crate::image::layer::recorded::Notes;
-use crate::runtime::process::parent::{Started, Streams};
-use crate::sys::process::Ended;
+use crate::runtime::process::parent::Streams;
+use crate::sys::process::{Child, Ended};
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -54,7 +54,12 @@ pub fn run(hands: &mut Hands, run: Run, descriptors: Vec<OwnedFd>) -> Result<Ans
         hands.tell(Answer::Warning(warning.clone()))?;
     }
     let mut notes = Notes::default();
-    let ended = follow(&hands.channel, &mut step, &started, outputs, &mut notes);
+    let program = Followed {
+        child: &started.child,
+        listener: started.listener.as_ref(),
+        step: Some(&mut step),
+    };
+    let ended = follow(&hands.channel, program, outputs, &mut notes);
     let code = ended?.code();
     drop(opened.agents);
     step.end()?;
@@ -109,7 +114,7 @@ fn options(run: &Run) -> Options {
 }
 
 /// The program's streams and our ends of its output and its errors.
-fn streams(input: Option<&str>) -> Result<(Streams, [Option<OwnedFd>; 2])> {
+pub fn streams(input: Option<&str>) -> Result<(Streams, [Option<OwnedFd>; 2])> {
     let input: OwnedFd = match input {
         None => File::open("/dev/null").context("open `/dev/null`")?.into(),
         Some(text) => {
@@ -130,30 +135,39 @@ fn streams(input: Option<&str>) -> Result<(Streams, [Option<OwnedFd>; 2])> {
     Ok((streams, [Some(output.into()), Some(error.into())]))
 }
 
+/// A program whose output is passed on.
+pub struct Followed<'a, 'b> {
+    /// Its process.
+    pub child: &'a Child,
+    /// Where its changes of owners come.
+    pub listener: Option<&'a OwnedFd>,
+    /// Whose network is looked after meanwhile.
+    pub step: Option<&'a mut Step<'b>>,
+}
+
 /// Passes on what the program writes until it has ended. When nobody is there any more who wants to know, it is killed.
-fn follow(
+pub fn follow(
     channel: &Channel,
-    step: &mut Step<'_>,
-    started: &Started,
+    program: Followed<'_, '_>,
     outputs: [Option<OwnedFd>; 2],
     notes: &mut Notes,
 ) -> Result<Ended> {
-    let followed = pass_on(channel, step, started, outputs, notes);
+    let child = program.child;
+    let followed = pass_on(channel, program, outputs, notes);
     if followed.is_err() {
-        started.child.end();
+        child.end();
     }
     followed
 }
 
 fn pass_on(
     channel: &Channel,
-    step: &mut Step<'_>,
-    started: &Started,
+    mut program: Followed<'_, '_>,
     mut outputs: [Option<OwnedFd>; 2],
     notes: &mut Notes,
 ) -> Result<Ended> {
     let mut buffer = vec![0; PIECE];
-    let child = &started.child;
+    let child = program.child;
     loop {
         let (ended, asked, ready) = {
             let mut fds = vec![
@@ -166,11 +180,13 @@ fn pass_on(
                 fds.push(PollFd::new(output, PollFlags::IN));
             }
             let listener = fds.len();
-            if let Some(listener) = &started.listener {
+            if let Some(listener) = program.listener {
                 fds.push(PollFd::new(listener, PollFlags::IN));
             }
             let networks = fds.len();
-            step.watch(&mut fds);
+            if let Some(step) = &program.step {
+                step.watch(&mut fds);
+            }
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => continue,
                 result => result.context("poll")?,
@@ -186,10 +202,10 @@ fn pass_on(
             let network = fds[networks..].iter().any(is_ready);
             (is_ready(&fds[1]), asked, (output, network))
         };
-        if ready.1 {
+        if let Some(step) = program.step.as_mut().filter(|_| ready.1) {
             step.turn();
         }
-        if let Some(listener) = started.listener.as_ref().filter(|_| asked) {
+        if let Some(listener) = program.listener.filter(|_| asked) {
             owner::answer(listener.as_fd(), notes)?;
         }
         // All who could still write are gone with process 1.

@@ -2,8 +2,9 @@
 //! would give one.
 
 use super::message::{self, Greeting, Read, Told};
+use super::mode::{self, Mode};
 use super::order::{Answer, Order};
-use super::{files, run};
+use super::{chroot, files, run};
 use crate::container::engine::Engine;
 use crate::container::monitor::leave_the_caller;
 use crate::container::spawn::{self, HANDED};
@@ -27,6 +28,8 @@ pub struct Hands {
     pub channel: Channel,
     /// Where the control groups of steps lie.
     pub placements: Placements,
+    /// How steps are carried out.
+    pub mode: Mode,
 }
 
 /// Runs a worker; `arguments` are those of [`spawn::spawn`].
@@ -39,9 +42,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     // Only the end of the channel ends it.
     let begun = SignalFd::block_all().and_then(|signals| {
         descriptor::raise_limit().context("raise the limit of open files")?;
-        Ok((signals, spawn::wanted(arguments)?.0))
+        let engine = spawn::wanted(arguments)?.0;
+        let mode = Mode::find(&engine)?;
+        Ok((signals, engine, mode))
     });
-    let (_signals, engine) = match begun {
+    let (_signals, engine, mode) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             let _ = message::tell(&channel, &Told::Answer(failed(&error)));
@@ -52,6 +57,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         engine,
         channel,
         placements: Placements::new(),
+        mode,
     };
     match hands.serve() {
         Ok(()) => 0,
@@ -64,6 +70,7 @@ impl Hands {
     fn serve(&mut self) -> Result<()> {
         let greeting = Greeting {
             pid: std::process::id() as i32,
+            mode: self.mode.clone(),
         };
         message::tell(&self.channel, &Told::Greeting(greeting))?;
         while let Read::Told((order, descriptors)) = message::receive_order(&self.channel)? {
@@ -83,7 +90,11 @@ impl Hands {
 
     fn execute(&mut self, order: Order, descriptors: Vec<OwnedFd>) -> Result<Answer> {
         match order {
-            Order::Run(run) => run::run(self, *run, descriptors),
+            Order::Run(run) => match &self.mode {
+                Mode::Containers => run::run(self, *run, descriptors),
+                Mode::Chroot { mounts, .. } => chroot::run(self, *mounts, &run, &descriptors),
+                Mode::Files { why } => Err(mode::no_programs(why)),
+            },
             Order::Copy(copy) => files::copy(self, &copy, &descriptors),
             Order::Select(select) => files::select(self, &select),
             Order::Directory {

@@ -2,9 +2,11 @@
 //! <https://docs.docker.com/reference/cli/docker/buildx/>
 
 use crate::build::dockerfile::check;
+use crate::build::worker::Worker;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::table::{Column, Listing, Row};
+use crate::cli::output::visible;
 use crate::error::{Error, Kind, bad_input};
 use crate::image::platform::Platform;
 use anyhow::Result;
@@ -64,9 +66,16 @@ impl Verb for Inspect {
         let name = named.as_deref().unwrap_or(NAME);
         only(name)?;
         let checks = check::rule::ALL.len();
+        let engine = context.engine()?;
+        // Whoever only asks is told of it, and does not fail for it.
+        let mode = match Worker::start(&engine, None) {
+            Ok(worker) => worker.mode.describe(&engine),
+            Err(error) => format!("none: {error:#}"),
+        };
+        let mode = visible(&mode);
         let text = format!(
             "Name:          {name}\nDriver:        {DRIVER}\n\nNodes:\nName:             {NAME}\nEndpoint:         {NAME}\nStatus:           \
-             running\nBuildKit version: {BUILDKIT}\nPlatforms:        {}\nLabels:\n org.mobyproject.buildkit.worker.executor:    \
+             running\nMode:             {mode}\nBuildKit version: {BUILDKIT}\nPlatforms:        {}\nLabels:\n org.mobyproject.buildkit.worker.executor:    \
              oci\n org.mobyproject.buildkit.worker.snapshotter: overlayfs\nBuild checks:     {checks}\n",
             platforms().join(", ")
         );

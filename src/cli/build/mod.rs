@@ -89,6 +89,30 @@ Several outputs may be asked for. Several platforms come into one index; the sto
 the name leads to the one for this machine, and
 .B onggi manifest push
 pushes all of them.
+.SH MODES
+How steps are carried out is found by trying, and told by the progress and by
+.BR "onggi buildx inspect" .
+.TP
+.BR root ", " "user namespace" ", " "user namespace with a single id"
+In containers, whose files are
+.B overlay
+or
+.BR copies .
+.TP
+.B chroot only
+Where root may make no namespaces, as in a container with Docker's default profile: a program has a root directory of its own and
+otherwise runs with the network, the processes and the privileges around; do not build there what you would not run there as root.
+Without
+.B CAP_SYS_ADMIN
+it has no
+.IR /proc .
+Networks other than the one around, devices and limits of resources are errors; mounts are copies, and a secret is on the disk of the
+store while its step runs.
+.TP
+.B files only, no RUN
+Where nothing of that is possible:
+.BR COPY ", " ADD " and " WORKDIR
+work.
 .SH ENVIRONMENT
 .TP
 .B BUILDKIT_PROGRESS

@@ -136,7 +136,7 @@ fn open_terminal(built: &rootfs::Built, size: (u16, u16), channel: &Channel) -> 
 
 /// As root, since the image may have left no room for the user to make it. Not by its path: through `/proc/self/fd`
 /// that could lead to the host, some of whose directories are open until execve(2).
-fn make_working_directory(path: &Path) -> Result<()> {
+pub(super) fn make_working_directory(path: &Path) -> Result<()> {
     rustix::process::umask(Mode::from(0o022));
     let root = openat2::open_root(Path::new("/")).context("open `/`")?;
     let name = path.as_os_str().as_bytes();

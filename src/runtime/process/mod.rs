@@ -1,5 +1,6 @@
 //! The processes of a container that are started from outside, from both sides: its first one and those of `exec`.
 
+pub mod chroot;
 pub mod exec;
 pub mod init;
 mod nested;

@@ -6,7 +6,8 @@ use crate::runtime::plan::{Device, Plan};
 use crate::sys::mount;
 use anyhow::{Context, Result};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, makedev, mknodat, openat, statat, symlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, makedev, mknodat, openat,
+    statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -41,6 +42,41 @@ pub enum Nodes {
     Bound,
     /// Those of the host are bound: nobody but real root may make device nodes.
     Host,
+}
+
+/// Makes the default ones in an empty directory that is to be a `/dev` without any mount. Where they may not be made, or not be
+/// opened there, a file stands for `/dev/null`; whether they are there is the answer.
+pub fn make_plain(directory: &OwnedFd) -> Result<bool> {
+    let everybody = Mode::from_raw_mode(0o666);
+    let is_made = DEFAULT.iter().try_for_each(|(name, major, minor)| {
+        let device = makedev(*major, *minor);
+        mknodat(
+            directory,
+            *name,
+            FileType::CharacterDevice,
+            everybody,
+            device,
+        )?;
+        chmodat(directory, *name, everybody, AtFlags::empty())
+    });
+    let open = |flags| openat(directory, "null", flags | OFlags::CLOEXEC, everybody);
+    let has_nodes = is_made.is_ok() && open(OFlags::WRONLY).is_ok();
+    if !has_nodes {
+        for (name, ..) in DEFAULT {
+            match unlinkat(directory, name, AtFlags::empty()) {
+                Err(Errno::NOENT) => {}
+                removed => removed.with_context(|| format!("remove `/dev/{name}`"))?,
+            }
+        }
+        let stand_in = open(OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL);
+        stand_in
+            .and_then(|file| fchmod(file, everybody))
+            .context("make `/dev/null`")?;
+    }
+    for (name, target) in LINKS.iter().filter(|(name, _)| *name != "ptmx") {
+        symlinkat(*target, directory, *name).with_context(|| format!("link `/dev/{name}`"))?;
+    }
+    Ok(has_nodes)
 }
 
 /// Makes the nodes, most of them in the empty `/dev`.

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+pub use devices::make_plain;
 pub use resolve::{Kind, make};
 
 /// The pieces that are needed again after the root has changed.

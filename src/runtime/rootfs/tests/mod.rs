@@ -118,3 +118,19 @@ fn nothing_is_made_in_a_dev_of_the_hosts() {
     assert!(inside(&plan, || !has_null() && Path::new("/dev/own").exists()));
     assert_eq!(std::fs::read_dir(host.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_plain_directory_has_device_nodes_or_a_stand_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let has_nodes = make_plain(&crate::sys::openat2::open_root(directory.path()).unwrap()).unwrap();
+    let null = directory.path().join("null");
+    std::fs::write(&null, "x").unwrap();
+    let kind = std::fs::metadata(&null).unwrap().file_type();
+    assert_eq!(
+        (kind.is_char_device(), kind.is_file()),
+        (has_nodes, !has_nodes)
+    );
+    assert_eq!(directory.path().join("urandom").exists(), has_nodes);
+    let link = std::fs::read_link(directory.path().join("stdout")).unwrap();
+    assert_eq!(link, Path::new("/proc/self/fd/1"));
+}
