@@ -2,7 +2,7 @@
 
 use super::sandbox;
 use crate::error::{Error, Kind};
-use crate::sys::namespace::{unshare, write_map};
+use crate::sys::namespace::{is_initial_user, unshare, write_map};
 use crate::sys::process::{self, flags};
 use anyhow::{Context, Result};
 use rustix::io::Errno;
@@ -89,6 +89,8 @@ fn is_doubtful() -> bool {
         || is(SWITCH, "0")
         || is(APPARMOR, "1")
         || sandbox::is_filtered()
+        // Whoever has made the one around may have limited those in it.
+        || !is_initial_user()
         || !Path::new("/proc/self/ns/user").exists()
 }
 

@@ -306,3 +306,32 @@ fn users_who_may_make_no_user_namespace_copy_files() {
         run.code(0).stdout("one\n");
     }
 }
+
+/// A sandbox that is none of ours, and nothing in it says that it forbids them.
+#[test]
+fn in_bubblewrap_that_disables_user_namespaces() {
+    if !requires(&[Need::Root, Need::Program("bwrap")]) {
+        return;
+    }
+    let Some(outside) = root() else { return };
+    let id = built_outside(&outside, "ctx/copies");
+    for store in everyone().filter(|store| store.user != User::Root) {
+        let script = format!(
+            "onggi() {{ {} --root $HOME/data --runroot $HOME/run \"$@\"; }}; cd {}
+             onggi load -q -i alpine.tar >$HOME/loaded && onggi build --progress plain -t app -f ctx/copies ctx 2>&1 &&
+             onggi images -q --no-trunc app && printf 'FROM alpine:3.20\\nRUN true' | onggi build - 2>&1",
+            program().display(),
+            outside.home().display(),
+        );
+        let mut command = store.command("bwrap");
+        command.args(["--unshare-user", "--disable-userns", "--bind", "/", "/"]);
+        command.args(["--dev-bind", "/dev", "/dev", "--proc", "/proc", "sh", "-c"]);
+        command.arg(script).env("SOURCE_DATE_EPOCH", EPOCH);
+        let outcome = Outcome::of("bwrap", command.output().unwrap());
+        outcome
+            .code(1)
+            .stdout_has("[internal] mode: files only, no RUN: no namespaces (unshare: ")
+            .stdout_has(&format!("\n{id}\n"))
+            .stdout_has("RUN is not possible here: no namespaces");
+    }
+}
