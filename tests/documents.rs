@@ -215,6 +215,14 @@ fn the_examples_run() {
         run("image_from_files.sh", &[ALPINE], "")
             .code(0)
             .stdout("hello from a file\n");
+        store.file(
+            "app/Dockerfile",
+            format!("FROM {ALPINE}\nRUN date +%N > /made\n"),
+        );
+        let job = || run("ci_build.sh", &["cache", "app", "app"], "");
+        let first = job().code(0).stdout_text();
+        store.ok(["builder", "prune", "-af"]);
+        assert_eq!(job().code(0).stdout_text(), first);
         run("keep_and_restart.sh", &[ALPINE], "")
             .code(0)
             .stdout("run 1\nrun 2\nexit code 0\n");

@@ -1,6 +1,7 @@
 //! The config of a finished image: deterministic, so that two builds of the same give the same id.
 //! <https://github.com/opencontainers/image-spec/blob/main/config.md>
 
+use super::cache::portable::{self, Portable};
 use super::graph::draft::{Draft, Entry};
 use super::graph::schedule::Progress;
 use super::graph::{Graph, NodeId};
@@ -42,6 +43,16 @@ pub fn finish(
         layers,
         config,
         epoch,
+    })
+}
+
+/// The same image, whose config says what its steps have come to.
+pub fn with_records(built: Built, records: &[Portable]) -> Result<Built> {
+    let mut config = serde_json::to_value(&built.config)?;
+    portable::within(&mut config, records);
+    Ok(Built {
+        bytes: serde_json::to_vec(&config)?,
+        ..built
     })
 }
 

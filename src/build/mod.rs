@@ -33,9 +33,10 @@ use crate::image::hold::Hold;
 use crate::image::platform::Platform;
 use anyhow::Result;
 use cache::Cache;
+use cache::import::Imports;
 use cache::lock::StepLock;
+use cache::portable::{self, Steps};
 use dockerfile::instruction::Dockerfile;
-use graph::Graph;
 use graph::base::Bases;
 use graph::contexts::Contexts;
 use graph::draft::Draft;
@@ -45,6 +46,7 @@ use graph::orders::Orders;
 use graph::schedule::Schedule;
 use graph::scope::{Globals, Scope, Unset};
 use graph::stage::Stages;
+use graph::{Graph, NodeId};
 use order::{Order, Outcome};
 use report::{Event, Reporter};
 use source::Diagnostic;
@@ -103,17 +105,29 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     plan.refuse_warnings(&file)?;
     emulator::require(&plan.graph, &file)?;
     let given = epoch(order)?.or(contexts.epoch());
+    let mut imports = match order.no_cache || order.verify {
+        true => Imports::default(),
+        false => Imports::open(&order.cache_from, &mut vertices),
+    };
+    let (key, time) = (
+        cache::definition_key(contexts.dockerfile_digest()),
+        contexts.dockerfile_time(),
+    );
     let start = match given {
         Some(given) => given,
-        None if order.no_cache => contexts.dockerfile_time(),
-        None => cache.first_seen(contexts.dockerfile_digest(), contexts.dockerfile_time())?,
+        None if order.no_cache => time,
+        None => cache.first_seen(&key, imports.find(&key).map(|found| found.epoch), time)?,
     };
+    let tops = plan.drafts.iter().filter_map(|(_, draft)| draft.top);
+    let tops: Vec<NodeId> = tops.collect();
     let mut orders = Orders::new(engine, order, given, contexts);
     let mut run = |cache: &Cache<'_>, vertices: &mut Vertices<'_>| {
         let schedule = Schedule {
             engine,
             graph: &plan.graph,
             cache,
+            imports: &mut imports,
+            tops: &tops,
             orders: &mut orders,
             file: &file.source,
             vertices,
@@ -134,13 +148,23 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
         drop(own);
         verify::drop_second(&engine.paths, &progress, &second)?;
     }
+    let start = given.is_none().then_some((key, start));
+    let graph = &plan.graph;
     let finish = |(platform, draft): (Platform, Draft)| {
-        let labels = &order.labels;
-        image::finish(draft, &plan.graph, &progress, labels, given, &platform)
+        let top: Vec<NodeId> = draft.top.into_iter().collect();
+        let built = image::finish(draft, graph, &progress, &order.labels, given, &platform)?;
+        match order.inline_cache {
+            true => {
+                let records = portable::records(graph, &progress, &top, start.as_ref());
+                image::with_records(built, &records)
+            }
+            false => Ok(built),
+        }
     };
     let images = plan.drafts.into_iter().map(finish);
     Ok(Outcome {
         images: images.collect::<Result<_>>()?,
+        steps: Steps::new(graph, &progress, &tops, start.as_ref(), imports),
         warnings: plan.warnings,
         differences,
         entered,

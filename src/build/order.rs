@@ -1,5 +1,6 @@
 //! What a build is asked for and what comes of it, as plain values.
 
+use super::cache::portable::Steps;
 use super::source::Diagnostic;
 use super::verify::Difference;
 use super::worker::order::{Layers, Network};
@@ -9,7 +10,10 @@ use crate::image::config::Config;
 use crate::image::digest::Digest;
 use crate::image::hold::Hold;
 use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::image::registry::Options;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What is to be built.
@@ -65,6 +69,42 @@ pub struct Order {
     pub configuration: Option<PathBuf>,
     /// Further options of pulls, as on the command line.
     pub pull_options: Vec<String>,
+    /// `--cache-from`.
+    pub cache_from: Vec<CacheSource>,
+    /// `--cache-to type=inline`: the config of the image says what its steps have come to.
+    pub inline_cache: bool,
+}
+
+/// A cache that another machine may have written.
+#[derive(Clone, Debug)]
+pub enum CacheSource {
+    /// In a registry: a cache, or an image that holds one.
+    Registry {
+        /// With tag or digest.
+        name: Reference,
+        /// As it was written.
+        typed: String,
+        /// How that registry is spoken to.
+        options: Box<Options>,
+    },
+    /// In a directory, as an OCI layout.
+    Local {
+        /// Where.
+        path: PathBuf,
+        /// What it is called there.
+        tag: String,
+        /// What it is, instead of what it is called.
+        digest: Option<Digest>,
+    },
+}
+
+impl fmt::Display for CacheSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry { name, .. } => formatter.write_str(&name.canonical()),
+            Self::Local { path, .. } => write!(formatter, "local:{}", path.display()),
+        }
+    }
 }
 
 /// Where a secret comes from.
@@ -109,6 +149,8 @@ pub struct Outcome {
     pub differences: Vec<Difference>,
     /// This process is root of the store's user namespace now.
     pub entered: bool,
+    /// What its steps have come to, for other machines.
+    pub steps: Steps,
     /// Keeps their layers in the store until somebody else needs them.
     pub hold: Hold,
 }

@@ -92,11 +92,6 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
     ),
     (
         &["image build"],
-        "cache-from= cache-to=",
-        Fate::NotYet("the builder's cache stays on this machine"),
-    ),
-    (
-        &["image build"],
         "squash squash-all",
         Fate::NotYet("layers are kept as the steps have made them"),
     ),

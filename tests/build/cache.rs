@@ -94,10 +94,10 @@ fn builds_at_the_same_time_share_their_work() {
 #[test]
 fn what_is_copied_from_a_stage_counts_and_not_what_else_it_holds() {
     for store in everyone_with_alpine() {
-        let build = |other: &str, copied: &str| {
+        let build_with = |other: &str, copied: &str, last: &str| {
             let text = format!(
                 "FROM alpine:3.20 AS made\nRUN echo {copied} > /copied; echo {other} > /other\nFROM alpine:3.20\n\
-                 COPY --from=made /copied /\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+                 COPY --from=made /copied /\nRUN {last} /proc/sys/kernel/random/uuid > /id\n"
             );
             store.file("context/Dockerfile", text);
             let built = store.onggi(["build", "-t", "app", "context"]).run();
@@ -108,10 +108,16 @@ fn what_is_copied_from_a_stage_counts_and_not_what_else_it_holds() {
                 built.stderr_text().matches("CACHED").count(),
             )
         };
+        let build = |other: &str, copied: &str| build_with(other, copied, "cat");
         let (first, _) = build("1", "a");
         // The image, what is copied, what comes after it.
         assert_eq!(build("2", "a"), (first.clone(), 3), "what else it holds");
         assert_eq!(build("2", "a").0, first, "the same again");
         assert_ne!(build("2", "b").0, first, "what is copied");
+        assert_ne!(
+            build_with("3", "a", "cat -u").0,
+            first,
+            "what comes after it"
+        );
     }
 }

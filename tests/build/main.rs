@@ -1,5 +1,7 @@
 //! `build`, as its users see it: one file per topic.
 
+#[path = "../registry/real.rs"]
+mod real;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -20,6 +22,7 @@ mod nested;
 mod output;
 mod peer;
 mod progress;
+mod remote_cache;
 mod secret;
 mod step;
 mod verify;

@@ -210,7 +210,7 @@ fn begin_with(order: &mut Order, now: &Layers, base: &Layers) {
                 }
             }
         }
-        Order::Directory { base, .. } => *base = now.clone(),
+        Order::Directory { base, .. } | Order::Layer { base, .. } => *base = now.clone(),
         Order::Select(select) => select.layers = base.clone(),
     }
 }

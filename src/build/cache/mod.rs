@@ -6,11 +6,14 @@
 //!
 //! Invariant: a record whose layer has gone is none. Nothing is lost with a record but time.
 
+pub mod import;
 pub mod lock;
 pub mod mount;
+pub mod portable;
 pub mod prune;
 
 use super::worker::order::Layer;
+use crate::image::config::chain_id;
 use crate::image::digest::Digest;
 use crate::image::hold::Hold;
 use crate::paths::Paths;
@@ -39,6 +42,9 @@ pub struct Record {
     /// The key of the step below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
+    /// Another key under which it is found: by what the files hold that it copies from stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<Digest>,
     /// When it was made, seconds since 1970.
     pub created: i64,
     /// When it was last found, seconds since 1970.
@@ -61,9 +67,19 @@ impl Record {
             epoch,
             description: description.to_owned(),
             parent,
+            also: None,
             created: Timestamp::now().as_second(),
             last_used: None,
             uses: 0,
+        }
+    }
+
+    /// The same, found under another key as well.
+    #[must_use]
+    pub fn also(self, key: Digest) -> Self {
+        Self {
+            also: Some(key),
+            ..self
         }
     }
 }
@@ -130,16 +146,40 @@ impl<'a> Cache<'a> {
         Ok(true)
     }
 
-    /// When a Dockerfile with this content was last changed, in seconds since 1970, as of the first build with it: that
-    /// it was touched since means nothing.
-    pub fn first_seen(&self, content: &Digest, time: i64) -> Result<i64> {
-        let key = Digest::of(format!("Dockerfile {content}").as_bytes());
-        if let Some(record) = self.find(&key)? {
+    /// When a Dockerfile was last changed, in seconds since 1970, as of the first build with it: that it was touched since
+    /// means nothing. `key` is its [`definition_key`]; `elsewhere` is what another machine says.
+    pub fn first_seen(&self, key: &Digest, elsewhere: Option<i64>, time: i64) -> Result<i64> {
+        if let Some(record) = self.find(key)? {
             return Ok(record.epoch);
         }
+        if let Some(time) = elsewhere {
+            return Ok(time);
+        }
         let record = Record::new(None, time, DEFINITION, None);
-        self.add(&key, &record)?;
+        self.add(key, &record)?;
         Ok(time)
+    }
+
+    /// The name of a layer above `below` that is here, whoever has made it; it is held from now on.
+    pub fn layer(&self, below: Option<&Digest>, diff_id: &Digest) -> Result<Option<String>> {
+        if let Some(record) = self.find(&imported_key(below, diff_id))? {
+            return Ok(record.layer.map(|layer| layer.name));
+        }
+        for digest in [diff_id, &chain_id(below, diff_id)] {
+            let name = digest.hex().to_owned();
+            if self.hold.layers(self.paths, [&name])? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a layer that another machine has made, under a key that no step has; `false` where it is gone already.
+    pub fn keep_imported(&self, below: Option<&Digest>, record: &Record) -> Result<bool> {
+        match &record.layer {
+            Some(layer) => self.add(&imported_key(below, &layer.diff_id), record),
+            None => Ok(true),
+        }
     }
 
     /// A record that cannot be read is none.
@@ -166,4 +206,13 @@ impl<'a> Cache<'a> {
     fn path(&self, key: &Digest) -> PathBuf {
         self.paths.build_records().join(key.hex())
     }
+}
+
+/// The key of when a Dockerfile with this content was first seen.
+pub fn definition_key(content: &Digest) -> Digest {
+    Digest::of(format!("Dockerfile {content}").as_bytes())
+}
+
+fn imported_key(below: Option<&Digest>, diff_id: &Digest) -> Digest {
+    Digest::of(format!("imported {}", chain_id(below, diff_id)).as_bytes())
 }

@@ -8,7 +8,6 @@ use crate::build::copy::plan::Selector;
 use crate::build::order::Order;
 use crate::build::worker::order::Network;
 use crate::container::options::ExtraHost;
-use crate::image::config::chain_id;
 use crate::image::digest::Digest;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -76,12 +75,7 @@ impl<'a> Keys<'a> {
 
     /// All layers of a node by one digest.
     fn chain(&self, top: Option<NodeId>) -> Option<Digest> {
-        let layers = self.progress.layers(self.graph, top);
-        let mut chain = None;
-        for diff_id in &layers.diff_ids {
-            chain = Some(chain_id(chain.as_ref(), diff_id));
-        }
-        chain
+        self.progress.layers(self.graph, top).chain()
     }
 
     fn run(&self, run: &Run, contents: Contents<'_>) -> Result<Value> {

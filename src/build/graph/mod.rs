@@ -29,6 +29,7 @@ use super::source::Span;
 use super::worker::order::{Layers, Network};
 use crate::build::dockerfile::instruction::Sharing;
 use crate::image::platform::Platform;
+use std::collections::BTreeSet;
 
 /// A node by its number.
 pub type NodeId = usize;
@@ -253,6 +254,25 @@ impl Graph {
         stack
     }
 
+    /// All nodes that some need, with themselves.
+    pub fn needed(&self, tops: &[NodeId]) -> BTreeSet<NodeId> {
+        let (mut needed, mut open) = (BTreeSet::new(), tops.to_vec());
+        while let Some(id) = open.pop() {
+            if needed.insert(id) {
+                open.extend(self.nodes[id].below);
+                open.extend(self.inputs(id));
+            }
+        }
+        needed
+    }
+
+    /// What the layer of one lies on, as far as it matters to it.
+    pub fn ground(&self, id: NodeId) -> Option<NodeId> {
+        let node = &self.nodes[id];
+        let link = matches!(&node.operation, Operation::Copy(copy) if copy.link);
+        if link { None } else { node.below }
+    }
+
     /// The nodes that one needs before it can begin.
     pub fn inputs(&self, id: NodeId) -> Vec<NodeId> {
         let node = &self.nodes[id];
@@ -261,9 +281,7 @@ impl Graph {
             Operation::Run(run) => run.mounts.iter().filter_map(Mount::place).collect(),
             Operation::Copy(copy) => copy.parts.iter().filter_map(Part::place).collect(),
         };
-        let link = matches!(&node.operation, Operation::Copy(copy) if copy.link);
-        let below = if link { None } else { node.below };
-        let mut inputs = self.stack(below);
+        let mut inputs = self.stack(self.ground(id));
         for place in places {
             if let Place::Node(top) = place {
                 inputs.extend(self.stack(*top));

@@ -5,25 +5,32 @@
 //!                        └─ lock of the key ─ worker ─▶ record ─▶ done
 //! ```
 //!
+//! What another machine has done is done too, though its layer may not be here: that comes when somebody needs it
+//! (`fetch`). What workers say is for `answer`.
+//!
 //! The first step that fails ends it: workers whose channel is dropped kill what they run.
 //!
 //! Invariant: a worker is started only when there is a step for it, so that what is cached costs no process.
 
-use super::orders::{Orders, words};
+mod answer;
+mod fetch;
+
+use super::orders::Orders;
 use super::{Graph, NodeId, Operation};
+use crate::build::cache::import::Imports;
 use crate::build::cache::lock::StepLock;
 use crate::build::cache::{Cache, Record};
-use crate::build::failure::{Excerpt, Failure, LastLines};
+use crate::build::failure::LastLines;
 use crate::build::report::Event;
 use crate::build::source::Source;
 use crate::build::vertex::Vertices;
 use crate::build::worker::Worker;
-use crate::build::worker::order::{Answer, Layer, Layers, Order, Select};
+use crate::build::worker::order::{Layer, Layers, Order, Select};
 use crate::container::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::image::digest::Digest;
-use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use anyhow::Result;
+use fetch::Fetch;
 use std::time::{Duration, Instant};
 
 /// How often somebody else's step is looked at.
@@ -44,6 +51,15 @@ pub struct Made {
     pub layers: Layers,
     /// When, seconds since 1970.
     pub epoch: i64,
+    /// The keys of the step; an image has none.
+    pub keys: Vec<Digest>,
+}
+
+impl Made {
+    /// Whether its layers are in the store.
+    pub fn is_here(&self) -> bool {
+        self.layers.names.len() == self.layers.diff_ids.len()
+    }
 }
 
 impl Progress {
@@ -90,19 +106,52 @@ struct Task {
     /// The key by the layers that it copies from, where `key` is that by what they hold.
     by_layers: Option<Digest>,
     epoch: i64,
-    /// What a worker still has to look at before that is known, the last one first.
-    selections: Vec<Select>,
+    /// What a worker still has to look at before that is known, the last one first; `None`: nobody has asked yet.
+    selections: Option<Vec<Select>>,
     /// What it has found.
     digests: Vec<Digest>,
 }
 
+/// What a worker does.
+enum Work {
+    Step(Task),
+    Layer(Fetch),
+}
+
+impl Work {
+    fn node(&self) -> NodeId {
+        match self {
+            Self::Step(task) => task.node,
+            Self::Layer(fetch) => fetch.node,
+        }
+    }
+}
+
+/// What a step came to before.
+struct Known {
+    made: Made,
+    /// Of this store.
+    record: Option<Record>,
+}
+
 /// A step that a worker has.
 struct Job {
-    task: Task,
+    work: Work,
     started: Instant,
     last_lines: LastLines,
     /// Its file goes when this is dropped.
     _lock: Option<StepLock>,
+}
+
+impl Job {
+    fn new(work: Work) -> Self {
+        Self {
+            work,
+            started: Instant::now(),
+            last_lines: LastLines::default(),
+            _lock: None,
+        }
+    }
 }
 
 /// A worker with what it does.
@@ -119,6 +168,10 @@ pub struct Schedule<'a, 'b, 'c> {
     pub graph: &'a Graph,
     /// What is known already.
     pub cache: &'a Cache<'a>,
+    /// What is known elsewhere.
+    pub imports: &'a mut Imports,
+    /// The nodes whose files are wanted in the end.
+    pub tops: &'a [NodeId],
     /// How steps become orders, and what their files are.
     pub orders: &'a mut Orders<'b>,
     /// For messages.
@@ -138,6 +191,13 @@ struct State {
     hands: Vec<Hand>,
 }
 
+impl State {
+    /// A worker that has nothing to do.
+    fn free(&self) -> Option<usize> {
+        self.hands.iter().position(|hand| hand.job.is_none())
+    }
+}
+
 impl Schedule<'_, '_, '_> {
     /// Does all nodes.
     pub fn run(mut self, start: i64) -> Result<Progress> {
@@ -153,7 +213,7 @@ impl Schedule<'_, '_, '_> {
         let result = self.go(&mut state);
         if result.is_err() {
             for job in state.hands.iter().filter_map(|hand| hand.job.as_ref()) {
-                self.vertices.tell(job.task.node, Event::Canceled);
+                self.vertices.tell(job.work.node(), Event::Canceled);
             }
         }
         result.map(|()| state.progress)
@@ -162,13 +222,17 @@ impl Schedule<'_, '_, '_> {
     fn go(&mut self, state: &mut State) -> Result<()> {
         loop {
             // What is cached may make more ready at once.
-            while self.look(state)? {}
+            while self.look(state)? || self.fetch(state)? {}
             let waits = self.assign(state)?;
             let busy = state.hands.iter().any(|hand| hand.job.is_some());
-            if !busy && state.idle.is_empty() && state.tasks.is_empty() {
+            if busy || waits {
+                self.wait(state, waits)?;
+            } else if state.idle.is_empty()
+                && state.tasks.is_empty()
+                && self.wanted(state).is_empty()
+            {
                 return Ok(());
             }
-            self.wait(state, waits)?;
         }
     }
 
@@ -197,6 +261,7 @@ impl Schedule<'_, '_, '_> {
             let made = Made {
                 layers: base.layers.clone(),
                 epoch: base.epoch,
+                keys: Vec::new(),
             };
             self.vertices.tell(id, Event::Started);
             self.vertices.tell(id, Event::Cached);
@@ -207,42 +272,69 @@ impl Schedule<'_, '_, '_> {
             .orders
             .key(id, self.graph, &state.progress, self.vertices)?;
         if node.cached
-            && let Some(record) = self.cache.find(&key)?
+            && let Some(known) = self.known(id, &key, &state.progress)?
         {
             self.vertices.tell(id, Event::Started);
             self.vertices.tell(id, Event::Cached);
-            state.progress.done[id] = Some(made(record.layer, record.epoch));
+            state.progress.done[id] = Some(known.made);
             return Ok(true);
         }
         let epoch = self.orders.epoch(id, self.graph, &state.progress, newest);
-        let mut selections = match node.cached {
-            true => self.orders.selections(id, self.graph, &state.progress),
-            false => Vec::new(),
-        };
-        selections.reverse();
         state.tasks.push(Task {
             node: id,
             key,
             by_layers: None,
             epoch,
-            selections,
+            selections: (!node.cached).then(Vec::new),
             digests: Vec::new(),
         });
         Ok(false)
     }
 
+    /// What a step with that key has come to, here or elsewhere.
+    fn known(&self, id: NodeId, key: &Digest, progress: &Progress) -> Result<Option<Known>> {
+        if let Some(record) = self.cache.find(key)? {
+            let keys = std::iter::once(key).chain(&record.also);
+            let made = made(record.layer.clone(), record.epoch, keys.cloned().collect());
+            let record = Some(record);
+            return Ok(Some(Known { made, record }));
+        }
+        let Some(found) = self.imports.find(key) else {
+            return Ok(None);
+        };
+        let mut layers = Layers::default();
+        if let Some(diff_id) = &found.layer {
+            let below = progress.layers(self.graph, self.graph.ground(id)).chain();
+            let name = self.cache.layer(below.as_ref(), diff_id)?;
+            layers.names.extend(name);
+            layers.diff_ids.push(diff_id.clone());
+        }
+        let made = Made {
+            layers,
+            epoch: found.epoch,
+            keys: found.keys.clone(),
+        };
+        Ok(Some(Known { made, record: None }))
+    }
+
     /// Gives tasks to workers that are idle; whether one waits for another build.
     fn assign(&mut self, state: &mut State) -> Result<bool> {
         let mut waits = false;
-        for task in std::mem::take(&mut state.tasks) {
-            let free = state.hands.iter().position(|hand| hand.job.is_none());
-            if free.is_none() && state.hands.len() >= self.jobs {
+        for mut task in std::mem::take(&mut state.tasks) {
+            let free = state.free();
+            let id = task.node;
+            let is_full = free.is_none() && state.hands.len() >= self.jobs;
+            if is_full || !self.has_inputs(id, &state.progress) {
                 state.tasks.push(task);
                 continue;
             }
-            let id = task.node;
-            if !task.selections.is_empty() {
-                self.look_at(state, free, task)
+            let (orders, progress) = (&self.orders, &state.progress);
+            let selections = task.selections.get_or_insert_with(|| {
+                let selections = orders.selections(id, self.graph, progress);
+                selections.into_iter().rev().collect()
+            });
+            if let Some(select) = selections.pop() {
+                self.look_at(state, free, task, select)
                     .map_err(|error| self.explain(id, error))?;
                 continue;
             }
@@ -257,13 +349,8 @@ impl Schedule<'_, '_, '_> {
                 continue;
             }
             // Another build may have done it since.
-            if cached && let Some(record) = self.cache.find(&task.key)? {
-                self.vertices.tell(id, Event::Started);
-                self.vertices.tell(id, Event::Cached);
-                if let Some(key) = &task.by_layers {
-                    self.cache.add(key, &record)?;
-                }
-                state.progress.done[id] = Some(made(record.layer, record.epoch));
+            if cached && let Some(known) = self.known(id, &task.key, &state.progress)? {
+                self.found(task, known, state)?;
                 while self.look(state)? {}
                 continue;
             }
@@ -276,6 +363,21 @@ impl Schedule<'_, '_, '_> {
                 .map_err(|error| self.explain(id, error))?;
         }
         Ok(waits)
+    }
+
+    fn found(&mut self, task: Task, known: Known, state: &mut State) -> Result<()> {
+        let (id, mut made) = (task.node, known.made);
+        self.vertices.tell(id, Event::Started);
+        self.vertices.tell(id, Event::Cached);
+        if let Some(by_layers) = task.by_layers {
+            // What another machine has done serves only whoever asks for it.
+            if let Some(record) = known.record {
+                self.cache.add(&by_layers, &record.also(task.key.clone()))?;
+            }
+            made.keys = vec![by_layers, task.key];
+        }
+        state.progress.done[id] = Some(made);
+        Ok(())
     }
 
     fn give(
@@ -294,7 +396,7 @@ impl Schedule<'_, '_, '_> {
         hand.worker
             .order(&prepared.order, &prepared.descriptors())?;
         hand.job = Some(Job {
-            task,
+            work: Work::Step(task),
             started,
             last_lines: LastLines::default(),
             _lock: lock,
@@ -303,18 +405,16 @@ impl Schedule<'_, '_, '_> {
     }
 
     /// Has a worker look at what a step copies.
-    fn look_at(&mut self, state: &mut State, free: Option<usize>, mut task: Task) -> Result<()> {
-        let Some(select) = task.selections.pop() else {
-            return Ok(());
-        };
+    fn look_at(
+        &mut self,
+        state: &mut State,
+        free: Option<usize>,
+        task: Task,
+        select: Select,
+    ) -> Result<()> {
         let hand = self.hand(state, free)?;
         hand.worker.order(&Order::Select(Box::new(select)), &[])?;
-        hand.job = Some(Job {
-            task,
-            started: Instant::now(),
-            last_lines: LastLines::default(),
-            _lock: None,
-        });
+        hand.job = Some(Job::new(Work::Step(task)));
         Ok(())
     }
 
@@ -340,148 +440,24 @@ impl Schedule<'_, '_, '_> {
             self.vertices.tell_own(number, Event::Done(Duration::ZERO));
         }
     }
-
-    /// What a step copies is known, or part of it.
-    fn selected(&mut self, mut task: Task, digest: Digest, state: &mut State) -> Result<()> {
-        task.digests.push(digest);
-        if task.selections.is_empty() {
-            let (progress, digests) = (&state.progress, &task.digests);
-            let orders = &self.orders;
-            let key = orders.key_by_content(task.node, self.graph, progress, digests)?;
-            task.by_layers = Some(std::mem::replace(&mut task.key, key));
-        }
-        state.tasks.push(task);
-        Ok(())
-    }
-
-    /// Waits until a worker has something to say, and hears it.
-    fn wait(&mut self, state: &mut State, waits: bool) -> Result<()> {
-        let is_ready: Vec<bool> = {
-            let busy = state.hands.iter().filter(|hand| hand.job.is_some());
-            let mut polled: Vec<PollFd<'_>> = busy
-                .map(|hand| PollFd::new(&hand.worker, PollFlags::IN))
-                .collect();
-            let look = waits.then_some(LOOK);
-            let timeout = look.or(self.vertices.period()).map(|period| Timespec {
-                tv_sec: period.as_secs().cast_signed(),
-                tv_nsec: period.subsec_nanos().into(),
-            });
-            match poll(&mut polled, timeout.as_ref()) {
-                Err(rustix::io::Errno::INTR) => return Ok(()),
-                polled => polled.context("poll workers")?,
-            };
-            polled.iter().map(|fd| !fd.revents().is_empty()).collect()
-        };
-        self.vertices.tick();
-        let busy = (0..state.hands.len()).filter(|&hand| state.hands[hand].job.is_some());
-        let busy: Vec<usize> = busy.collect();
-        for (hand, _) in busy.into_iter().zip(is_ready).filter(|(_, ready)| *ready) {
-            self.hear(state, hand)?;
-        }
-        Ok(())
-    }
-
-    fn hear(&mut self, state: &mut State, hand: usize) -> Result<()> {
-        let Hand { worker, job } = &mut state.hands[hand];
-        let Some(busy) = job else {
-            return Ok(());
-        };
-        let id = busy.task.node;
-        let answer = worker.receive().map_err(|error| self.explain(id, error))?;
-        match answer {
-            Answer::Output { error, bytes } => {
-                busy.last_lines.add(&bytes);
-                let bytes = bytes.as_slice();
-                self.vertices.tell(id, Event::Output { error, bytes });
-            }
-            Answer::Warning(text) => self.vertices.tell(id, Event::Warning(&text)),
-            Answer::Done(layer) => {
-                if let Some(job) = job.take() {
-                    let done = self.done(&job, layer, state);
-                    done.map_err(|error| self.explain(id, error))?;
-                }
-            }
-            Answer::Exited { code } => {
-                let words = words(&self.graph.nodes[id]);
-                let message =
-                    format!("process \"{words}\" did not complete successfully: exit code: {code}");
-                let lines = job.take().map(|job| job.last_lines).unwrap_or_default();
-                return Err(self.failed(id, message, None, lines));
-            }
-            Answer::Failed { message, hint } => {
-                let lines = job.take().map(|job| job.last_lines).unwrap_or_default();
-                return Err(self.failed(id, message, hint, lines));
-            }
-            Answer::Selected { digest, .. } => {
-                if let Some(job) = job.take() {
-                    let selected = self.selected(job.task, digest, state);
-                    selected.map_err(|error| self.explain(id, error))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn done(&mut self, job: &Job, layer: Option<Layer>, state: &mut State) -> Result<()> {
-        let Task {
-            node: id,
-            key,
-            by_layers,
-            epoch,
-            ..
-        } = &job.task;
-        let name = &self.graph.nodes[*id].name;
-        let record = Record::new(layer, *epoch, name, None);
-        if !self.cache.add(key, &record)? {
-            let message = "its layer was removed by another command before it could be used";
-            return Err(Error::new(Kind::Conflict, message)
-                .hint("build again")
-                .into());
-        }
-        if let Some(key) = by_layers {
-            self.cache.add(key, &record)?;
-        }
-        self.orders.finish(*id);
-        self.vertices.tell(*id, Event::Done(job.started.elapsed()));
-        state.progress.done[*id] = Some(made(record.layer, *epoch));
-        Ok(())
-    }
-
-    /// An error of a step, with the step.
-    fn explain(&mut self, id: NodeId, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<Failure>() {
-            return error;
-        }
-        let hint = crate::error::hint(&error).map(str::to_owned);
-        self.failed(id, format!("{error:#}"), hint, LastLines::default())
-    }
-
-    fn failed(
-        &mut self,
-        id: NodeId,
-        message: String,
-        hint: Option<String>,
-        lines: LastLines,
-    ) -> anyhow::Error {
-        self.vertices.tell(id, Event::Failed(&message));
-        let node = &self.graph.nodes[id];
-        let excerpt = node.span.map(|span| Excerpt::new(self.file, span));
-        Failure {
-            step: node.name.clone(),
-            last_lines: lines.finish(),
-            excerpt: excerpt.unwrap_or_default(),
-            message,
-            hint,
-        }
-        .into()
-    }
 }
 
-fn made(layer: Option<Layer>, epoch: i64) -> Made {
+fn gone() -> anyhow::Error {
+    let message = "its layer was removed by another command before it could be used";
+    Error::new(Kind::Conflict, message)
+        .hint("build again")
+        .into()
+}
+
+fn made(layer: Option<Layer>, epoch: i64, keys: Vec<Digest>) -> Made {
     let mut layers = Layers::default();
     if let Some(layer) = layer {
         layers.diff_ids.push(layer.diff_id);
         layers.names.push(layer.name);
     }
-    Made { layers, epoch }
+    Made {
+        layers,
+        epoch,
+        keys,
+    }
 }

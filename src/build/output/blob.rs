@@ -4,9 +4,11 @@
 //!
 //! Invariant: the same layer, packed in the same way, gives the same bytes.
 
+use crate::build::cache::import::Blob;
 use crate::build::worker::order::Layers;
 use crate::error::{Error, bad_input};
 use crate::image::compression::Compression;
+use crate::image::copy::Stream;
 use crate::image::digest::{Digest, Hashing};
 use crate::image::manifest::{DOCKER_LAYER, Descriptor, OCI_LAYER, layer_kind};
 use crate::image::package::{self, GZIP_LEVEL, Pieces, stream};
@@ -16,7 +18,7 @@ use crate::store::staging::Staging;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 const ZSTD_LEVEL: i32 = 3;
@@ -55,7 +57,6 @@ impl Packing {
 }
 
 /// The blobs of a build.
-#[derive(Debug)]
 pub struct Blobs {
     staging: Staging,
     packing: Packing,
@@ -65,12 +66,13 @@ pub struct Blobs {
     packed: BTreeMap<Digest, Descriptor>,
 }
 
-#[derive(Clone, Debug)]
 enum Place {
     Memory(Vec<u8>),
     File(PathBuf),
     /// A layer's directory, whose tar it is.
     Layer(PathBuf),
+    /// Another cache, as it is there.
+    Elsewhere(Box<Blob>),
 }
 
 impl Blobs {
@@ -90,6 +92,18 @@ impl Blobs {
         let descriptor = Descriptor::of(kind, &bytes);
         let place = Place::Memory(bytes);
         self.found.insert(descriptor.digest.clone(), place);
+        descriptor
+    }
+
+    /// Adds a layer that is not here.
+    pub fn elsewhere(&mut self, blob: Blob) -> Descriptor {
+        let descriptor = Descriptor {
+            annotations: None,
+            ..blob.descriptor.clone()
+        };
+        let digest = descriptor.digest.clone();
+        let place = Place::Elsewhere(Box::new(blob));
+        self.found.insert(digest, place);
         descriptor
     }
 
@@ -167,16 +181,17 @@ impl Blobs {
     }
 
     /// The bytes of one.
-    pub fn open(&self, digest: &Digest) -> Result<Box<dyn Read + Send>> {
+    pub fn open(&self, digest: &Digest) -> Result<Stream<'_>> {
         let place = self.found.get(digest).context("find a blob of the build")?;
-        Ok(match place.clone() {
+        Ok(match place {
             Place::Memory(bytes) => Box::new(io::Cursor::new(bytes)),
+            Place::Elsewhere(blob) => return blob.place.blob(&blob.descriptor),
             Place::File(path) => {
                 let context = || format!("open `{}`", path.display());
-                Box::new(File::open(&path).with_context(context)?)
+                Box::new(File::open(path).with_context(context)?)
             }
             Place::Layer(directory) => {
-                let digest = digest.clone();
+                let (directory, digest) = (directory.clone(), digest.clone());
                 package::piped(move |out| stream(&directory, &digest, out))
             }
         })

@@ -24,12 +24,11 @@ use std::collections::BTreeMap;
 /// What statements about an image are (in-toto attestation framework).
 const STATEMENT: &str = "application/vnd.in-toto+json";
 
-/// Images with all that belongs to them.
-#[derive(Debug)]
+/// Images with all that belongs to them, or a cache.
 pub struct Made {
-    blobs: Blobs,
-    documents: BTreeMap<Digest, Fetched>,
-    top: Fetched,
+    pub(super) blobs: Blobs,
+    pub(super) documents: BTreeMap<Digest, Fetched>,
+    pub(super) top: Fetched,
 }
 
 impl Made {
@@ -181,17 +180,23 @@ impl Making<'_> {
     }
 
     fn document(&mut self, kind: &str, value: &Value) -> Result<Fetched> {
-        let bytes = serde_json::to_vec(value)?;
-        let descriptor = Descriptor::of(kind, &bytes);
-        let document = Document::parse(&descriptor, &bytes)?;
-        let fetched = Fetched {
-            descriptor: descriptor.clone(),
-            bytes,
-            document,
-        };
-        self.documents.insert(descriptor.digest, fetched.clone());
+        let fetched = document(kind, value)?;
+        let digest = fetched.descriptor.digest.clone();
+        self.documents.insert(digest, fetched.clone());
         Ok(fetched)
     }
+}
+
+/// A document as it would be fetched.
+pub(super) fn document(kind: &str, value: &Value) -> Result<Fetched> {
+    let bytes = serde_json::to_vec(value)?;
+    let descriptor = Descriptor::of(kind, &bytes);
+    let document = Document::parse(&descriptor, &bytes)?;
+    Ok(Fetched {
+        descriptor,
+        bytes,
+        document,
+    })
 }
 
 /// A statement of in-toto about an image (<https://in-toto.io/Statement/v0.1>).

@@ -3,6 +3,7 @@
 //! ```text
 //! images ─┬─ manifests, index, provenance ─▶ `made` (blobs and documents) ─▶ archive, layout, registry
 //!         └─ merged files ─▶ `files` ─▶ directory, tar archive
+//! steps ──── records, layers ─▶ `cache` (as `made`) ─▶ layout, registry
 //! ```
 //!
 //! What is asked for is plain values; how it is spelled on a command line is not known here.
@@ -10,6 +11,7 @@
 //! Invariant: the same images, asked for in the same way, give the same bytes.
 
 pub mod blob;
+pub mod cache;
 pub mod files;
 pub mod made;
 pub mod provenance;

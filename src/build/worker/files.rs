@@ -1,4 +1,4 @@
-//! Steps without a program: `COPY`, `ADD` and `WORKDIR`. What they write is a layer's tar from the start, and is unpacked
+//! Steps without a program: `COPY`, `ADD` and `WORKDIR`, and layers that come from elsewhere. What steps write is a layer's tar from the start, and is unpacked
 //! into the store while it is written.
 
 use super::layer;
@@ -8,8 +8,10 @@ use super::serve::Hands;
 use crate::build::copy::plan::Part;
 use crate::build::copy::stat_cache::StatCache;
 use crate::build::copy::{self, Tree, Written};
+use crate::image::digest::Digest;
 use crate::image::intake::{Expected, Intake};
 use anyhow::{Context, Result};
+use std::fs::File;
 use std::io::{BufWriter, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 
@@ -66,6 +68,32 @@ pub fn select(hands: &Hands, order: &Select) -> Result<Answer> {
         digest: selection.digest(),
         newest: selection.newest(),
     })
+}
+
+/// A layer that another machine has made.
+pub fn layer(
+    hands: &Hands,
+    base: &Layers,
+    diff_id: Digest,
+    blob: (Digest, u64),
+    descriptors: Vec<OwnedFd>,
+) -> Result<Answer> {
+    let rules = hands.engine.layer_rules()?;
+    let mut intake = Intake::next(&hands.engine.paths, &rules)?;
+    intake.cache_layers();
+    let mut chain = layer::hold(&mut intake, base)?;
+    let before = chain.size();
+    let expected = Expected {
+        diff_id: Some(diff_id),
+        blob: Some(blob),
+        remembered: None,
+    };
+    let reader = descriptors.into_iter().next().map(File::from);
+    let reader = reader.context("no descriptor came")?;
+    intake.layer(&mut chain, &expected, || Ok(reader))?;
+    let made = layer::uppermost(&chain, before);
+    intake.commit_for_now()?;
+    Ok(Answer::Done(made))
 }
 
 /// Puts what `write` writes on top of the layers; `more` layers stay meanwhile.

@@ -4,6 +4,7 @@
 use crate::build::copy::plan::{Plan, Selector};
 use crate::container::options::{ExtraHost, Ulimit};
 use crate::container::resources::Resources;
+use crate::image::config::chain_id;
 use crate::image::digest::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,14 @@ pub struct Layers {
     pub diff_ids: Vec<Digest>,
     /// Their names in the store.
     pub names: Vec<String>,
+}
+
+impl Layers {
+    /// All of them by one digest.
+    pub fn chain(&self) -> Option<Digest> {
+        let above = |below: Option<Digest>, diff_id| Some(chain_id(below.as_ref(), diff_id));
+        self.diff_ids.iter().fold(None, above)
+    }
 }
 
 /// A step.
@@ -35,6 +44,17 @@ pub enum Order {
         owner: String,
         /// Seconds since 1970: no file is later.
         epoch: i64,
+    },
+    /// Takes in a layer that another machine has made: its blob comes through the descriptor that was handed over.
+    Layer {
+        /// Below it.
+        base: Layers,
+        /// The digest of its tar.
+        diff_id: Digest,
+        /// The digest of the blob.
+        blob: Digest,
+        /// The length of that in bytes.
+        size: u64,
     },
 }
 

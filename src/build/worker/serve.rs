@@ -103,6 +103,12 @@ impl Hands {
                 owner,
                 epoch,
             } => files::directory(self, &base, &path, &owner, epoch),
+            Order::Layer {
+                base,
+                diff_id,
+                blob,
+                size,
+            } => files::layer(self, &base, diff_id, (blob, size), descriptors),
         }
     }
 }

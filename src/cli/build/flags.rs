@@ -38,6 +38,12 @@ pub struct Build {
     /// Builder to use: there is one
     #[arg(long)]
     pub(super) builder: Option<String>,
+    /// Take steps from a cache of another machine, too ("NAME", "type=registry,ref=NAME", "type=local,src=DIRECTORY")
+    #[arg(long)]
+    pub(super) cache_from: Vec<String>,
+    /// Write the cache for other machines ("type=registry,ref=NAME", "type=local,dest=DIRECTORY", "type=inline")
+    #[arg(long)]
+    pub(super) cache_to: Vec<String>,
     /// Tell something instead of building ("build", "check", "outline", "targets")
     #[arg(long)]
     pub(super) call: Option<String>,

@@ -1,7 +1,7 @@
 //! `build`: a Dockerfile becomes an image, an archive, or files; and what Docker's plugin buildx has beside it.
 //!
 //! - `flags`: what is declared · `order`: from there to plain values · `outputs`: where it all goes
-//! - `output_flag`, `secret`, `attest`, `annotation`: values of flags · `proxy`: those of Docker's configuration
+//! - `output_flag`, `cache_flag`, `secret`, `attest`, `annotation`: values of flags · `proxy`: those of Docker's configuration
 //! - `check`: `--check`, `--call` · `metadata`: the files that are written beside it
 //! - `buildx`, `cache`: the other commands · `layout`: a command for `build` itself
 
@@ -11,6 +11,8 @@ pub mod layout;
 
 mod annotation;
 mod attest;
+mod cache_flag;
+mod cache_output;
 mod check;
 mod flags;
 mod metadata;
@@ -89,6 +91,54 @@ Several outputs may be asked for. Several platforms come into one index; the sto
 the name leads to the one for this machine, and
 .B onggi manifest push
 pushes all of them.
+.SH CACHES
+What steps have come to stays in the store, for all builds of the user. Other machines know it from a cache that
+.B \-\-cache\-to
+has written and
+.B \-\-cache\-from
+reads; both may be given several times. A layer comes only if its files are needed, and is refused unless its digests are right;
+what cannot be had is done again. Whoever may write a cache decides what is in the images of those who read it: it serves only builds
+that ask for it, and the policy for images
+.RB ( "onggi trust" )
+holds for it.
+.TP
+.B type=registry,ref=\fINAME
+In a registry;
+.I NAME
+alone is the same.
+.B registry.insecure=true
+does without TLS. An image with an inline cache is read as one.
+.TP
+.B type=local,dest=\fIDIRECTORY\fR, \fBtype=local,src=\fIDIRECTORY
+An OCI layout, in it as
+.BR latest ,
+or as
+.BI tag= NAME
+says; to be read also by
+.BI digest= DIGEST \fR.\fP
+What was in the directory before stays.
+.TP
+.B type=inline
+In the config of the image, for whoever pushes it
+.RB ( \-\-cache\-to
+only).
+.PP
+With
+.B mode=min
+the layers of the image go, with
+.B mode=max
+those of all its stages; what is known of the steps goes in both.
+.B compression
+and
+.B compression\-level
+are as for outputs,
+.B oci\-mediatypes=false
+asks for Docker's media types,
+.B image\-manifest=false
+for an index around the manifest. With
+.B ignore\-error=true
+it is a warning that a cache cannot be written; that one cannot be read is never more. Caches of BuildKit's are not read, since
+their keys are made otherwise.
 .SH MODES
 How steps are carried out is found by trying, and told by the progress and by
 .BR "onggi buildx inspect" .
@@ -136,25 +186,27 @@ impl Verb for Build {
         let names = self.names()?;
         let mode = self.mode()?;
         let outputs = self.outputs(&names)?;
+        let caches = self.cache_to()?;
         let attestations = Attestations::parse(&self.attest, &self.provenance, &self.sbom)?;
         if attestations.sbom {
             let why = "--sbom has no effect: nothing here looks for packages in images";
             context.output.warn(why);
         }
-        for (flag, why) in self.without_effect() {
+        for (flag, why) in self.without_effect(&caches) {
             context
                 .output
                 .warn(format!("--{flag} has no effect: {why}"));
         }
         if let Some(call) = self.call()? {
-            let order = self.order(context)?;
+            let order = self.order(context, false)?;
             return check::call(context, &order, &call);
         }
         let (iidfile, metadata) = (self.iidfile.take(), self.metadata_file.take());
         let options = self.registries(context)?;
         let quiet = mode == Mode::Quiet;
-        let order = self.order(context)?;
+        let order = self.order(context, caches.inline)?;
         let targets = outputs::Targets::open(&outputs, &options)?;
+        let caches = cache_output::open(caches.outputs, &options)?;
         let (engine, global) = (context.engine()?, context.global_options());
         let mut progress = Progress::new(&mut context.output, mode)?;
         let built = build(&engine, &order, &mut progress);
@@ -164,6 +216,7 @@ impl Verb for Build {
             outcome: &outcome,
             outputs: &outputs,
             targets: &targets,
+            caches: &caches,
             attestations: &attestations,
         };
         let written = outputs::write(engine, &global, &request, &mut progress);
@@ -175,7 +228,8 @@ impl Verb for Build {
             progress.output().line(metadata::id(&request, &written))?;
         }
         drop(progress);
-        for warning in &written.warnings {
+        let complaints = &outcome.steps.imports.complaints;
+        for warning in complaints.iter().chain(&written.warnings) {
             context.output.warn(warning);
         }
         if let Some(engine) = &written.engine {

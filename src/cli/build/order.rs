@@ -1,5 +1,6 @@
 //! From flags and the environment to what is to be built, as plain values.
 
+use super::cache_flag::CacheTo;
 use super::flags::Build;
 use super::{proxy, secret};
 use crate::build::order::Order;
@@ -19,8 +20,12 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl Build {
     /// What was given although it changes nothing, and why.
-    pub(super) fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+    pub(super) fn without_effect(&self, caches: &CacheTo) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
+        if caches.inline_all {
+            let why = "an image has no layers but its own; type=registry takes all";
+            found.push(("cache-to type=inline,mode=max", why));
+        }
         if !self.security_opt.is_empty() {
             found.push(("security-opt", "`RUN --security` says what a step may do"));
         }
@@ -41,7 +46,7 @@ impl Build {
     }
 
     /// What was asked for.
-    pub(super) fn order(self, context: &Context) -> Result<Order> {
+    pub(super) fn order(self, context: &Context, inline_cache: bool) -> Result<Order> {
         if let Some(builder) = self.builder.as_deref().filter(|name| !name.is_empty()) {
             super::buildx::only(builder)?;
         }
@@ -65,6 +70,8 @@ impl Build {
             contexts: self.contexts()?,
             platforms: self.platforms()?,
             resources: self.resources(),
+            cache_from: self.cache_from(&self.registries(context)?)?,
+            inline_cache,
             context: self.context,
             dockerfile: self.file,
             target: self.target,

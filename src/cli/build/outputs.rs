@@ -4,6 +4,7 @@
 //! namespace, and that happens only where something has to be written there.
 
 use super::attest::Attestations;
+use super::cache_output::CacheTarget;
 use crate::build::keep;
 use crate::build::order::{Built, Order, Outcome};
 use crate::build::output::made::Made;
@@ -84,6 +85,8 @@ pub struct Request<'a> {
     pub outputs: &'a [Output],
     /// The registries among them.
     pub targets: &'a Targets,
+    /// Where the cache goes.
+    pub caches: &'a [CacheTarget],
     /// What is told of it.
     pub attestations: &'a Attestations,
 }
@@ -126,6 +129,10 @@ pub fn write(
         writing.output(output, targets, progress)?;
     }
     let mut written = writing.written;
+    for target in request.caches {
+        let warning = target.write(&engine, &request.outcome.steps, progress)?;
+        written.warnings.extend(warning);
+    }
     written.engine = Some(engine);
     Ok(written)
 }
@@ -138,7 +145,8 @@ impl Request<'_> {
             found.is_ok_and(|image| image.store.is_none())
         };
         let is_simple = |output: &Output| output.kind == Kind::Image && !output.push;
-        self.outputs.iter().all(is_simple)
+        self.caches.is_empty()
+            && self.outputs.iter().all(is_simple)
             && self.outcome.images.len() == 1
             && self.outcome.images.iter().all(is_here)
     }
@@ -391,7 +399,8 @@ impl Writing<'_> {
     }
 }
 
-fn all() -> CopyOrder {
+/// All platforms.
+pub fn all() -> CopyOrder {
     CopyOrder {
         all: true,
         ..CopyOrder::default()

@@ -69,15 +69,30 @@ impl Layout {
             Err(error) => return Err(error.context("read `index.json`")),
         };
         let top = entry(&index, wanted)?.clone();
+        Ok(Self::new(archive, index, top))
+    }
+
+    /// What has that digest, whatever it is called.
+    pub fn at(archive: Archive, digest: &Digest) -> Result<Self> {
+        let path = blob(digest);
+        let bytes = archive.document(&path)?.ok_or_else(|| missing(&path))?;
+        let top = Descriptor {
+            digest: digest.clone(),
+            ..Descriptor::of("", &bytes)
+        };
+        Ok(Self::new(archive, Index::new(Vec::new()), top))
+    }
+
+    fn new(archive: Archive, index: Index, top: Descriptor) -> Self {
         let name = top.annotation(WHOLE_NAME).or(top.annotation(NAME));
         let name = name.filter(|name| name.contains([':', '/']));
         let name = name.and_then(|name| name.parse().ok());
-        Ok(Self {
+        Self {
             archive,
             entries: index.manifests,
             top,
             name,
-        })
+        }
     }
 }
 

@@ -47,6 +47,11 @@ impl Registry {
         }
     }
 
+    /// Where it is read from.
+    pub fn client(&self) -> &Repository {
+        &self.repository
+    }
+
     fn tagged(&self, tag: &str) -> Result<Option<Fetched>> {
         match self.repository.manifest(tag) {
             Err(error) if error::kind(&error) == Some(Kind::NotFound) => Ok(None),

@@ -79,6 +79,10 @@ impl Raw {
             Event::Planned { .. } => json!({"vertexes": [told]}),
             Event::Started => {
                 told["started"] = json!(now);
+                // What was cached may turn out to have to be done.
+                if let Some(fields) = told.as_object_mut() {
+                    fields.retain(|name, _| name != "completed" && name != "cached");
+                }
                 json!({"vertexes": [told]})
             }
             Event::Cached => {

@@ -96,7 +96,9 @@ impl Terminal {
                 total,
             } => step.part(item, plain::progress(item, current, total)),
             Event::Output { bytes, .. } => step.written(bytes),
-            Event::Planned { .. } | Event::Started | Event::Check(_) => {}
+            // What was cached may turn out to have to be done.
+            Event::Started => (step.started, step.end) = (Some(Instant::now()), None),
+            Event::Planned { .. } | Event::Check(_) => {}
         }
         self.draw(output, false);
     }
