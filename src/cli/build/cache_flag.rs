@@ -306,7 +306,10 @@ mod tests {
                 "non-bool value for ignore-error",
             ),
             ("type=registry,ref=UPPER", "must be lowercase"),
-            ("type=registry,ref=x@sha256:00", "sha256"),
+            (
+                "type=registry,ref=x@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                "it has a digest",
+            ),
             ("type=tape,dest=d", "unknown cache exporter: \"tape\""),
             ("type=gha", "--cache-to type=gha is not supported yet"),
             ("dest=d", "type is required"),
