@@ -77,7 +77,7 @@ pub mod registry;
 mod build;
 mod configuration;
 
-pub use build::{mount_data_in, mount_record_in};
+pub use build::{MOUNT_FILES, mount_data_in, mount_record_in};
 pub use configuration::{
     credential_file_is_named, credential_files, docker_configuration, host_certificates,
     policy_files, registries_configuration, user_policy,

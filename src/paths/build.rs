@@ -30,9 +30,12 @@ impl Paths {
     }
 }
 
+/// In the place of a cache mount: its files.
+pub const MOUNT_FILES: &str = "files";
+
 /// The files of a cache mount.
 pub fn mount_data_in(mount: &Path) -> PathBuf {
-    mount.join("files")
+    mount.join(MOUNT_FILES)
 }
 
 /// What is known of a cache mount.

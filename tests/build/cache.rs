@@ -1,6 +1,6 @@
 //! What is done again and what is not.
 
-use crate::support::everyone_with_alpine;
+use crate::support::{User, everyone_with_alpine};
 
 #[test]
 fn what_was_done_is_done_once() {
@@ -119,5 +119,66 @@ fn what_is_copied_from_a_stage_counts_and_not_what_else_it_holds() {
             first,
             "what comes after it"
         );
+    }
+}
+
+/// Where a cache mount comes from, and what it is to be like.
+#[test]
+fn a_new_cache_mount_begins_with_what_it_is_told() {
+    for store in everyone_with_alpine() {
+        store.file("seed/a/one", "1\n");
+        let text = "FROM alpine:3.20 AS made\nRUN mkdir -p /made/dir && echo stage > /made/dir/one && chmod 711 /made/dir\n\
+                    FROM alpine:3.20\nARG N\n\
+                    RUN --mount=type=cache,id=x,from=made,source=/made/dir,target=/c echo $N >> /c/all; \
+                        stat -c %a /c >> /told; cat /c/one /c/all >> /told\n\
+                    RUN --mount=type=cache,id=x,from=seed,source=a,target=/c,mode=750 echo $N >> /c/all; \
+                        stat -c %a /c >> /told; cat /c/one /c/all >> /told\n\
+                    RUN --mount=type=cache,id=x,target=/c,mode=700 stat -c %a /c >> /told; ls /c >> /told; echo $N > /c/own; chmod 770 /c\n\
+                    CMD cat /told\n";
+        store.file("context/Dockerfile", text);
+        let build = |number: &str| {
+            let argument = format!("N={number}");
+            let words = [
+                "build",
+                "-t",
+                "app",
+                "--build-context=seed=seed",
+                "--build-arg",
+            ];
+            let built = store.onggi(words).args([&argument, "context"]).run();
+            built.code(0);
+            store.ok(["run", "--rm", "app"])
+        };
+        assert_eq!(build("1"), "711\nstage\n1\n750\n1\n1\n700\n");
+        // What has come into it since stays, and so does what a program has made of it.
+        assert_eq!(build("2"), "711\nstage\n1\n2\n750\n1\n1\n2\n770\nown\n");
+        // Another begin is another cache.
+        store.file("seed/a/one", "2\n");
+        assert_eq!(build("3"), "711\nstage\n1\n2\n3\n750\n2\n3\n770\nown\n");
+        let wrong = "FROM alpine:3.20\nRUN --mount=type=cache,from=alpine:3.20,source=/nothing,target=/c true\n";
+        store.file("context/Dockerfile", wrong);
+        let failed = store.onggi(["build", "context"]).run();
+        failed
+            .code(1)
+            .stderr_has("mount on `/c`")
+            .stderr_has("open `nothing`");
+        store.ok(["builder", "prune", "-af"]);
+        assert_eq!(store.ok(["system", "check"]), "The store is consistent\n");
+        store.assert_no_process_is_left();
+    }
+}
+
+/// The owner is in force where there are others than the caller.
+#[test]
+fn a_new_cache_mount_belongs_to_whom_it_is_told() {
+    for store in everyone_with_alpine().filter(|store| store.user != User::Single) {
+        let text = "FROM alpine:3.20 AS made\nRUN mkdir /d && echo x > /d/f && chown -R 5:6 /d\nFROM alpine:3.20\n\
+                    RUN --mount=type=cache,id=o,from=made,source=/d,target=/c stat -c '%u:%g' /c /c/f > /told\n\
+                    RUN --mount=type=cache,id=o,from=made,source=/d,target=/c,uid=7 stat -c '%u:%g' /c /c/f >> /told\n\
+                    RUN --mount=type=cache,id=o,target=/c,uid=8,gid=9 stat -c '%u:%g' /c >> /told\nCMD cat /told\n";
+        store.file("context/Dockerfile", text);
+        store.ok(["build", "-t", "app", "context"]);
+        let told = store.ok(["run", "--rm", "app"]);
+        assert_eq!(told, "5:6\n5:6\n7:6\n5:6\n8:9\n");
     }
 }

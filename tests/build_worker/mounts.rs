@@ -5,7 +5,7 @@ use super::drive::{Script, give, listed, mount, names, on_alpine, order, shell};
 use super::run::assert_nothing_is_left;
 use super::support::store::reachable_copy;
 use super::support::{Store, User, everyone_with_alpine};
-use onggi::build::worker::order::{Layers, Mount, Run, Source};
+use onggi::build::worker::order::{Layers, Mount, NewCache, Run, Source};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -47,12 +47,11 @@ fn directory(descriptor: usize, path: &str) -> Source {
 }
 
 fn cache(descriptor: usize) -> Source {
-    Source::Cache {
-        descriptor,
-        mode: 0o750,
-        uid: 0,
-        gid: 0,
-    }
+    let new = NewCache {
+        mode: Some(0o750),
+        ..NewCache::default()
+    };
+    Source::Cache { descriptor, new }
 }
 
 /// A directory of the user's.
@@ -149,8 +148,9 @@ fn mounts_stay_in_their_root() {
 /// link in the place that was made to mount on, whose removal would then remove files of the host.
 fn caches_are_not_reached_by_names() {
     for store in everyone_with_alpine() {
-        let caches = make_directory(&store, "caches/one");
-        let all = caches.parent().unwrap();
+        // One lies among the files of another.
+        let caches = make_directory(&store, "caches/files/one");
+        let all = caches.ancestors().nth(2).unwrap();
         let victim = make_directory(&store, "victim/place");
         let runs = [
             with_mounts(
@@ -186,7 +186,7 @@ fn caches_are_not_reached_by_names() {
         }
         assert_eq!(told[2].output[0], "1\n750\n");
         assert!(victim.is_dir() && listed(&victim).is_empty());
-        assert_eq!(listed(&all.join("old")), ["first", "second"]);
+        assert_eq!(listed(&all.join("files/old/files")), ["first", "second"]);
         assert_nothing_is_left(&store);
     }
 }

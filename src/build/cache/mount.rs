@@ -1,11 +1,12 @@
-//! Directories that outlive builds (`RUN --mount=type=cache`), by the digest of their id.
+//! Directories that outlive builds (`RUN --mount=type=cache`), by the digest of their id, and of what they begin with where that
+//! is something.
 //!
 //! Invariant: one is removed only by who has it for himself ([`Lock`]), and never by a path that a step could have
 //! replaced: what a step writes lies below a directory of ours that it does not see.
 
 use crate::build::dockerfile::instruction::Sharing;
 use crate::image::digest::Digest;
-use crate::paths::{Paths, mount_data_in, mount_record_in};
+use crate::paths::{Paths, mount_record_in};
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use anyhow::{Context, Result};
@@ -21,7 +22,7 @@ const MOST_PRIVATE: usize = 1000;
 /// One that is in use.
 #[derive(Debug)]
 pub struct CacheMount {
-    /// Its files.
+    /// Its place, in which its files are ([`mount_data_in`](crate::paths::mount_data_in)) once the first step has made them.
     pub directory: OwnedFd,
     _lock: Lock,
 }
@@ -40,9 +41,9 @@ pub struct MountRecord {
 }
 
 impl CacheMount {
-    /// Takes the directory of that id, making it; `None` while somebody else has it who does not share it.
-    pub fn try_take(paths: &Paths, id: &str, sharing: Sharing) -> Result<Option<Self>> {
-        let key = Digest::of(id.as_bytes()).hex().to_owned();
+    /// Takes the place of that id and that key, making it; `None` while somebody else has it who does not share it.
+    pub fn try_take(paths: &Paths, id: &str, key: &str, sharing: Sharing) -> Result<Option<Self>> {
+        let key = Digest::of(key.as_bytes()).hex().to_owned();
         match sharing {
             Sharing::Private => {
                 for number in 0..MOST_PRIVATE {
@@ -62,7 +63,6 @@ impl CacheMount {
 
     fn one(paths: &Paths, id: &str, name: &str, shares: bool) -> Result<Option<Self>> {
         let place = paths.build_mounts().join(name);
-        let data = mount_data_in(&place);
         loop {
             std::fs::create_dir_all(&place)
                 .with_context(|| format!("create `{}`", place.display()))?;
@@ -80,15 +80,9 @@ impl CacheMount {
             if !lock.is_of(&place) {
                 continue;
             }
-            match std::fs::create_dir(&data) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(error).with_context(|| format!("create `{}`", data.display()));
-                }
-                _ => {}
-            }
             note(&place, id)?;
             let directory =
-                File::open(&data).with_context(|| format!("open `{}`", data.display()))?;
+                File::open(&place).with_context(|| format!("open `{}`", place.display()))?;
             return Ok(Some(Self {
                 directory: directory.into(),
                 _lock: lock,
@@ -125,7 +119,7 @@ mod tests {
     fn sharing_is_what_its_words_say() {
         let directory = tempfile::tempdir().unwrap();
         let paths = Paths::new(directory.path(), directory.path().join("run"));
-        let take = |id: &str, sharing| CacheMount::try_take(&paths, id, sharing).unwrap();
+        let take = |id: &str, sharing| CacheMount::try_take(&paths, id, id, sharing).unwrap();
         let first = take("a", Sharing::Shared).unwrap();
         assert!(take("a", Sharing::Shared).is_some());
         assert!(take("a", Sharing::Locked).is_none() && take("b", Sharing::Locked).is_some());

@@ -118,9 +118,9 @@ fn expanded(
                 id,
                 sharing: mount.sharing,
                 seed,
-                mode: words.mode(0o755)?,
-                uid: words.number("uid", mount.uid.as_deref())?,
-                gid: words.number("gid", mount.gid.as_deref())?,
+                mode: mount.mode.as_ref().map(|_| words.mode(0)).transpose()?,
+                uid: words.given("uid", mount.uid.as_deref())?,
+                gid: words.given("gid", mount.gid.as_deref())?,
             };
             (source, read_only(false))
         }
@@ -198,8 +198,12 @@ impl Words<'_> {
     }
 
     fn number(&self, name: &str, word: Option<&str>) -> Result<u32> {
+        Ok(self.given(name, word)?.unwrap_or(0))
+    }
+
+    fn given(&self, name: &str, word: Option<&str>) -> Result<Option<u32>> {
         let Some(word) = word else {
-            return Ok(0);
+            return Ok(None);
         };
         let text = self.scope.expand(word)?;
         let wrong = |_| {
@@ -207,7 +211,7 @@ impl Words<'_> {
                 "invalid value {text} for {name}, expected a number"
             ))
         };
-        Ok(text.parse().map_err(wrong)?)
+        Ok(Some(text.parse().map_err(wrong)?))
     }
 
     fn size(&self, word: &str) -> Result<u64> {

@@ -98,25 +98,25 @@ impl<'a> Keys<'a> {
         }))
     }
 
-    fn mount(&self, mount: &Mount, contents: Contents<'_>) -> Result<Value> {
+    /// What a mount is; a cache is what it begins with, not what has come into it since.
+    pub fn mount(&self, mount: &Mount, contents: Contents<'_>) -> Result<Value> {
         let source = match &mount.source {
             MountSource::Bind { place, path } => {
-                let files = Part::Files {
-                    place: place.clone(),
-                    selector: Selector {
-                        sources: vec![path.clone()],
-                        ..Selector::default()
-                    },
-                    unpack: false,
-                };
-                let bind = match place {
-                    Place::Node(top) => self.layers(*top, &files),
-                    Place::Context(_) => self.part(&files, contents)?,
-                };
-                json!({"bind": bind, "path": path})
+                json!({"bind": self.below(place, path, contents)?, "path": path})
             }
-            // What is in a cache is nobody's business; what a secret is neither.
-            MountSource::Cache { id, .. } => json!({"cache": id}),
+            MountSource::Cache {
+                id,
+                seed,
+                mode,
+                uid,
+                gid,
+                ..
+            } => {
+                let seed = seed.as_ref();
+                let seed = seed.map(|(place, path)| self.below(place, path, contents));
+                json!({"cache": id, "seed": seed.transpose()?, "new": [mode, uid, gid]})
+            }
+            // What a secret is is nobody's business.
             MountSource::Tmpfs { size } => json!({"tmpfs": size}),
             MountSource::Secret {
                 id,
@@ -134,6 +134,22 @@ impl<'a> Keys<'a> {
             } => json!({"agent": id, "mode": mode, "owner": [uid, gid]}),
         };
         Ok(json!({"target": mount.target, "source": source, "read_only": mount.read_only}))
+    }
+
+    /// All files below a path.
+    fn below(&self, place: &Place, path: &str, contents: Contents<'_>) -> Result<Value> {
+        let files = Part::Files {
+            place: place.clone(),
+            selector: Selector {
+                sources: vec![path.to_owned()],
+                ..Selector::default()
+            },
+            unpack: false,
+        };
+        match place {
+            Place::Node(top) => Ok(self.layers(*top, &files)),
+            Place::Context(_) => self.part(&files, contents),
+        }
     }
 
     fn copy(&self, copy: &Copy, contents: Contents<'_>) -> Result<Value> {

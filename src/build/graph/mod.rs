@@ -139,14 +139,14 @@ pub enum MountSource {
         id: String,
         /// Who may use it at the same time.
         sharing: Sharing,
-        /// What it begins with: its layers and a path in them.
+        /// What a new one begins with: files of a stage, an image or a context, below a path.
         seed: Option<(Place, String)>,
-        /// Permission bits of a new one.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
+        /// Permission bits of a new one, where they are said.
+        mode: Option<u32>,
+        /// Its owner, likewise.
+        uid: Option<u32>,
+        /// Its group, likewise.
+        gid: Option<u32>,
     },
     /// Memory.
     Tmpfs {

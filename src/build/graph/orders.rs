@@ -8,7 +8,7 @@ use crate::build::cache::mount::CacheMount;
 use crate::build::copy::plan::{self, Plan};
 use crate::build::order::{self, Secret};
 use crate::build::vertex::Vertices;
-use crate::build::worker::order::{self as worker, Order, Select, Source};
+use crate::build::worker::order::{self as worker, NewCache, Order, Select, Source};
 use crate::container::engine::Engine;
 use crate::error::{bad_input, not_found};
 use crate::image::digest::Digest;
@@ -160,14 +160,36 @@ impl Orders<'_> {
     }
 
     /// Takes what a step must not share; `false` while others have it.
-    pub fn try_take(&mut self, id: NodeId, node: &Node) -> Result<bool> {
-        let Operation::Run(run) = &node.operation else {
+    pub fn try_take(&mut self, id: NodeId, graph: &Graph, progress: &Progress) -> Result<bool> {
+        let Operation::Run(run) = &graph.nodes[id].operation else {
             return Ok(true);
+        };
+        let keys = Keys::of(self.order, self.given, graph, progress);
+        let mut number = 0;
+        let mut contents = |_: &Part| {
+            let found = self.selected.get(&(id, number));
+            number += 1;
+            let found = found.context("find what was selected")?;
+            Ok(Some(found.digest.clone()))
         };
         let mut taken = Vec::new();
         for mount in &run.mounts {
-            if let MountSource::Cache { id, sharing, .. } = &mount.source {
-                match CacheMount::try_take(&self.engine.paths, id, *sharing)? {
+            let told = keys.mount(mount, &mut contents)?;
+            if let MountSource::Cache {
+                id,
+                sharing,
+                seed,
+                mode,
+                uid,
+                gid,
+            } = &mount.source
+            {
+                let is_usual = seed.is_none() && mode.or(*uid).or(*gid).is_none();
+                let key = match is_usual {
+                    true => id.clone(),
+                    false => told["source"].to_string(),
+                };
+                match CacheMount::try_take(&self.engine.paths, id, &key, *sharing)? {
                     Some(mount) => taken.push(mount),
                     // What was taken is given back: whoever waits holds nothing.
                     None => return Ok(false),
@@ -309,17 +331,28 @@ impl Preparing<'_, '_> {
         let mut kept = Vec::new();
         for mount in &run.mounts {
             let source = match &mount.source {
-                MountSource::Cache { mode, uid, gid, .. } => {
+                MountSource::Cache {
+                    seed,
+                    mode,
+                    uid,
+                    gid,
+                    ..
+                } => {
                     let cache = caches
                         .next()
                         .context("find the cache mount that was taken")?;
                     let directory = cache.directory.try_clone().context("dup")?;
                     kept.push(cache);
+                    let seed = seed.as_ref();
+                    let seed = seed.map(|(place, path)| self.below(place, path));
                     Some(Source::Cache {
                         descriptor: self.hand(directory),
-                        mode: *mode,
-                        uid: *uid,
-                        gid: *gid,
+                        new: NewCache {
+                            seed: seed.transpose()?.map(Box::new),
+                            mode: *mode,
+                            uid: *uid,
+                            gid: *gid,
+                        },
                     })
                 }
                 source => self.source(source, &mut environment)?,
@@ -359,6 +392,23 @@ impl Preparing<'_, '_> {
         })
     }
 
+    /// All files below a path.
+    fn below(&mut self, place: &Place, path: &str) -> Result<Source> {
+        Ok(match place {
+            Place::Node(top) => Source::Layers {
+                layers: self.progress.layers(self.graph, *top),
+                path: path.to_owned(),
+            },
+            Place::Context(name) => {
+                let root = self.orders.contexts.root(name)?;
+                Source::Directory {
+                    descriptor: self.hand(root),
+                    path: path.trim_start_matches('/').to_owned(),
+                }
+            }
+        })
+    }
+
     /// `None` for what nobody has and nobody must have.
     fn source(
         &mut self,
@@ -366,24 +416,7 @@ impl Preparing<'_, '_> {
         environment: &mut Vec<String>,
     ) -> Result<Option<Source>> {
         Ok(match source {
-            MountSource::Bind {
-                place: Place::Node(top),
-                path,
-            } => Some(Source::Layers {
-                layers: self.progress.layers(self.graph, *top),
-                path: path.clone(),
-            }),
-            MountSource::Bind {
-                place: Place::Context(name),
-                path,
-            } => {
-                self.selections += 1;
-                let root = self.orders.contexts.root(name)?;
-                Some(Source::Directory {
-                    descriptor: self.hand(root),
-                    path: path.trim_start_matches('/').to_owned(),
-                })
-            }
+            MountSource::Bind { place, path } => Some(self.below(place, path)?),
             MountSource::Tmpfs { size } => Some(Source::Tmpfs { size: *size }),
             MountSource::Secret {
                 id,

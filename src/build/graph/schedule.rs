@@ -354,7 +354,7 @@ impl Schedule<'_, '_, '_> {
                 while self.look(state)? {}
                 continue;
             }
-            if !self.orders.try_take(id, &self.graph.nodes[id])? {
+            if !self.orders.try_take(id, self.graph, &state.progress)? {
                 waits = true;
                 state.tasks.push(task);
                 continue;

@@ -12,6 +12,7 @@
 //! Not here: which steps there are, in which order, and which of them are known already.
 
 mod agent;
+mod cache;
 mod chroot;
 mod files;
 mod guest;

@@ -7,7 +7,7 @@
 
 use super::agent::{self, Agent};
 use super::order::{Mount, Source};
-use super::{layer, layers};
+use super::{cache, layer, layers};
 use crate::container::engine::Engine;
 use crate::container::step::{self, Step};
 use crate::error::bad_input;
@@ -42,6 +42,8 @@ pub struct Opened {
     pub sources: Sources,
     /// Those who pass connections to agents on, as long as they are kept.
     pub agents: Vec<Agent>,
+    /// To be told to the user.
+    pub warnings: Vec<String>,
 }
 
 /// Opens the sources of all mounts; layers among them stay as long as the intake.
@@ -55,6 +57,7 @@ pub fn open(
     let mut opened = Opened {
         sources: Sources::new(),
         agents: Vec::new(),
+        warnings: Vec::new(),
     };
     for (number, mount) in mounts.iter().enumerate() {
         let handed = |number: usize| {
@@ -65,15 +68,24 @@ pub fn open(
             Ok(Some(match &mount.source {
                 Source::Tmpfs { .. } => return Ok(None),
                 Source::Directory { descriptor, path } => directory(handed(*descriptor)?, path)?,
-                Source::Cache {
-                    descriptor,
-                    mode,
-                    uid,
-                    gid,
-                } => {
-                    let place = here(handed(*descriptor)?)?;
-                    give(engine, place.as_fd(), *mode, *uid, *gid)?;
-                    mount::clone_tree(place.as_fd(), false).context("bind it")?
+                Source::Cache { descriptor, new } => {
+                    let seed = new.seed.as_deref();
+                    let scratch = || step.scratch(&format!("mount-{number}"));
+                    let mut seeded = |scratch: &Path| match seed {
+                        Some(Source::Directory { descriptor, path }) => {
+                            directory(handed(*descriptor)?, path).map(Some)
+                        }
+                        Some(Source::Layers { layers, path }) => {
+                            layer::hold(intake, layers)?;
+                            layers::part(engine, &layers.names, path, scratch, false).map(Some)
+                        }
+                        _ => Ok(None),
+                    };
+                    let place = handed(*descriptor)?;
+                    let (files, warnings) =
+                        cache::files(engine, place, new, &scratch, &mut seeded)?;
+                    opened.warnings.extend(warnings);
+                    mount::clone_tree(files.as_fd(), false).context("bind it")?
                 }
                 Source::Layers { layers, path } => {
                     layer::hold(intake, layers)?;
@@ -168,7 +180,7 @@ pub fn below(path: &str) -> &[u8] {
 
 /// What was handed over, in the mount namespace of this process: only from there can it be mounted. Nothing else can have
 /// come in its place meanwhile.
-fn here(handed: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub fn here(handed: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = std::fs::read_link(format!("/proc/self/fd/{}", handed.as_raw_fd()))
         .context("find what was handed over")?;
     let found = mount::open_source(&path)?;

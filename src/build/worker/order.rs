@@ -137,16 +137,12 @@ pub enum Source {
         /// Relative to it.
         path: String,
     },
-    /// The directory of a cache mount, which was handed over, locked as it has to be. It gets this mode and this owner.
+    /// A cache mount, whose place was handed over, locked as it has to be.
     Cache {
         /// The number of the descriptor.
         descriptor: usize,
-        /// Permission bits.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
+        /// What it begins as, where it has no files yet.
+        new: NewCache,
     },
     /// Memory, so many bytes at most; all of half the machine's without a number.
     Tmpfs {
@@ -180,6 +176,19 @@ pub enum Source {
         /// Its group.
         gid: u32,
     },
+}
+
+/// What a new cache mount is. What is not said is as in its seed, or else 0755 and root's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NewCache {
+    /// [`Source::Layers`] or [`Source::Directory`], whose files it begins with.
+    pub seed: Option<Box<Source>>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Its owner.
+    pub uid: Option<u32>,
+    /// Its group.
+    pub gid: Option<u32>,
 }
 
 /// `COPY`, `ADD`.

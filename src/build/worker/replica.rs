@@ -7,7 +7,7 @@ use super::agent::{self, Agent};
 use super::guest::Guests;
 use super::mounts::{below, give};
 use super::order::{Mount, Run, Source};
-use super::{layer, layers};
+use super::{cache, layer, layers};
 use crate::container::engine::Engine;
 use crate::container::step::HOSTNAME;
 use crate::error::{Error, Kind};
@@ -136,13 +136,32 @@ fn copy(
             layers::copy(engine, &layers.names, &whole)?;
             part(&open_root(&whole)?, path.trim_start_matches('/'), to)
         }
-        Source::Cache {
-            descriptor,
-            mode,
-            uid,
-            gid,
-        } => {
-            let data = handed(*descriptor)?;
+        Source::Cache { descriptor, new } => {
+            let scratch = || {
+                let path = to.with_extension("new");
+                make_directory(&path, 0o700).map(|()| path)
+            };
+            let beneath = |root: BorrowedFd<'_>, path: &str| {
+                let path = below(path.trim_start_matches('/'));
+                let found = open_in_root(root, path, OFlags::PATH, Mode::empty());
+                found.map(Some).context("open what it begins with")
+            };
+            let mut seed = |scratch: &Path| match new.seed.as_deref() {
+                Some(Source::Directory { descriptor, path }) => {
+                    beneath(handed(*descriptor)?.as_fd(), path)
+                }
+                Some(Source::Layers { layers, path }) => {
+                    layer::hold(intake, layers)?;
+                    let whole = scratch.join("whole");
+                    layers::copy(engine, &layers.names, &whole)?;
+                    beneath(open_root(&whole)?.as_fd(), path)
+                }
+                _ => Ok(None),
+            };
+            let place = handed(*descriptor)?.as_fd();
+            let (data, warnings) = cache::files(engine, place, new, &scratch, &mut seed)?;
+            opened.warnings.extend(warnings);
+            let found = fstat(&data).context("stat the cache's directory")?;
             let path = std::fs::read_link(magic_link(data.as_fd()));
             let data = path.context("find the cache's directory")?;
             {
@@ -150,7 +169,7 @@ fn copy(
                 shift(&data, to, &Ok, &Ok)?;
             }
             opened.caches.push(Cache { number, data });
-            given(*mode, *uid, *gid)
+            given(found.st_mode & 0o7777, found.st_uid, found.st_gid)
         }
         Source::Secret {
             descriptor,

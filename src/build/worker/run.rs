@@ -47,6 +47,9 @@ pub fn run(hands: &mut Hands, run: Run, descriptors: Vec<OwnedFd>) -> Result<Ans
     )?;
     let opened = mounts::open(&engine, &step, &mut intake, &run.mounts, &descriptors)?;
     drop(descriptors);
+    for warning in &opened.warnings {
+        hands.tell(Answer::Warning(warning.clone()))?;
+    }
     let (streams, outputs) = streams(run.input.as_deref())?;
     let started = step.start(opened.sources, &streams, &mut hands.placements)?;
     drop(streams);
