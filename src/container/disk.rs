@@ -6,7 +6,7 @@
 use super::engine::Engine;
 use super::list::{self, Container};
 use crate::image::store::{self, Image};
-use crate::paths::{Paths, VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING};
+use crate::paths::{Paths, VOLUME_DATA, VOLUME_FILLED, VOLUME_FILLING, cached_in};
 use crate::store::directory::names_if_directory;
 use crate::store::lock::Lock;
 use crate::store::tree;
@@ -22,8 +22,10 @@ use std::path::Path;
 pub struct Disk {
     /// Every image, with what its layers take.
     pub images: Vec<ImageSpace>,
-    /// All layers and images, those that no image uses too.
+    /// All layers and images, those that no image uses too, but for what the build cache keeps.
     pub layers: u64,
+    /// What only the build cache keeps: layers by their names, and cache mounts by theirs.
+    pub cache: BTreeMap<String, u64>,
     /// Every container, with what it has written.
     pub containers: Vec<ContainerSpace>,
     /// Every volume, with what is in it.
@@ -94,7 +96,8 @@ pub fn taken(path: &Path) -> Result<u64> {
 pub fn usage(engine: &Engine) -> Result<Disk> {
     let paths = &engine.paths;
     let mut seen = Seen::new(paths.data())?;
-    let layers = seen.children(&paths.layers())?;
+    let mut layers = seen.children(&paths.layers())?;
+    let mut cache = seen.children(&paths.build_mounts())?;
     let in_images = seen.children(&paths.images())?.into_iter();
     let is_image = |(name, _): &(String, u64)| paths.image_record(name).exists();
     let (of_images, beside): (BTreeMap<_, _>, BTreeMap<_, _>) = in_images.partition(is_image);
@@ -147,6 +150,11 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     let volumes = volumes.collect();
     let mut here = store::list(paths)?;
     here.retain(|image| image.store.is_none());
+    let needed = here.iter().flat_map(|image| &image.layers);
+    let needed: BTreeSet<&str> = needed.map(|name| Paths::layer_key(name)).collect();
+    let only_cached =
+        |name: &String| !needed.contains(name.as_str()) && cached_in(&paths.layer(name)).exists();
+    cache.extend(layers.extract_if(.., |name, _| only_cached(name)));
     let images = images(here, &layers, &of_images, &containers);
     let of = |counts: &mut BTreeMap<String, u64>, id: &str| counts.remove(id).unwrap_or_default();
     let containers = containers.into_iter().map(|container| ContainerSpace {
@@ -160,6 +168,7 @@ pub fn usage(engine: &Engine) -> Result<Disk> {
     Ok(Disk {
         images,
         layers: layers.values().chain(of_images.values()).sum(),
+        cache,
         containers,
         volumes,
         staging,

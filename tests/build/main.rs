@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod command;
 mod escape;
+mod disk;
 mod examples;
 mod files;
 mod graph;

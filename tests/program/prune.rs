@@ -93,7 +93,7 @@ fn the_whole_system() {
             .run();
         no.code(1).stderr_has("system prune has been cancelled").stdout(
             "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - all images without at least one container \
-             associated to them\n\n  Items to be pruned will be filtered with:\n  - label=x\n\nAre you sure you want \
+             associated to them\n  - all build cache\n\n  Items to be pruned will be filtered with:\n  - label=x\n\nAre you sure you want \
              to continue? [y/N] ",
         );
         let text = run(&store, &["system", "prune", "-f", "--volumes"]);

@@ -66,6 +66,14 @@ impl Kind {
 }
 
 impl Entry {
+    /// What it keeps, by its name on the disk: a layer, or a cache mount.
+    pub fn keeps(&self) -> Option<&str> {
+        match self.kind {
+            Kind::CacheMount => Some(&self.id),
+            _ => self.layer.as_deref(),
+        }
+    }
+
     /// When it was last of use, seconds since 1970.
     pub fn time(&self) -> i64 {
         self.last_used.unwrap_or(self.created)

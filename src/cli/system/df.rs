@@ -1,6 +1,8 @@
 //! `system df`: what takes how much of the disk. Docker's rows and, since they are not all, the others: together they
 //! are what du(1) says of the data directory.
 
+use crate::build;
+use crate::build::cache::prune::Entry;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::container::ps::{Look, command, shorten};
@@ -16,6 +18,7 @@ use crate::duration;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Options of `system df`.
@@ -74,21 +77,30 @@ const CACHE: &[Column] = &[
     column("UsageCount", "USAGE"),
     column("Shared", "SHARED"),
 ];
+/// What a format may name beside that.
+const CACHE_DETAILS: &[Column] = &[
+    column("Description", ""),
+    column("InUse", ""),
+    column("Parent", ""),
+    column("CreatedAt", ""),
+    column("LastUsedAt", ""),
+];
 
 impl Verb for Df {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let engine = context.engine()?;
         engine.enter_user_namespace()?;
         let disk = disk::usage(&engine)?;
+        let cache = build::cache::prune::list(&engine.paths)?;
         let format = self.format.as_deref();
         if !self.verbose {
-            let rows: Vec<Row> = summary(&disk).into_iter().map(Part::row).collect();
+            let rows: Vec<Row> = summary(&disk, &cache).iter().map(Part::row).collect();
             show(&mut context.output, format, SUMMARY, &rows)?;
             return Ok(0);
         }
-        let details = Details::new(&engine, &disk);
+        let details = Details::new(&engine, &disk, &cache);
         match format.unwrap_or_default().trim() {
-            "" | "table" => details.tables(context, &disk)?,
+            "" | "table" => details.tables(context, &summary(&disk, &cache))?,
             "json" => context.output.line(details.json()?)?,
             template => render_inspect(&mut context.output, Some(template), &[details.json()?])?,
         }
@@ -118,7 +130,7 @@ struct Part {
 }
 
 impl Part {
-    fn row(self) -> Row {
+    fn row(&self) -> Row {
         let free = size::decimal_with(self.reclaimable, 4);
         let free = match (self.reclaimable * 100).checked_div(self.size) {
             Some(share) => format!("{free} ({share}%)"),
@@ -134,7 +146,7 @@ impl Part {
 }
 
 /// All parts, which together are the data directory.
-fn summary(disk: &Disk) -> Vec<Part> {
+fn summary(disk: &Disk, cache: &[Entry]) -> Vec<Part> {
     let used = disk.images.iter().filter(|image| image.containers > 0);
     let used_bytes: u64 = used.clone().map(|image| image.size - image.shared).sum();
     let part = |kind, total: usize, active: usize, size, reclaimable| Part {
@@ -168,7 +180,7 @@ fn summary(disk: &Disk) -> Vec<Part> {
         ),
         of_containers("Containers", |space| space.written),
         of_volumes(&disk.volumes),
-        part("Build Cache", 0, 0, 0, 0),
+        of_cache(disk, cache),
         of_containers("Logs", |space| space.log),
         part(
             "Staging",
@@ -179,6 +191,21 @@ fn summary(disk: &Disk) -> Vec<Part> {
         ),
         part("Records", 0, 0, disk.records, 0),
     ]
+}
+
+/// What images need too counts there.
+fn of_cache(disk: &Disk, entries: &[Entry]) -> Part {
+    let in_use = entries.iter().filter(|entry| entry.in_use);
+    let kept: BTreeSet<&str> = in_use.clone().filter_map(Entry::keeps).collect();
+    let kept = kept.iter().filter_map(|name| disk.cache.get(*name));
+    let size = disk.cache.values().sum::<u64>();
+    Part {
+        kind: "Build Cache",
+        total: entries.len() as u64,
+        active: in_use.count() as u64,
+        size,
+        reclaimable: size - kept.sum::<u64>(),
+    }
 }
 
 fn of_volumes(volumes: &[VolumeSpace]) -> Part {
@@ -199,10 +226,11 @@ struct Details {
     images: Vec<Row>,
     containers: Vec<Row>,
     volumes: Vec<Row>,
+    cache: Vec<Row>,
 }
 
 impl Details {
-    fn new(engine: &Engine, disk: &Disk) -> Self {
+    fn new(engine: &Engine, disk: &Disk, cache: &[Entry]) -> Self {
         let look = Look {
             engine,
             images: Images::default(),
@@ -220,6 +248,7 @@ impl Details {
                 .map(|space| container_row(&look, space))
                 .collect(),
             volumes: disk.volumes.iter().map(volume_row).collect(),
+            cache: cache.iter().map(cache_row).collect(),
         }
     }
 
@@ -231,22 +260,21 @@ impl Details {
             "Images": objects(&self.images, IMAGES),
             "Containers": objects(&self.containers, CONTAINERS),
             "Volumes": objects(&self.volumes, VOLUMES),
-            "BuildCache": [],
+            "BuildCache": objects(&self.cache, &[CACHE, CACHE_DETAILS].concat()),
         }))
     }
 
-    fn tables(&self, context: &mut Context, disk: &Disk) -> Result<()> {
+    fn tables(&self, context: &mut Context, parts: &[Part]) -> Result<()> {
         let output = &mut context.output;
-        let others = summary(disk)
-            .into_iter()
-            .skip(4)
-            .map(Part::row)
-            .collect::<Vec<_>>();
+        let (of_docker, others) = parts.split_at(4);
+        let others: Vec<Row> = others.iter().map(Part::row).collect();
+        let cached = of_docker.last().map_or(0, |part| part.size);
+        let cached = format!("\nBuild cache usage: {}", size::decimal_with(cached, 4));
         for (heading, columns, rows) in [
             ("Images space usage:", IMAGES, &self.images[..]),
             ("\nContainers space usage:", CONTAINERS, &self.containers),
             ("\nLocal Volumes space usage:", VOLUMES, &self.volumes),
-            ("\nBuild cache usage: 0B", CACHE, &[]),
+            (&cached, CACHE, &self.cache),
             ("\nOther space usage:", SUMMARY, &others),
         ] {
             output.line(format!("{heading}\n"))?;
@@ -289,6 +317,31 @@ fn volume_row(space: &VolumeSpace) -> Row {
         .with("Name", space.name.as_str())
         .with("Links", space.links.to_string())
         .with("Size", size::decimal(space.size))
+}
+
+fn cache_row(entry: &Entry) -> Row {
+    let at = |seconds: i64| Timestamp::from_second(seconds).ok();
+    let since = |seconds: i64| {
+        let age = Timestamp::now().as_second().saturating_sub(seconds).max(0);
+        duration::ago(Duration::from_secs(age.cast_unsigned()))
+    };
+    let moment = |seconds: i64| at(seconds).map_or(String::new(), |time| time.to_string());
+    let used = |show: &dyn Fn(i64) -> String| entry.last_used.map_or(String::new(), show);
+    let mark = if entry.in_use { "*" } else { "" };
+    let id = entry.id.get(..12).unwrap_or(&entry.id);
+    Row::new()
+        .with("ID", format!("{id}{mark}"))
+        .with("CacheType", entry.kind.name())
+        .with("Size", size::decimal(entry.size))
+        .with("CreatedSince", since(entry.created))
+        .with("LastUsedSince", used(&since))
+        .with("UsageCount", entry.uses.to_string())
+        .with("Shared", entry.shared.to_string())
+        .with("Description", entry.description.as_str())
+        .with("InUse", entry.in_use.to_string())
+        .with("Parent", entry.parent.as_deref().unwrap_or_default())
+        .with("CreatedAt", moment(entry.created))
+        .with("LastUsedAt", used(&moment))
 }
 
 fn container_row(look: &Look, space: &ContainerSpace) -> Row {

@@ -1,12 +1,14 @@
-//! `system prune`: containers that do not run, networks without any, images that nothing needs and, if that is wanted, volumes that nobody has
-//! named are removed.
+//! `system prune`: containers that do not run, networks without any, images that nothing needs, what builds have cached and, if that is
+//! wanted, volumes that nobody has named are removed.
 
+use crate::cli::build::cache;
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
 use crate::cli::{Context, filter, prune};
 use crate::container::{mount_point, remove};
 use crate::error::bad_input;
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Options of `system prune`.
@@ -34,7 +36,7 @@ impl Verb for Prune {
             let message = "ERROR: The \"until\" filter is not supported with \"--volumes\"";
             return Err(bad_input(message).into());
         }
-        prune::check(&filters)?;
+        let until = prune::check(&filters)?;
         let warning = self.warning()?;
         prune::ask(context, self.force, &warning, "system prune")?;
         engine.enter_user_namespace()?;
@@ -47,7 +49,13 @@ impl Verb for Prune {
             false => (0, true),
         };
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
-        prune::total(context, of_containers + of_volumes + of_images + of_killed)?;
+        // What is in the cache has no labels.
+        let of_cache = match filters.labels(&BTreeMap::new()) {
+            true => cache::sweep(context, &engine, self.all, until)?,
+            false => 0,
+        };
+        let reclaimed = of_containers + of_volumes + of_images + of_cache + of_killed;
+        prune::total(context, reclaimed)?;
         let complete = no_container_stays && no_network_stays && no_volume_stays && no_image_stays;
         Ok(u8::from(!complete))
     }
@@ -63,8 +71,10 @@ impl Prune {
             true => "  - all anonymous volumes not used by at least one container\n",
             false => "",
         };
+        let cache = if self.all { "all" } else { "unused" };
         let mut text = format!(
-            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {images}\n\n"
+            "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{volumes}  - {images}\n  \
+             - {cache} build cache\n\n"
         );
         if !self.filter.is_empty() {
             writeln!(text, "  Items to be pruned will be filtered with:")?;
