@@ -341,7 +341,9 @@ fn stem(path: &Path) -> Option<String> {
     if path.is_dir() {
         return Some(name.to_owned());
     }
-    let packed = [".gz", ".tgz", ".xz", ".txz", ".zst", ".tzst"];
+    let packed = [
+        ".gz", ".tgz", ".xz", ".txz", ".zst", ".tzst", ".bz2", ".tbz2", ".tbz",
+    ];
     let name = packed
         .iter()
         .find_map(|extension| name.strip_suffix(extension))

@@ -5,13 +5,14 @@ mod real;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod bad_input;
 mod builder;
 mod cache;
 mod check;
 mod command;
-mod escape;
 mod disk;
+mod escape;
 mod examples;
 mod files;
 mod graph;
