@@ -95,11 +95,71 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
         "squash squash-all",
         Fate::NotYet("layers are kept as the steps have made them"),
     ),
+    // Podman's, with what Docker's command line has for it.
     (
         &["image build"],
-        "all-platforms manifest= from= volume/v= dns= dns-search= dns-option= userns= userns-uid-map= userns-gid-map= \
-         ignorefile= creds= cap-add= cap-drop= device= env= unsetenv= unsetlabel= identity-label=",
-        Fate::NotYet("it is podman's, and not needed by Docker's command line"),
+        "all-platforms manifest=",
+        Fate::Never("`-t NAME --platform linux/amd64,linux/arm64` makes one list of both"),
+    ),
+    (
+        &["image build"],
+        "from=",
+        Fate::Never(
+            "`--build-context NAME=docker-image://OTHER` takes the place of `FROM NAME`, `--build-arg` that of `FROM $NAME`",
+        ),
+    ),
+    (
+        &["image build"],
+        "volume/v=",
+        Fate::Never(
+            "`RUN --mount=type=bind,from=NAME` shows what `--build-context NAME=DIRECTORY` names, `type=cache` keeps files",
+        ),
+    ),
+    (
+        &["image build"],
+        "dns= dns-search= dns-option=",
+        Fate::Never("names are resolved as in the network of a step; `--add-host` adds some"),
+    ),
+    (
+        &["image build"],
+        "userns= userns-uid-map= userns-gid-map=",
+        Fate::Never("steps run in the user namespace of the store"),
+    ),
+    (
+        &["image build"],
+        "ignorefile=",
+        Fate::Never(
+            "`DOCKERFILE.dockerignore` beside the Dockerfile is taken before `.dockerignore`",
+        ),
+    ),
+    (
+        &["image build"],
+        "creds=",
+        Fate::Never("`onggi login` remembers them, `--authfile` names another file of them"),
+    ),
+    (
+        &["image build"],
+        "cap-add= cap-drop=",
+        Fate::Never(
+            "`--allow security.insecure` and `RUN --security=insecure` give a step all of them",
+        ),
+    ),
+    (
+        &["image build"],
+        "device=",
+        Fate::Never("`RUN --device=NAME` gives a step one"),
+    ),
+    (
+        &["image build"],
+        "env= unsetenv=",
+        Fate::Never(
+            "`ENV` in the Dockerfile sets variables of the image, `--build-arg` those of its steps",
+        ),
+    ),
+    (
+        &["image build"],
+        "unsetlabel= identity-label=",
+        Fate::Never("an image has the labels of its base, its Dockerfile and `--label`"),
     ),
     (
         &["image build"],
