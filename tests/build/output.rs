@@ -169,3 +169,70 @@ fn what_is_pushed_can_be_pulled() {
         store.script(script).run().code(0);
     }
 }
+
+/// `rewrite-timestamp=true` promises that no file which the build has made is newer than `SOURCE_DATE_EPOCH`. That is so with
+/// and without it: an output is the same.
+#[test]
+fn no_file_is_newer_than_the_epoch_whether_it_is_asked_for_or_not() {
+    for store in crate::support::everyone_with_alpine() {
+        let text = "FROM alpine:3.20\nCOPY a /dir/a\nRUN echo x > /made && mkdir /deep && touch /deep/er /etc/motd\nADD t.tar /\n";
+        store.file("c/Dockerfile", text);
+        store.file("c/a", "text");
+        store
+            .script("echo packed > packed && tar -cf c/t.tar packed")
+            .run()
+            .code(0);
+        let base = store.ok([
+            "image",
+            "inspect",
+            "-f",
+            "{{len .RootFS.Layers}}",
+            "alpine:3.20",
+        ]);
+        let base: usize = base.trim().parse().unwrap();
+        let build = |output: &str| {
+            let words = [
+                "build",
+                "-o",
+                output,
+                "--build-arg=SOURCE_DATE_EPOCH=1000000000",
+                "c",
+            ];
+            store.onggi(words).run().code(0);
+            std::fs::read(store.home().join("x")).unwrap()
+        };
+        for kind in ["oci", "docker"] {
+            let plain = build(&format!("type={kind},dest=x,compression=uncompressed"));
+            let option =
+                format!("type={kind},dest=x,compression=uncompressed,rewrite-timestamp=true");
+            assert!(build(&option) == plain, "{kind}");
+            let manifest = match kind {
+                "oci" => {
+                    let index = json(&plain, "index.json");
+                    let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+                    json(&plain, &format!("blobs/{}", digest.replace(':', "/")))
+                }
+                _ => json(&plain, "manifest.json")[0].clone(),
+            };
+            let layers = manifest["layers"]
+                .as_array()
+                .or(manifest["Layers"].as_array());
+            let layers = &layers.unwrap()[base..];
+            assert_eq!(layers.len(), 3, "{manifest}");
+            for layer in layers {
+                let path = match layer["digest"].as_str() {
+                    Some(digest) => format!("blobs/{}", digest.replace(':', "/")),
+                    None => layer.as_str().unwrap().to_owned(),
+                };
+                let (_, bytes) = archive(&plain, &path);
+                let times: Vec<u64> = tar::Archive::new(&bytes[..])
+                    .entries()
+                    .unwrap()
+                    .map(|entry| entry.unwrap().header().mtime().unwrap())
+                    .collect();
+                assert!(times.len() > 1 || times == [1_000_000_000], "{times:?}");
+                assert!(times.iter().all(|time| *time <= 1_000_000_000), "{times:?}");
+            }
+        }
+    }
+}
