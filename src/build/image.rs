@@ -43,6 +43,7 @@ pub fn finish(
         layers,
         config,
         epoch,
+        materials: Vec::new(),
     })
 }
 

@@ -47,7 +47,7 @@ use graph::schedule::Schedule;
 use graph::scope::{Globals, Scope, Unset};
 use graph::stage::Stages;
 use graph::{Graph, NodeId};
-use order::{Order, Outcome};
+use order::{Built, Order, Outcome};
 use report::{Event, Reporter};
 use source::Diagnostic;
 use std::collections::BTreeSet;
@@ -153,6 +153,10 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     let finish = |(platform, draft): (Platform, Draft)| {
         let top: Vec<NodeId> = draft.top.into_iter().collect();
         let built = image::finish(draft, graph, &progress, &order.labels, given, &platform)?;
+        let built = Built {
+            materials: orders.materials(graph, &graph.needed(&top)),
+            ..built
+        };
         match order.inline_cache {
             true => {
                 let records = portable::records(graph, &progress, &top, start.as_ref());

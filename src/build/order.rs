@@ -1,6 +1,7 @@
 //! What a build is asked for and what comes of it, as plain values.
 
 use super::cache::portable::Steps;
+use super::output::material::Material;
 use super::source::Diagnostic;
 use super::verify::Difference;
 use super::worker::order::{Layers, Network};
@@ -12,8 +13,10 @@ use crate::image::hold::Hold;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::Options;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// What is to be built.
@@ -116,6 +119,21 @@ pub enum Secret {
     Variable(String),
 }
 
+impl Secret {
+    /// What it is; `None` for a variable that is not set.
+    pub fn read(&self) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::File(path) => {
+                let bytes = std::fs::read(path);
+                bytes
+                    .map(Some)
+                    .with_context(|| format!("read the secret `{}`", path.display()))
+            }
+            Self::Variable(name) => Ok(std::env::var_os(name).map(OsStringExt::into_vec)),
+        }
+    }
+}
+
 /// An image as far as a build makes it: layers that are in the store, and a config.
 #[derive(Debug)]
 pub struct Built {
@@ -129,6 +147,8 @@ pub struct Built {
     pub bytes: Vec<u8>,
     /// Seconds since 1970: when it was made.
     pub epoch: i64,
+    /// What it was made of.
+    pub materials: Vec<Material>,
 }
 
 impl Built {

@@ -42,7 +42,7 @@ fn archives_are_unpacked_however_they_are_packed() {
                 let refused = store.onggi(["build", "-q", "-"]).stdin(cut).run();
                 refused
                     .code(1)
-                    .stderr_has("cut off")
+                    .stderr_has("read the context from standard input: ")
                     .stderr_lacks("panicked");
             }
         }

@@ -15,6 +15,7 @@ mod disk;
 mod escape;
 mod examples;
 mod files;
+mod git;
 mod graph;
 mod image;
 mod instruction;

@@ -251,3 +251,42 @@ fn a_repository_or_an_archive_is_a_root() {
         server.join().unwrap();
     }
 }
+
+#[test]
+fn provenance_names_what_an_image_was_made_of() {
+    for store in everyone_with_alpine() {
+        give_layout(&store, "x:one", "1");
+        let script = "mkdir r.git; echo x > r.git/file; cd r.git; git init -q -b main; git add .; \
+                      git -c user.name=x -c user.email=x@y commit -qm one; git rev-parse HEAD";
+        let commit = store.script(script).run().stdout_text();
+        let git = format!("file://{}/r.git", store.home().display());
+        // What is not needed is not named; of what is cached the same is told.
+        let text = "FROM base AS unneeded\nRUN exit 1\nFROM alpine:3.20 AS other\nRUN echo x > /x\nFROM base\n\
+                    COPY --from=other /x /x\nCOPY --from=source file /file\n";
+        store.file("context/Dockerfile", text);
+        let build = |more: &[&str]| {
+            let mut words = vec!["build", "-q", "--metadata-file=told", "--provenance=true"];
+            let source = format!("--build-context=source={git}");
+            words.extend(["--build-context=base=oci-layout://layout", &source]);
+            words.extend(more);
+            store.onggi(words).args(["context"]).run().code(0);
+            let told = std::fs::read(store.home().join("told")).unwrap();
+            let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+            let provenance = &told["buildx.build.provenance"];
+            assert_eq!(provenance["metadata"]["completeness"]["materials"], false);
+            provenance["materials"].clone()
+        };
+        let platform = store.field("alpine:3.20", "{{.Os}}%2F{{.Architecture}}");
+        let alpine = store.field("alpine:3.20", "{{.Id}}");
+        let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+        let expected = serde_json::json!([
+            {"uri": git, "digest": {"sha1": commit.trim()}},
+            {"uri": format!("pkg:docker/alpine@3.20?platform={platform}"), "digest": {"sha256": hex(&alpine)}},
+            {"uri": format!("pkg:oci/layout@latest?platform={platform}"), "digest": {"sha256": hex(&digest(&store, "one"))}},
+        ]);
+        assert_eq!(build(&[]), expected);
+        assert_eq!(build(&[]), expected);
+        let of_other = build(&["--target=other"]);
+        assert_eq!(of_other, serde_json::json!([expected[1]]));
+    }
+}

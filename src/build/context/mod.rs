@@ -23,6 +23,8 @@ use crate::build::copy::selection::Selection;
 use crate::build::copy::stat_cache::StatCache;
 use crate::build::copy::{Tree, archive, select};
 use crate::build::ignore::Ignore;
+use crate::build::order::Secret;
+use crate::build::output::material::Material;
 use crate::container::copy::extract::{Extractor, Ids, Scope};
 use crate::error::{bad_input, not_found};
 use crate::image::compression::{self, Compression};
@@ -36,6 +38,7 @@ use definition::Definition;
 use download::Downloader;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,6 +57,8 @@ pub struct Host<'a> {
     pub paths: &'a Paths,
     /// How long a server may say nothing.
     pub silence: Duration,
+    /// Of whom git servers may ask who is there.
+    pub secrets: &'a BTreeMap<String, Secret>,
     /// Standard input, or what takes its place; it is read once.
     pub input: Mutex<Option<Box<dyn Read + Send + 'a>>>,
 }
@@ -94,6 +99,8 @@ pub struct Context {
     definition: Option<Definition>,
     /// The commit's name and its time.
     commit: Option<(String, i64)>,
+    /// What it is in the net.
+    material: Option<Material>,
     ignored: Ignore,
     digests: Mutex<StatCache>,
     warnings: Vec<String>,
@@ -113,13 +120,14 @@ impl Context {
             }
             Address::Git(repository) => {
                 let keep = repository.keep_git_directory.unwrap_or(false);
-                Self::repository(repository, keep, None, host.paths)
+                Self::repository(repository, keep, None, host)
             }
             Address::Url(url) => {
                 let download = host.downloader().get(url, None)?;
                 let (name, modified) = (download.name, download.modified);
                 let mut context = Self::stream(File::from(download.file), &name, host.paths)
                     .with_context(|| format!("read the context {url}"))?;
+                context.material = Some(Material::file(url, &download.digest));
                 if let Some(definition) = &mut context.definition {
                     definition.modified = modified;
                 }
@@ -163,6 +171,7 @@ impl Context {
             is_local: true,
             definition: None,
             commit: None,
+            material: None,
             ignored: Ignore::default(),
             digests: Mutex::new(digests),
             warnings: Vec::new(),
@@ -175,14 +184,16 @@ impl Context {
         repository: &git::Repository,
         keep_git_directory: bool,
         checksum: Option<&str>,
-        paths: &Paths,
+        host: &Host<'_>,
     ) -> Result<Self> {
-        let staging = Staging::new(&paths.staging())?;
+        let staging = Staging::new(&host.paths.staging())?;
         let place = staging.path().join("repository");
         std::fs::create_dir(&place).with_context(|| format!("create `{}`", place.display()))?;
         let keep = repository.keep_git_directory.unwrap_or(keep_git_directory);
-        let checkout = git::fetch(repository, keep, checksum, &place)?;
+        let login = git::login(&repository.url, host.secrets)?;
+        let checkout = git::fetch(repository, keep, checksum, login.as_ref(), &place)?;
         Ok(Self {
+            material: Some(Material::repository(repository, &checkout.commit)),
             commit: Some((checkout.commit, checkout.time)),
             ..Self::staged(checkout.root, staging)
         })
@@ -234,6 +245,7 @@ impl Context {
             is_local: false,
             definition: None,
             commit: None,
+            material: None,
             ignored: Ignore::default(),
             digests: Mutex::default(),
             warnings: Vec::new(),
@@ -264,6 +276,11 @@ impl Context {
     /// When it was committed, in seconds since 1970.
     pub fn epoch(&self) -> Option<i64> {
         self.commit.as_ref().map(|(_, time)| *time)
+    }
+
+    /// What it is in the net, if it is there.
+    pub fn material(&self) -> Option<&Material> {
+        self.material.as_ref()
     }
 
     /// What the user should know.

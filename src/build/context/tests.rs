@@ -2,6 +2,7 @@
 
 use super::git::Repository;
 use super::*;
+use crate::build::order::Secret;
 use crate::image::layer::{Member, MemberKind, Writer};
 use rustix::fs::Timespec;
 use std::io::Write;
@@ -9,6 +10,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use tempfile::TempDir;
+
+static NO_SECRETS: BTreeMap<String, Secret> = BTreeMap::new();
 
 struct Place {
     directory: TempDir,
@@ -36,6 +39,7 @@ impl Place {
         Host {
             paths: &self.paths,
             silence: Duration::from_secs(20),
+            secrets: &NO_SECRETS,
             input: Mutex::new(Some(Box::new(input))),
         }
     }
@@ -303,7 +307,7 @@ fn repositories_are_fetched_without_what_this_machine_adds() {
         assert!(error.contains(expected), "{suffix}: {error}");
     }
     let repository = Repository::parse(&url).unwrap().unwrap();
-    let kept = Context::repository(&repository, true, None, &place.paths).unwrap();
+    let kept = Context::repository(&repository, true, None, &place.host(b"")).unwrap();
     assert!(
         names(&kept, ".git")
             .unwrap()

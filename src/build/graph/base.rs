@@ -3,9 +3,10 @@
 //! Invariant: the layers of an image that was given out stay until the build ends.
 
 use super::ImageBase;
-use crate::build::context::address::LAYOUT;
+use crate::build::context::address::{Address, LAYOUT};
 use crate::build::context::layout::Brought;
 use crate::build::order::Order;
+use crate::build::output::material::Material;
 use crate::build::report::Event;
 use crate::build::vertex::Vertices;
 use crate::build::worker::order::Layers;
@@ -15,6 +16,7 @@ use crate::image::config::Config;
 use crate::image::digest::Digest;
 use crate::image::hello;
 use crate::image::hold::Hold;
+use crate::image::origin;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::shared::has_to_be_copied;
@@ -123,6 +125,23 @@ impl<'a> Bases<'a> {
         self.take(name, platform)
     }
 
+    /// What an image of the store is elsewhere: by the digest that its name led to when it was pulled.
+    fn material(&self, name: &str, platform: &Platform, image: &Image) -> Option<Material> {
+        let name = name.parse::<Reference>().ok()?.or_latest();
+        let pulled = image.digests().find(|known| known.same_repository(&name));
+        let pulled = name
+            .digest()
+            .or(pulled.and_then(Reference::digest))
+            .cloned();
+        let brought = || {
+            let origins = origin::origins(&self.engine.paths.image(image.id.hex()));
+            let first = origins.into_iter().next();
+            first.map(|origin| origin.manifest.digest)
+        };
+        let digest = pulled.or_else(brought).unwrap_or(image.id.clone());
+        Some(Material::image(&name, platform, &digest))
+    }
+
     /// What another process has brought.
     fn arrived(&mut self, name: &str, platform: &Platform, child: Child) -> Result<Found> {
         let told = heard(name, child)?;
@@ -131,6 +150,14 @@ impl<'a> Bases<'a> {
         }
         let brought: Brought = serde_json::from_slice(&told).context("read what was brought")?;
         let config = Config::parse(brought.config.as_bytes())?;
+        let material = match Address::parse_named(name)? {
+            Address::Layout { path, tag, .. } => {
+                let path = path.canonicalize().unwrap_or(path);
+                let digest = &brought.manifest;
+                Some(Material::layout(&path, tag.as_deref(), platform, digest))
+            }
+            _ => None,
+        };
         self.keep(
             (name.to_owned(), platform.to_string()),
             Found {
@@ -138,6 +165,7 @@ impl<'a> Bases<'a> {
                 base: ImageBase {
                     layers: brought.layers,
                     epoch: config.created().map_or(0, |time| time.as_second()),
+                    material,
                 },
                 config,
             },
@@ -190,6 +218,7 @@ impl<'a> Bases<'a> {
             self.run("adopt-image", &[image.id.to_string()])?;
             image = store::find(&self.engine.paths, &image.id.to_string())?;
         }
+        let material = self.material(name, platform, &image);
         let found = Found {
             id: image.id,
             base: ImageBase {
@@ -198,6 +227,7 @@ impl<'a> Bases<'a> {
                     names: image.layers,
                 },
                 epoch: image.created.map_or(0, |time| time.as_second()),
+                material,
             },
             config: image.config,
         };

@@ -11,6 +11,7 @@ use crate::build::dockerfile::instruction::Dockerfile;
 use crate::build::dockerfile::parse;
 use crate::build::ignore::Ignore;
 use crate::build::order::Order;
+use crate::build::output::material::Material;
 use crate::build::report::Event;
 use crate::build::vertex::Vertices;
 use crate::error::bad_input;
@@ -47,6 +48,8 @@ pub struct Selected {
     pub digest: Value,
     /// When the newest was changed, seconds since 1970.
     pub newest: i64,
+    /// What they are in the net, if they are from there.
+    pub material: Option<Material>,
     files: Files,
 }
 
@@ -67,6 +70,7 @@ impl<'a> Contexts<'a> {
         let host = Host {
             paths,
             silence: SILENCE,
+            secrets: &order.secrets,
             input: Mutex::new(input),
         };
         let main = BuildContext::open(&Address::parse(&order.context)?, &host)?;
@@ -129,6 +133,11 @@ impl<'a> Contexts<'a> {
         self.open.get("").and_then(BuildContext::epoch)
     }
 
+    /// What the main context is in the net, if it is from there.
+    pub fn material(&self) -> Option<Material> {
+        self.open.get("").and_then(BuildContext::material).cloned()
+    }
+
     /// Looks for the files of a part.
     pub fn select(
         &mut self,
@@ -159,7 +168,9 @@ impl<'a> Contexts<'a> {
             name => format!("[context {name}] load from client"),
         };
         let started = Instant::now();
-        let selection = self.context(name)?.select(selector)?;
+        let context = self.context(name)?;
+        let material = context.material().cloned();
+        let selection = context.select(selector)?;
         let (number, is_first) = vertices.same(&shown);
         for warning in &selection.warnings {
             vertices.tell_own(number, Event::Warning(warning));
@@ -180,6 +191,7 @@ impl<'a> Contexts<'a> {
         Ok(Selected {
             digest: json!(selection.digest()),
             newest: selection.newest(),
+            material,
             files: Files::Context(selection),
         })
     }
@@ -209,8 +221,7 @@ impl<'a> Contexts<'a> {
         match Address::remote(address)? {
             Some(Address::Git(repository)) => {
                 let keep = keep_git_directory;
-                let context =
-                    BuildContext::repository(&repository, keep, checksum, self.host.paths)?;
+                let context = BuildContext::repository(&repository, keep, checksum, &self.host)?;
                 let selection = context.select(&Selector {
                     sources: vec!["/".to_owned()],
                     ..Selector::default()
@@ -218,6 +229,7 @@ impl<'a> Contexts<'a> {
                 Ok(Selected {
                     digest: json!({"repository": selection.digest()}),
                     newest: context.epoch().unwrap_or_else(|| selection.newest()),
+                    material: context.material().cloned(),
                     files: Files::Repository(Box::new(context), selection),
                 })
             }
@@ -228,6 +240,7 @@ impl<'a> Contexts<'a> {
                 Ok(Selected {
                     digest: json!({"file": found.digest, "name": found.name, "unpack": unpack}),
                     newest: found.modified,
+                    material: Some(Material::file(address, &found.digest)),
                     files: Files::Download(found, unpack),
                 })
             }

@@ -4,9 +4,7 @@ use super::base::{Bases, Found};
 use super::draft::Draft;
 use super::scope::{Globals, Scope, Unset, located};
 use super::stage::{Origin, Stages, context, wrong};
-use super::{
-    Copy, Graph, ImageBase, Node, NodeId, Operation, Part, Place, command, files, instruct,
-};
+use super::{Copy, Graph, Node, NodeId, Operation, Part, Place, command, files, instruct};
 use crate::build::context::address::LAYOUT;
 use crate::build::copy::plan::Selector;
 use crate::build::diagnostics::Diagnostics;
@@ -218,13 +216,12 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     /// The node of an image; one for all stages that begin with it.
     fn image(&mut self, name: String, found: Found, platform: &Platform) -> (NodeId, Config) {
         let key = (name, platform.to_string());
-        let ImageBase { layers, epoch } = found.base;
         let node = self.images.get(&key).copied().unwrap_or_else(|| {
             let node = self.graph.add(Node {
                 name: String::new(),
                 below: None,
                 platform: platform.clone(),
-                operation: Operation::Image(ImageBase { layers, epoch }),
+                operation: Operation::Image(found.base),
                 span: None,
                 cached: true,
             });

@@ -28,6 +28,7 @@ use super::copy::plan::Selector;
 use super::source::Span;
 use super::worker::order::{Layers, Network};
 use crate::build::dockerfile::instruction::Sharing;
+use crate::build::output::material::Material;
 use crate::image::platform::Platform;
 use std::collections::BTreeSet;
 
@@ -76,6 +77,8 @@ pub struct ImageBase {
     pub layers: Layers,
     /// When it was made, seconds since 1970.
     pub epoch: i64,
+    /// What it is, for whoever asks what an image was made of.
+    pub material: Option<Material>,
 }
 
 /// `RUN`, expanded.

@@ -7,6 +7,7 @@ use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run}
 use crate::build::cache::mount::CacheMount;
 use crate::build::copy::plan::{self, Plan};
 use crate::build::order::{self, Secret};
+use crate::build::output::material::Material;
 use crate::build::vertex::Vertices;
 use crate::build::worker::order::{self as worker, NewCache, Order, Select, Source};
 use crate::container::engine::Engine;
@@ -15,7 +16,7 @@ use crate::image::digest::Digest;
 use anyhow::{Context, Result};
 use rustix::fs::MemfdFlags;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,6 +32,8 @@ pub struct Orders<'a> {
     selected: BTreeMap<(NodeId, usize), Selected>,
     /// Directories of cache mounts, locked while their step runs.
     mounts: BTreeMap<NodeId, Vec<CacheMount>>,
+    /// What nodes take from the net.
+    materials: BTreeMap<NodeId, Vec<Material>>,
 }
 
 /// An order with what goes with it.
@@ -62,6 +65,7 @@ impl<'a> Orders<'a> {
             contexts,
             selected: BTreeMap::new(),
             mounts: BTreeMap::new(),
+            materials: BTreeMap::new(),
         }
     }
 }
@@ -78,6 +82,7 @@ impl Orders<'_> {
     ) -> Result<(Digest, i64)> {
         let node = &graph.nodes[id];
         let (mut newest, mut number) = (i64::MIN, 0);
+        let mut materials = Vec::new();
         let (contexts, selected) = (&mut self.contexts, &mut self.selected);
         let mut contents = |part: &Part| {
             let context = match part {
@@ -91,12 +96,26 @@ impl Orders<'_> {
             let found = contexts.select(context, part, vertices)?;
             let digest = found.digest.clone();
             newest = newest.max(found.newest);
+            materials.extend(found.material.clone());
             selected.insert((id, number), found);
             number += 1;
             Ok(Some(digest))
         };
         let key = Keys::of(self.order, self.given, graph, progress).key(node, &mut contents)?;
+        self.materials.insert(id, materials);
         Ok((key, newest))
+    }
+
+    /// What nodes take from elsewhere, the main context included, whatever of it they take.
+    pub fn materials(&self, graph: &Graph, nodes: &BTreeSet<NodeId>) -> Vec<Material> {
+        let mut found: BTreeSet<Material> = self.contexts.material().into_iter().collect();
+        for id in nodes {
+            found.extend(self.materials.get(id).into_iter().flatten().cloned());
+            if let Operation::Image(base) = &graph.nodes[*id].operation {
+                found.extend(base.material.clone());
+            }
+        }
+        found.into_iter().collect()
     }
 
     /// The key of a node with the digests of what it copies from stages, as [`Orders::selections`] asked for them, instead
@@ -470,18 +489,8 @@ impl Preparing<'_, '_> {
     }
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
-        let found = match self.orders.order.secrets.get(id) {
-            Some(Secret::File(path)) => {
-                let bytes = std::fs::read(path);
-                Some(bytes.with_context(|| format!("read the secret `{}`", path.display()))?)
-            }
-            Some(Secret::Variable(name)) => {
-                use std::os::unix::ffi::OsStringExt;
-                std::env::var_os(name).map(OsStringExt::into_vec)
-            }
-            None => None,
-        };
-        match found {
+        let found = self.orders.order.secrets.get(id).map(Secret::read);
+        match found.transpose()?.flatten() {
             None if required => {
                 let message = format!("secret {id}: not found, and the step requires it");
                 Err(not_found(message)

@@ -14,6 +14,7 @@ pub mod blob;
 pub mod cache;
 pub mod files;
 pub mod made;
+pub mod material;
 pub mod provenance;
 
 use crate::image::reference::Reference;

@@ -3,6 +3,7 @@
 //!
 //! Nothing in it is of this moment: the same build gives the same statement.
 
+use crate::build::context::address::Address;
 use crate::build::order::{Built, Order};
 use crate::image::platform::Platform;
 use jiff::Timestamp;
@@ -63,7 +64,7 @@ pub fn predicate(order: &Order, built: &Built, detail: Detail) -> Value {
     json!({
         "builder": {"id": ""},
         "buildType": BUILD,
-        "materials": [],
+        "materials": built.materials,
         "invocation": {
             "configSource": source,
             "parameters": parameters,
@@ -75,9 +76,21 @@ pub fn predicate(order: &Order, built: &Built, detail: Detail) -> Value {
             "completeness": {
                 "parameters": detail == Detail::Most,
                 "environment": true,
-                "materials": false,
+                "materials": is_complete(order),
             },
             "reproducible": false,
         },
     })
+}
+
+/// Whether all files come from elsewhere: what lies on this machine is named by nothing.
+fn is_complete(order: &Order) -> bool {
+    let is_elsewhere = |text: &str| {
+        let address = Address::parse_named(text);
+        !matches!(address, Ok(Address::Directory(_) | Address::Input) | Err(_))
+    };
+    let has_file = |file: &str| file != "-";
+    is_elsewhere(&order.context)
+        && order.dockerfile.as_deref().is_none_or(has_file)
+        && order.contexts.values().all(|text| is_elsewhere(text))
 }

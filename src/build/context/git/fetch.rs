@@ -3,7 +3,7 @@
 //!
 //! Invariant: the same commit gives the same files and modes, whatever the umask.
 
-use super::{Repository, Revision};
+use super::{Login, Repository, Revision};
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::store::tree;
 use crate::sys::openat2::{open_in_root, open_root};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, unlinkat};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -73,11 +73,13 @@ pub fn fetch(
     repository: &Repository,
     keep_git_directory: bool,
     checksum: Option<&str>,
+    login: Option<&Login>,
     into: &Path,
 ) -> Result<Checkout> {
     let git = Git {
         directory: into,
         url: &repository.url,
+        login,
     };
     let context = || format!("fetch `{}`", repository.url);
     git.get(repository).with_context(context)?;
@@ -113,6 +115,7 @@ pub fn fetch(
 struct Git<'a> {
     directory: &'a Path,
     url: &'a str,
+    login: Option<&'a Login>,
 }
 
 impl Git<'_> {
@@ -185,6 +188,11 @@ impl Git<'_> {
             true => "file",
             false => "https:http:ssh:git",
         };
+        let login = self.login.map(Login::configuration).transpose()?;
+        let configuration = match &login {
+            Some(login) => format!("/proc/self/fd/{}", login.as_raw_fd()),
+            None => "/dev/null".to_owned(),
+        };
         let mut command = Command::new("git");
         command
             .env_clear()
@@ -195,7 +203,7 @@ impl Git<'_> {
             .env("HOME", OsStr::new("/nonexistent"))
             .env("LC_ALL", "C")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_GLOBAL", configuration)
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "true")
@@ -230,8 +238,15 @@ impl Git<'_> {
             _ if said.contains("couldn't find remote ref") => {
                 "it is a branch, a tag, or a commit with all 40 digits"
             }
-            _ if said.contains("could not read Username") || said.contains("Permission denied") => {
-                "for a private repository use ssh with an agent (SSH_AUTH_SOCK)"
+            _ if [
+                "could not read Username",
+                "Authentication failed",
+                "Permission denied",
+            ]
+            .iter()
+            .any(|part| said.contains(part)) =>
+            {
+                "a private repository takes --secret id=GIT_AUTH_TOKEN, or ssh with an agent (SSH_AUTH_SOCK)"
             }
             _ if said.contains("transport 'file' not allowed") => {
                 "a submodule may not lead to files of this machine; `submodules=false` does without"

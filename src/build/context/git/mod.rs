@@ -2,6 +2,8 @@
 
 mod address;
 mod fetch;
+mod login;
 
 pub use address::{Repository, Revision};
 pub use fetch::{Checkout, fetch};
+pub use login::{Login, login};
