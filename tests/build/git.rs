@@ -121,9 +121,7 @@ fn a_private_repository_is_fetched_with_a_token() {
         );
         store.file("token", "hush-hush\n");
         let of_host = "--secret=id=GIT_AUTH_TOKEN.127.0.0.1,src=token";
-        let text = format!(
-            "FROM alpine:3.20\nADD {url} /r\nRUN env > /env\n"
-        );
+        let text = format!("FROM alpine:3.20\nADD {url} /r\nRUN env > /env\n");
         store.file("context/Dockerfile", text);
         told += &build(&[of_host, "context"], "").code(0).stderr_text();
         assert_eq!(

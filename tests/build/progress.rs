@@ -52,3 +52,24 @@ fn on_a_terminal_it_is_drawn() {
         assert_eq!(session.code(), Some(0));
     }
 }
+
+/// A registry that takes its time.
+#[test]
+fn time_passes_on_a_terminal_while_a_base_image_is_pulled() {
+    let Some(store) = everyone().next() else {
+        return;
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let first = listener.accept();
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        drop((first, listener));
+    });
+    store.file("c/Dockerfile", format!("FROM 127.0.0.1:{port}/x:1\n"));
+    let mut session = Terminal::start(&store, ["build", "c"], 24, 80);
+    session.shows(&format!("pull 127.0.0.1:{port}/x:1"));
+    session.shows("Building 1.");
+    session.shows("ERROR");
+    assert_eq!(session.code(), Some(1));
+}

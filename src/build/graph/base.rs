@@ -24,8 +24,9 @@ use crate::image::store::{self, Image};
 use anyhow::{Context, Result, anyhow};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "/proc/self/exe";
 /// As much of an id as lists show. With less a word like `cafe` would be an image that nobody meant, in place of the one of
@@ -102,7 +103,8 @@ impl<'a> Bases<'a> {
         }
         let started = Instant::now();
         for (name, platform, child, number) in pulls {
-            let arrived = self.arrived(name, platform, child);
+            let output = ended(child, vertices);
+            let arrived = output.and_then(|output| self.arrived(name, platform, output));
             arrived.inspect_err(|error| {
                 vertices.tell_own(number, Event::Failed(&format!("{error:#}")));
             })?;
@@ -118,8 +120,9 @@ impl<'a> Bases<'a> {
             if hello::is_meant(name) && missing {
                 self.run("hello-image", &[])?;
             } else if missing || self.order.pull {
-                let child = self.start(name, platform)?;
-                return self.arrived(name, platform, child);
+                let output = self.start(name, platform)?.wait_with_output();
+                let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
+                return self.arrived(name, platform, output);
             }
         }
         self.take(name, platform)
@@ -143,8 +146,8 @@ impl<'a> Bases<'a> {
     }
 
     /// What another process has brought.
-    fn arrived(&mut self, name: &str, platform: &Platform, child: Child) -> Result<Found> {
-        let told = heard(name, child)?;
+    fn arrived(&mut self, name: &str, platform: &Platform, output: Output) -> Result<Found> {
+        let told = heard(name, output)?;
         if !is_layout(name) {
             return self.take(name, platform);
         }
@@ -273,8 +276,9 @@ impl<'a> Bases<'a> {
 
     fn run(&self, verb: &str, arguments: &[String]) -> Result<()> {
         let mut command = self.command();
-        let child = command.arg(verb).args(arguments).spawn();
-        heard(verb, child.with_context(|| format!("execute `{PROGRAM}`"))?).map(drop)
+        let output = command.arg(verb).args(arguments).output();
+        let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
+        heard(verb, output).map(drop)
     }
 }
 
@@ -289,10 +293,26 @@ fn is_layout(name: &str) -> bool {
     name.starts_with(LAYOUT)
 }
 
-/// What another process of ours has written when it is done; how it failed is the error here.
-fn heard(what: &str, child: Child) -> Result<Vec<u8>> {
-    let output = child.wait_with_output();
-    let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
+/// Waits for another process of ours. Meanwhile whoever draws what happens is told that time passes, if he wants to know.
+fn ended(child: Child, vertices: &mut Vertices<'_>) -> Result<Output> {
+    let (sender, receiver) = channel();
+    let waiting = std::thread::Builder::new().name("wait".to_owned());
+    let waiting = waiting.spawn(move || sender.send(child.wait_with_output()));
+    let waiting = waiting.context("start a thread")?;
+    let period = vertices.period().unwrap_or(Duration::MAX);
+    let output = loop {
+        match receiver.recv_timeout(period) {
+            Err(RecvTimeoutError::Timeout) => vertices.tick(),
+            received => break received,
+        }
+    };
+    let _ = waiting.join();
+    let output = output.context("wait for a process")?;
+    output.with_context(|| format!("execute `{PROGRAM}`"))
+}
+
+/// What another process of ours has written; how it failed is the error here.
+fn heard(what: &str, output: Output) -> Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
