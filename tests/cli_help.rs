@@ -145,6 +145,21 @@ fn mistakes_have_dockers_words() {
             "onggi: 'onggi buildx' is not supported yet: the builder builds Dockerfiles one at a time, and keeps no history (see README, \"Not there yet\")",
         ),
         (
+            &["buildx", "imagetools", "inspect", "x"],
+            "onggi: 'onggi buildx imagetools' is not supported yet: `manifest inspect`, `manifest create` with `manifest push`, and \
+             `image copy` do what it does (see README, \"Not there yet\")",
+        ),
+        (
+            &["build", "--volume", "/a:/b", "."],
+            "onggi: --volume is not supported: `RUN --mount=type=bind,from=NAME` shows what `--build-context NAME=DIRECTORY` \
+             names, `type=cache` keeps files",
+        ),
+        (
+            &["build", "--from", "x", "."],
+            "onggi: --from is not supported: `--build-context NAME=docker-image://OTHER` takes the place of `FROM NAME`, \
+             `--build-arg` that of `FROM $NAME`",
+        ),
+        (
             &["-H", "tcp://h:1", "ps"],
             "onggi: --host tcp://h:1 is not supported: there is no engine to speak to; containers run on this machine, \
              started by this program itself",

@@ -219,6 +219,12 @@ const FLAGS: &[(&[&str], &str, Fate)] = &[
 /// Commands, by first word or by noun and verb; the longer one wins.
 const COMMANDS: &[(&str, Fate)] = &[
     ("buildx", BUILD),
+    (
+        "buildx.imagetools",
+        Fate::NotYet(
+            "`manifest inspect`, `manifest create` with `manifest push`, and `image copy` do what it does",
+        ),
+    ),
     ("volume.update", CLUSTER_VOLUMES),
     ("checkpoint", CHECKPOINT),
     (

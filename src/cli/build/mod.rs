@@ -36,7 +36,34 @@ use anyhow::Result;
 use attest::Attestations;
 
 /// What the manual says beside the options.
-pub const MANUAL: &str = r#".SH OUTPUTS
+pub const MANUAL: &str = r#".SH CONTEXTS
+.BI \-\-build\-context " NAME" = PLACE
+is for
+.BI FROM " NAME"
+and
+.BI \-\-from= NAME\fR,
+in place of a stage or an image of that name too.
+.TP
+.IR DIRECTORY ", git repository, address of a tar archive"
+Files; they are root's.
+.TP
+.BI docker\-image:// NAME
+An image of the store or of a registry.
+.TP
+.BI oci\-layout:// DIRECTORY\fR[\fB:\fITAG\fR][\fB@\fIDIGEST\fR]
+An image in an OCI layout; without both the one that is called
+.BR latest ,
+or the only one. It does not become an image of the store.
+.PP
+A git repository over HTTP that is private is fetched with the secret
+.B GIT_AUTH_TOKEN
+or
+.BR GIT_AUTH_HEADER ,
+or either with
+.BI . HOST
+behind it, as given by
+.BR "\-\-secret id=" .
+.SH OUTPUTS
 Without
 .B \-\-output
 the image goes into the store, under the names of
