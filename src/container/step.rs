@@ -28,6 +28,7 @@ use crate::settings::Settings;
 use crate::store::atomic::Durability;
 use crate::store::id::random_hex;
 use crate::store::lock::Lock;
+use crate::sys::openat2::open_root;
 use crate::sys::process::{Child, Identity};
 use anyhow::{Context, Result};
 use rustix::event::PollFd;
@@ -211,6 +212,17 @@ impl<'a> Step<'a> {
             interfaces.leave();
         }
         self.cgroup.take().map_or(Ok(()), cgroup::end)
+    }
+
+    /// Where the overlay's changes lie; `None` where the step works on a copy of its files.
+    pub fn upper(&self) -> Result<Option<OwnedFd>> {
+        let path = self.directory.file("upper");
+        match self.engine.copies() {
+            Some(_) => Ok(None),
+            None => open_root(&path)
+                .map(Some)
+                .with_context(|| format!("open `{}`", path.display())),
+        }
     }
 
     /// Calls `look` with what is needed to tell what it has changed.

@@ -46,10 +46,11 @@ pub fn of_step(
         let places = places(overlay, targets)?;
         let mut ignored = overlay.ignored.to_vec();
         ignored.extend(places.iter().map(String::as_str));
-        let (changed, rest) = changes_and_rest(&Overlay {
+        let overlay = Overlay {
             ignored: &ignored,
             ..*overlay
-        })?;
+        };
+        let (changed, rest) = changes_and_rest(&overlay, notes)?;
         if changed.is_empty() {
             return Ok(None);
         }

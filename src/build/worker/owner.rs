@@ -11,11 +11,11 @@ use crate::image::layer::recorded::{Notes, RecordedOwner};
 use crate::sys::openat2::open_in_root;
 use crate::sys::seccomp::{self, Call};
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, Mode, OFlags, openat, readlink};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, chownat, openat, readlink};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 /// `AUDIT_ARCH_*` of what this program is built for (linux/audit.h).
@@ -27,8 +27,12 @@ const ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") {
 /// x32 calls have the numbers of others with this bit.
 const X32: i64 = 0x4000_0000;
 
-/// Answers for the call that waits.
-pub fn answer(listener: BorrowedFd<'_>, notes: &mut Notes) -> Result<()> {
+/// Answers for the call that waits. What the program changes of the files below comes into `upper`, if they are an overlay's.
+pub fn answer(
+    listener: BorrowedFd<'_>,
+    upper: Option<BorrowedFd<'_>>,
+    notes: &mut Notes,
+) -> Result<()> {
     let gone = |error: &std::io::Error| {
         matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Interrupted)
     };
@@ -36,7 +40,7 @@ pub fn answer(listener: BorrowedFd<'_>, notes: &mut Notes) -> Result<()> {
         Err(error) if gone(&error) => return Ok(()),
         call => call.context("take a call that waits")?,
     };
-    let errno = match note(listener, &call, notes) {
+    let errno = match note(listener, &call, upper, notes) {
         Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::BADF | Errno::LOOP)) => {
             errno.raw_os_error()
         }
@@ -60,7 +64,12 @@ enum Place {
     },
 }
 
-fn note(listener: BorrowedFd<'_>, call: &Call, notes: &mut Notes) -> Result<(), Errno> {
+fn note(
+    listener: BorrowedFd<'_>,
+    call: &Call,
+    upper: Option<BorrowedFd<'_>>,
+    notes: &mut Notes,
+) -> Result<(), Errno> {
     if call.architecture != ARCHITECTURE {
         return Ok(());
     }
@@ -73,13 +82,34 @@ fn note(listener: BorrowedFd<'_>, call: &Call, notes: &mut Notes) -> Result<(), 
         // Its number may be somebody else's by now.
         return Ok(());
     }
-    notes.note(
-        &file,
-        RecordedOwner {
-            uid: owner.uid.filter(|_| meant.0),
-            gid: owner.gid.filter(|_| meant.1),
-        },
+    let owner = RecordedOwner {
+        uid: owner.uid.filter(|_| meant.0),
+        gid: owner.gid.filter(|_| meant.1),
+    };
+    notes.note(&file, owner, || match upper {
+        Some(upper) => copied_up(call.pid, &file, upper),
+        None => rustix::io::dup(&file),
+    })
+}
+
+/// What a file of an overlay is in its upper directory. Of one that comes from below, as a link that was there before the step,
+/// the kernel makes a copy there as for any change (overlayfs.rst): to give it to nobody is one.
+fn copied_up(pid: u32, file: &OwnedFd, upper: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    chownat(file, "", None, None, AtFlags::EMPTY_PATH)?;
+    let path = readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW;
+    open_in_root(
+        upper,
+        &below_root(pid, path.as_bytes())?,
+        flags,
+        Mode::empty(),
     )
+}
+
+/// A path as the kernel shows it to us, below the root of a thread.
+fn below_root(pid: u32, path: &[u8]) -> Result<Vec<u8>, Errno> {
+    let root = readlink(format!("/proc/{pid}/root"), Vec::new())?.into_bytes();
+    Ok(path.strip_prefix(&root[..]).unwrap_or(path).to_vec())
 }
 
 /// Whether a program means the user and the group that it gives, or gives what it has seen, which is root here. Busybox' `chown`
@@ -171,10 +201,8 @@ fn find(pid: u32, place: &Place) -> Result<OwnedFd, Errno> {
     let whole = match path.starts_with(b"/") {
         true => path,
         false => {
-            let above = readlink(format!("/proc/{pid}/root"), Vec::new())?.into_bytes();
-            let at = readlink(start, Vec::new()).map_err(no_file)?.into_bytes();
-            let at = at.strip_prefix(&above[..]).unwrap_or(&at);
-            [at, b"/", &path].concat()
+            let at = readlink(start, Vec::new()).map_err(no_file)?;
+            [&below_root(pid, at.as_bytes())?, &b"/"[..], &path].concat()
         }
     };
     let flags = match follow {

@@ -171,6 +171,10 @@ fn pass_on(
 ) -> Result<Ended> {
     let mut buffer = vec![0; PIECE];
     let child = program.child;
+    let upper = match (&program.step, program.listener) {
+        (Some(step), Some(_)) => step.upper()?,
+        _ => None,
+    };
     loop {
         let (ended, asked, ready) = {
             let mut fds = vec![
@@ -209,7 +213,8 @@ fn pass_on(
             step.turn();
         }
         if let Some(listener) = program.listener.filter(|_| asked) {
-            owner::answer(listener.as_fd(), notes)?;
+            let upper = upper.as_ref().map(AsFd::as_fd);
+            owner::answer(listener.as_fd(), upper, notes)?;
         }
         // All who could still write are gone with process 1.
         for (index, output) in outputs.iter_mut().enumerate() {

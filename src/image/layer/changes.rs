@@ -10,6 +10,7 @@
 use super::XattrPrefix;
 use super::lower::{Found, Lower};
 use super::name::join;
+use super::recorded::{Notes, RecordedOwner};
 use super::{check_depth, shown};
 use crate::error::bad_input;
 use anyhow::{Context, Result};
@@ -56,15 +57,19 @@ pub struct Overlay<'a> {
 
 /// All changes, sorted by path; a directory stands before what is in it.
 pub fn changes(overlay: &Overlay<'_>) -> Result<Vec<Change>> {
-    Ok(changes_and_rest(overlay)?.0)
+    Ok(changes_and_rest(overlay, &Notes::default())?.0)
 }
 
-/// Likewise, and what is in the upper directory and is no change.
-pub fn changes_and_rest(overlay: &Overlay<'_>) -> Result<(Vec<Change>, Vec<Vec<u8>>)> {
+/// Likewise, and what is in the upper directory and is no change. What somebody was noted to own is one.
+pub fn changes_and_rest(
+    overlay: &Overlay<'_>,
+    notes: &Notes,
+) -> Result<(Vec<Change>, Vec<Vec<u8>>)> {
     let upper = super::pack::open_directory(overlay.upper)?;
     let mut walk = Walk {
         lower: Lower::new(overlay.parents, overlay.xattrs),
         overlay,
+        notes,
         changes: Vec::new(),
         rest: Vec::new(),
     };
@@ -81,6 +86,7 @@ fn walk_root(overlay: &Overlay<'_>) -> Vec<usize> {
 struct Walk<'a> {
     lower: Lower<'a>,
     overlay: &'a Overlay<'a>,
+    notes: &'a Notes,
     changes: Vec<Change>,
     rest: Vec<Vec<u8>>,
 }
@@ -212,7 +218,7 @@ impl Walk<'_> {
 
     /// Whether an entry is not what the layers below show.
     fn differs(&self, entry: &OwnedFd, stat: &Stat, path: &[u8], found: &Found) -> Result<bool> {
-        if value(&magic_link(entry), super::recorded::OWNER, path)?.is_some() {
+        if self.notes.of(entry) != RecordedOwner::default() {
             return Ok(true);
         }
         let (layer, below) = match found {

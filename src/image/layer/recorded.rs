@@ -72,10 +72,14 @@ impl Notes {
         }
     }
 
-    /// Records an owner.
-    pub fn note(&mut self, entry: &OwnedFd, owner: RecordedOwner) -> Result<(), Errno> {
-        let owner = self.of(entry).then(owner);
-        let value = owner.to_string();
+    /// Records an owner. `lying` finds what can have no attribute where it lies on the disk, as the layer's writer will see it.
+    pub fn note(
+        &mut self,
+        entry: &OwnedFd,
+        owner: RecordedOwner,
+        lying: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<(), Errno> {
+        let value = self.of(entry).then(owner).to_string();
         match setxattr(
             magic_link(entry),
             OWNER,
@@ -83,7 +87,8 @@ impl Notes {
             XattrFlags::empty(),
         ) {
             Err(Errno::PERM | Errno::NOTSUP) => {
-                self.0.insert(identity(entry)?, owner);
+                let noted = self.0.entry(identity(&lying()?)?).or_default();
+                *noted = noted.then(owner);
                 Ok(())
             }
             result => result,
