@@ -136,6 +136,34 @@ fn the_readme_lists_all_settings() {
     }
 }
 
+/// What the section about builds names is an option of `build`, of `builder prune`, or of what is done in a step.
+#[test]
+fn the_flags_of_builds_are_there() {
+    let Some(store) = everyone().next() else {
+        return;
+    };
+    let help = |words: &[&str]| store.onggi(words).args(["--help"]).run().stdout_text();
+    let known = [&["build"][..], &["run"], &["builder", "prune"]]
+        .map(help)
+        .join("\n");
+    let (_, section) = README.split_once("\n## Build\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let mut flags = 0;
+    for (at, _) in section.match_indices("--") {
+        let is_letter = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+        let flag = section[at..]
+            .split(|letter| !is_letter(letter))
+            .next()
+            .unwrap();
+        assert!(
+            known.contains(flag) || flag == "--from",
+            "{flag} is no option"
+        );
+        flags += usize::from(flag.len() > 2);
+    }
+    assert!(flags > 15, "{flags}");
+}
+
 #[test]
 fn the_two_commands_are_told() {
     for command in ["cargo run --release -- run hello", "\ntests/run\n"] {

@@ -47,6 +47,48 @@ fn what_was_done_is_done_once() {
 }
 
 #[test]
+fn stages_may_be_left_out_of_the_cache() {
+    for store in everyone_with_alpine().take(1) {
+        let text = "FROM alpine:3.20 AS one\nRUN echo one > /one\nFROM alpine:3.20 AS two\nRUN echo two > /two\n\
+                    FROM alpine:3.20\nCOPY --from=one /one /\nCOPY --from=two /two /\n";
+        store.file("context/Dockerfile", text);
+        let cached = |options: &[&str]| {
+            let words = ["build", "--progress=plain", "context"];
+            let built = store.onggi(words.iter().chain(options)).run();
+            let text = built.code(0).stderr_text();
+            ["RUN echo one > /one", "RUN echo two > /two"].map(|step| {
+                let (_, rest) = text.split_once(step).unwrap();
+                rest.lines().nth(1).unwrap().ends_with("CACHED")
+            })
+        };
+        assert_eq!(cached(&[]), [false, false]);
+        assert_eq!(cached(&[]), [true, true]);
+        assert_eq!(cached(&["--no-cache-filter=two"]), [true, false]);
+        assert_eq!(cached(&["--no-cache-filter=one,two"]), [false, false]);
+        assert_eq!(cached(&["--no-cache"]), [false, false]);
+    }
+}
+
+/// An image that is here is good enough, unless newer ones are asked for.
+#[test]
+fn registries_are_asked_where_that_is_wanted() {
+    for store in everyone_with_alpine().take(1) {
+        store.file("context/Dockerfile", "FROM alpine:3.20\n");
+        let build = |option: &str| {
+            let call = store.onggi(["build", "-q", option, "context"]);
+            call.env("HTTPS_PROXY", "http://127.0.0.1:9").run()
+        };
+        for option in ["--pull=false", "--pull=missing", "--pull=never"] {
+            build(option).code(0);
+        }
+        for option in ["--pull", "--pull=true", "--pull=always", "--pull=newer"] {
+            build(option).code(1).stderr_has("fetch `3.20` of alpine");
+        }
+        build("--pull=sometimes").code(125).stderr_has("--pull");
+    }
+}
+
+#[test]
 fn cache_mounts_outlive_builds() {
     for store in everyone_with_alpine() {
         let text = "FROM alpine:3.20\nARG N\nRUN --mount=type=cache,target=/cache echo $N >> /cache/all; cat /cache/all > /all\n\

@@ -153,7 +153,9 @@ fn expose(draft: &mut Draft, scope: &Scope<'_>, words: &[String]) -> Result<()> 
     let mut found = std::collections::BTreeSet::new();
     for word in words {
         for port in scope.words(word)? {
-            found.extend(ports(&port)?);
+            // An address and a port of the host before it are warned of, and have never meant anything.
+            let container = port.rsplit_once(':').map_or(&*port, |(_, port)| port);
+            found.extend(ports(container)?);
         }
     }
     let shown: Vec<String> = found.iter().map(|port| format!("{port}:{{}}")).collect();
