@@ -106,6 +106,15 @@ fn what_goes_is_chosen_by_filters() {
     for store in everyone_with_alpine() {
         fill(&store);
         assert_eq!(left(&store), ALL, "{:?}", store.user);
+        let of = |filter: &str, format: &str| {
+            store.ok(["buildx", "du", "--filter", filter, "--format", format])
+        };
+        let below = of("description=RUN head -c 2000000", "{{.ID}}");
+        let above = of(&format!("parent={}", below.trim()), "{{.Description}}");
+        assert!(
+            above.contains("RUN head -c 1000000") && above.lines().count() == 1,
+            "{above}"
+        );
         let prune = |words: &[&str]| {
             let gone = store.onggi(["builder", "prune", "-f"]).args(words).run();
             gone.code(0);
@@ -209,6 +218,42 @@ fn what_stays_is_chosen_by_space() {
             .onggi(["builder", "prune", "-f", "--keep-storage=much"])
             .run();
         wrong.code(125).stderr_has("keep-storage");
+    }
+}
+
+/// What is copied from a stage is found by the layers of the stage, and by what is in it: it is one thing nevertheless.
+#[test]
+fn what_is_found_in_two_ways_counts_once() {
+    for store in everyone_with_alpine() {
+        let file = "FROM alpine:3.20 AS made\nRUN head -c 2000000 /dev/urandom > /two\n\
+                    FROM scratch\nCOPY --from=made /two /two\n";
+        store.file("c/Dockerfile", file);
+        let build = || {
+            let words = ["build", "-o=type=tar,dest=out.tar", "c"];
+            let built = store.onggi(words).run();
+            built.code(0);
+            built.stderr_text()
+        };
+        build();
+        let regular = || {
+            let left = left(&store);
+            left.iter()
+                .filter(|line| line.starts_with("regular"))
+                .count()
+        };
+        assert_eq!(regular(), 2, "{:?}", left(&store));
+        // Both steps make the same layer.
+        let used = store.ok(["buildx", "du"]);
+        assert!(used.contains("\nTotal:       2MB\n"), "{used}");
+        store.ok(["builder", "prune", "-af", "--keep-storage=3mb"]);
+        assert_eq!(regular(), 2);
+        assert_eq!(build().matches(" CACHED").count(), 3);
+        store.ok(["builder", "prune", "-f"]);
+        assert_eq!(left(&store), Vec::<String>::new());
+        let records = store.data().join("build/cache");
+        assert_eq!(std::fs::read_dir(records).unwrap().count(), 0);
+        store.onggi(["system", "check"]).run().code(0);
+        assert_eq!(build().matches(" CACHED").count(), 1);
     }
 }
 

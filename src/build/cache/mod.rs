@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 /// What a record is called that keeps the time of a Dockerfile.
@@ -39,18 +39,40 @@ pub struct Record {
     pub epoch: i64,
     /// What it was.
     pub description: String,
-    /// The key of the step below.
+    /// The key of the step below, if that is none of an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Digest>,
-    /// Another key under which it is found: by what the files hold that it copies from stages.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub also: Option<Digest>,
     /// When it was made, seconds since 1970.
     pub created: i64,
     /// When it was last found, seconds since 1970.
     pub last_used: Option<i64>,
     /// How often it was found.
     pub uses: u64,
+}
+
+/// In place of a record: the step is the same as that of another key, which has one.
+#[derive(Serialize, Deserialize)]
+struct Alias {
+    same_as: Digest,
+}
+
+/// What stands in a file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Record(Box<Record>),
+    Alias(Alias),
+}
+
+impl Written {
+    fn read(path: &Path) -> Result<Option<Self>> {
+        match std::fs::read(path) {
+            // What means nothing is nothing.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read `{}`", path.display())),
+        }
+    }
 }
 
 impl Record {
@@ -67,21 +89,20 @@ impl Record {
             epoch,
             description: description.to_owned(),
             parent,
-            also: None,
             created: Timestamp::now().as_second(),
             last_used: None,
             uses: 0,
         }
     }
+}
 
-    /// The same, found under another key as well.
-    #[must_use]
-    pub fn also(self, key: Digest) -> Self {
-        Self {
-            also: Some(key),
-            ..self
-        }
-    }
+/// A record that was looked for.
+#[derive(Debug)]
+pub struct Found {
+    /// The key that it has, which may be another than that it was found by.
+    pub key: Digest,
+    /// What it says.
+    pub record: Record,
 }
 
 /// The records of a store.
@@ -119,9 +140,16 @@ impl<'a> Cache<'a> {
     }
 
     /// What a step came to when it was done before; its layer is held from now on.
-    pub fn find(&self, key: &Digest) -> Result<Option<Record>> {
-        let Some(mut record) = self.read(key)? else {
-            return Ok(None);
+    pub fn find(&self, key: &Digest) -> Result<Option<Found>> {
+        let mut key = key.clone();
+        let mut written = Written::read(&self.path(&key))?;
+        if let Some(Written::Alias(Alias { same_as })) = written {
+            key = same_as;
+            written = Written::read(&self.path(&key))?;
+        }
+        let mut record = match written {
+            Some(Written::Record(record)) if record.version == VERSION => record,
+            _ => return Ok(None),
         };
         let names = record.layer.iter().map(|layer| &layer.name);
         if !self.hold.layers(self.paths, names)? {
@@ -130,8 +158,11 @@ impl<'a> Cache<'a> {
         record.last_used = Some(Timestamp::now().as_second());
         record.uses += 1;
         // That it was used is worth no failure.
-        let _ = self.write(key, &record);
-        Ok(Some(record))
+        let _ = self.write(&key, &record);
+        Ok(Some(Found {
+            key,
+            record: *record,
+        }))
     }
 
     /// Remembers what a step has come to; its layer is held from now on. `false` where that is gone already.
@@ -146,11 +177,20 @@ impl<'a> Cache<'a> {
         Ok(true)
     }
 
+    /// Remembers that a step is the same as one that has a record.
+    pub fn alias(&self, key: &Digest, same_as: &Digest) -> Result<()> {
+        let same_as = same_as.clone();
+        match self.remembers {
+            true => self.write(key, &Alias { same_as }),
+            false => Ok(()),
+        }
+    }
+
     /// When a Dockerfile was last changed, in seconds since 1970, as of the first build with it: that it was touched since
     /// means nothing. `key` is its [`definition_key`]; `elsewhere` is what another machine says.
     pub fn first_seen(&self, key: &Digest, elsewhere: Option<i64>, time: i64) -> Result<i64> {
-        if let Some(record) = self.find(key)? {
-            return Ok(record.epoch);
+        if let Some(found) = self.find(key)? {
+            return Ok(found.record.epoch);
         }
         if let Some(time) = elsewhere {
             return Ok(time);
@@ -162,8 +202,8 @@ impl<'a> Cache<'a> {
 
     /// The name of a layer above `below` that is here, whoever has made it; it is held from now on.
     pub fn layer(&self, below: Option<&Digest>, diff_id: &Digest) -> Result<Option<String>> {
-        if let Some(record) = self.find(&imported_key(below, diff_id))? {
-            return Ok(record.layer.map(|layer| layer.name));
+        if let Some(found) = self.find(&imported_key(below, diff_id))? {
+            return Ok(found.record.layer.map(|layer| layer.name));
         }
         for digest in [diff_id, &chain_id(below, diff_id)] {
             let name = digest.hex().to_owned();
@@ -182,23 +222,10 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// A record that cannot be read is none.
-    fn read(&self, key: &Digest) -> Result<Option<Record>> {
-        let path = self.path(key);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                let record: Option<Record> = serde_json::from_slice(&bytes).ok();
-                Ok(record.filter(|record| record.version == VERSION))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("read `{}`", path.display())),
-        }
-    }
-
-    fn write(&self, key: &Digest, record: &Record) -> Result<()> {
+    fn write(&self, key: &Digest, written: &impl Serialize) -> Result<()> {
         atomic::write(
             &self.path(key),
-            &serde_json::to_vec(record)?,
+            &serde_json::to_vec(written)?,
             Durability::Volatile,
         )
     }

@@ -4,7 +4,7 @@
 //! Invariant: what a build that runs has taken stays until it ends.
 
 use super::mount::{self, MountRecord};
-use super::{DEFINITION, Record};
+use super::{DEFINITION, Written};
 use crate::build::cache::lock::StepLock;
 use crate::image::digest::Digest;
 use crate::image::remove;
@@ -37,7 +37,7 @@ pub struct Entry {
     pub uses: u64,
     /// A step has it at this moment.
     pub in_use: bool,
-    /// An image needs its layer too, or another record.
+    /// An image needs its layer too.
     pub shared: bool,
     /// The layer that it keeps.
     layer: Option<String>,
@@ -102,20 +102,11 @@ pub fn list(paths: &Paths) -> Result<Vec<Entry>> {
     let needed = remove::needed_by_images(paths)?;
     let mut entries = Vec::new();
     for key in names(&paths.build_records())? {
-        entries.extend(step(paths, &key));
-    }
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for layer in entries
-        .iter()
-        .filter_map(|entry: &Entry| entry.layer.as_ref())
-    {
-        *times.entry(layer.clone()).or_default() += 1;
+        entries.extend(step(paths, &key)?);
     }
     for entry in &mut entries {
-        let is_shared = |layer: &String| {
-            needed.contains(layer) || times.get(layer).is_some_and(|&times| times > 1)
-        };
-        entry.shared = entry.layer.as_ref().is_some_and(is_shared);
+        let layer: Option<&String> = entry.layer.as_ref();
+        entry.shared = layer.is_some_and(|layer| needed.contains(layer));
     }
     for name in names(&paths.build_mounts())? {
         entries.push(cache_mount(paths, &name));
@@ -124,12 +115,25 @@ pub fn list(paths: &Paths) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn step(paths: &Paths, key: &str) -> Option<Entry> {
-    let bytes = std::fs::read(paths.build_records().join(key)).ok()?;
-    let record: Record = serde_json::from_slice(&bytes).ok()?;
+/// Bytes of all of these; a layer that several records keep counts once.
+pub fn total<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    let mut seen = BTreeSet::new();
+    let mut sum = 0;
+    for entry in entries {
+        let counts = entry.layer.as_ref().is_none_or(|layer| seen.insert(layer));
+        sum += if counts { entry.size } else { 0 };
+    }
+    sum
+}
+
+/// The entry of a record.
+fn step(paths: &Paths, key: &str) -> Result<Option<Entry>> {
+    let Some(Written::Record(record)) = Written::read(&paths.build_records().join(key))? else {
+        return Ok(None);
+    };
     let is_here = |name: &str| paths.layer_tree(name).is_dir();
     let layer = record.layer.filter(|layer| is_here(&layer.name));
-    Some(Entry {
+    Ok(Some(Entry {
         id: key.to_owned(),
         kind: match record.description == DEFINITION {
             true => Kind::Source,
@@ -144,7 +148,7 @@ fn step(paths: &Paths, key: &str) -> Option<Entry> {
         in_use: Lock::is_held(&paths.build_locks().join(key)),
         shared: false,
         layer: layer.map(|layer| Paths::layer_key(&layer.name).to_owned()),
-    })
+    }))
 }
 
 fn cache_mount(paths: &Paths, name: &str) -> Entry {
@@ -179,6 +183,10 @@ pub fn prune(
 ) -> Result<(Vec<Entry>, u64)> {
     let entries = list(paths)?;
     let mut excess = excess(paths, space, &entries)?;
+    let mut left: BTreeMap<&String, usize> = BTreeMap::new();
+    for layer in entries.iter().filter_map(|entry| entry.layer.as_ref()) {
+        *left.entry(layer).or_default() += 1;
+    }
     let (mut gone, mut freed) = (Vec::new(), 0);
     for entry in entries
         .iter()
@@ -195,7 +203,12 @@ pub fn prune(
         if !went {
             continue;
         }
-        if let Some(excess) = &mut excess {
+        let others = entry.layer.as_ref().and_then(|layer| left.get_mut(layer));
+        let is_last = others.is_none_or(|others| {
+            *others -= 1;
+            *others == 0
+        });
+        if let Some(excess) = excess.as_mut().filter(|_| is_last) {
             *excess = excess.saturating_sub(entry.size);
         }
         if entry.kind == Kind::CacheMount {
@@ -204,6 +217,7 @@ pub fn prune(
         gone.push(entry.clone());
     }
     atomic::sweep(&paths.build_records())?;
+    remove_aliases(paths)?;
     freed += give_up(paths, &gone)?;
     Ok((gone, freed))
 }
@@ -213,7 +227,7 @@ fn excess(paths: &Paths, space: Space, entries: &[Entry]) -> Result<Option<u64>>
     if space == Space::default() {
         return Ok(None);
     }
-    let used: u64 = entries.iter().map(|entry| entry.size).sum();
+    let used = total(entries.iter());
     let mut excess = 0;
     if let Some(most) = space.max_used {
         excess = used.saturating_sub(most);
@@ -252,6 +266,19 @@ fn remove_record(paths: &Paths, key: &str) -> Result<bool> {
     }
 }
 
+/// Removes names for records that are gone; a build that writes such a record at this moment loses no more than the name.
+fn remove_aliases(paths: &Paths) -> Result<()> {
+    let records = paths.build_records();
+    for key in names(&records)? {
+        if let Some(Written::Alias(alias)) = Written::read(&records.join(&key))?
+            && !records.join(alias.same_as.hex()).exists()
+        {
+            remove_record(paths, &key)?;
+        }
+    }
+    Ok(())
+}
+
 fn remove_mount(paths: &Paths, name: &str) -> Result<bool> {
     let mut trash = staging::Trash::new(paths.staging());
     trash.discard_unless_held(&paths.build_mounts().join(name))
@@ -260,10 +287,10 @@ fn remove_mount(paths: &Paths, name: &str) -> Result<bool> {
 /// Layers of records that are gone go unless somebody else needs them; others that no record needs go when no build runs that
 /// may be about to write one.
 fn give_up(paths: &Paths, gone: &[Entry]) -> Result<u64> {
-    let left: BTreeSet<String> = names(&paths.build_records())?
-        .iter()
-        .filter_map(|key| step(paths, key)?.layer)
-        .collect();
+    let mut left = BTreeSet::new();
+    for key in names(&paths.build_records())? {
+        left.extend(step(paths, &key)?.and_then(|entry| entry.layer));
+    }
     let lost: BTreeSet<&String> = gone
         .iter()
         .filter_map(|entry| entry.layer.as_ref())

@@ -19,7 +19,7 @@ use super::orders::Orders;
 use super::{Graph, NodeId, Operation};
 use crate::build::cache::import::Imports;
 use crate::build::cache::lock::StepLock;
-use crate::build::cache::{Cache, Record};
+use crate::build::cache::{Cache, Found};
 use crate::build::failure::LastLines;
 use crate::build::report::Event;
 use crate::build::source::Source;
@@ -51,7 +51,7 @@ pub struct Made {
     pub layers: Layers,
     /// When, seconds since 1970.
     pub epoch: i64,
-    /// The keys of the step; an image has none.
+    /// The keys of the step, that of its record last; an image has none.
     pub keys: Vec<Digest>,
 }
 
@@ -130,8 +130,8 @@ impl Work {
 /// What a step came to before.
 struct Known {
     made: Made,
-    /// Of this store.
-    record: Option<Record>,
+    /// By a record of this store.
+    is_ours: bool,
 }
 
 /// A step that a worker has.
@@ -293,11 +293,14 @@ impl Schedule<'_, '_, '_> {
 
     /// What a step with that key has come to, here or elsewhere.
     fn known(&self, id: NodeId, key: &Digest, progress: &Progress) -> Result<Option<Known>> {
-        if let Some(record) = self.cache.find(key)? {
-            let keys = std::iter::once(key).chain(&record.also);
-            let made = made(record.layer.clone(), record.epoch, keys.cloned().collect());
-            let record = Some(record);
-            return Ok(Some(Known { made, record }));
+        if let Some(Found { key: own, record }) = self.cache.find(key)? {
+            let mut keys = vec![key.clone(), own];
+            keys.dedup();
+            let made = made(record.layer, record.epoch, keys);
+            return Ok(Some(Known {
+                made,
+                is_ours: true,
+            }));
         }
         let Some(found) = self.imports.find(key) else {
             return Ok(None);
@@ -314,7 +317,10 @@ impl Schedule<'_, '_, '_> {
             epoch: found.epoch,
             keys: found.keys.clone(),
         };
-        Ok(Some(Known { made, record: None }))
+        Ok(Some(Known {
+            made,
+            is_ours: false,
+        }))
     }
 
     /// Gives tasks to workers that are idle; whether one waits for another build.
@@ -371,8 +377,8 @@ impl Schedule<'_, '_, '_> {
         self.vertices.tell(id, Event::Cached);
         if let Some(by_layers) = task.by_layers {
             // What another machine has done serves only whoever asks for it.
-            if let Some(record) = known.record {
-                self.cache.add(&by_layers, &record.also(task.key.clone()))?;
+            if known.is_ours {
+                self.cache.alias(&by_layers, &task.key)?;
             }
             made.keys = vec![by_layers, task.key];
         }

@@ -2,7 +2,7 @@
 //! <https://docs.docker.com/reference/cli/docker/buildx/prune/>
 
 use super::buildx;
-use crate::build::cache::prune::{Entry, Space, list, prune};
+use crate::build::cache::prune::{Entry, Space, list, prune, total};
 use crate::cli::command::Verb;
 use crate::cli::filter::{self, Filters, expression_fits};
 use crate::cli::output::size;
@@ -156,8 +156,7 @@ impl Verb for Du {
             return Ok(0);
         }
         let sum = |is_meant: &dyn Fn(&&Entry) -> bool| -> String {
-            let bytes = entries.iter().filter(is_meant).map(|entry| entry.size);
-            size::decimal_with(bytes.sum(), 4)
+            size::decimal_with(total(entries.iter().filter(is_meant)), 4)
         };
         let lines = [
             ("Shared:", sum(&|entry| entry.shared)),

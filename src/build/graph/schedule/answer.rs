@@ -119,8 +119,10 @@ impl Schedule<'_, '_, '_> {
         state: &mut State,
     ) -> Result<()> {
         let id = task.node;
-        let name = &self.graph.nodes[id].name;
-        let mut record = Record::new(layer, task.epoch, name, None);
+        let node = &self.graph.nodes[id];
+        let below = node.below.and_then(|below| state.progress.made(below));
+        let parent = below.and_then(|below| below.keys.last().cloned());
+        let record = Record::new(layer, task.epoch, &node.name, parent);
         let mut keys = vec![task.key.clone()];
         if let Some(by_layers) = &task.by_layers {
             keys.insert(0, by_layers.clone());
@@ -129,8 +131,7 @@ impl Schedule<'_, '_, '_> {
             return Err(gone());
         }
         if let Some(by_layers) = &task.by_layers {
-            record = record.also(task.key.clone());
-            self.cache.add(by_layers, &record)?;
+            self.cache.alias(by_layers, &task.key)?;
         }
         self.orders.finish(id);
         self.vertices.tell(id, Event::Done(started.elapsed()));
