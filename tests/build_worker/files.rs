@@ -1,10 +1,14 @@
 //! `WORKDIR`, `COPY` and what `COPY --from` means.
 
 use super::Test;
-use super::drive::{give, members, on_alpine, order, shell};
+use super::drive::{Script, command, give, members, on_alpine, order, shell};
+use super::run::assert_nothing_is_left;
 use super::support::everyone_with_alpine;
+use super::support::life::until;
 use onggi::build::copy::plan::{Part, Plan, Selector};
 use onggi::build::worker::order::{Answer, Copy, Layers, Order, Select};
+use std::io::Write;
+use std::process::Stdio;
 
 /// All of them.
 pub const TESTS: &[Test] = &[
@@ -16,6 +20,7 @@ pub const TESTS: &[Test] = &[
         "files_of_layers_and_texts_are_copied",
         files_of_layers_and_texts_are_copied,
     ),
+    ("a_copy_ends_with_its_build", a_copy_ends_with_its_build),
 ];
 
 fn directory(path: &str, owner: &str) -> Order {
@@ -44,6 +49,42 @@ fn directories_are_made_where_they_are_not() {
         assert_eq!(of(3), ["a/ 755 2:2 77 0", "a/c/ 755 5:6 77 0"]);
         assert!(told[4].failure().contains("/etc/hostname"), "{:?}", told[4]);
         assert!(told[5].failure().contains("no-such-user"), "{:?}", told[5]);
+    }
+}
+
+/// A builder that is killed while its worker writes a file which is long: 24 GB of nothing.
+fn a_copy_ends_with_its_build() {
+    for store in everyone_with_alpine() {
+        let long = store.file("long", "");
+        let grown = std::fs::File::options().write(true).open(&long);
+        grown.unwrap().set_len(24 << 30).unwrap();
+        let download = Part::Download {
+            descriptor: 0,
+            name: "long".to_owned(),
+            modified: 0,
+            unpack: false,
+        };
+        let script = Script {
+            files: vec![long],
+            ..on_alpine(vec![copy(download, "/long", false)])
+        };
+        let mut builder = command(&store)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let text = serde_json::to_vec(&script).unwrap();
+        builder.stdin.take().unwrap().write_all(&text).unwrap();
+        until("part of the layer is there", || {
+            let mut used = store.command("du");
+            let used = used.arg("-sm").arg(store.data().join("staging")).output();
+            let used = String::from_utf8_lossy(&used.unwrap().stdout).into_owned();
+            let megabytes = used.split_whitespace().next().map(str::parse::<u32>);
+            megabytes.is_some_and(|megabytes| megabytes.is_ok_and(|megabytes| megabytes > 8))
+        });
+        builder.kill().unwrap();
+        builder.wait().unwrap();
+        assert_nothing_is_left(&store);
     }
 }
 

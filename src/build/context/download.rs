@@ -9,15 +9,19 @@ use crate::store::atomic::{self, Durability};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use ureq::http::{HeaderMap, Uri, header};
 use ureq::{Body, http::Response};
 
 /// What nobody has asked for that long is not kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A file is at most so long, in bytes.
+const LARGEST: u64 = 32 << 30;
+/// A server sends at least so many bytes a second, on the average of the time for which it may say nothing.
+const SLOWEST: u64 = 1000;
 /// What a file is called whose address does not say it.
 const NAMELESS: &str = "download";
 
@@ -49,6 +53,7 @@ struct Record {
 #[derive(Debug)]
 pub struct Downloader {
     directory: PathBuf,
+    silence: Duration,
     transport: Transport,
 }
 
@@ -62,6 +67,7 @@ impl Downloader {
         };
         Self {
             directory: paths.build_downloads(),
+            silence,
             transport: Transport::new(policy),
         }
     }
@@ -108,7 +114,7 @@ impl Downloader {
                 touch(&file);
                 (record, file)
             }
-            (200..=299, _) => keep(url, response, &place)?,
+            (200..=299, _) => keep(url, response, &place, self.silence)?,
             (404 | 410, _) => {
                 let status = response.status();
                 return Err(not_found(format!("the server answers {status}")).into());
@@ -174,12 +180,21 @@ fn touch(file: &File) {
 }
 
 /// Takes the content down, and what the server says of it.
-fn keep(url: &Uri, response: Response<Body>, place: &Path) -> Result<(Record, File)> {
+fn keep(
+    url: &Uri,
+    response: Response<Body>,
+    place: &Path,
+    silence: Duration,
+) -> Result<(Record, File)> {
     let headers = response.headers().clone();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let last_modified = text(header::LAST_MODIFIED).map(str::to_owned);
     let modified = last_modified.as_deref().and_then(seconds).unwrap_or(0);
-    let mut body = response.into_body().into_reader();
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > LARGEST) {
+        return Err(too_long().into());
+    }
+    let mut body = Bounded::new(response.into_body().into_reader(), LARGEST, silence);
     let mut hashing = Hashing::default();
     atomic::stream(place, |out| {
         let mut out = Both(out, &mut hashing);
@@ -199,6 +214,48 @@ fn keep(url: &Uri, response: Response<Body>, place: &Path) -> Result<(Record, Fi
     atomic::write(&record_of(place), &bytes, Durability::Volatile)?;
     let file = File::open(place).with_context(|| format!("open `{}`", place.display()))?;
     Ok((record, file))
+}
+
+fn too_long() -> Error {
+    bad_input(format!("it is longer than {} GiB", LARGEST >> 30))
+}
+
+/// What a server sends, as long as that is neither too long nor too slow.
+struct Bounded<R> {
+    from: R,
+    left: u64,
+    period: Duration,
+    /// When this period has begun, and how many bytes have come in it.
+    since: (Instant, u64),
+}
+
+impl<R: Read> Bounded<R> {
+    fn new(from: R, most: u64, period: Duration) -> Self {
+        Self {
+            from,
+            left: most,
+            period,
+            since: (Instant::now(), 0),
+        }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        let bytes = length as u64;
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| io::Error::other(too_long()))?;
+        self.since.1 += bytes;
+        if length > 0 && self.since.0.elapsed() >= self.period {
+            if self.since.1 < SLOWEST * self.period.as_secs() {
+                let message = format!("the server sends less than {SLOWEST} bytes a second");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            self.since = (Instant::now(), 0);
+        }
+        Ok(length)
+    }
 }
 
 struct Both<A, B>(A, B);
@@ -247,6 +304,16 @@ fn name(url: &Uri, headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_ends() {
+        let read = |most| {
+            let mut bounded = Bounded::new(&b"four"[..], most, Duration::from_secs(1));
+            io::copy(&mut bounded, &mut io::sink())
+        };
+        assert_eq!(read(4).unwrap(), 4);
+        assert!(read(3).unwrap_err().to_string().contains("longer than"));
+    }
 
     #[test]
     fn files_are_called_as_their_server_says() {

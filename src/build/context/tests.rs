@@ -381,6 +381,37 @@ fn addresses_give_archives_dockerfiles_and_files() {
 }
 
 #[test]
+fn a_server_is_neither_waited_for_nor_believed_for_ever() {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // A byte now and then, until nobody listens.
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+                let mut sent = stream.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    std::thread::sleep(Duration::from_millis(100));
+                    sent = stream.write_all(b"x");
+                }
+            });
+        }
+    });
+    let downloader = Downloader::new(&place.paths, Duration::from_secs(1));
+    let error = text(downloader.get(&format!("{url}/drips"), None));
+    assert!(error.contains("less than 1000 bytes a second"), "{error}");
+    let url = serve(1, |_| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nx".to_vec()
+    });
+    let error = text(downloader.get(&format!("{url}/long"), None));
+    assert!(error.contains("longer than 32 GiB"), "{error}");
+    let left = std::fs::read_dir(place.paths.build_downloads()).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
 fn what_was_downloaded_is_asked_for_only_if_it_has_changed() {
     let place = Place::new();
     let url = serve(4, |head| {

@@ -10,9 +10,10 @@ use crate::build::copy::stat_cache::StatCache;
 use crate::build::copy::{self, Tree, Written};
 use crate::image::digest::Digest;
 use crate::image::intake::{Expected, Intake};
+use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::io::{BufWriter, PipeWriter, Write};
+use std::io::{self, BufWriter, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 
 /// `COPY`, `ADD`.
@@ -96,12 +97,31 @@ pub fn layer(
     Ok(Answer::Done(made))
 }
 
+/// What is written goes on only while somebody waits for what comes of it.
+struct Watched<'a> {
+    out: PipeWriter,
+    channel: &'a Channel,
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.channel.is_closed()? {
+            return Err(io::Error::other("the build was interrupted"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Puts what `write` writes on top of the layers; `more` layers stay meanwhile.
 fn with_layer(
     hands: &Hands,
     base: Option<&Layers>,
     more: &[&Layers],
-    write: impl FnOnce(Option<&Tree<'_>>, &mut BufWriter<PipeWriter>) -> Result<Written>,
+    write: impl FnOnce(Option<&Tree<'_>>, &mut dyn Write) -> Result<Written>,
 ) -> Result<Answer> {
     let engine = &hands.engine;
     let rules = engine.layer_rules()?;
@@ -131,6 +151,10 @@ fn with_layer(
         let tree = below
             .as_ref()
             .map(|files| Tree::layers(files.root(), Some(&owner)));
+        let writer = Watched {
+            out: writer,
+            channel: &hands.channel,
+        };
         let mut out = BufWriter::with_capacity(1 << 20, writer);
         let written = write(tree.as_ref(), &mut out)
             .and_then(|written| out.flush().context("write a layer").map(|()| written));

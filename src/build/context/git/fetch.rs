@@ -68,6 +68,9 @@ const SETTINGS: [&str; 13] = [
     "safe.directory=*",
 ];
 
+/// How git calls ssh: it asks nobody anything, and gives a server up that says nothing for a minute.
+const SSH: &str = "ssh -o BatchMode=yes -o ConnectTimeout=60 -o ServerAliveInterval=20";
+
 /// Fetches into an empty directory.
 pub fn fetch(
     repository: &Repository,
@@ -208,7 +211,9 @@ impl Git<'_> {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "true")
             .env("GIT_LFS_SKIP_SMUDGE", "1")
-            .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+            .env("GIT_SSH_COMMAND", SSH)
+            .env("GIT_HTTP_LOW_SPEED_LIMIT", "1000")
+            .env("GIT_HTTP_LOW_SPEED_TIME", "60")
             .env("GIT_ALLOW_PROTOCOL", protocols)
             .current_dir(self.directory)
             .stdin(Stdio::null());
