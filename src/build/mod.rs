@@ -42,7 +42,7 @@ use graph::contexts::Contexts;
 use graph::draft::Draft;
 use graph::emulator;
 use graph::evaluate::Evaluation;
-use graph::orders::Orders;
+use graph::orders::{Orders, Times};
 use graph::schedule::Schedule;
 use graph::scope::{Globals, Scope, Unset};
 use graph::stage::Stages;
@@ -104,7 +104,8 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     let plan = Plan::new(order, &file, &contexts, &mut bases, &mut vertices)?;
     plan.refuse_warnings(&file)?;
     emulator::require(&plan.graph, &file)?;
-    let given = epoch(order)?.or(contexts.epoch());
+    let asked = epoch(order)?;
+    let given = asked.or(contexts.epoch());
     let mut imports = match order.no_cache || order.verify {
         true => Imports::default(),
         false => Imports::open(&order.cache_from, &mut vertices),
@@ -120,7 +121,7 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     };
     let tops = plan.drafts.iter().filter_map(|(_, draft)| draft.top);
     let tops: Vec<NodeId> = tops.collect();
-    let mut orders = Orders::new(engine, order, given, contexts);
+    let mut orders = Orders::new(engine, order, Times { asked, given }, contexts);
     let mut run = |cache: &Cache<'_>, vertices: &mut Vertices<'_>| {
         let schedule = Schedule {
             engine,

@@ -298,6 +298,38 @@ fn serve_repositories(store: &Store, directory: &str) -> String {
     address
 }
 
+/// The time of a commit is that of what is built of it, and no part of what its steps are; a time that was asked for is.
+#[test]
+fn the_next_commit_finds_what_it_has_not_changed() {
+    if !requires(&[Need::Program("git")]) {
+        return;
+    }
+    for store in everyone_with_alpine().take(1) {
+        store.file("www/x", "");
+        let script = "
+            git init -q -b main r; cd r; git config user.name x; git config user.email x@x; echo f > f
+            printf 'FROM scratch\\nCOPY f /f\\n' > Dockerfile
+            git add .; GIT_COMMITTER_DATE=@1000000000+0000 git commit -q -m one; git tag v1
+            echo other > other; git add .; GIT_COMMITTER_DATE=@1000000100+0000 git commit -q -m two
+            cd ..; git clone -q --bare r www/r.git";
+        store.script(script).run().code(0);
+        let at = format!("{}/r.git", serve_repositories(&store, "www"));
+        let build = |revision: &str, options: &[&str]| {
+            let address = format!("{at}#{revision}");
+            let words = ["build", "-t=git", &address];
+            let built = store.onggi(words.iter().chain(options)).run();
+            built.code(0);
+            let words = ["image", "inspect", "-f", "{{.Created}}", "git"];
+            (built.stderr_text().contains(" CACHED"), store.ok(words))
+        };
+        let time = |text: &str| format!("{text}\n");
+        assert_eq!(build("v1", &[]), (false, time("2001-09-09T01:46:40Z")));
+        assert_eq!(build("main", &[]), (true, time("2001-09-09T01:48:20Z")));
+        let asked = ["--build-arg=SOURCE_DATE_EPOCH=1000000200"];
+        assert_eq!(build("main", &asked), (false, time("2001-09-09T01:50:00Z")));
+    }
+}
+
 const REPOSITORY: &str = "
     git init -q -b main r; cd r; git config user.name x; git config user.email x@x
     mkdir sub; echo one > sub/f; printf 'FROM scratch\\nCOPY sub/f /f\\n' > Dockerfile

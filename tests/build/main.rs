@@ -20,6 +20,7 @@ mod graph;
 mod image;
 mod instruction;
 mod layer;
+mod mount;
 mod named_context;
 mod nested;
 mod output;

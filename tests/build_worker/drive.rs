@@ -187,7 +187,7 @@ pub fn main(words: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What is below a step; layers that are mounted are the image's where none are named.
+/// What is below a step; layers that are mounted are the same where none are named.
 fn begin_with(order: &mut Order, now: &Layers, base: &Layers) {
     match order {
         Order::Run(run) => {
@@ -196,7 +196,7 @@ fn begin_with(order: &mut Order, now: &Layers, base: &Layers) {
                 if let Source::Layers { layers, .. } = &mut mount.source
                     && layers.names.is_empty()
                 {
-                    *layers = base.clone();
+                    *layers = now.clone();
                 }
             }
         }

@@ -27,6 +27,18 @@ pub fn plain(name: &str) -> String {
     plain
 }
 
+/// A path as a source that means nothing else.
+pub fn literal(path: &str) -> String {
+    let mut literal = String::with_capacity(path.len());
+    for character in path.chars() {
+        if matches!(character, '\\' | '*' | '?' | '[') {
+            literal.push('\\');
+        }
+        literal.push(character);
+    }
+    literal
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +47,7 @@ mod tests {
     fn wild_is_what_stands_for_something_else() {
         assert!(is_wild("a*") && is_wild("[x]") && !is_wild("a\\*") && is_wild("\\**"));
         assert_eq!(plain("a\\*\\\\b"), "a*\\b");
+        let name = "a*[b]?\\c";
+        assert!(!is_wild(&literal(name)) && plain(&literal(name)) == name);
     }
 }

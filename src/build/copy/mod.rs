@@ -13,7 +13,7 @@
 pub mod archive;
 mod content;
 pub mod filter;
-mod glob;
+pub mod glob;
 mod layer;
 mod mode;
 mod owner;

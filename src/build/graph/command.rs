@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::instruct;
 use super::scope::Scope;
-use super::{Mount, MountSource, Place, Run};
+use super::{Mount, MountSource, Run, Shown};
 use crate::build::dockerfile::instruction::{self, Command, MountKind, Program};
 use crate::build::worker::order::Network;
 use crate::error::bad_input;
@@ -14,13 +14,16 @@ use anyhow::Result;
 /// Where a script with an interpreter of its own is seen.
 const SCRIPTS: &str = "/dev/pipes";
 
-/// Expands a `RUN`; `find` tells what a `from` means, the main context where there is none.
+/// Tells what a mount shows of what a `from` means, the main context where there is none, at an absolute path.
+pub type Show<'a> = &'a mut dyn FnMut(Option<&str>, String) -> Result<Shown>;
+
+/// Expands a `RUN`.
 pub fn run(
     draft: &Draft,
     scope: &Scope<'_>,
     proxies: &[(String, String)],
     run: &instruction::Run,
-    find: &mut dyn FnMut(Option<&str>) -> Result<Place>,
+    show: Show<'_>,
 ) -> Result<Run> {
     let execution = &draft.config.config;
     let working_directory = absolute("/", &execution.working_dir);
@@ -32,7 +35,7 @@ pub fn run(
             .iter()
             .filter(|mount: &&Mount| matches!(mount.source, MountSource::Agent { .. }));
         let agents = agents.count();
-        let mount = expanded(scope, &working_directory, agents, mount, find)?;
+        let mount = expanded(scope, &working_directory, agents, mount, show)?;
         if matches!(mount.source, MountSource::Agent { .. })
             && !environment.iter().any(|(name, _)| name == "SSH_AUTH_SOCK")
         {
@@ -94,22 +97,22 @@ fn expanded(
     working_directory: &str,
     agents: usize,
     mount: &instruction::Mount,
-    find: &mut dyn FnMut(Option<&str>) -> Result<Place>,
+    show: Show<'_>,
 ) -> Result<Mount> {
     let words = Words { scope, mount };
     let mut target = scope.expand(&mount.target)?;
     let read_only = |usual: bool| mount.read_only.unwrap_or(usual);
     let mut from = |path: &str| {
         let source = scope.expand(path)?;
-        Ok::<_, anyhow::Error>((find(mount.from.as_deref())?, absolute("/", &source)))
+        show(mount.from.as_deref(), absolute("/", &source))
     };
     let (source, read_only) = match mount.kind {
-        MountKind::Bind => {
-            let (place, path) = from(&mount.source)?;
-            (MountSource::Bind { place, path }, read_only(true))
-        }
+        MountKind::Bind => (MountSource::Bind(from(&mount.source)?), read_only(true)),
         MountKind::Cache => {
-            let id = scope.expand(mount.identifier())?;
+            let mut id = scope.expand(mount.identifier())?;
+            if mount.id.is_empty() {
+                id = cleaned(&id);
+            }
             let seed = match &mount.from {
                 Some(_) => Some(from(&mount.source)?),
                 None => None,
@@ -147,11 +150,24 @@ fn expanded(
             (source, true)
         }
     };
+    let target = absolute(working_directory, &target);
+    if target == "/" {
+        let message = format!("invalid mount target \"{}\"", mount.target);
+        return Err(bad_input(message).hint("a directory of its own").into());
+    }
     Ok(Mount {
-        target: absolute(working_directory, &target),
+        target,
         source,
         read_only,
     })
+}
+
+/// A target as the id of a cache: as with BuildKit a relative one stays relative.
+fn cleaned(target: &str) -> String {
+    match target.starts_with('/') {
+        true => absolute("/", target),
+        false => absolute("/", target).split_off(1),
+    }
 }
 
 /// The words of a mount.

@@ -4,8 +4,9 @@ use super::base::{Bases, Found};
 use super::draft::Draft;
 use super::scope::{Globals, Scope, Unset, located};
 use super::stage::{Origin, Stages, context, wrong};
-use super::{Copy, Graph, Node, NodeId, Operation, Part, Place, command, files, instruct};
+use super::{Copy, Graph, Node, NodeId, Operation, Part, Place, Shown, command, files, instruct};
 use crate::build::context::address::LAYOUT;
+use crate::build::copy::glob::literal;
 use crate::build::copy::plan::Selector;
 use crate::build::diagnostics::Diagnostics;
 use crate::build::dockerfile::instruction::{Instruction, Stage, Step};
@@ -21,6 +22,8 @@ use crate::image::platform::Platform;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
+/// Where the files of a context lie that are to be mounted.
+const MOUNTED: &str = "/files";
 /// How a context that is an image is written.
 const IMAGE_CONTEXT: &str = "docker-image://";
 
@@ -37,8 +40,8 @@ pub struct Evaluation<'a, 'b> {
     shows_platform: bool,
     drafts: BTreeMap<usize, Draft>,
     images: BTreeMap<(String, String), NodeId>,
-    /// By the name of the context and the platform.
-    roots: BTreeMap<(String, String), NodeId>,
+    /// By the name of the context, what is mounted of it, and the platform.
+    roots: BTreeMap<(String, Option<String>, String), NodeId>,
     /// Stages that are being evaluated, for cycles.
     path: Vec<usize>,
     /// What the checks have found.
@@ -175,7 +178,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
                 Draft::image(config, &platform, node)
             }
             Origin::Context(name) => {
-                let node = self.root(&name, number, &platform);
+                let node = self.root(&name, None, (number, stage.span), &platform);
                 base = Some(node);
                 count.of += 1;
                 let mut draft = Draft::scratch(&platform);
@@ -231,32 +234,46 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         (node, found.config)
     }
 
-    /// The node of all files of a context; one for all stages that begin with it.
-    fn root(&mut self, name: &str, stage: usize, platform: &Platform) -> NodeId {
-        let key = (name.to_owned(), platform.to_string());
+    /// The node of all files of a context, or of those that are `mounted`; one for all that want the same.
+    fn root(
+        &mut self,
+        name: &str,
+        mounted: Option<&str>,
+        (stage, span): (usize, Span),
+        platform: &Platform,
+    ) -> NodeId {
+        let key = (
+            name.to_owned(),
+            mounted.map(str::to_owned),
+            platform.to_string(),
+        );
         if let Some(&node) = self.roots.get(&key) {
             return node;
         }
         let files = Part::Files {
             place: Place::Context(name.to_owned()),
             selector: Selector {
-                sources: vec!["/".to_owned()],
+                sources: vec![literal(mounted.unwrap_or("/"))],
                 ..Selector::default()
             },
             unpack: false,
         };
+        let shown_name = mounted.map(|path| match name {
+            "" => format!("[internal] mount {path} of the build context"),
+            name => format!("[context {name}] mount {path}"),
+        });
         let node = self.graph.add(Node {
-            name: String::new(),
+            name: shown_name.unwrap_or_default(),
             below: None,
             platform: platform.clone(),
             operation: Operation::Copy(Box::new(Copy {
                 link: true,
                 parts: vec![files],
-                destination: "/".to_owned(),
+                destination: mounted.map_or("/", |_| MOUNTED).to_owned(),
                 owner: None,
                 mode: None,
             })),
-            span: Some(self.stages.file.stages[stage].span),
+            span: Some(span),
             cached: self.is_cached(stage),
         });
         self.roots.insert(key, node);
@@ -309,10 +326,12 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             ..lexis
         };
         let globals = self.globals;
-        let mut find = |name: Option<&str>| self.place(name, number, step.span, platform);
         let (operation, history) = match &step.instruction {
             Instruction::Run(run) => {
-                let run = command::run(draft, &scope, &globals.proxies(), run, &mut find)?;
+                let mut show = |name: Option<&str>, path: String| {
+                    self.shown(name, path, (number, step.span), platform)
+                };
+                let run = command::run(draft, &scope, &globals.proxies(), run, &mut show)?;
                 if run.insecure && !self.order.allow_insecure {
                     let message = "security.insecure is not allowed";
                     return Err(bad_input(message).hint("--allow security.insecure").into());
@@ -322,6 +341,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             }
             Instruction::Copy(copy) | Instruction::Add(copy) => {
                 let is_add = matches!(step.instruction, Instruction::Add(_));
+                let mut find = |name: Option<&str>| self.place(name, number, step.span, platform);
                 let (copy, history) = files::copy(draft, &scope, copy, is_add, &mut find)?;
                 self.left_out(&copy, is_add, step);
                 (Operation::Copy(Box::new(copy)), history)
@@ -428,6 +448,24 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             self.graph.nodes[node].name = format!("FROM {name}");
         }
         Ok(Place::Node(Some(node)))
+    }
+
+    /// What a mount with that `from` shows. Files of a context are copied first: so the step sees what a `COPY` would take
+    /// and no more, cannot change them, and has their contents in its key.
+    fn shown(
+        &mut self,
+        name: Option<&str>,
+        path: String,
+        step: (usize, Span),
+        platform: &Platform,
+    ) -> Result<Shown> {
+        Ok(match self.place(name, step.0, step.1, platform)? {
+            Place::Node(top) => Shown { top, path },
+            Place::Context(name) => Shown {
+                top: Some(self.root(&name, Some(&path), step, platform)),
+                path: MOUNTED.to_owned(),
+            },
+        })
     }
 
     /// As [`Bases`] know it.

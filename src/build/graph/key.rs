@@ -3,11 +3,8 @@
 //! Invariant: two steps with the same key come to the same layer, as far as their programs do.
 
 use super::schedule::Progress;
-use super::{Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run};
-use crate::build::copy::plan::Selector;
+use super::{Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown};
 use crate::build::order::Order;
-use crate::build::worker::order::Network;
-use crate::container::options::ExtraHost;
 use crate::image::digest::Digest;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -21,12 +18,11 @@ pub struct Keys<'a> {
     pub graph: &'a Graph,
     /// What has come of those that are done.
     pub progress: &'a Progress,
-    /// The time that was given, seconds since 1970.
+    /// The time that the caller gave, seconds since 1970. That of a commit is no part of what a step is: the next commit
+    /// would find nothing.
     pub epoch: Option<i64>,
-    /// `--network`.
-    pub network: &'a Network,
-    /// `--add-host`.
-    pub hosts: &'a [ExtraHost],
+    /// What steps have in common.
+    pub order: &'a Order,
 }
 
 /// Tells the digest of the files of a part; `None`: the layers that they are in are to stand for them.
@@ -44,8 +40,7 @@ impl<'a> Keys<'a> {
             graph,
             progress,
             epoch,
-            network: &order.network,
-            hosts: &order.hosts,
+            order,
         }
     }
 
@@ -54,7 +49,7 @@ impl<'a> Keys<'a> {
         let mut below = json!(self.chain(node.below));
         let operation = match &node.operation {
             Operation::Image(_) => json!("image"),
-            Operation::Run(run) => self.run(run, contents)?,
+            Operation::Run(run) => self.run(run),
             Operation::Copy(copy) => {
                 if copy.link {
                     below = json!("link");
@@ -78,13 +73,10 @@ impl<'a> Keys<'a> {
         self.progress.layers(self.graph, top).chain()
     }
 
-    fn run(&self, run: &Run, contents: Contents<'_>) -> Result<Value> {
-        let mut mounts = Vec::new();
-        for mount in &run.mounts {
-            mounts.push(self.mount(mount, contents)?);
-        }
-        let network = run.network.as_ref().unwrap_or(self.network);
-        Ok(json!({
+    fn run(&self, run: &Run) -> Value {
+        let mounts: Vec<Value> = run.mounts.iter().map(|mount| self.mount(mount)).collect();
+        let network = run.network.as_ref().unwrap_or(&self.order.network);
+        json!({
             "run": run.words,
             "script": run.script,
             "environment": run.environment,
@@ -92,18 +84,25 @@ impl<'a> Keys<'a> {
             "user": run.user,
             "mounts": mounts,
             "network": network,
-            "hosts": self.hosts,
+            "hosts": self.order.hosts,
+            "limits": self.order.ulimits,
+            "shm": self.order.shm_size,
             "insecure": run.insecure,
             "devices": run.devices,
-        }))
+        })
     }
 
-    /// What a mount is; a cache is what it begins with, not what has come into it since.
-    pub fn mount(&self, mount: &Mount, contents: Contents<'_>) -> Result<Value> {
-        let source = match &mount.source {
-            MountSource::Bind { place, path } => {
-                json!({"bind": self.below(place, path, contents)?, "path": path})
-            }
+    /// What a mount is.
+    fn mount(&self, mount: &Mount) -> Value {
+        let source = self.source(&mount.source);
+        json!({"target": mount.target, "source": source, "read_only": mount.read_only})
+    }
+
+    /// What it shows; of a cache that is what it begins with, not what has come into it since.
+    pub fn source(&self, source: &MountSource) -> Value {
+        let shown = |shown: &Shown| json!({"files": self.chain(shown.top), "path": shown.path});
+        match source {
+            MountSource::Bind(files) => json!({"bind": shown(files)}),
             MountSource::Cache {
                 id,
                 seed,
@@ -112,9 +111,8 @@ impl<'a> Keys<'a> {
                 gid,
                 ..
             } => {
-                let seed = seed.as_ref();
-                let seed = seed.map(|(place, path)| self.below(place, path, contents));
-                json!({"cache": id, "seed": seed.transpose()?, "new": [mode, uid, gid]})
+                let seed = seed.as_ref().map(shown);
+                json!({"cache": id, "seed": seed, "new": [mode, uid, gid]})
             }
             // What a secret is is nobody's business.
             MountSource::Tmpfs { size } => json!({"tmpfs": size}),
@@ -132,23 +130,6 @@ impl<'a> Keys<'a> {
             MountSource::Agent {
                 id, mode, uid, gid, ..
             } => json!({"agent": id, "mode": mode, "owner": [uid, gid]}),
-        };
-        Ok(json!({"target": mount.target, "source": source, "read_only": mount.read_only}))
-    }
-
-    /// All files below a path.
-    fn below(&self, place: &Place, path: &str, contents: Contents<'_>) -> Result<Value> {
-        let files = Part::Files {
-            place: place.clone(),
-            selector: Selector {
-                sources: vec![path.to_owned()],
-                ..Selector::default()
-            },
-            unpack: false,
-        };
-        match place {
-            Place::Node(top) => Ok(self.layers(*top, &files)),
-            Place::Context(_) => self.part(&files, contents),
         }
     }
 

@@ -126,24 +126,28 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+/// Files of a node. Those of a context have a node of their own: a step never has the caller's directory.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Whose; nothing: `scratch`.
+    pub top: Option<NodeId>,
+    /// Where they lie in it, absolute.
+    pub path: String,
+}
+
 /// What a mount shows.
 #[derive(Clone, Debug)]
 pub enum MountSource {
-    /// Files of a stage, an image or a context, below `path`.
-    Bind {
-        /// Whose.
-        place: Place,
-        /// Below its root.
-        path: String,
-    },
+    /// Files of a stage, an image or a context.
+    Bind(Shown),
     /// A directory that outlives the build.
     Cache {
         /// What it is called.
         id: String,
         /// Who may use it at the same time.
         sharing: Sharing,
-        /// What a new one begins with: files of a stage, an image or a context, below a path.
-        seed: Option<(Place, String)>,
+        /// What a new one begins with.
+        seed: Option<Shown>,
         /// Permission bits of a new one, where they are said.
         mode: Option<u32>,
         /// Its owner, likewise.
@@ -279,16 +283,14 @@ impl Graph {
     /// The nodes that one needs before it can begin.
     pub fn inputs(&self, id: NodeId) -> Vec<NodeId> {
         let node = &self.nodes[id];
-        let places: Vec<&Place> = match &node.operation {
+        let tops: Vec<NodeId> = match &node.operation {
             Operation::Image(_) | Operation::Directory { .. } => Vec::new(),
-            Operation::Run(run) => run.mounts.iter().filter_map(Mount::place).collect(),
-            Operation::Copy(copy) => copy.parts.iter().filter_map(Part::place).collect(),
+            Operation::Run(run) => run.mounts.iter().filter_map(Mount::top).collect(),
+            Operation::Copy(copy) => copy.parts.iter().filter_map(Part::top).collect(),
         };
         let mut inputs = self.stack(self.ground(id));
-        for place in places {
-            if let Place::Node(top) = place {
-                inputs.extend(self.stack(*top));
-            }
+        for top in tops {
+            inputs.extend(self.stack(Some(top)));
         }
         inputs.sort_unstable();
         inputs.dedup();
@@ -304,20 +306,23 @@ impl Node {
 }
 
 impl Mount {
-    fn place(&self) -> Option<&Place> {
+    fn top(&self) -> Option<NodeId> {
         match &self.source {
-            MountSource::Bind { place, .. } => Some(place),
-            MountSource::Cache { seed, .. } => seed.as_ref().map(|(place, _)| place),
+            MountSource::Bind(shown) => shown.top,
+            MountSource::Cache { seed, .. } => seed.as_ref().and_then(|shown| shown.top),
             _ => None,
         }
     }
 }
 
 impl Part {
-    fn place(&self) -> Option<&Place> {
+    fn top(&self) -> Option<NodeId> {
         match self {
-            Part::Files { place, .. } => Some(place),
-            Part::Text { .. } | Part::Remote { .. } => None,
+            Part::Files {
+                place: Place::Node(top),
+                ..
+            } => *top,
+            Part::Files { .. } | Part::Text { .. } | Part::Remote { .. } => None,
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::contexts::{Contexts, Selected};
 use super::key::Keys;
 use super::schedule::Progress;
-use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run};
+use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown};
 use crate::build::cache::mount::CacheMount;
 use crate::build::copy::plan::{self, Plan};
+use crate::build::dockerfile::instruction::Sharing;
 use crate::build::order::{self, Secret};
 use crate::build::output::material::Material;
 use crate::build::vertex::Vertices;
@@ -25,15 +26,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Orders<'a> {
     engine: &'a Engine,
     order: &'a order::Order,
-    /// The time that was given, seconds since 1970.
-    given: Option<i64>,
+    times: Times,
     contexts: Contexts<'a>,
     /// What was selected for a node, by the number of its part or mount.
     selected: BTreeMap<(NodeId, usize), Selected>,
-    /// Directories of cache mounts, locked while their step runs.
-    mounts: BTreeMap<NodeId, Vec<CacheMount>>,
+    /// Directories of cache mounts by their keys ([`cache_key`]), locked while their step runs.
+    mounts: BTreeMap<NodeId, BTreeMap<String, CacheMount>>,
     /// What nodes take from the net.
     materials: BTreeMap<NodeId, Vec<Material>>,
+}
+
+/// What decides how old everything is, seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// What the caller gave.
+    pub asked: Option<i64>,
+    /// That, or else when the main context was committed.
+    pub given: Option<i64>,
 }
 
 /// An order with what goes with it.
@@ -55,13 +64,13 @@ impl<'a> Orders<'a> {
     pub fn new(
         engine: &'a Engine,
         order: &'a order::Order,
-        given: Option<i64>,
+        times: Times,
         contexts: Contexts<'a>,
     ) -> Self {
         Self {
             engine,
             order,
-            given,
+            times,
             contexts,
             selected: BTreeMap::new(),
             mounts: BTreeMap::new(),
@@ -101,7 +110,8 @@ impl Orders<'_> {
             number += 1;
             Ok(Some(digest))
         };
-        let key = Keys::of(self.order, self.given, graph, progress).key(node, &mut contents)?;
+        let key =
+            Keys::of(self.order, self.times.asked, graph, progress).key(node, &mut contents)?;
         self.materials.insert(id, materials);
         Ok((key, newest))
     }
@@ -143,7 +153,7 @@ impl Orders<'_> {
                 Ok(Some(found.digest.clone()))
             }
         };
-        Keys::of(self.order, self.given, graph, progress).key(&graph.nodes[id], &mut contents)
+        Keys::of(self.order, self.times.asked, graph, progress).key(&graph.nodes[id], &mut contents)
     }
 
     /// What a worker has to look at to tell what a node copies from stages. What it copies from images is told by their
@@ -168,7 +178,7 @@ impl Orders<'_> {
 
     /// When a step is: the newest of what it takes, seconds since 1970.
     pub fn epoch(&self, id: NodeId, graph: &Graph, progress: &Progress, newest: i64) -> i64 {
-        if let Some(given) = self.given {
+        if let Some(given) = self.times.given {
             return given;
         }
         let inputs = graph.inputs(id).into_iter();
@@ -183,37 +193,14 @@ impl Orders<'_> {
         let Operation::Run(run) = &graph.nodes[id].operation else {
             return Ok(true);
         };
-        let keys = Keys::of(self.order, self.given, graph, progress);
-        let mut number = 0;
-        let mut contents = |_: &Part| {
-            let found = self.selected.get(&(id, number));
-            number += 1;
-            let found = found.context("find what was selected")?;
-            Ok(Some(found.digest.clone()))
-        };
-        let mut taken = Vec::new();
-        for mount in &run.mounts {
-            let told = keys.mount(mount, &mut contents)?;
-            if let MountSource::Cache {
-                id,
-                sharing,
-                seed,
-                mode,
-                uid,
-                gid,
-            } = &mount.source
-            {
-                let is_usual = seed.is_none() && mode.or(*uid).or(*gid).is_none();
-                let key = match is_usual {
-                    true => id.clone(),
-                    false => told["source"].to_string(),
-                };
-                match CacheMount::try_take(&self.engine.paths, id, &key, *sharing)? {
-                    Some(mount) => taken.push(mount),
-                    // What was taken is given back: whoever waits holds nothing.
-                    None => return Ok(false),
-                }
-            }
+        let keys = Keys::of(self.order, self.times.asked, graph, progress);
+        let mut taken = BTreeMap::new();
+        for (key, (cache, sharing)) in caches(&keys, run) {
+            match CacheMount::try_take(&self.engine.paths, cache, &key, sharing)? {
+                Some(mount) => taken.insert(key, mount),
+                // What was taken is given back: whoever waits holds nothing.
+                None => return Ok(false),
+            };
         }
         self.mounts.insert(id, taken);
         Ok(true)
@@ -261,6 +248,38 @@ impl Orders<'_> {
         let files = step.files;
         Ok(Prepared { order, files })
     }
+}
+
+/// What tells one cache from another, its id, and who may share it.
+fn cache_key<'a>(keys: &Keys<'_>, source: &'a MountSource) -> Option<(String, &'a str, Sharing)> {
+    let MountSource::Cache {
+        id,
+        sharing,
+        seed,
+        mode,
+        uid,
+        gid,
+    } = source
+    else {
+        return None;
+    };
+    let is_usual = seed.is_none() && mode.or(*uid).or(*gid).is_none();
+    let key = match is_usual {
+        true => id.clone(),
+        false => keys.source(source).to_string(),
+    };
+    Some((key, id, *sharing))
+}
+
+/// The caches of a step, each once however often it is mounted: nobody waits for himself.
+fn caches<'a>(keys: &Keys<'_>, run: &'a Run) -> BTreeMap<String, (&'a str, Sharing)> {
+    let mut caches = BTreeMap::new();
+    let sources = run.mounts.iter().map(|mount| &mount.source);
+    for (key, id, sharing) in sources.filter_map(|source| cache_key(keys, source)) {
+        let (_, strictest) = caches.entry(key).or_insert((id, sharing));
+        *strictest = (*strictest).max(sharing);
+    }
+    caches
 }
 
 /// Whether files are a step's, rather than an image's or none.
@@ -341,48 +360,14 @@ impl Preparing<'_, '_> {
         let order = self.orders.order;
         let mut environment = [run.environment.clone(), run.proxies.clone()].concat();
         let mut mounts = Vec::new();
-        let mut caches = self
-            .orders
-            .mounts
-            .remove(&self.id)
-            .unwrap_or_default()
-            .into_iter();
-        let mut kept = Vec::new();
         for mount in &run.mounts {
-            let source = match &mount.source {
-                MountSource::Cache {
-                    seed,
-                    mode,
-                    uid,
-                    gid,
-                    ..
-                } => {
-                    let cache = caches
-                        .next()
-                        .context("find the cache mount that was taken")?;
-                    let directory = cache.directory.try_clone().context("dup")?;
-                    kept.push(cache);
-                    let seed = seed.as_ref();
-                    let seed = seed.map(|(place, path)| self.below(place, path));
-                    Some(Source::Cache {
-                        descriptor: self.hand(directory),
-                        new: NewCache {
-                            seed: seed.transpose()?.map(Box::new),
-                            mode: *mode,
-                            uid: *uid,
-                            gid: *gid,
-                        },
-                    })
-                }
-                source => self.source(source, &mut environment)?,
-            };
+            let source = self.source(&mount.source, &mut environment)?;
             mounts.extend(source.map(|source| worker::Mount {
                 target: mount.target.clone(),
                 source,
                 read_only: mount.read_only,
             }));
         }
-        self.orders.mounts.insert(self.id, kept);
         if let Some((path, content)) = &run.script {
             let descriptor = self.hand(in_memory(content.as_bytes())?);
             mounts.push(worker::Mount {
@@ -411,21 +396,11 @@ impl Preparing<'_, '_> {
         })
     }
 
-    /// All files below a path.
-    fn below(&mut self, place: &Place, path: &str) -> Result<Source> {
-        Ok(match place {
-            Place::Node(top) => Source::Layers {
-                layers: self.progress.layers(self.graph, *top),
-                path: path.to_owned(),
-            },
-            Place::Context(name) => {
-                let root = self.orders.contexts.root(name)?;
-                Source::Directory {
-                    descriptor: self.hand(root),
-                    path: path.trim_start_matches('/').to_owned(),
-                }
-            }
-        })
+    fn shown(&self, shown: &Shown) -> Source {
+        Source::Layers {
+            layers: self.progress.layers(self.graph, shown.top),
+            path: shown.path.clone(),
+        }
     }
 
     /// `None` for what nobody has and nobody must have.
@@ -435,7 +410,32 @@ impl Preparing<'_, '_> {
         environment: &mut Vec<String>,
     ) -> Result<Option<Source>> {
         Ok(match source {
-            MountSource::Bind { place, path } => Some(self.below(place, path)?),
+            MountSource::Bind(shown) => Some(self.shown(shown)),
+            MountSource::Cache {
+                seed,
+                mode,
+                uid,
+                gid,
+                ..
+            } => {
+                let (order, asked) = (self.orders.order, self.orders.times.asked);
+                let keys = Keys::of(order, asked, self.graph, self.progress);
+                let (key, ..) = cache_key(&keys, source).context("tell which cache it is")?;
+                let taken = self.orders.mounts.get(&self.id);
+                let cache = taken.and_then(|taken| taken.get(&key));
+                let cache = cache.context("find the cache mount that was taken")?;
+                let directory = cache.directory.try_clone().context("dup")?;
+                let seed = seed.as_ref().map(|seed| Box::new(self.shown(seed)));
+                Some(Source::Cache {
+                    descriptor: self.hand(directory),
+                    new: NewCache {
+                        seed,
+                        mode: *mode,
+                        uid: *uid,
+                        gid: *gid,
+                    },
+                })
+            }
             MountSource::Tmpfs { size } => Some(Source::Tmpfs { size: *size }),
             MountSource::Secret {
                 id,
@@ -484,7 +484,6 @@ impl Preparing<'_, '_> {
                 }
                 None => None,
             },
-            MountSource::Cache { .. } => None,
         })
     }
 

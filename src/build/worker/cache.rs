@@ -7,7 +7,7 @@
 //! Invariant: what is at `PLACE/files` is whole. Of two steps that make it at the same time one finds the other's.
 
 use super::mounts::{give, here};
-use super::order::{NewCache, Source};
+use super::order::NewCache;
 use crate::container::engine::Engine;
 use crate::paths::MOUNT_FILES;
 use crate::store::copy::Copier;
@@ -70,9 +70,7 @@ fn make(
         let (_, links) = make("links")?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let seed = openat(&seed, ".", flags, Mode::empty()).context("open what it begins with")?;
-        // Whoever files of a context belong to, they are root's in a build.
-        let is_context = matches!(new.seed.as_deref(), Some(Source::Directory { .. }));
-        let owner = |found| if is_context { (0, 0) } else { found };
+        let owner = |found| found;
         let copier = Copier::new(links.as_fd(), &owner);
         warnings = copier.directory(seed.as_fd(), files.as_fd())?;
         let found = fstat(&files).context("fstat")?;

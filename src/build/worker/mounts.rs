@@ -1,6 +1,6 @@
 //! The mounts of a step: what an order names becomes mounts that are attached nowhere yet.
 //!
-//! Everything in layers, contexts and caches is hostile: a path there is resolved by the kernel as for a process whose
+//! Everything in layers and caches is hostile: a path there is resolved by the kernel as for a process whose
 //! root that is (openat2(2), `RESOLVE_IN_ROOT`), so that it never leads out of it (CVE-2024-1753, CVE-2024-9407,
 //! CVE-2024-23651), and what was made to mount on is never removed by its name (CVE-2024-23652): it is left out of the
 //! layer.
@@ -67,14 +67,10 @@ pub fn open(
         let mut attempt = || {
             Ok(Some(match &mount.source {
                 Source::Tmpfs { .. } => return Ok(None),
-                Source::Directory { descriptor, path } => directory(handed(*descriptor)?, path)?,
                 Source::Cache { descriptor, new } => {
                     let seed = new.seed.as_deref();
                     let scratch = || step.scratch(&format!("mount-{number}"));
                     let mut seeded = |scratch: &Path| match seed {
-                        Some(Source::Directory { descriptor, path }) => {
-                            directory(handed(*descriptor)?, path).map(Some)
-                        }
                         Some(Source::Layers { layers, path }) => {
                             layer::hold(intake, layers)?;
                             layers::part(engine, &layers.names, path, scratch, false).map(Some)
@@ -160,22 +156,6 @@ pub fn part_of(whole: &OwnedFd, path: &[u8], more: Attributes) -> Result<OwnedFd
         mount::add_attributes(part.as_fd(), more, false).context("protect it")?;
         Ok(part)
     })
-}
-
-/// Part of a directory that was handed over.
-fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
-    let root = here(root)?;
-    let place = open_in_root(&root, below(path), OFlags::PATH, Mode::empty())
-        .with_context(|| format!("open `{path}`"))?;
-    mount::clone_tree(place.as_fd(), false).with_context(|| format!("bind `{path}`"))
-}
-
-/// The kernel takes no empty path.
-pub fn below(path: &str) -> &[u8] {
-    match path {
-        "" => b".",
-        path => path.as_bytes(),
-    }
 }
 
 /// What was handed over, in the mount namespace of this process: only from there can it be mounted. Nothing else can have

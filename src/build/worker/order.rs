@@ -130,13 +130,6 @@ pub enum Source {
         /// Absolute in them.
         path: String,
     },
-    /// Files of a directory that was handed over with the order, below `path`, which must not lead out of it.
-    Directory {
-        /// The number of the descriptor.
-        descriptor: usize,
-        /// Relative to it.
-        path: String,
-    },
     /// A cache mount, whose place was handed over, locked as it has to be.
     Cache {
         /// The number of the descriptor.

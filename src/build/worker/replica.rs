@@ -5,7 +5,7 @@
 
 use super::agent::{self, Agent};
 use super::guest::Guests;
-use super::mounts::{below, give};
+use super::mounts::give;
 use super::order::{Mount, Run, Source};
 use super::{cache, layer, layers};
 use crate::container::engine::Engine;
@@ -129,7 +129,6 @@ fn copy(
     let given = |mode, uid, gid| give(engine, open_source(to)?.as_fd(), mode, uid, gid);
     match &mount.source {
         Source::Tmpfs { .. } => make_directory(to, 0o1777),
-        Source::Directory { descriptor, path } => part(handed(*descriptor)?, path, to),
         Source::Layers { layers, path } => {
             layer::hold(intake, layers)?;
             let whole = to.with_extension("whole");
@@ -147,9 +146,6 @@ fn copy(
                 found.map(Some).context("open what it begins with")
             };
             let mut seed = |scratch: &Path| match new.seed.as_deref() {
-                Some(Source::Directory { descriptor, path }) => {
-                    beneath(handed(*descriptor)?.as_fd(), path)
-                }
                 Some(Source::Layers { layers, path }) => {
                     layer::hold(intake, layers)?;
                     let whole = scratch.join("whole");
@@ -204,6 +200,14 @@ fn file(from: &OwnedFd, to: &Path) -> Result<()> {
     let mut file = made.with_context(|| format!("create `{}`", to.display()))?;
     std::io::copy(&mut from, &mut file).with_context(|| format!("write `{}`", to.display()))?;
     Ok(())
+}
+
+/// The kernel takes no empty path.
+fn below(path: &str) -> &[u8] {
+    match path {
+        "" => b".",
+        path => path.as_bytes(),
+    }
 }
 
 /// Copies what lies at a path below a directory, which may be a link in it.
