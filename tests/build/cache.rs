@@ -116,7 +116,7 @@ fn cache_mounts_outlive_builds() {
 #[test]
 fn builds_at_the_same_time_share_their_work() {
     for store in everyone_with_alpine() {
-        let text = "FROM alpine:3.20\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\n";
+        let text = "FROM alpine:3.20\nRUN sleep 1; cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id > /again\n";
         store.file("context/Dockerfile", text);
         let build = || store.onggi(["build", "-q", "context"]);
         let (one, two) = (build().spawn(), build().spawn());
@@ -130,6 +130,25 @@ fn builds_at_the_same_time_share_their_work() {
             output.stdout
         };
         assert_eq!(id(one), id(two));
+    }
+}
+
+#[test]
+fn what_follows_a_step_that_is_found_by_its_content_is_done() {
+    for store in everyone_with_alpine() {
+        for content in ["1", "2"] {
+            let text = format!(
+                "FROM alpine:3.20 AS made\nRUN echo {content} > /made\nFROM alpine:3.20\n\
+                 COPY --from=made /etc/alpine-release /release\nCOPY --from=made /made /made\nRUN cat /made > /again\n"
+            );
+            store.file("context/Dockerfile", &text);
+            store
+                .onggi(["build", "-q", "-t", "app", "context"])
+                .run()
+                .code(0);
+            let again = store.onggi(["run", "--rm", "app", "cat", "/again"]).run();
+            again.stdout(&format!("{content}\n"));
+        }
     }
 }
 

@@ -191,6 +191,14 @@ struct State {
     hands: Vec<Hand>,
 }
 
+/// What has become of tasks.
+struct Assigned {
+    /// One waits for another build.
+    waits: bool,
+    /// One was found in the cache, so that others may be ready.
+    found: bool,
+}
+
 impl State {
     /// A worker that has nothing to do.
     fn free(&self) -> Option<usize> {
@@ -223,7 +231,10 @@ impl Schedule<'_, '_, '_> {
         loop {
             // What is cached may make more ready at once.
             while self.look(state)? || self.fetch(state)? {}
-            let waits = self.assign(state)?;
+            let Assigned { waits, found } = self.assign(state)?;
+            if found {
+                continue;
+            }
             let busy = state.hands.iter().any(|hand| hand.job.is_some());
             if busy || waits {
                 self.wait(state, waits)?;
@@ -323,9 +334,9 @@ impl Schedule<'_, '_, '_> {
         }))
     }
 
-    /// Gives tasks to workers that are idle; whether one waits for another build.
-    fn assign(&mut self, state: &mut State) -> Result<bool> {
-        let mut waits = false;
+    /// Gives tasks to workers that are idle.
+    fn assign(&mut self, state: &mut State) -> Result<Assigned> {
+        let (mut waits, mut found) = (false, false);
         for mut task in std::mem::take(&mut state.tasks) {
             let free = state.free();
             let id = task.node;
@@ -357,7 +368,7 @@ impl Schedule<'_, '_, '_> {
             // Another build may have done it since.
             if cached && let Some(known) = self.known(id, &task.key, &state.progress)? {
                 self.found(task, known, state)?;
-                while self.look(state)? {}
+                found = true;
                 continue;
             }
             if !self.orders.try_take(id, self.graph, &state.progress)? {
@@ -368,7 +379,7 @@ impl Schedule<'_, '_, '_> {
             self.give(state, free, task, lock)
                 .map_err(|error| self.explain(id, error))?;
         }
-        Ok(waits)
+        Ok(Assigned { waits, found })
     }
 
     fn found(&mut self, task: Task, known: Known, state: &mut State) -> Result<()> {
