@@ -126,18 +126,6 @@ pub fn hard_link_target(name: &[u8], target: &[u8], rules: &Rules) -> Result<Nam
     Ok(Name(components.join(&b'/')))
 }
 
-/// Refuses relative targets that lead above the root. Absolute ones are resolved inside, by whoever has that root.
-pub fn check_symbolic_link(name: &Name, target: &[u8]) -> Result<(), Error> {
-    let mut components = Vec::new();
-    let directory = name.split().map_or(&b""[..], |(directory, _)| directory);
-    let inside = target.starts_with(b"/")
-        || climb(&mut components, directory) && climb(&mut components, target);
-    if !inside {
-        return Err(refused_link(name.bytes(), target, "leads outside"));
-    }
-    Ok(())
-}
-
 /// Goes along a path from where `components` are; `false` if it leads above the root.
 fn climb<'a>(components: &mut Vec<&'a [u8]>, path: &'a [u8]) -> bool {
     path.split(|byte| *byte == b'/')
@@ -224,23 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn link_targets() {
-        for (name, target, fits) in [
-            ("a/b", "c", true),
-            ("a/b", "../c", true),
-            ("a/b", "../../c", false),
-            ("a/b", "/../../c", true),
-            ("b", "..", false),
-            ("a/b/c", "../..", true),
-            ("a/b", "x/../../../c", false),
-        ] {
-            let name = Name(name.into());
-            assert_eq!(
-                check_symbolic_link(&name, target.as_bytes()).is_ok(),
-                fits,
-                "{name:?} {target}"
-            );
-        }
+    fn hard_link_targets() {
         for (target, expected) in [
             ("a/../b", Some("b")),
             ("../b", None),

@@ -35,12 +35,15 @@ const MAX_ATTRIBUTE: usize = 64 << 10;
 /// The owner in the archive for a path of the tree and its owner there.
 pub type Owner<'a> = Box<dyn Fn(&[u8], (u32, u32)) -> (u32, u32) + Send + 'a>;
 
+/// The first name of a file in the archive, and its owner.
+type First = (Vec<u8>, (u32, u32));
+
 /// Files on their way into a tar stream.
 pub struct Packer<'a, W> {
     out: Writer<W>,
     owner: Owner<'a>,
-    /// Files with several names: device and inode → the first name in the archive, and the owner.
-    linked: HashMap<(u64, u64), (Vec<u8>, (u32, u32))>,
+    /// Files with several names, by device and inode.
+    linked: HashMap<(u64, u64), First>,
     warnings: Vec<String>,
     buffer: Vec<u8>,
     /// No time is later, in seconds since 1970.

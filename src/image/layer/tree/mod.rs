@@ -193,7 +193,6 @@ impl<'a> Tree<'a> {
             MemberKind::File => file = Some(self.file(&parent, last, &path, attributes)?),
             MemberKind::Directory => self.directory(&parent, last, &path, attributes)?,
             MemberKind::SymbolicLink => {
-                name::check_symbolic_link(name, &member.link)?;
                 if member.link.is_empty() {
                     return Err(refused(&member.name, "a symbolic link without a target").into());
                 }
