@@ -19,6 +19,15 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+/// What steps may ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `security.insecure`: all privileges of whoever builds.
+    pub insecure: bool,
+    /// `network.host`: the network of the host, with all that listens on its loopback interface alone.
+    pub host_network: bool,
+}
+
 /// What is to be built.
 #[derive(Clone, Debug, Default)]
 pub struct Order {
@@ -62,8 +71,8 @@ pub struct Order {
     pub secrets: BTreeMap<String, Secret>,
     /// `--ssh`: the sockets of agents, by id.
     pub agents: BTreeMap<String, PathBuf>,
-    /// `--allow security.insecure`.
-    pub allow_insecure: bool,
+    /// `--allow`.
+    pub allowed: Entitlements,
     /// `--check`: checks are made that need base images, whether anything is built or not.
     pub check: bool,
     /// Everything is built a second time, from nothing, and compared.

@@ -202,7 +202,8 @@ fn give(store: &Store, from: &Path, to: &str) {
 
 /// What a server on loopback says to this until it ends the connection.
 fn ask(port: u16, question: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    let mut stream =
+        TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(question.as_bytes())?;
     let mut answer = String::new();

@@ -94,6 +94,8 @@ fn archives_are_the_same_each_time() {
         assert_eq!(content, b"text");
         let stdout = store.onggi(["build", "-o", "-", "c"]).run();
         assert_eq!(archive(stdout.stdout_bytes(), "dir/a").1, b"text");
+        let quiet = store.onggi(["build", "-q", "-o", "-", "c"]).run();
+        assert_eq!(quiet.stdout_bytes(), stdout.stdout_bytes());
     }
 }
 

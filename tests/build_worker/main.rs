@@ -1,6 +1,12 @@
 //! Workers of builds, driven as the scheduler does it. This program is the one that they are: so it is its own test
 //! runner, which runs itself again as each user, and under the names of a worker and of a network process.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test runner of its own"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -15,6 +15,7 @@ use crate::build::ignore::Ignore;
 use crate::build::order::Order;
 use crate::build::source::{Diagnostic, Span};
 use crate::build::vertex::Vertices;
+use crate::build::worker::order::Network;
 use crate::error::bad_input;
 use crate::image::change::absolute;
 use crate::image::config::Config;
@@ -332,9 +333,17 @@ impl<'a, 'b> Evaluation<'a, 'b> {
                     self.shown(name, path, (number, step.span), platform)
                 };
                 let run = command::run(draft, &scope, &globals.proxies(), run, &mut show)?;
-                if run.insecure && !self.order.allow_insecure {
-                    let message = "security.insecure is not allowed";
-                    return Err(bad_input(message).hint("--allow security.insecure").into());
+                let allowed = &self.order.allowed;
+                let host_network = run.network == Some(Network::Host);
+                for (entitlement, is_missing) in [
+                    ("security.insecure", run.insecure && !allowed.insecure),
+                    ("network.host", host_network && !allowed.host_network),
+                ] {
+                    if is_missing {
+                        let message = format!("entitlement {entitlement} is not allowed");
+                        let hint = format!("--allow {entitlement}");
+                        return Err(bad_input(message).hint(hint).into());
+                    }
                 }
                 let history = command::history(draft, &run.words);
                 (Operation::Run(Box::new(run)), history)

@@ -136,7 +136,7 @@ impl<'a> Stages<'a> {
     fn context(&self, name: &str) -> Option<Origin> {
         let name = context_name(name);
         let is_known = self.contexts.contains(&name);
-        is_known.then(|| Origin::Context(name))
+        is_known.then_some(Origin::Context(name))
     }
 
     /// A stage, unless a context has its name.

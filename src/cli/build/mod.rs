@@ -25,6 +25,7 @@ mod secret;
 pub use flags::Build;
 
 use crate::build::build;
+use crate::build::output::Destination;
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::image::limit;
@@ -251,7 +252,11 @@ impl Verb for Build {
         progress.finish(true);
         progress.warn();
         metadata::write(iidfile.as_deref(), metadata.as_deref(), &request, &written)?;
-        if quiet {
+        // What goes there is an archive, which the id would spoil.
+        let is_taken = outputs
+            .iter()
+            .any(|output| output.destination == Some(Destination::Standard));
+        if quiet && !is_taken {
             progress.output().line(metadata::id(&request, &written))?;
         }
         drop(progress);

@@ -3,7 +3,7 @@
 use super::cache_flag::CacheTo;
 use super::flags::Build;
 use super::{proxy, secret};
-use crate::build::order::Order;
+use crate::build::order::{Entitlements, Order};
 use crate::build::worker::order::Network;
 use crate::cli::Context;
 use crate::cli::value::environment::key_value_file;
@@ -93,7 +93,7 @@ impl Build {
             cgroup_parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
             secrets: secret::secrets(self.secret)?,
             agents: secret::agents(self.ssh)?,
-            allow_insecure: entitlements(&self.allow)?,
+            allowed: entitlements(&self.allow, self.network.as_deref())?,
             configuration: context.globals.config.clone(),
             pull_options,
             check: self.check,
@@ -165,14 +165,16 @@ impl Build {
     }
 }
 
-/// Whether steps may do what `security.insecure` means.
-fn entitlements(allow: &[String]) -> Result<bool, Error> {
-    let mut insecure = false;
+/// Whoever gives all steps the host's network lets each ask for it.
+fn entitlements(allow: &[String], network: Option<&str>) -> Result<Entitlements, Error> {
+    let mut allowed = Entitlements {
+        host_network: network == Some("host"),
+        ..Entitlements::default()
+    };
     for word in allow {
         match word.as_str() {
-            "security.insecure" => insecure = true,
-            // It is never forbidden here: who builds could run a container with that network.
-            "network.host" => {}
+            "security.insecure" => allowed.insecure = true,
+            "network.host" => allowed.host_network = true,
             // A device is handed out by its description, which says who may have it.
             word if word == "device" || word.starts_with("device=") => {}
             other => {
@@ -181,7 +183,7 @@ fn entitlements(allow: &[String]) -> Result<bool, Error> {
             }
         }
     }
-    Ok(insecure)
+    Ok(allowed)
 }
 
 fn epoch(text: Option<&str>) -> Result<Option<i64>, Error> {
@@ -204,9 +206,15 @@ mod tests {
     #[test]
     fn entitlements_are_known_by_name() {
         let words = |words: &[&str]| -> Vec<String> { words.iter().map(|w| (*w).into()).collect() };
-        assert!(!entitlements(&words(&["network.host"])).unwrap());
-        assert!(entitlements(&words(&["network.host", "security.insecure"])).unwrap());
-        assert!(entitlements(&words(&["everything"])).is_err());
+        let allowed = |names: &[&str], network| {
+            let allowed = entitlements(&words(names), network).unwrap();
+            (allowed.host_network, allowed.insecure)
+        };
+        assert_eq!(allowed(&[], None), (false, false));
+        assert_eq!(allowed(&["network.host"], None), (true, false));
+        assert_eq!(allowed(&["security.insecure"], None), (false, true));
+        assert_eq!(allowed(&[], Some("host")), (true, false));
+        assert!(entitlements(&words(&["everything"]), None).is_err());
     }
 
     #[test]
