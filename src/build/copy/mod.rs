@@ -27,8 +27,9 @@ mod tree;
 mod walk;
 
 pub use layer::{Written, write_directory, write_layer};
+pub use resolve::MAX_LINKS;
 pub use select::select;
-pub use tree::{Files, Owner, Tree};
+pub use tree::{Files, Owner, Tree, shown};
 
 #[cfg(test)]
 mod tests;

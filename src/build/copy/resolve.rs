@@ -9,7 +9,7 @@ use rustix::io::{Errno, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// As many links as the kernel follows in one look-up.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug)]

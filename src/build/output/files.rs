@@ -5,6 +5,7 @@
 //!
 //! Invariant: no file is written outside the directory that was named.
 
+use crate::build::copy::shown;
 use crate::build::order::Built;
 use crate::build::worker::layers::Files;
 use crate::container::engine::Engine;
@@ -303,9 +304,4 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (b".", path),
     }
-}
-
-fn shown(path: &[u8]) -> String {
-    let path = if path.is_empty() { b"/" } else { path };
-    String::from_utf8_lossy(path).escape_debug().to_string()
 }

@@ -3,6 +3,7 @@
 use super::layers::Files;
 use super::order::{Layer, Layers};
 use super::serve::Hands;
+use crate::build::copy::MAX_LINKS;
 use crate::container::commit::add_layer;
 use crate::container::engine::Engine;
 use crate::container::record::Record;
@@ -117,9 +118,6 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
     causes.any(|cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
-
-/// As many links as the kernel follows (path_resolution(7)).
-const MAX_LINKS: usize = 40;
 
 /// Where the targets lie as links of the layers below lead there, with all directories on the way.
 fn places(overlay: &Overlay<'_>, targets: &[&str]) -> Result<Vec<String>> {

@@ -6,7 +6,7 @@ mod unpack;
 mod write;
 
 use super::mode::Mode;
-use super::resolve::components;
+use super::resolve::{MAX_LINKS, components};
 use super::selection::Entry;
 use super::tree::{Tree, shown};
 use crate::error::bad_input;
@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// As many links as the kernel follows in one look-up.
-const MAX_LINKS: usize = 40;
+/// As many bytes as the kernel takes in one path, with its end (`PATH_MAX` of limits.h).
+const PATH_MAX: usize = 4096;
 const PIECE: usize = 256 << 10;
 
 /// What is in a layer at one path.
@@ -211,14 +211,26 @@ impl<'a, W: Write> Staged<'a, W> {
 
     /// Makes a directory with those above it; those that are below the layer are copied into it.
     fn make_directories(&mut self, path: &[u8]) -> Result<()> {
-        let is_in_layer = self.nodes.contains_key(&key(path)) || self.written.contains_key(path);
-        if path.is_empty() || is_in_layer {
-            return match self.look(path)? {
-                There::Directory { .. } => Ok(()),
-                _ => Err(no_directory(path)),
-            };
+        let (mut known, mut missing) = (path, Vec::new());
+        while !known.is_empty() && !self.is_in_layer(known) {
+            missing.push(known);
+            known = parent(known);
         }
-        self.make_directories(parent(path))?;
+        if !matches!(self.look(known)?, There::Directory { .. }) {
+            return Err(no_directory(known));
+        }
+        missing
+            .into_iter()
+            .rev()
+            .try_for_each(|path| self.make_directory(path))
+    }
+
+    fn is_in_layer(&self, path: &[u8]) -> bool {
+        self.nodes.contains_key(&key(path)) || self.written.contains_key(path)
+    }
+
+    /// One that the layer does not have, in one that it has.
+    fn make_directory(&mut self, path: &[u8]) -> Result<()> {
         let node = match self.look(path)? {
             There::Directory { .. } => self.copied(path)?,
             There::Nothing => {
@@ -255,8 +267,11 @@ impl<'a, W: Write> Staged<'a, W> {
 
     /// Follows all links in a path; what is not there stays as it is written.
     fn resolve(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+        check_length(path)?;
         let mut rest: Vec<Vec<u8>> = names(path);
         let mut here: Vec<u8> = Vec::new();
+        // How long the path was when there was nothing: neither is there below it.
+        let mut nothing = usize::MAX;
         let mut links = 0;
         while let Some(name) = rest.pop() {
             if name == b".." {
@@ -268,14 +283,23 @@ impl<'a, W: Write> Staged<'a, W> {
                 here.push(b'/');
             }
             here.extend(name);
-            if let There::Link(target) = self.look(&here)? {
-                links += 1;
-                if links > MAX_LINKS {
-                    let message = format!("`/{}`: too many links", shown(path));
-                    return Err(bad_input(message).into());
+            check_length(&here)?;
+            if length >= nothing {
+                continue;
+            }
+            nothing = usize::MAX;
+            match self.look(&here)? {
+                There::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        let message = format!("`/{}`: too many links", shown(path));
+                        return Err(bad_input(message).into());
+                    }
+                    here.truncate(if target.starts_with(b"/") { 0 } else { length });
+                    rest.extend(names(&target));
                 }
-                here.truncate(if target.starts_with(b"/") { 0 } else { length });
-                rest.extend(names(&target));
+                There::Nothing => nothing = here.len(),
+                _ => {}
             }
         }
         Ok(here)
@@ -346,6 +370,20 @@ pub fn check_name(path: &[u8]) -> Result<()> {
         shown(path)
     );
     Err(bad_input(message).hint("rename it, or leave it out").into())
+}
+
+/// Refuses a path that no system call would take: each name in it is a directory to be made.
+fn check_length(path: &[u8]) -> Result<()> {
+    if path.len() < PATH_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "a path of {} bytes is too long: it begins with `{}`",
+        path.len(),
+        shown(&path[..64])
+    );
+    let hint = format!("paths have at most {} bytes", PATH_MAX - 1);
+    Err(bad_input(message).hint(hint).into())
 }
 
 fn no_directory(path: &[u8]) -> anyhow::Error {

@@ -3,7 +3,7 @@
 //! Everything in them is hostile. Invariant: a member lies below the destination, or where a link leads inside of the
 //! image.
 
-use super::{Staged, There, check_name, file_name, parent};
+use super::{Staged, There, check_length, check_name, file_name, parent};
 use crate::build::copy::tree::shown;
 use crate::error::bad_input;
 use crate::image::layer::{Archive, Member, MemberKind, pack};
@@ -19,6 +19,7 @@ impl<W: Write> Staged<'_, W> {
         let mut archive = Archive::new(stream);
         while let Some(member) = archive.next_member().context("read the archive")? {
             archive.raw().clear();
+            check_length(&member.name).context("read the archive")?;
             let name = member.name.clone();
             self.member(&directory, member, &mut archive)
                 .with_context(|| format!("unpack `{}`", shown(&name)))?;

@@ -318,6 +318,37 @@ fn archives_are_unpacked_whatever_they_are_called() {
 }
 
 #[test]
+fn paths_that_no_system_call_would_take_are_refused() {
+    let below = files(&["etc/"]);
+    let names = |count: usize| "a/".repeat(count);
+    let (deep, most) = (names(100_000), names(2000));
+    for below in [None, Some(&below)] {
+        for (more, to) in [
+            ((&deep[..], MemberKind::Directory, ""), "/d/"),
+            (("hard", MemberKind::HardLink, &deep[..]), "/d/"),
+            (("usr/x", MemberKind::File, ""), &format!("/{deep}")),
+        ] {
+            let found = message(add(&archive(&[more]), "x", to, below));
+            assert!(found.contains("is too long"), "{}", &found[..200]);
+        }
+        let found = Copy::new(&["file", &format!("/{deep}")]);
+        let found = message(found.onto(&context(), below));
+        assert!(found.contains("is too long"), "{}", &found[..200]);
+        // The longest that there may be.
+        let written = Copy::new(&["file", &format!("/{most}")]);
+        let written = written.onto(&context(), below).unwrap();
+        assert_eq!(written.len(), 2001);
+    }
+    // Links make a path longer.
+    let long = "b/".repeat(1000);
+    let below = files(&["etc/"]);
+    symlink(&long, below.path().join("link")).unwrap();
+    let found = Copy::new(&["file", &format!("/link/{}", names(1500))]);
+    let found = message(found.onto(&context(), Some(&below)));
+    assert!(found.contains("is too long"), "{}", &found[..200]);
+}
+
+#[test]
 fn nothing_of_an_archive_leaves_the_destination() {
     let below = files(&["etc/passwd=root", "out->../../.."]);
     for (more, expected) in [
