@@ -44,18 +44,14 @@ use graph::emulator;
 use graph::evaluate::Evaluation;
 use graph::orders::{Orders, Times};
 use graph::schedule::Schedule;
-use graph::scope::{Globals, Scope, Unset};
+use graph::scope::{Globals, Lexis, Unset};
 use graph::stage::Stages;
 use graph::{Graph, NodeId};
-use order::{Built, Order, Outcome};
+use order::{Built, EPOCH, Order, Outcome};
 use report::{Event, Reporter};
 use source::Diagnostic;
 use std::collections::BTreeSet;
 use vertex::Vertices;
-
-/// The argument, and the variable of the environment, that says how old everything is to be.
-/// <https://reproducible-builds.org/specs/source-date-epoch/>
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// A Dockerfile that was read and not built.
 #[derive(Debug)]
@@ -80,11 +76,11 @@ pub fn read(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Resu
     let host = Platform::host();
     let platform = order.platforms.first().unwrap_or(&host);
     let globals = Globals::new(&file, order, platform)?;
-    let scope = Scope {
-        variables: &globals.variables,
+    let lexis = Lexis {
         escape: file.directives.escape,
         unset: &Unset::default(),
     };
+    let scope = lexis.scope(&globals.variables);
     let target = Stages::plan(&file, order, platform, &scope)?.target(order.target.as_deref())?;
     Ok(Read { file, target })
 }
@@ -207,11 +203,11 @@ impl Plan {
         for platform in &platforms {
             let globals = Globals::new(file, order, platform)?;
             let unset = Unset::default();
-            let scope = Scope {
-                variables: &globals.variables,
+            let lexis = Lexis {
                 escape: file.directives.escape,
                 unset: &unset,
             };
+            let scope = lexis.scope(&globals.variables);
             let predefined = graph::platform::arguments(platform, order.target.as_deref());
             found.extend(file.invalid_defaults(&predefined.into_iter().collect()));
             let stages = Stages::plan(file, order, platform, &scope)?;
@@ -274,11 +270,7 @@ fn unconsumed(globals: &Globals, vertices: &mut Vertices<'_>) {
 fn epoch(order: &Order) -> Result<Option<i64>> {
     match order.arguments.get(EPOCH) {
         None => Ok(order.epoch),
-        Some(text) if text.is_empty() => Ok(None),
-        Some(text) => {
-            let wrong = |_| bad_input(format!("{EPOCH} is `{text}`, no number of seconds"));
-            Ok(Some(text.parse().map_err(wrong)?))
-        }
+        Some(text) => Ok(order::epoch(text)?),
     }
 }
 

@@ -7,6 +7,7 @@ use super::verify::Difference;
 use super::worker::order::{Layers, Network};
 use crate::container::options::{ExtraHost, Ulimit};
 use crate::container::resources::Resources;
+use crate::error::{Error, bad_input};
 use crate::image::config::Config;
 use crate::image::digest::Digest;
 use crate::image::hold::Hold;
@@ -14,6 +15,7 @@ use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::registry::Options;
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -26,6 +28,32 @@ pub struct Entitlements {
     pub insecure: bool,
     /// `network.host`: the network of the host, with all that listens on its loopback interface alone.
     pub host_network: bool,
+}
+
+/// The argument, and the variable of the environment, that says how old everything is to be.
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// A time that an image can have been made at, in seconds since 1970.
+pub fn seconds(text: &str) -> Result<i64, Error> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|&seconds| Timestamp::from_second(seconds).is_ok());
+    seconds.ok_or_else(|| {
+        bad_input(format!(
+            "`{text}` is no number of seconds from 1970 to a time before the year 10000"
+        ))
+    })
+}
+
+/// What [`EPOCH`] says, nothing if it is empty.
+pub fn epoch(text: &str) -> Result<Option<i64>, Error> {
+    match text {
+        "" => Ok(None),
+        text => match seconds(text) {
+            Ok(seconds) => Ok(Some(seconds)),
+            Err(error) => Err(bad_input(format!("{EPOCH}: {}", error.message))),
+        },
+    }
 }
 
 /// What is to be built.
@@ -182,4 +210,19 @@ pub struct Outcome {
     pub steps: Steps,
     /// Keeps their layers in the store until somebody else needs them.
     pub hold: Hold,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_a_time() {
+        assert_eq!(epoch("").unwrap(), None);
+        assert_eq!(epoch("12").unwrap(), Some(12));
+        assert_eq!(epoch("-1").unwrap(), Some(-1));
+        for wrong in ["now", "9223372036854775807", "300000000000", "1.5"] {
+            assert!(epoch(wrong).is_err(), "{wrong}");
+        }
+    }
 }

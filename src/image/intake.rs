@@ -442,6 +442,12 @@ impl<'a> Intake<'a> {
         if parsed.rootfs.diff_ids != chain.diff_ids {
             return Err(bad_input("the layers are not those the config lists").into());
         }
+        if config.len() as u64 > store::DOCUMENT_LIMIT {
+            let (length, most) = (config.len(), store::DOCUMENT_LIMIT);
+            let message = format!("the config has {length} bytes, the most is {most}");
+            let hint = "large values belong into files";
+            return Err(bad_input(message).hint(hint).into());
+        }
         let id = Digest::of(config);
         // Also when it is here already: it may be removed before `commit`.
         if !self.images.contains_key(&id) {

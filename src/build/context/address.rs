@@ -6,6 +6,8 @@ use crate::error::{Error, bad_input};
 use crate::image::digest::Digest;
 use std::path::PathBuf;
 
+/// How a context that is an image begins.
+pub const IMAGE: &str = "docker-image://";
 /// How a context that is an image in a directory begins.
 pub const LAYOUT: &str = "oci-layout://";
 
@@ -50,7 +52,7 @@ impl Address {
     /// One of `--build-context`.
     pub fn parse_named(text: &str) -> Result<Self, Error> {
         let refused = |what: &str| bad_input(format!("invalid build context `{text}`: {what}"));
-        if let Some(reference) = text.strip_prefix("docker-image://") {
+        if let Some(reference) = text.strip_prefix(IMAGE) {
             return match reference {
                 "" => Err(refused("it names no image")),
                 reference => Ok(Self::Image(reference.to_owned())),
@@ -91,6 +93,27 @@ impl Address {
     }
 }
 
+/// An address as messages and attestations show it: without a password, and without whatever may be one.
+pub fn shown(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let is_web = scheme.to_ascii_lowercase().starts_with("http");
+    let authority = match authority.rsplit_once('@') {
+        // A token may stand in the user's place; with others that is only a name.
+        Some((_, host)) if is_web => host.to_owned(),
+        Some((user, host)) => format!("{}@{host}", user.split(':').next().unwrap_or_default()),
+        None => authority.to_owned(),
+    };
+    // The query of a file may hold a signature; that of a repository says which files.
+    let name = path.split(['?', '#']).next().unwrap_or_default();
+    let is_repository = name.trim_end_matches('/').ends_with(".git");
+    let path = if is_web && !is_repository { name } else { path };
+    format!("{scheme}://{authority}{path}")
+}
+
 /// The path of a layout, a tag, and a digest.
 fn split_layout(text: &str) -> (&str, Option<&str>, Option<&str>) {
     let name = text.rfind('/').map_or(0, |slash| slash + 1);
@@ -108,6 +131,23 @@ fn split_layout(text: &str) -> (&str, Option<&str>, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (text, expected) in [
+            ("https://h/x.git#v1:d", "https://h/x.git#v1:d"),
+            ("https://u:p@h:1/x.git#v1", "https://h:1/x.git#v1"),
+            ("https://token@h/x.git?ref=v1", "https://h/x.git?ref=v1"),
+            ("HTTPS://u:p@w@h/x?signature=s", "HTTPS://h/x"),
+            ("https://u:p@h", "https://h"),
+            ("https://h/@x", "https://h/@x"),
+            ("ssh://git:p@h/x", "ssh://git@h/x"),
+            ("git@h:x/y.git", "git@h:x/y.git"),
+            ("dir", "dir"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
 
     #[test]
     fn contexts_are_told_apart() {

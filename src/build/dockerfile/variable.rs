@@ -19,12 +19,17 @@ use std::collections::BTreeSet;
 
 /// A `${…}` in a `${…}`, and so on: as deep as this.
 const DEEPEST: usize = 64;
-/// A word grows to this many bytes at most: values that hold one another would double each time.
-const LONGEST: usize = 16 << 20;
+/// A word grows to this many bytes at most: values that hold one another would double each time. The kernel takes no
+/// longer argument or variable (`MAX_ARG_STRLEN` of execve(2)).
+const LONGEST: usize = 128 << 10;
+/// The content of a heredoc likewise: it is a file.
+const LONGEST_HEREDOC: usize = 16 << 20;
 
 /// Expands words, and remembers which variables they asked for.
 pub struct Expander<'a> {
     escape: char,
+    /// Bytes that a text may grow to.
+    longest: usize,
     values: &'a dyn Fn(&str) -> Option<String>,
     /// Names that were asked for and are set.
     pub used: BTreeSet<String>,
@@ -47,6 +52,7 @@ impl<'a> Expander<'a> {
     pub fn new(escape: char, values: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
             escape,
+            longest: LONGEST,
             values,
             used: BTreeSet::new(),
             unset: BTreeSet::new(),
@@ -68,8 +74,9 @@ impl<'a> Expander<'a> {
     /// The content of a heredoc: quotes stay, and the escape character is `\` whatever the file's is.
     pub fn heredoc(&mut self, text: &str) -> Result<String, Fault> {
         let escape = std::mem::replace(&mut self.escape, '\\');
+        self.longest = LONGEST_HEREDOC;
         let result = self.expand(text, false);
-        self.escape = escape;
+        (self.escape, self.longest) = (escape, LONGEST);
         Ok(result?.whole)
     }
 
@@ -209,7 +216,7 @@ impl Reader<'_, '_, '_> {
                 }
                 _ => out.plain(character.encode_utf8(&mut [0; 4])),
             }
-            if out.whole.len() > LONGEST {
+            if out.whole.len() > self.expander.longest {
                 return Err(self.fault(
                     start,
                     "the expanded text is too long",
@@ -259,7 +266,7 @@ impl Reader<'_, '_, '_> {
                 },
                 _ => out.quoted(character.encode_utf8(&mut [0; 4])),
             }
-            if out.whole.len() > LONGEST {
+            if out.whole.len() > self.expander.longest {
                 return Err(self.fault(
                     start,
                     "the expanded text is too long",
@@ -429,7 +436,7 @@ impl Reader<'_, '_, '_> {
         self.until(Some('}'), false, &mut word)?;
         let value = value.unwrap_or_default();
         let glob = self.glob(start, &pattern.whole, &value)?;
-        glob.replace(&value, &word.whole, all, LONGEST)
+        glob.replace(&value, &word.whole, all, self.expander.longest)
             .ok_or_else(|| {
                 self.fault(
                     start,

@@ -29,7 +29,7 @@ pub fn run(
     let working_directory = absolute("/", &execution.working_dir);
     let (words, script) = words(draft, run);
     let mut mounts = Vec::new();
-    let mut environment: Vec<(String, String)> = draft.variables.clone();
+    let mut environment: Vec<(String, String)> = draft.variables.pairs().to_vec();
     for mount in &run.mounts {
         let agents = mounts
             .iter()
@@ -259,7 +259,7 @@ impl Words<'_> {
 /// How the history tells a `RUN`: arguments in scope, then the words.
 pub fn history(draft: &Draft, words: &[String]) -> String {
     let value = |name: &String, value: &Option<String>| {
-        let seen = draft.variable(name).or(value.as_deref());
+        let seen = draft.variables.get(name).or(value.as_deref());
         format!("{name}={}", seen.unwrap_or_default())
     };
     let arguments: Vec<String> = draft

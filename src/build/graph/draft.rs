@@ -2,9 +2,13 @@
 //! of that, and when, is not known yet.
 
 use super::NodeId;
+use super::scope::Variables;
+use crate::error::bad_input;
 use crate::image::config::{Config, Execution, History};
 use crate::image::platform::Platform;
-use std::collections::BTreeSet;
+use crate::image::store::DOCUMENT_LIMIT;
+use anyhow::Result;
+use std::collections::{BTreeSet, HashMap};
 
 /// How BuildKit marks the form of its history entries, which tools that show histories look for.
 const FORM: &str = "buildkit.dockerfile.v0";
@@ -23,8 +27,12 @@ pub struct Draft {
     pub top: Option<NodeId>,
     /// Arguments that are in scope, with their values as far as they have any, in the order of their `ARG`s.
     pub arguments: Vec<(String, Option<String>)>,
-    /// What `RUN` sees: variables of the config and arguments, the last that was said of each.
-    pub variables: Vec<(String, String)>,
+    /// What `RUN` sees: variables of the config and arguments.
+    pub variables: Variables,
+    /// The place of each name in the config's environment.
+    environment: HashMap<String, usize>,
+    /// Bytes of the history's new entries.
+    written: u64,
     /// This stage has a `CMD` of its own.
     pub has_cmd: bool,
     /// This stage, or one that it begins with, has had a `WORKDIR`.
@@ -86,13 +94,19 @@ impl Draft {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_owned(), value.to_owned())
         };
-        let variables = config.config.env.iter().map(pair).collect();
+        let pairs = || config.config.env.iter().map(pair);
+        // Of a name that stands there twice the first place counts.
+        let places = pairs().enumerate().rev();
+        let environment = places.map(|(place, (name, _))| (name, place)).collect();
+        let variables = pairs().collect();
         Self {
             config,
             history: history.into_iter().map(Entry::Old).collect(),
             top,
             arguments: Vec::new(),
             variables,
+            environment,
+            written: 0,
             has_cmd: false,
             has_workdir: false,
         }
@@ -119,6 +133,7 @@ impl Draft {
 
     fn push(&mut self, created_by: String, node: Option<NodeId>) {
         let author = self.config.author.clone();
+        self.written += (created_by.len() + author.len()) as u64;
         self.history.push(Entry::New {
             created_by,
             author,
@@ -126,39 +141,37 @@ impl Draft {
         });
     }
 
-    /// Sets a variable for what follows; where there is one of that name it keeps its place.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
-        match self.variables.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.variables.push((name.to_owned(), value.to_owned())),
+    /// Fails if no store would read the config: all that an instruction says stands in the history too.
+    pub fn check_size(&self) -> Result<()> {
+        if self.written <= DOCUMENT_LIMIT {
+            return Ok(());
         }
+        let message = format!("the image's config would be larger than {DOCUMENT_LIMIT} bytes");
+        let hint = "large values belong into files";
+        Err(bad_input(message).hint(hint).into())
     }
 
-    /// Likewise in the image.
+    /// Sets a variable for what follows, and in the image.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
         let env = &mut self.config.config.env;
-        let mut known = env
-            .iter_mut()
-            .filter(|entry| entry.split('=').next() == Some(name));
-        match known.next() {
-            Some(old) => *old = entry,
-            None => env.push(entry),
+        match self.environment.get(name) {
+            Some(&place) => env[place] = entry,
+            None => {
+                self.environment.insert(name.to_owned(), env.len());
+                env.push(entry);
+            }
         }
-        self.set_variable(name, value);
+        self.variables.set(name, value);
     }
 
-    /// The names of all variables and arguments that are in scope, those without a value too.
-    pub fn declared(&self) -> BTreeSet<String> {
-        let variables = self.variables.iter().map(|(name, _)| name);
-        let arguments = self.arguments.iter().map(|(name, _)| name);
-        variables.chain(arguments).cloned().collect()
-    }
-
-    /// The value of a variable that is in scope.
-    pub fn variable(&self, name: &str) -> Option<&str> {
-        let mut found = self.variables.iter().filter(|(known, _)| known == name);
-        found.next().map(|(_, value)| value.as_str())
+    /// The names of the first `count` variables, and of the arguments without a value.
+    pub fn declared(&self, count: usize) -> BTreeSet<String> {
+        let variables = self.variables.pairs()[..count].iter();
+        let arguments = self.arguments.iter().filter(|(_, value)| value.is_none());
+        let names = variables.map(|(name, _)| name);
+        let names = names.chain(arguments.map(|(name, _)| name));
+        names.cloned().collect()
     }
 }
 

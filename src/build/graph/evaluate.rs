@@ -2,10 +2,10 @@
 
 use super::base::{Bases, Found};
 use super::draft::Draft;
-use super::scope::{Globals, Scope, Unset, located};
+use super::scope::{Globals, Lexis, Unset, located};
 use super::stage::{Origin, Stages, context, wrong};
 use super::{Copy, Graph, Node, NodeId, Operation, Part, Place, Shown, command, files, instruct};
-use crate::build::context::address::LAYOUT;
+use crate::build::context::address::{IMAGE, LAYOUT};
 use crate::build::copy::glob::literal;
 use crate::build::copy::plan::Selector;
 use crate::build::diagnostics::Diagnostics;
@@ -25,8 +25,8 @@ use std::collections::BTreeMap;
 
 /// Where the files of a context lie that are to be mounted.
 const MOUNTED: &str = "/files";
-/// How a context that is an image is written.
-const IMAGE_CONTEXT: &str = "docker-image://";
+/// As many stages need one another: each is evaluated within the one that needs it.
+const DEEPEST: usize = 128;
 
 /// Evaluates for one platform.
 pub struct Evaluation<'a, 'b> {
@@ -141,6 +141,11 @@ impl<'a, 'b> Evaluation<'a, 'b> {
                 path.join(" needs ")
             );
             return Err(wrong(self.stages.file, stage.span, message, &hint).into());
+        }
+        if self.path.len() >= DEEPEST {
+            let message = format!("more than {DEEPEST} stages need one another");
+            let hint = "let stages that do little be one";
+            return Err(wrong(self.stages.file, stage.span, message, hint).into());
         }
         self.path.push(number);
         let draft = self.evaluate(number, stage)?;
@@ -290,12 +295,11 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         count: &mut Count,
     ) -> Result<()> {
         let (file, unset) = (self.stages.file, Unset::default());
-        let lexis = Scope {
-            variables: &[],
+        let lexis = Lexis {
             escape: file.directives.escape,
             unset: &unset,
         };
-        let declared = draft.declared();
+        let known = draft.variables.pairs().len();
         if let Instruction::Expose(words) = &step.instruction {
             self.exposed(words, step.span, draft, lexis)?;
         }
@@ -305,11 +309,13 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             false => self.make_files(number, step, platform, draft, count, lexis),
         });
         // What is in a base image is not this file's affair.
-        if !step.on_build {
-            let found = file.undefined_variables(step.span, &unset.take(), &declared);
+        let unset = unset.take();
+        if !step.on_build && !unset.is_empty() {
+            let found = file.undefined_variables(step.span, &unset, &draft.declared(known));
             self.warnings.extend(found);
         }
-        applied
+        applied?;
+        draft.check_size()
     }
 
     fn make_files(
@@ -319,13 +325,9 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         platform: &Platform,
         draft: &mut Draft,
         count: &mut Count,
-        lexis: Scope<'_>,
+        lexis: Lexis<'_>,
     ) -> Result<()> {
-        let variables = draft.variables.clone();
-        let scope = Scope {
-            variables: &variables,
-            ..lexis
-        };
+        let scope = lexis.scope(&draft.variables);
         let globals = self.globals;
         let (operation, history) = match &step.instruction {
             Instruction::Run(run) => {
@@ -393,12 +395,9 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         words: &[String],
         span: Span,
         draft: &Draft,
-        lexis: Scope<'_>,
+        lexis: Lexis<'_>,
     ) -> Result<()> {
-        let scope = Scope {
-            variables: &draft.variables,
-            ..lexis
-        };
+        let scope = lexis.scope(&draft.variables);
         for word in words {
             for port in scope.words(word)? {
                 self.warnings.extend(self.stages.file.exposed(span, &port));
@@ -481,7 +480,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     fn image_context(&self, name: &str) -> Option<&str> {
         let place = context(self.order, name)?;
         let layout = place.starts_with(LAYOUT).then_some(place);
-        layout.or_else(|| place.strip_prefix(IMAGE_CONTEXT))
+        layout.or_else(|| place.strip_prefix(IMAGE))
     }
 
     fn no_image(&self, span: Span, name: &str, error: anyhow::Error) -> anyhow::Error {

@@ -1,7 +1,7 @@
 //! Instructions that alter the config alone.
 
 use super::draft::Draft;
-use super::scope::{Globals, Scope};
+use super::scope::{Globals, Lexis, Scope};
 use crate::build::dockerfile::instruction::{Argument, Command, Healthcheck, Instruction};
 use crate::duration;
 use crate::error::bad_input;
@@ -13,20 +13,16 @@ use std::fmt::Write as _;
 /// What the shell form of a command is given to unless `SHELL` says otherwise.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// Applies an instruction; `false` for one that makes files. `lexis` is a scope but for the variables.
+/// Applies an instruction; `false` for one that makes files.
 pub fn apply(
     draft: &mut Draft,
     globals: &Globals,
-    lexis: Scope<'_>,
+    lexis: Lexis<'_>,
     instruction: &Instruction,
 ) -> Result<bool> {
-    let variables = draft.variables.clone();
-    let scope = Scope {
-        variables: &variables,
-        ..lexis
-    };
+    let scope = lexis.scope(&draft.variables);
     match instruction {
-        Instruction::Arg(arguments) => argument(draft, globals, &scope, arguments)?,
+        Instruction::Arg(arguments) => argument(draft, globals, lexis, arguments)?,
         Instruction::Cmd(command) => {
             let words = words(&draft.config.config, command);
             draft.note(format!("CMD {}", quoted(&words)));
@@ -42,9 +38,9 @@ pub fn apply(
                 draft.config.config.cmd = None;
             }
         }
-        Instruction::Env(pairs) => environment(draft, &scope, pairs)?,
-        Instruction::Label(pairs) => label(draft, &scope, pairs)?,
-        Instruction::Expose(words) => expose(draft, &scope, words)?,
+        Instruction::Env(pairs) => environment(draft, lexis, pairs)?,
+        Instruction::Label(pairs) => label(draft, lexis, pairs)?,
+        Instruction::Expose(words) => expose(draft, lexis, words)?,
         Instruction::Healthcheck(check) => {
             let check = health(check)?;
             draft.note(format!("HEALTHCHECK {}", shown(&check)));
@@ -92,18 +88,14 @@ pub fn apply(
 fn argument(
     draft: &mut Draft,
     globals: &Globals,
-    scope: &Scope<'_>,
+    lexis: Lexis<'_>,
     arguments: &[Argument],
 ) -> Result<()> {
     let mut shown = Vec::new();
     for argument in arguments {
         let default = argument.default.as_deref();
         // One of an `ARG` may name those before it.
-        let variables = draft.variables.clone();
-        let scope = Scope {
-            variables: &variables,
-            ..*scope
-        };
+        let scope = lexis.scope(&draft.variables);
         let default = default.map(|default| scope.expand(default)).transpose()?;
         let name = &argument.name;
         let value = globals.argument(name, default);
@@ -112,7 +104,7 @@ fn argument(
             None => name.clone(),
         });
         if let Some(value) = &value {
-            draft.set_variable(name, value);
+            draft.variables.set(name, value);
         }
         draft.arguments.retain(|(known, _)| known != name);
         draft.arguments.push((name.clone(), value));
@@ -121,13 +113,22 @@ fn argument(
     Ok(())
 }
 
-fn environment(draft: &mut Draft, scope: &Scope<'_>, pairs: &[(String, String)]) -> Result<()> {
+/// Names and values, all with what was set before.
+fn expanded(
+    scope: &Scope<'_>,
+    verb: &str,
+    pairs: &[(String, String)],
+) -> Result<Vec<(String, String)>> {
+    let expand = |(name, value): &(String, String)| match scope.expand(name)? {
+        name if name.is_empty() => Err(bad_input(format!("{verb} names can not be blank")).into()),
+        name => Ok((name, scope.expand(value)?)),
+    };
+    pairs.iter().map(expand).collect()
+}
+
+fn environment(draft: &mut Draft, lexis: Lexis<'_>, pairs: &[(String, String)]) -> Result<()> {
     let mut text = "ENV".to_owned();
-    for (name, value) in pairs {
-        let (name, value) = (scope.expand(name)?, scope.expand(value)?);
-        if name.is_empty() {
-            return Err(bad_input("ENV names can not be blank").into());
-        }
+    for (name, value) in expanded(&lexis.scope(&draft.variables), "ENV", pairs)? {
         let _ = write!(text, " {name}={value}");
         draft.set_environment(&name, &value);
     }
@@ -135,13 +136,9 @@ fn environment(draft: &mut Draft, scope: &Scope<'_>, pairs: &[(String, String)])
     Ok(())
 }
 
-fn label(draft: &mut Draft, scope: &Scope<'_>, pairs: &[(String, String)]) -> Result<()> {
+fn label(draft: &mut Draft, lexis: Lexis<'_>, pairs: &[(String, String)]) -> Result<()> {
     let mut text = "LABEL".to_owned();
-    for (name, value) in pairs {
-        let (name, value) = (scope.expand(name)?, scope.expand(value)?);
-        if name.is_empty() {
-            return Err(bad_input("LABEL names can not be blank").into());
-        }
+    for (name, value) in expanded(&lexis.scope(&draft.variables), "LABEL", pairs)? {
         let _ = write!(text, " {name}={value}");
         draft.config.config.labels.insert(name, value);
     }
@@ -149,7 +146,8 @@ fn label(draft: &mut Draft, scope: &Scope<'_>, pairs: &[(String, String)]) -> Re
     Ok(())
 }
 
-fn expose(draft: &mut Draft, scope: &Scope<'_>, words: &[String]) -> Result<()> {
+fn expose(draft: &mut Draft, lexis: Lexis<'_>, words: &[String]) -> Result<()> {
+    let scope = lexis.scope(&draft.variables);
     let mut found = std::collections::BTreeSet::new();
     for word in words {
         for port in scope.words(word)? {

@@ -11,53 +11,110 @@ use crate::build::source::{Diagnostic, Span};
 use crate::image::platform::Platform;
 use anyhow::Result;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 /// Names that were asked for and are not set, for the checks.
 pub type Unset = RefCell<BTreeSet<String>>;
 
-/// Variables, the last that was said of each, and how a character is kept from meaning something.
+/// Names and values in the order in which the names came, each with what was said of it last.
+#[derive(Clone, Debug, Default)]
+pub struct Variables {
+    pairs: Vec<(String, String)>,
+    places: HashMap<String, usize>,
+}
+
+impl Variables {
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let place = self.places.get(name)?;
+        Some(&self.pairs[*place].1)
+    }
+
+    /// Sets one; where there is one of that name it keeps its place.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match self.places.get(name) {
+            Some(&place) => value.clone_into(&mut self.pairs[place].1),
+            None => {
+                self.places.insert(name.to_owned(), self.pairs.len());
+                self.pairs.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+
+    /// Names and values.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+}
+
+impl FromIterator<(String, String)> for Variables {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(pairs: T) -> Self {
+        let mut variables = Self::default();
+        for (name, value) in pairs {
+            variables.set(&name, &value);
+        }
+        variables
+    }
+}
+
+/// How a character is kept from meaning something, and who is told what is not set.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
-    /// Name and value.
-    pub variables: &'a [(String, String)],
+pub struct Lexis<'a> {
     /// `\` or a backquote.
     pub escape: char,
-    /// Who is told what is not set.
+    /// Who is told.
     pub unset: &'a Unset,
+}
+
+impl<'a> Lexis<'a> {
+    /// With variables.
+    pub fn scope(self, variables: &'a Variables) -> Scope<'a> {
+        Scope {
+            variables,
+            lexis: self,
+        }
+    }
+}
+
+/// Variables, and how words with them are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// What is set.
+    pub variables: &'a Variables,
+    /// How words are read.
+    pub lexis: Lexis<'a>,
 }
 
 impl Scope<'_> {
     fn value(&self, name: &str) -> Option<String> {
-        let mut found = self.variables.iter().filter(|(known, _)| known == name);
-        found.next().map(|(_, value)| value.clone())
+        self.variables.get(name).map(str::to_owned)
     }
 
     /// What a word comes to.
     pub fn expand(&self, word: &str) -> Result<String> {
         let value = |name: &str| self.value(name);
-        let mut expander = Expander::new(self.escape, &value);
+        let mut expander = Expander::new(self.lexis.escape, &value);
         let expanded = expander.word(word);
-        self.unset.borrow_mut().append(&mut expander.unset);
+        self.lexis.unset.borrow_mut().append(&mut expander.unset);
         expanded.map_err(|fault| Unexpanded::error(word, fault))
     }
 
     /// Likewise where several may come of it.
     pub fn words(&self, word: &str) -> Result<Vec<String>> {
         let value = |name: &str| self.value(name);
-        let mut expander = Expander::new(self.escape, &value);
+        let mut expander = Expander::new(self.lexis.escape, &value);
         let expanded = expander.words(word);
-        self.unset.borrow_mut().append(&mut expander.unset);
+        self.lexis.unset.borrow_mut().append(&mut expander.unset);
         expanded.map_err(|fault| Unexpanded::error(word, fault))
     }
 
     /// What a text comes to, whose quotes mean nothing.
     pub fn expand_text(&self, text: &str) -> Result<String> {
         let value = |name: &str| self.value(name);
-        let mut expander = Expander::new(self.escape, &value);
+        let mut expander = Expander::new(self.lexis.escape, &value);
         let expanded = expander.heredoc(text);
-        self.unset.borrow_mut().append(&mut expander.unset);
+        self.lexis.unset.borrow_mut().append(&mut expander.unset);
         expanded.map_err(|fault| Unexpanded::error(text, fault))
     }
 }
@@ -105,7 +162,7 @@ pub fn located(file: &Dockerfile, span: Span, error: anyhow::Error) -> anyhow::E
 #[derive(Debug)]
 pub struct Globals {
     /// What `FROM` sees.
-    pub variables: Vec<(String, String)>,
+    pub variables: Variables,
     /// What the caller has passed.
     passed: Vec<(String, String)>,
     /// Those of them that somebody has asked for.
@@ -117,35 +174,32 @@ impl Globals {
     pub fn new(file: &Dockerfile, order: &Order, target: &Platform) -> Result<Self> {
         let passed = order.arguments.iter();
         let mut globals = Self {
-            variables: platform::arguments(target, order.target.as_deref()),
+            variables: Variables::default(),
             passed: passed
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             asked: RefCell::default(),
         };
-        let given: Vec<(String, String)> = globals
-            .variables
-            .iter()
-            .map(|(name, value)| (name.clone(), globals.passed(name).unwrap_or(value.clone())))
-            .collect();
-        globals.variables = given;
+        for (name, value) in platform::arguments(target, order.target.as_deref()) {
+            let value = globals.passed(&name).unwrap_or(value);
+            globals.variables.set(&name, &value);
+        }
         for argument in &file.arguments {
             let default = argument.value.default.as_deref();
             let default = default.map(|default| {
-                let scope = Scope {
-                    variables: &globals.variables,
+                let lexis = Lexis {
                     escape: file.directives.escape,
                     unset: &Unset::default(),
                 };
-                scope
+                lexis
+                    .scope(&globals.variables)
                     .expand(default)
                     .map_err(|error| located(file, argument.span, error))
             });
             let default = default.transpose()?;
             let name = &argument.value.name;
             if let Some(value) = globals.passed(name).or(default) {
-                globals.variables.retain(|(known, _)| known != name);
-                globals.variables.push((name.clone(), value));
+                globals.variables.set(name, &value);
             }
         }
         Ok(globals)
@@ -160,10 +214,7 @@ impl Globals {
 
     /// The value of an `ARG` in a stage, whose default was expanded.
     pub fn argument(&self, name: &str, default: Option<String>) -> Option<String> {
-        let global = || {
-            let mut found = self.variables.iter().filter(|(known, _)| known == name);
-            found.next().map(|(_, value)| value.clone())
-        };
+        let global = || self.variables.get(name).map(str::to_owned);
         self.passed(name).or(default).or_else(global)
     }
 

@@ -1,6 +1,6 @@
 //! The stages of a file for one platform: what each begins with, and which one a name means.
 
-use super::scope::{Scope, Unset, located};
+use super::scope::{Lexis, Scope, Unset, located};
 use crate::build::dockerfile::instruction::{Dockerfile, Stage};
 use crate::build::dockerfile::nearest::nearest;
 use crate::build::order::Order;
@@ -63,14 +63,21 @@ impl<'a> Stages<'a> {
         };
         for (number, stage) in file.stages.iter().enumerate() {
             let unset = Unset::default();
-            let globals = Scope {
+            let lexis = Lexis {
                 unset: &unset,
-                ..*globals
+                ..globals.lexis
             };
+            let globals = lexis.scope(globals.variables);
             let planned = stages.one(number, stage, target, &globals)?;
             stages.planned.push(planned);
             let mut declared: BTreeSet<String> = file.declared();
-            declared.extend(globals.variables.iter().map(|(name, _)| name.clone()));
+            declared.extend(
+                globals
+                    .variables
+                    .pairs()
+                    .iter()
+                    .map(|(name, _)| name.clone()),
+            );
             let found = file.undefined_arguments(stage.span, &unset.take(), &declared);
             stages.warnings.extend(found);
         }
@@ -115,13 +122,17 @@ impl<'a> Stages<'a> {
     }
 
     fn earlier(&self, name: &str, before: usize) -> Option<usize> {
-        let is_meant = |stage: &Stage| {
-            stage
-                .name
-                .as_deref()
-                .is_some_and(|known| known.eq_ignore_ascii_case(name))
-        };
-        self.file.stages[..before].iter().rposition(is_meant)
+        self.named(name).find(|&stage| stage < before)
+    }
+
+    /// The stages of a name, the last first.
+    fn named(&self, name: &str) -> impl Iterator<Item = usize> {
+        let stages = self.file.stages.iter().enumerate().rev();
+        let named = stages.filter(move |(_, stage)| {
+            let known = stage.name.as_deref();
+            known.is_some_and(|known| known.eq_ignore_ascii_case(name))
+        });
+        named.map(|(number, _)| number)
     }
 
     fn elsewhere(&self, name: &str) -> Origin {
@@ -162,13 +173,7 @@ impl<'a> Stages<'a> {
                 }
             };
         }
-        let is_meant = |stage: &Stage| {
-            stage
-                .name
-                .as_deref()
-                .is_some_and(|known| known.eq_ignore_ascii_case(name))
-        };
-        Ok(match self.file.stages.iter().rposition(is_meant) {
+        Ok(match self.named(name).next() {
             Some(stage) => self.stage(stage),
             None => self.elsewhere(name),
         })
@@ -185,13 +190,7 @@ impl<'a> Stages<'a> {
                 .iter()
                 .filter_map(|stage| stage.name.as_deref())
         };
-        let is_meant = |stage: &Stage| {
-            stage
-                .name
-                .as_deref()
-                .is_some_and(|known| known.eq_ignore_ascii_case(wanted))
-        };
-        let found = self.file.stages.iter().rposition(is_meant);
+        let found = self.named(wanted).next();
         let number = || {
             wanted
                 .parse()

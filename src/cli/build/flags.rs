@@ -1,7 +1,7 @@
 //! The options of `build`: Docker's, those of its old builder, and podman's.
 
 use super::secret;
-use crate::build::order::Secret;
+use crate::build::order::{self, Secret};
 use crate::cli::value::{self, environment, network, resources, security};
 use crate::container::options::{ExtraHost, Ulimit};
 use crate::image::platform::Platform;
@@ -142,7 +142,8 @@ pub struct Build {
         long,
         alias = "timestamp",
         value_name = "int",
-        allow_negative_numbers = true
+        allow_negative_numbers = true,
+        value_parser = order::seconds
     )]
     pub(super) source_date_epoch: Option<i64>,
     /// Pass an SSH agent to steps ("default", "NAME[=SOCKET]")

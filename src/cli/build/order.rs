@@ -3,20 +3,18 @@
 use super::cache_flag::CacheTo;
 use super::flags::Build;
 use super::{proxy, secret};
-use crate::build::order::{Entitlements, Order};
+use crate::build::order::{EPOCH, Entitlements, Order, epoch};
 use crate::build::worker::order::Network;
 use crate::cli::Context;
 use crate::cli::value::environment::key_value_file;
 use crate::container::resources::Resources;
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, bad_input};
 use crate::image::platform::Platform;
 use crate::image::registry::Options;
 use crate::image::registry::credentials::Files;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
-
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl Build {
     /// What was given although it changes nothing, and why.
@@ -63,7 +61,7 @@ impl Build {
         }
         let epoch = match self.source_date_epoch {
             Some(epoch) => Some(epoch),
-            None => epoch(std::env::var(EPOCH).ok().as_deref())?,
+            None => epoch(&std::env::var(EPOCH).unwrap_or_default())?,
         };
         Ok(Order {
             arguments: self.arguments(context)?,
@@ -186,19 +184,6 @@ fn entitlements(allow: &[String], network: Option<&str>) -> Result<Entitlements,
     Ok(allowed)
 }
 
-fn epoch(text: Option<&str>) -> Result<Option<i64>, Error> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
-    let parsed = text.parse().map(Some);
-    parsed.map_err(|_| {
-        Error::new(
-            Kind::BadInput,
-            format!("{EPOCH} is `{text}`, no number of seconds"),
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,12 +200,5 @@ mod tests {
         assert_eq!(allowed(&["security.insecure"], None), (false, true));
         assert_eq!(allowed(&[], Some("host")), (true, false));
         assert!(entitlements(&words(&["everything"]), None).is_err());
-    }
-
-    #[test]
-    fn an_epoch_is_a_number() {
-        assert_eq!(epoch(Some("")).unwrap(), None);
-        assert_eq!(epoch(Some("12")).unwrap(), Some(12));
-        assert!(epoch(Some("now")).is_err());
     }
 }

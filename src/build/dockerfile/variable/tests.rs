@@ -196,6 +196,10 @@ fn hostile_words_end_soon() {
         message(&"${x:-".repeat(100_000)).unwrap(),
         "variables are nested too deep"
     );
+    // No program could be given that; a file may be longer.
+    let long = "x".repeat(200 << 10);
+    assert_eq!(message(&long).unwrap(), "the expanded text is too long");
+    assert_eq!(expander.heredoc(&long).unwrap(), long);
     let deep = format!("{}d{}", "${u:-".repeat(50), "}".repeat(50));
     assert_eq!(word(&deep), "d");
 }
