@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, unlinkat}
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -140,13 +140,35 @@ pub fn stream_with(
             .with_context(context)?;
         return write(&mut out);
     }
+    fill(path, mode, write).map(drop)
+}
+
+/// Likewise for a file of our own, and gives what was written, from its begin, whatever has that name by now.
+pub fn stream_back(
+    path: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<File> {
+    let mut file = fill(path, 0o600, write)?;
+    file.rewind()
+        .with_context(|| format!("read `{}`", path.display()))?;
+    Ok(file)
+}
+
+fn fill(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+) -> Result<File> {
+    let context = || format!("create `{}`", path.display());
     let new = New::beside(path, Mode::from_raw_mode(mode)).with_context(context)?;
     let file = new.file.try_clone().with_context(context)?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let mut out = BufWriter::with_capacity(1 << 20, &file);
     write(&mut out)?;
     out.flush()
         .with_context(|| format!("write `{}`", path.display()))?;
-    new.rename().with_context(context)
+    drop(out);
+    new.rename().with_context(context)?;
+    Ok(file)
 }
 
 /// A file that gets its name when it is whole. The directory is held, since the caller may have come into another mount
@@ -168,7 +190,7 @@ impl New {
             .filter(|parent| !parent.as_os_str().is_empty());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let (file, temporary) = match openat(&directory, ".", flags | OFlags::TMPFILE, mode) {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 let temporary = temporary_name(name)?;

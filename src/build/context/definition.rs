@@ -12,7 +12,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// No Dockerfile, and no list of what is left out, is longer, in bytes.
-const LONGEST: u64 = 16 << 20;
+pub const LONGEST: u64 = 16 << 20;
 
 /// What a Dockerfile is called where nobody says it, in this order.
 const NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];

@@ -1,6 +1,7 @@
 //! Files from the net, for `ADD` and as contexts. What was downloaded is kept with what its server said of it, and
 //! comes again only when the server says that it has changed (RFC 9110, "Conditional Requests").
 
+use super::address;
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::image::digest::{Digest, Hashing};
 use crate::image::registry::transport::{Call, Policy, Transport, shown};
@@ -78,7 +79,10 @@ impl Downloader {
             .split_once('#')
             .map_or(address, |(url, _)| url)
             .parse()
-            .map_err(|error| bad_input(format!("invalid address `{address}`: {error}")))?;
+            .map_err(|error| {
+                let address = address::shown(address);
+                bad_input(format!("invalid address `{address}`: {error}"))
+            })?;
         self.get_url(&url, checksum)
             .with_context(|| format!("download {}", shown(&url)))
     }
@@ -196,7 +200,7 @@ fn keep(
     }
     let mut body = Bounded::new(response.into_body().into_reader(), LARGEST, silence);
     let mut hashing = Hashing::default();
-    atomic::stream(place, |out| {
+    let file = atomic::stream_back(place, |out| {
         let mut out = Both(out, &mut hashing);
         io::copy(&mut body, &mut out)
             .map(drop)
@@ -212,7 +216,6 @@ fn keep(
     };
     let bytes = serde_json::to_vec(&record)?;
     atomic::write(&record_of(place), &bytes, Durability::Volatile)?;
-    let file = File::open(place).with_context(|| format!("open `{}`", place.display()))?;
     Ok((record, file))
 }
 
@@ -313,6 +316,42 @@ mod tests {
         };
         assert_eq!(read(4).unwrap(), 4);
         assert!(read(3).unwrap_err().to_string().contains("longer than"));
+    }
+
+    #[test]
+    fn what_comes_at_the_same_time_is_not_mixed_up() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/file", server.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (number, stream) in server.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let _ = io::Read::read(&mut stream, &mut [0; 4096]);
+                    let body = format!("{number:08}").repeat(1000);
+                    let length = body.len();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                    );
+                    let _ = stream.write_all((head + &body).as_bytes());
+                });
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let paths = Paths::new(directory.path().join("store"), directory.path().join("run"));
+        let build = || {
+            let downloader = Downloader::new(&paths, Duration::from_secs(20));
+            for _ in 0..50 {
+                let found = downloader.get(&url, None).unwrap();
+                let mut hashing = Hashing::default();
+                io::copy(&mut File::from(found.file), &mut hashing).unwrap();
+                assert_eq!(hashing.finish().0, found.digest);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(build);
+            }
+        });
     }
 
     #[test]

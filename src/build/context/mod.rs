@@ -34,7 +34,7 @@ use crate::store::staging::Staging;
 use crate::sys::openat2::open_root;
 use address::Address;
 use anyhow::{Context as _, Result};
-use definition::Definition;
+use definition::{Definition, LONGEST};
 use download::Downloader;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -46,8 +46,6 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A Dockerfile on standard input is at most so long, in bytes.
-const LONGEST: u64 = 16 << 20;
 /// What is left out of a context, in this order.
 const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
 
@@ -97,8 +95,8 @@ pub struct Context {
     is_local: bool,
     /// Where the context is nothing but a Dockerfile.
     definition: Option<Definition>,
-    /// The commit's name and its time.
-    commit: Option<(String, i64)>,
+    /// When it was committed.
+    epoch: Option<i64>,
     /// What it is in the net.
     material: Option<Material>,
     ignored: Ignore,
@@ -126,7 +124,7 @@ impl Context {
                 let download = host.downloader().get(url, None)?;
                 let (name, modified) = (download.name, download.modified);
                 let mut context = Self::stream(File::from(download.file), &name, host.paths)
-                    .with_context(|| format!("read the context {url}"))?;
+                    .with_context(|| format!("read the context {}", address::shown(url)))?;
                 context.material = Some(Material::file(url, &download.digest));
                 if let Some(definition) = &mut context.definition {
                     definition.modified = modified;
@@ -170,7 +168,7 @@ impl Context {
             root,
             is_local: true,
             definition: None,
-            commit: None,
+            epoch: None,
             material: None,
             ignored: Ignore::default(),
             digests: Mutex::new(digests),
@@ -194,7 +192,7 @@ impl Context {
         let checkout = git::fetch(repository, keep, checksum, login.as_ref(), &place)?;
         Ok(Self {
             material: Some(Material::repository(repository, &checkout.commit)),
-            commit: Some((checkout.commit, checkout.time)),
+            epoch: Some(checkout.time),
             ..Self::staged(checkout.root, staging)
         })
     }
@@ -244,7 +242,7 @@ impl Context {
             root,
             is_local: false,
             definition: None,
-            commit: None,
+            epoch: None,
             material: None,
             ignored: Ignore::default(),
             digests: Mutex::default(),
@@ -268,14 +266,9 @@ impl Context {
         self.definition.is_some()
     }
 
-    /// The name of the commit that it is.
-    pub fn commit(&self) -> Option<&str> {
-        self.commit.as_ref().map(|(name, _)| &name[..])
-    }
-
     /// When it was committed, in seconds since 1970.
     pub fn epoch(&self) -> Option<i64> {
-        self.commit.as_ref().map(|(_, time)| *time)
+        self.epoch
     }
 
     /// What it is in the net, if it is there.

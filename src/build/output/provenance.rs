@@ -3,7 +3,7 @@
 //!
 //! Nothing in it is of this moment: the same build gives the same statement.
 
-use crate::build::context::address::Address;
+use crate::build::context::address::{self, Address};
 use crate::build::order::{Built, Order};
 use crate::image::platform::Platform;
 use jiff::Timestamp;
@@ -32,7 +32,7 @@ pub fn predicate(order: &Order, built: &Built, detail: Detail) -> Value {
     };
     let mut source = Map::new();
     if !context.is_empty() {
-        source.insert("uri".to_owned(), json!(context));
+        source.insert("uri".to_owned(), json!(address::shown(context)));
     }
     let file = order.dockerfile.as_deref().unwrap_or("Dockerfile");
     source.insert("entryPoint".to_owned(), json!(file));
@@ -93,4 +93,33 @@ fn is_complete(order: &Order) -> bool {
     is_elsewhere(&order.context)
         && order.dockerfile.as_deref().is_none_or(has_file)
         && order.contexts.values().all(|text| is_elsewhere(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::worker::order::Layers;
+    use crate::image::config::Config;
+
+    #[test]
+    fn passwords_are_not_told() {
+        let order = Order {
+            context: "https://user:word@h/x.git#v1".to_owned(),
+            ..Order::default()
+        };
+        let built = Built {
+            platform: Platform::host(),
+            layers: Layers::default(),
+            config: Config::default(),
+            bytes: Vec::new(),
+            epoch: 0,
+            materials: Vec::new(),
+        };
+        for detail in [Detail::Least, Detail::Most] {
+            let told = predicate(&order, &built, detail);
+            let source = &told["invocation"]["configSource"]["uri"];
+            assert_eq!(source, "https://h/x.git#v1");
+            assert!(!told.to_string().contains("word"), "{told}");
+        }
+    }
 }

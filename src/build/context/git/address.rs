@@ -1,6 +1,7 @@
 //! `URL#REF:DIRECTORY`, or `URL?ref=REF&subdir=DIRECTORY&…`.
 //! <https://docs.docker.com/build/concepts/context/#git-repositories>
 
+use crate::build::context::address::shown;
 use crate::error::{Error, bad_input};
 
 /// What of which repository.
@@ -47,7 +48,7 @@ impl Repository {
             return Ok(None);
         };
         let refused = |what: String| {
-            bad_input(format!("invalid git address `{text}`: {what}"))
+            bad_input(format!("invalid git address `{}`: {what}", shown(text)))
                 .hint("URL#REF:DIRECTORY, or URL?ref=REF&subdir=DIRECTORY")
         };
         let mut repository = Self {

@@ -4,6 +4,7 @@
 //! Invariant: the same commit gives the same files and modes, whatever the umask.
 
 use super::{Login, Repository, Revision};
+use crate::build::context::address::shown;
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::store::tree;
 use crate::sys::openat2::{open_in_root, open_root};
@@ -52,7 +53,7 @@ const KEPT: [&str; 20] = [
 ];
 
 /// Settings that no repository and no user may change.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 14] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.autocrlf=false",
@@ -60,6 +61,8 @@ const SETTINGS: [&str; 13] = [
     "core.protectHFS=true",
     "core.protectNTFS=true",
     "core.attributesFile=/dev/null",
+    // Who has fetched it when.
+    "core.logAllRefUpdates=false",
     "credential.helper=",
     "advice.detachedHead=false",
     "init.defaultBranch=main",
@@ -84,7 +87,7 @@ pub fn fetch(
         url: &repository.url,
         login,
     };
-    let context = || format!("fetch `{}`", repository.url);
+    let context = || format!("fetch `{}`", shown(&repository.url));
     git.get(repository).with_context(context)?;
     let commit = git.say(&["rev-parse", "--verify", "HEAD^{commit}"])?;
     for wanted in checksum.into_iter().chain(repository.checksum.as_deref()) {
@@ -94,11 +97,14 @@ pub fn fetch(
         }
     }
     let time = git.say(&["show", "-s", "--format=%ct", "HEAD"])?;
-    let time = time
-        .parse()
-        .with_context(|| format!("read the time of {commit}"))?;
+    let time = crate::build::order::seconds(&time)
+        .with_context(|| format!("the time of {commit}"))
+        .with_context(context)?;
     if repository.submodules && into.join(".gitmodules").symlink_metadata().is_ok() {
         git.submodules().with_context(context)?;
+    }
+    if keep_git_directory {
+        git.forget_files().with_context(context)?;
     }
     tidy(into, keep_git_directory)?;
     let root = open_root(into).with_context(|| format!("open `{}`", into.display()))?;
@@ -172,6 +178,13 @@ impl Git<'_> {
         }
     }
 
+    /// Makes indexes that say nothing of inodes and times, which are others with each checkout.
+    fn forget_files(&self) -> Result<()> {
+        self.run(&["read-tree", "HEAD"])?;
+        let each = "git read-tree HEAD";
+        self.run(&["submodule", "--quiet", "foreach", "--recursive", each])
+    }
+
     fn say(&self, words: &[&str]) -> Result<String> {
         let output = self.output(words)?;
         match output.status.success() {
@@ -238,6 +251,7 @@ impl Git<'_> {
         let said = String::from_utf8_lossy(&output.stderr);
         let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
         let said = lines.take(4).collect::<Vec<_>>().join("; ");
+        let said = said.replace(self.url, &shown(self.url));
         let error = Error::new(Kind::Denied, format!("git {action}: {said}"));
         let hint = match said {
             _ if said.contains("couldn't find remote ref") => {
