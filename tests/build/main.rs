@@ -7,6 +7,7 @@ mod support;
 
 mod archives;
 mod bad_input;
+mod bounds;
 mod builder;
 mod cache;
 mod check;

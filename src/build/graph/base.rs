@@ -44,6 +44,27 @@ pub struct Found {
     pub base: ImageBase,
 }
 
+/// Another process of ours, which ends when nobody waits for it any more.
+struct Brings(Option<Child>);
+
+impl Brings {
+    fn wait(mut self) -> Result<Output> {
+        let child = self.0.take().context("wait for it once")?;
+        let output = child.wait_with_output();
+        output.with_context(|| format!("execute `{PROGRAM}`"))
+    }
+}
+
+impl Drop for Brings {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// The images of one build.
 pub struct Bases<'a> {
     engine: &'a Engine,
@@ -120,8 +141,7 @@ impl<'a> Bases<'a> {
             if hello::is_meant(name) && missing {
                 self.run("hello-image", &[])?;
             } else if missing || self.order.pull {
-                let output = self.start(name, platform)?.wait_with_output();
-                let output = output.with_context(|| format!("execute `{PROGRAM}`"))?;
+                let output = self.start(name, platform)?.wait()?;
                 return self.arrived(name, platform, output);
             }
         }
@@ -257,21 +277,18 @@ impl<'a> Bases<'a> {
         command
     }
 
-    fn start(&self, name: &str, platform: &Platform) -> Result<Child> {
+    fn start(&self, name: &str, platform: &Platform) -> Result<Brings> {
         if is_layout(name) {
             let mut command = self.command();
             command.args(["layout-image", name, &platform.to_string()]);
-            let child = command.stdout(Stdio::piped()).spawn();
-            return child.with_context(|| format!("execute `{PROGRAM}`"));
+            return spawn(command.stdout(Stdio::piped()));
         }
         // An id is nothing that a registry knows.
         name.parse::<Reference>()?;
         let mut command = self.command();
         command.args(["pull", "--quiet", "--platform", &platform.to_string()]);
         command.args(&self.order.pull_options).arg(name);
-        command
-            .spawn()
-            .with_context(|| format!("execute `{PROGRAM}`"))
+        spawn(&mut command)
     }
 
     fn run(&self, verb: &str, arguments: &[String]) -> Result<()> {
@@ -293,11 +310,17 @@ fn is_layout(name: &str) -> bool {
     name.starts_with(LAYOUT)
 }
 
+fn spawn(command: &mut Command) -> Result<Brings> {
+    let child = command.spawn();
+    let child = child.with_context(|| format!("execute `{PROGRAM}`"))?;
+    Ok(Brings(Some(child)))
+}
+
 /// Waits for another process of ours. Meanwhile whoever draws what happens is told that time passes, if he wants to know.
-fn ended(child: Child, vertices: &mut Vertices<'_>) -> Result<Output> {
+fn ended(child: Brings, vertices: &mut Vertices<'_>) -> Result<Output> {
     let (sender, receiver) = channel();
     let waiting = std::thread::Builder::new().name("wait".to_owned());
-    let waiting = waiting.spawn(move || sender.send(child.wait_with_output()));
+    let waiting = waiting.spawn(move || sender.send(child.wait()));
     let waiting = waiting.context("start a thread")?;
     let period = vertices.period().unwrap_or(Duration::MAX);
     let output = loop {
@@ -307,8 +330,7 @@ fn ended(child: Child, vertices: &mut Vertices<'_>) -> Result<Output> {
         }
     };
     let _ = waiting.join();
-    let output = output.context("wait for a process")?;
-    output.with_context(|| format!("execute `{PROGRAM}`"))
+    output.context("wait for a process")?
 }
 
 /// What another process of ours has written; how it failed is the error here.

@@ -1,7 +1,7 @@
 //! The contexts of a build while it goes: each opened when somebody needs it, its files looked for as steps take them.
 
 use super::{Part, stage};
-use crate::build::context::address::Address;
+use crate::build::context::address::{self, Address};
 use crate::build::context::download::Download;
 use crate::build::context::{Context as BuildContext, Host, definition};
 use crate::build::copy::plan::{self, Selector};
@@ -172,7 +172,9 @@ impl<'a> Contexts<'a> {
         let material = context.material().cloned();
         let selection = context.select(selector)?;
         let (number, is_first) = vertices.same(&shown);
-        for warning in &selection.warnings {
+        // What an archive has that no context can have, told once.
+        let left_out = if is_first { context.warnings() } else { &[] };
+        for warning in left_out.iter().chain(&selection.warnings) {
             vertices.tell_own(number, Event::Warning(warning));
         }
         if is_first {
@@ -202,7 +204,7 @@ impl<'a> Contexts<'a> {
             let mut opened = BuildContext::open(&Address::parse_named(text)?, &self.host)
                 .with_context(|| format!("open the context {name}"))?;
             if opened.is_definition() {
-                let message = format!("the context {name} is no archive: {text}");
+                let message = format!("the context {name} is no archive: {}", address::shown(text));
                 return Err(bad_input(message).into());
             }
             opened.read_ignored()?;
