@@ -5,7 +5,6 @@
 
 use super::pattern::Pattern;
 use super::source::{Diagnostic, Source};
-use std::ffi::OsStr;
 use std::path::Path;
 
 /// The lines of a `.dockerignore`.
@@ -142,13 +141,6 @@ fn clean(text: &str) -> String {
     } else {
         names.join("/")
     }
-}
-
-/// The ignore file's name that belongs to a Dockerfile of its own: `NAME.dockerignore`, which goes before `.dockerignore`.
-pub fn own_name(dockerfile: &OsStr) -> std::ffi::OsString {
-    let mut name = dockerfile.to_owned();
-    name.push(".dockerignore");
-    name
 }
 
 #[cfg(test)]

@@ -19,10 +19,7 @@ pub fn require(graph: &Graph, file: &Dockerfile) -> Result<()> {
     let host = Platform::host();
     for node in &graph.nodes {
         let runs = matches!(node.operation, Operation::Run(_));
-        if !runs
-            || host.matches(&node.platform)
-            || is_registered(Path::new(REGISTERED), &node.platform)
-        {
+        if !runs || host.matches(&node.platform) || can_run(&node.platform) {
             continue;
         }
         let message = format!(
@@ -32,6 +29,11 @@ pub fn require(graph: &Graph, file: &Dockerfile) -> Result<()> {
         return Err(wrong(file, node.span.unwrap_or_default(), message, PACKAGES).into());
     }
     Ok(())
+}
+
+/// Whether the kernel knows who runs the programs of a machine other than this one.
+pub fn can_run(platform: &Platform) -> bool {
+    is_registered(Path::new(REGISTERED), platform)
 }
 
 /// Whether an enabled entry takes programs of that machine.

@@ -67,7 +67,6 @@ pub fn select(hands: &Hands, order: &Select) -> Result<Answer> {
     let selection = copy::select(&tree, &order.selector, &mut StatCache::default())?;
     Ok(Answer::Selected {
         digest: selection.digest(),
-        newest: selection.newest(),
     })
 }
 

@@ -227,8 +227,6 @@ pub enum Answer {
     Selected {
         /// Of contents, modes, owners, names, links and attributes, not of times.
         digest: Digest,
-        /// When the newest of them was changed, in seconds since 1970.
-        newest: i64,
     },
     /// The program has ended like this.
     Exited {

@@ -2,6 +2,7 @@
 //! <https://docs.docker.com/reference/cli/docker/buildx/>
 
 use crate::build::dockerfile::check;
+use crate::build::graph::emulator;
 use crate::build::worker::Worker;
 use crate::cli::Context;
 use crate::cli::command::Verb;
@@ -87,20 +88,19 @@ impl Verb for Inspect {
 /// What steps can be run for: this machine, and what programs the kernel is told to start by others (binfmt_misc).
 fn platforms() -> Vec<String> {
     let mut platforms = vec![Platform::host()];
-    for (name, platform) in [
-        ("qemu-x86_64", "linux/amd64"),
-        ("qemu-aarch64", "linux/arm64"),
-        ("qemu-arm", "linux/arm/v7"),
-        ("qemu-i386", "linux/386"),
-        ("qemu-riscv64", "linux/riscv64"),
-        ("qemu-ppc64le", "linux/ppc64le"),
-        ("qemu-s390x", "linux/s390x"),
-        ("qemu-loongarch64", "linux/loong64"),
+    for platform in [
+        "linux/amd64",
+        "linux/arm64",
+        "linux/arm/v7",
+        "linux/386",
+        "linux/riscv64",
+        "linux/ppc64le",
+        "linux/s390x",
+        "linux/loong64",
     ] {
-        let state = std::fs::read_to_string(format!("/proc/sys/fs/binfmt_misc/{name}"));
-        if state.is_ok_and(|state| state.starts_with("enabled"))
-            && let Ok(platform) = platform.parse::<Platform>()
+        if let Ok(platform) = platform.parse::<Platform>()
             && !platforms.contains(&platform)
+            && emulator::can_run(&platform)
         {
             platforms.push(platform);
         }

@@ -77,9 +77,7 @@ impl Schedule<'_, '_, '_> {
         let id = work.node();
         match (work, answer) {
             (Work::Step(task), Answer::Done(layer)) => self.done(&task, started, layer, state),
-            (Work::Step(task), Answer::Selected { digest, .. }) => {
-                self.selected(task, digest, state)
-            }
+            (Work::Step(task), Answer::Selected { digest }) => self.selected(task, digest, state),
             (Work::Layer(fetch), Answer::Done(layer)) => self.fetched(&fetch, layer, state),
             (Work::Layer(fetch), Answer::Failed { message, .. }) => {
                 self.spoilt(&fetch, &message);
