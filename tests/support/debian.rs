@@ -84,6 +84,8 @@ fn archive(kind: &str, options: &[&str]) -> Result<PathBuf, String> {
     let half = directory.join(format!("half-{kind}-{}.tar", std::process::id()));
     let mut make = Command::new("mmdebstrap");
     make.args(["--quiet", "--variant=apt"]).args(options);
+    // A server that drops a connection is no reason to do without.
+    make.arg("--aptopt=Acquire::Retries \"3\"");
     make.args(LEFT_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")));
     make.arg(suite).arg(&half);
     let made = make
@@ -92,7 +94,9 @@ fn archive(kind: &str, options: &[&str]) -> Result<PathBuf, String> {
     if !made.status.success() {
         let _ = std::fs::remove_file(&half);
         let said = String::from_utf8_lossy(&made.stderr);
-        let why = said.lines().last().unwrap_or_default();
+        // The last line says only that it has failed.
+        let errors = said.lines().filter(|line| line.starts_with("E: "));
+        let why = errors.collect::<Vec<_>>().join("; ");
         return Err(format!("mmdebstrap made no Debian: {why}"));
     }
     std::fs::rename(&half, &archive).map_err(|error| error.to_string())?;
