@@ -4,6 +4,10 @@ use super::Context;
 use super::filter::Filters;
 use super::output::size;
 use super::value::time::time;
+use crate::build::cache::{
+    self,
+    prune::{Entry, Space},
+};
 use crate::container::engine::Engine;
 use crate::container::{event, list, membership, prune, user_namespace, volume};
 use crate::error::{Error, Kind};
@@ -11,6 +15,7 @@ use crate::image::filter::{Filter, PRUNE};
 use crate::image::remove::Removed;
 use anyhow::Result;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// The filters of containers.
 pub const FILTERS: &[&str] = &["label", "label!", "until"];
@@ -110,6 +115,30 @@ pub fn networks(context: &mut Context, engine: &Engine, filters: &Filters) -> Re
         &pruned.names,
         &pruned.failures,
     )
+}
+
+/// Removes what builds have cached, all or what no image needs, and tells the ids; the answer is the bytes that came free,
+/// and whether all went that should.
+pub fn build_cache(
+    context: &mut Context,
+    engine: &Engine,
+    all: bool,
+    filters: &Filters,
+) -> Result<(u64, bool)> {
+    let until = check(filters)?.map(Timestamp::as_second);
+    // What is in the cache has no labels.
+    let fits = filters.labels(&BTreeMap::new());
+    let is_meant = |entry: &Entry| {
+        fits && (all || !entry.shared) && until.is_none_or(|until| entry.time() < until)
+    };
+    let (gone, freed, failures) =
+        match cache::prune::prune(&engine.paths, Space::default(), &is_meant) {
+            Ok((gone, freed)) => (gone, freed, Vec::new()),
+            Err(error) => (Vec::new(), 0, vec![error]),
+        };
+    let ids: Vec<String> = gone.into_iter().map(|entry| entry.id).collect();
+    let is_whole = tell(context, "Deleted build cache objects:", &ids, &failures)?;
+    Ok((freed, is_whole))
 }
 
 /// What went, under its title, and why others stayed; the answer is whether all went that should.

@@ -9,7 +9,6 @@ use crate::cli::output::size;
 use crate::cli::output::table::{Column, Listing, Row};
 use crate::cli::value::time::time;
 use crate::cli::{Context, prune as asking};
-use crate::container::engine::Engine;
 use crate::duration;
 use crate::error::{Error, bad_input};
 use anyhow::Result;
@@ -98,28 +97,6 @@ impl Verb for Prune {
         context.output.line(format!("Total:\t{freed}"))?;
         Ok(0)
     }
-}
-
-/// Likewise as part of `system prune`: without `all` what no image needs, and nothing that was used since. Tells the ids;
-/// the answer is the bytes that came free.
-pub fn sweep(
-    context: &mut Context,
-    engine: &Engine,
-    all: bool,
-    until: Option<Timestamp>,
-) -> Result<u64> {
-    let until = until.map(Timestamp::as_second);
-    let is_meant =
-        |entry: &Entry| (all || !entry.shared) && until.is_none_or(|until| entry.time() < until);
-    let (gone, freed) = prune(&engine.paths, Space::default(), &is_meant)?;
-    if !gone.is_empty() {
-        context.output.line("Deleted build cache objects:")?;
-        for entry in &gone {
-            context.output.line(&entry.id)?;
-        }
-        context.output.line("")?;
-    }
-    Ok(freed)
 }
 
 /// Options of `buildx du`.

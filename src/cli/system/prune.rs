@@ -1,14 +1,12 @@
 //! `system prune`: containers that do not run, networks without any, images that nothing needs, what builds have cached and, if that is
 //! wanted, volumes that nobody has named are removed.
 
-use crate::cli::build::cache;
 use crate::cli::command::Verb;
 use crate::cli::filter::Filters;
 use crate::cli::{Context, filter, prune};
 use crate::container::{mount_point, remove};
 use crate::error::bad_input;
 use anyhow::Result;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Options of `system prune`.
@@ -36,7 +34,7 @@ impl Verb for Prune {
             let message = "ERROR: The \"until\" filter is not supported with \"--volumes\"";
             return Err(bad_input(message).into());
         }
-        let until = prune::check(&filters)?;
+        prune::check(&filters)?;
         let warning = self.warning()?;
         prune::ask(context, self.force, &warning, "system prune")?;
         engine.enter_user_namespace()?;
@@ -49,15 +47,17 @@ impl Verb for Prune {
             false => (0, true),
         };
         let (of_images, no_image_stays) = prune::images(context, &engine, self.all, &self.filter)?;
-        // What is in the cache has no labels.
-        let of_cache = match filters.labels(&BTreeMap::new()) {
-            true => cache::sweep(context, &engine, self.all, until)?,
-            false => 0,
-        };
+        let (of_cache, no_step_stays) = prune::build_cache(context, &engine, self.all, &filters)?;
         let reclaimed = of_containers + of_volumes + of_images + of_cache + of_killed;
         prune::total(context, reclaimed)?;
-        let complete = no_container_stays && no_network_stays && no_volume_stays && no_image_stays;
-        Ok(u8::from(!complete))
+        let complete = [
+            no_container_stays,
+            no_network_stays,
+            no_volume_stays,
+            no_image_stays,
+            no_step_stays,
+        ];
+        Ok(u8::from(complete.contains(&false)))
     }
 }
 
