@@ -255,25 +255,10 @@ impl Mapping {
         if !self.needs_user_namespace() || self.is_here()? {
             return act();
         }
-        let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
-        let child = process::clone3(0, || match self.enter().and_then(|()| act()) {
-            Ok(()) => 0,
-            Err(error) => {
-                // Without a reader there is nobody to tell.
-                let _ = write!(complain, "{error:#}");
-                1
-            }
-        })
-        .context("fork")?;
-        drop(complain);
-        let mut said = String::new();
-        complaint
-            .read_to_string(&mut said)
-            .context("read from a pipe")?;
-        match child.wait().context("wait for a child")?.code() {
-            0 => Ok(()),
-            _ if said.is_empty() => bail!("a child has ended before its time"),
-            _ => Err(anyhow!(said)),
+        match process::attempt(|| self.enter().and_then(|()| act()))? {
+            None => Ok(()),
+            Some(said) if said.is_empty() => bail!("a child has ended before its time"),
+            Some(said) => Err(anyhow!(said)),
         }
     }
 

@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use std::ffi::CString;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -120,6 +121,26 @@ pub fn clone3_into(
             })
         }
     }
+}
+
+/// Does something in a child, as [`clone3`] makes one: what it failed with, which is nothing where it was killed.
+pub fn attempt(act: impl FnOnce() -> Result<()>) -> Result<Option<String>> {
+    let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
+    let child = clone3(0, || match act() {
+        Ok(()) => 0,
+        Err(error) => {
+            // Without a reader there is nobody to tell.
+            let _ = write!(complain, "{error:#}");
+            1
+        }
+    })
+    .context("fork")?;
+    drop(complain);
+    let mut said = String::new();
+    let read = complaint.read_to_string(&mut said);
+    let ended = child.wait().context("wait for a child")?;
+    read.context("read from a child")?;
+    Ok((ended.code() != 0).then_some(said))
 }
 
 impl Child {

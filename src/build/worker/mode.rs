@@ -11,10 +11,9 @@ use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespace::unshare;
-use crate::sys::process::{self, flags};
+use crate::sys::process::{attempt, flags};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -101,26 +100,6 @@ pub fn no_programs(why: &str) -> anyhow::Error {
              capabilities; COPY, ADD and WORKDIR work as it is",
         )
         .into()
-}
-
-/// Tries something in a child; what it failed with.
-fn attempt(act: impl FnOnce() -> Result<()>) -> Result<Option<String>> {
-    let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
-    let child = process::clone3(0, || match act() {
-        Ok(()) => 0,
-        Err(error) => {
-            // Without a reader there is nobody to tell.
-            let _ = write!(complain, "{error:#}");
-            1
-        }
-    })
-    .context("fork")?;
-    drop(complain);
-    let mut said = String::new();
-    let read = complaint.read_to_string(&mut said);
-    let ended = child.wait().context("wait for a child")?;
-    read.context("read from a child")?;
-    Ok((ended.code() != 0).then_some(said))
 }
 
 /// Makes the walls of a container, as far as they cost little.
