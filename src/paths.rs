@@ -87,6 +87,9 @@ use crate::error::bad_input;
 use anyhow::{Context, Result};
 use std::path::{Component, Path, PathBuf};
 
+/// The configuration in the directory of an OCI bundle (runtime-spec, bundle.md). No lock: it is the caller's.
+pub const BUNDLE_CONFIGURATION: &str = "config.json";
+
 /// In a layer's directory: its unpacked files.
 pub const LAYER_TREE: &str = "tree";
 /// In a layer's directory: what of its tar stream the files do not hold.

@@ -1,14 +1,15 @@
 //! Resource limits: from an OCI configuration (runtime-spec, config-linux.md, "Control groups") to the files of a
 //! cgroup (Documentation/admin-guide/cgroup-v2.rst). [`settings`] is pure; [`apply`] writes.
 //!
-//! What exists in cgroup version 1 only is ignored, as runc does on version 2: kernel memory, swappiness, switching the
-//! OOM killer off, real-time scheduling, network classes, leaf weights.
+//! What exists in cgroup version 1 only is not converted; [`of_version_1`] says what is to be said of it.
 
 mod apply;
 mod convert;
+mod version_1;
 
 pub use apply::{apply, missing};
 pub use convert::settings;
+pub use version_1::of_version_1;
 
 /// A resource controller of cgroup version 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
