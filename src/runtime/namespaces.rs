@@ -3,10 +3,13 @@
 //! ([`super::plan::UserNamespace`]).
 
 use crate::error::{Error, Kind, bad_input};
+use crate::sys::namespace;
 use crate::sys::process::flags;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType};
-use std::path::PathBuf;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// New ones as flags of [`flags`], and those that are there, with their flags and paths.
 pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
@@ -24,11 +27,10 @@ pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
         };
         match namespace.path() {
             None => new |= flag,
-            // Of these init is not a part by entering them: one of processes gets its children, and into one of mounts
-            // it could not put the root of its own.
-            Some(path) if flag & (flags::NEW_PID | flags::NEW_MOUNT | flags::NEW_TIME) != 0 => {
+            // The root of its own would become that of everybody who is there.
+            Some(path) if flag == flags::NEW_MOUNT => {
                 let message = format!(
-                    "joining the namespace `{}` is not supported yet",
+                    "a container has a mount namespace of its own, and cannot be put into `{}`",
                     path.display()
                 );
                 return Err(Error::new(Kind::Unsupported, message).into());
@@ -40,6 +42,71 @@ pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
         return Err(bad_input("a container needs a mount namespace of its own").into());
     }
     Ok((new, joined))
+}
+
+/// A namespace that is there already, open.
+#[derive(Debug)]
+pub struct Joined {
+    flag: u64,
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+impl Joined {
+    /// Opens one.
+    ///
+    /// Errors: a file that is not a namespace of the kind that the flag of [`flags`] names (ioctl_nsfs(2)).
+    pub fn open(flag: u64, path: &Path) -> Result<Self> {
+        // A named pipe would keep open(2) waiting.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(CWD, path, flags, Mode::empty())
+            .with_context(|| format!("open the namespace `{}`", path.display()))?;
+        if !namespace::is_of_kind(file.as_fd(), flag) {
+            let message = format!("`{}` is not a {} namespace", path.display(), name(flag));
+            return Err(bad_input(message).into());
+        }
+        let path = path.to_owned();
+        Ok(Self { flag, path, file })
+    }
+
+    /// Whether it is not who enters it that lives there, but its children (pid_namespaces(7), time_namespaces(7)): the
+    /// file of such a one in `/proc/self/ns`.
+    pub fn of_children(&self) -> Option<(u64, &'static str)> {
+        match self.flag {
+            flags::NEW_PID => Some((self.flag, "/proc/self/ns/pid")),
+            flags::NEW_TIME => Some((self.flag, "/proc/self/ns/time")),
+            _ => None,
+        }
+    }
+
+    /// The calling process, which has one thread, enters it (setns(2)).
+    pub fn enter(&self) -> Result<()> {
+        namespace::join(self.file.as_fd(), self.flag)
+            .with_context(|| format!("join the namespace `{}`", self.path.display()))
+    }
+
+    /// The namespace as it is.
+    pub fn into_file(self) -> OwnedFd {
+        self.file
+    }
+
+    /// Itself, if it is of networks.
+    pub fn network(&self) -> Option<BorrowedFd<'_>> {
+        (self.flag == flags::NEW_NET).then_some(self.file.as_fd())
+    }
+}
+
+fn name(flag: u64) -> &'static str {
+    match flag {
+        flags::NEW_CGROUP => "cgroup",
+        flags::NEW_UTS => "uts",
+        flags::NEW_IPC => "ipc",
+        flags::NEW_USER => "user",
+        flags::NEW_PID => "pid",
+        flags::NEW_NET => "network",
+        flags::NEW_TIME => "time",
+        _ => "mount",
+    }
 }
 
 /// The lines of `timens_offsets`.
@@ -177,11 +244,47 @@ mod tests {
             vec![(flags::NEW_NET, PathBuf::from("/run/netns/x"))],
         );
         assert_eq!(of(&wanted).unwrap(), expected);
+        let pods = parse(
+            json!([{ "type": "mount" }, { "type": "pid", "path": "/p" }, { "type": "time", "path": "/t" }]),
+        );
+        let both = vec![
+            (flags::NEW_PID, "/p".into()),
+            (flags::NEW_TIME, "/t".into()),
+        ];
+        assert_eq!(of(&pods).unwrap(), (flags::NEW_MOUNT, both));
         for refused in [
             json!([{ "type": "uts" }]),
-            json!([{ "type": "mount" }, { "type": "pid", "path": "/x" }]),
+            json!([{ "type": "mount", "path": "/x" }]),
         ] {
             assert!(of(&parse(refused.clone())).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_namespace_of_its_kind_only() {
+        let open = |flag, path: &str| Joined::open(flag, Path::new(path));
+        let net = open(flags::NEW_NET, "/proc/self/ns/net").unwrap();
+        assert!(net.of_children().is_none() && net.network().is_some());
+        let pid = open(flags::NEW_PID, "/proc/self/ns/pid").unwrap();
+        assert!(pid.of_children().is_some() && pid.network().is_none());
+        for (flag, path, expected) in [
+            (
+                flags::NEW_PID,
+                "/proc/self/ns/net",
+                "`/proc/self/ns/net` is not a pid namespace",
+            ),
+            (
+                flags::NEW_USER,
+                "/dev/null",
+                "`/dev/null` is not a user namespace",
+            ),
+            (
+                flags::NEW_IPC,
+                "/proc/self/ns/x",
+                "open the namespace `/proc/self/ns/x`",
+            ),
+        ] {
+            assert_eq!(open(flag, path).unwrap_err().to_string(), expected);
         }
     }
 

@@ -6,11 +6,11 @@
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::lsm::{self, Labels};
 use super::mount_options::{self, MountOptions, Spread};
-use super::namespaces;
+use super::namespaces::{self, Joined};
 use super::scheduling::{self, Scheduling};
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Kind, bad_input};
+use crate::error::bad_input;
 use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
@@ -173,7 +173,11 @@ impl MountStep {
                 .into());
             }
             (None, source) => {
-                let kind = mount.typ().as_deref().unwrap_or("none");
+                let kind = match mount.typ().as_deref() {
+                    // Callers write that for either version.
+                    Some("cgroup") => "cgroup2",
+                    kind => kind.unwrap_or("none"),
+                };
                 let source = source.as_ref().map(|path| path.to_string_lossy());
                 Source::Filesystem {
                     source: source.map_or(kind.to_owned(), Into::into),
@@ -211,7 +215,7 @@ pub enum Source {
 pub struct Device {
     /// Path inside, absolute.
     pub path: PathBuf,
-    /// `S_IFCHR` or `S_IFBLK` with the permission bits.
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO` with the permission bits.
     pub mode: u32,
     /// Device numbers.
     pub major: u32,
@@ -267,6 +271,8 @@ pub struct Plan {
     pub namespaces: u64,
     /// Namespaces that are there already, and where.
     pub joined: Vec<(u64, PathBuf)>,
+    /// The same once the parent has opened them.
+    pub held: Vec<Joined>,
     /// Whether its network is made by somebody else while init makes the rest.
     pub awaits_network: bool,
     /// What the clocks of a new time namespace are ahead, as its `timens_offsets` takes it (time_namespaces(7)).
@@ -365,6 +371,7 @@ impl Plan {
         Ok(Self {
             namespaces,
             joined,
+            held: Vec::new(),
             awaits_network: false,
             time_offsets: namespaces::time_offsets(linux, namespaces)?,
             cgroup,
@@ -491,26 +498,23 @@ fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
     })
 }
 
-fn unsupported(what: String) -> anyhow::Error {
-    Error::new(Kind::Unsupported, format!("{what} is not supported yet")).into()
-}
-
 fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {
     use oci_spec::runtime::LinuxDeviceType;
     let path = device.path().clone();
     let kind = match device.typ() {
         LinuxDeviceType::B => libc::S_IFBLK,
         LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
-        other => {
-            return Err(unsupported(format!(
-                "the device `{}` of type {other:?}",
-                path.display()
-            )));
+        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::A => {
+            let message = format!("the device `{}` cannot be of all types", path.display());
+            return Err(bad_input(message).into());
         }
     };
-    let number = |value: i64| {
-        u32::try_from(value)
-            .with_context(|| format!("device number {value} of `{}`", path.display()))
+    let is_pipe = kind == libc::S_IFIFO;
+    let number = |value: i64| match is_pipe {
+        true => Ok(0),
+        false => u32::try_from(value)
+            .with_context(|| format!("device number {value} of `{}`", path.display())),
     };
     Ok(Device {
         mode: kind | (device.file_mode().unwrap_or(0o666) & 0o7777),

@@ -8,6 +8,7 @@ use super::protocol;
 use crate::cgroup;
 use crate::id_mapping::sandbox;
 use crate::paths;
+use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{Plan, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
@@ -15,7 +16,7 @@ use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, mount, namespace, openat2};
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -32,17 +33,17 @@ pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
 }
 
 fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::convert::Infallible> {
+    let mut joined = plan
+        .held
+        .iter()
+        .filter(|joined| joined.of_children().is_none());
+    joined.try_for_each(Joined::enter)?;
     // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
     needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
     needed.extend(plan.process.sockets.descriptors.iter().map(AsFd::as_fd));
     descriptor::close_all_but(&needed).context("close_range")?;
-    for (flag, path) in &plan.joined {
-        let say = || format!("join the namespace `{}`", path.display());
-        let found = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        namespace::join(found.with_context(say)?.as_fd(), *flag).with_context(say)?;
-    }
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
     }

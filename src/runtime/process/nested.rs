@@ -12,6 +12,7 @@
 
 use super::parent::{self, Streams};
 use super::{program, protocol};
+use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{Plan, Root, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, Child, flags};
@@ -19,7 +20,6 @@ use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, mount, namespace};
 use anyhow::{Context, Result};
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Makes the first process of a container in that user namespace; it talks to the caller, whose end of the channel is
@@ -58,8 +58,8 @@ pub(super) fn hold(user: UserNamespace) -> Result<(OwnedFd, (u32, u32))> {
         UserNamespace::Held(namespace, owner) => Ok((namespace, owner)),
         UserNamespace::New(maps) => Ok((maps.namespace()?, maps.owner())),
         UserNamespace::Path(path) => {
-            let namespace = File::open(&path).with_context(|| format!("open `{}`", path.display()));
-            Ok((namespace?.into(), (0, 0)))
+            let namespace = Joined::open(flags::NEW_USER, &path)?;
+            Ok((namespace.into_file(), (0, 0)))
         }
     }
 }
@@ -77,6 +77,10 @@ fn join(plan: &mut Plan, user: &OwnedFd, channel: &Channel, streams: &Streams) -
         path: rootfs::attach_root(plan, user.as_fd())?,
         devices: true,
     };
+    // While it has power over those of the host's, too; whatever it has of them its children have.
+    for joined in std::mem::take(&mut plan.held) {
+        joined.enter()?;
+    }
     namespace::join(user.as_fd(), flags::NEW_USER).context("join the user namespace")?;
     parent::clone_init(plan, flags::SIBLING, channel, streams)
 }

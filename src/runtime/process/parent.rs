@@ -1,6 +1,7 @@
 //! The parent's side of starting a container.
 
 use super::{init, nested, protocol};
+use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{Bundle, Plan};
 use crate::runtime::rootfs;
 use crate::runtime::seccomp::{Agent, Filter};
@@ -46,6 +47,9 @@ pub fn start(
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
     let user = plan.user.take().map(nested::hold).transpose()?;
+    let joined = plan.joined.iter();
+    let held = joined.map(|(flag, path)| Joined::open(*flag, path));
+    plan.held = held.collect::<Result<_>>()?;
     rootfs::trees::make(
         &mut plan,
         user.as_ref().map(|(namespace, _)| namespace.as_fd()),
@@ -97,10 +101,23 @@ pub(super) fn clone_init(
         })
         .context("create the container's namespaces")
     };
-    match namespaces & flags::NEW_TIME {
-        0 => clone(),
-        // A joiner, whose child is a sibling, has nothing else to do, and may not be allowed to return.
-        _ => in_time_namespace(&plan.time_offsets, more & flags::SIBLING == 0, clone),
+    // A joiner, whose child is a sibling, has nothing else to do, and may not be allowed to return.
+    let returns = more & flags::SIBLING == 0;
+    let joined: Vec<_> = plan.held.iter().filter_map(Joined::of_children).collect();
+    let enter = || {
+        let mut joined = plan
+            .held
+            .iter()
+            .filter(|joined| joined.of_children().is_some());
+        joined.try_for_each(Joined::enter)
+    };
+    match (joined.as_slice(), namespaces & flags::NEW_TIME) {
+        ([], 0) => clone(),
+        (joined, 0) => with_children_in(joined, returns, enter, clone),
+        ([], _) => in_time_namespace(&plan.time_offsets, returns, clone),
+        (joined, _) => with_children_in(joined, returns, enter, || {
+            in_time_namespace(&plan.time_offsets, returns, clone)
+        }),
     }
 }
 
@@ -111,20 +128,37 @@ fn in_time_namespace(
     returns: bool,
     clone: impl FnOnce() -> Result<Child>,
 ) -> Result<Child> {
-    let own = File::open("/proc/self/ns/time").context("open `/proc/self/ns/time`")?;
-    namespace::unshare(flags::NEW_TIME).context("unshare the time namespace")?;
-    let set = match offsets {
-        "" => Ok(()),
-        offsets => {
-            Processes::open().and_then(|processes| processes.write("self/timens_offsets", offsets))
+    let enter = || {
+        namespace::unshare(flags::NEW_TIME).context("unshare the time namespace")?;
+        match offsets {
+            "" => Ok(()),
+            offsets => Processes::open()?.write("self/timens_offsets", offsets),
         }
     };
-    let child = set.and_then(|()| clone());
+    let time = [(flags::NEW_TIME, "/proc/self/ns/time")];
+    with_children_in(&time, returns, enter, clone)
+}
+
+/// Lets the children that `clone` makes live in other namespaces of these kinds, given by their flags and the files of the
+/// own ones, once `enter` has led there; afterwards there are none for them but the own ones again.
+fn with_children_in(
+    kinds: &[(u64, &str)],
+    returns: bool,
+    enter: impl FnOnce() -> Result<()>,
+    clone: impl FnOnce() -> Result<Child>,
+) -> Result<Child> {
+    let open = |(flag, path): &(u64, &str)| {
+        let own = File::open(path).with_context(|| format!("open `{path}`"))?;
+        Ok::<_, anyhow::Error>((*flag, own))
+    };
+    let own = kinds.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let child = enter().and_then(|()| clone());
     if !returns {
         return child;
     }
-    let returned = namespace::join(own.as_fd(), flags::NEW_TIME);
-    match (child, returned.context("return to the own time namespace")) {
+    let mut own = own.iter();
+    let returned = own.try_for_each(|(flag, own)| namespace::join(own.as_fd(), *flag));
+    match (child, returned.context("return to the own namespaces")) {
         (Ok(child), Err(error)) => {
             child.end();
             Err(error)
@@ -161,6 +195,42 @@ mod tests {
             });
             let is_gone = child.is_some_and(|child| child.wait() == Err(Errno::CHILD));
             u8::from(stranded.is_ok()) + 2 * u8::from(!is_gone)
+        });
+        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+    }
+
+    #[test]
+    fn a_child_lives_in_a_pid_namespace_that_is_there() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        // In a process of its own, since it needs one thread.
+        let outer = process::clone3(0, || {
+            let idle = process::clone3(flags::NEW_PID, || {
+                loop {
+                    std::thread::park();
+                }
+            });
+            let idle = idle.unwrap();
+            let path = format!("/proc/{}/ns/pid", idle.pid);
+            let joined = Joined::open(flags::NEW_PID, path.as_ref()).unwrap();
+            let kinds = [joined.of_children().unwrap()];
+            let pid = || std::process::id() as u8;
+            let look = || Ok(process::clone3(0, pid)?);
+            let inside = with_children_in(&kinds, true, || joined.enter(), look);
+            // The first one there is 1.
+            let second = inside.is_ok_and(|child| child.wait().is_ok_and(|end| end.code() == 2));
+            let own = |child: &Child| std::fs::read_link(format!("/proc/{}/ns/pid", child.pid));
+            let later = process::clone3(0, || {
+                loop {
+                    std::thread::park();
+                }
+            });
+            let later = later.unwrap();
+            let is_back = own(&later).unwrap() == std::fs::read_link("/proc/self/ns/pid").unwrap();
+            later.end();
+            idle.end();
+            u8::from(!second) + 2 * u8::from(!is_back)
         });
         assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
     }

@@ -93,6 +93,8 @@ pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) 
         .try_for_each(|device| {
             Place::find(root, directory, &device.path)
                 .and_then(|place| match nodes {
+                    // Everybody may make one, and open it anywhere.
+                    _ if device.mode & libc::S_IFMT == libc::S_IFIFO => place.make_node(device),
                     Nodes::Open => place.make_node(device),
                     Nodes::Bound => place.make_node(device).and_then(|()| place.bind_itself()),
                     Nodes::Host => place.bind(root, device),

@@ -3,7 +3,7 @@
 mod mounts;
 
 use super::*;
-use crate::runtime::plan::{Bundle, Held, Sources};
+use crate::runtime::plan::{Bundle, Device, Held, Sources};
 use crate::sys::process::{self, flags};
 use oci_spec::runtime::{ContainerState, Mount, MountBuilder, Spec, StateBuilder};
 use std::io::{Read, Write};
@@ -133,4 +133,51 @@ fn a_plain_directory_has_device_nodes_or_a_stand_in() {
     assert_eq!(directory.path().join("urandom").exists(), has_nodes);
     let link = std::fs::read_link(directory.path().join("stdout")).unwrap();
     assert_eq!(link, Path::new("/proc/self/fd/1"));
+}
+
+#[test]
+fn pipes_and_nodes_of_the_configuration_are_made() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dev = MountBuilder::default()
+        .destination("/dev")
+        .source("tmpfs")
+        .typ("tmpfs");
+    let mut plan = plan(root.path(), vec![dev.build().unwrap()]);
+    let device = |path: &str, mode, (major, minor)| Device {
+        path: path.into(),
+        mode,
+        major,
+        minor,
+        uid: 5,
+        gid: 7,
+    };
+    plan.devices = vec![
+        device("/dev/pipe", libc::S_IFIFO | 0o620, (0, 0)),
+        device("/deep/down/zero", libc::S_IFCHR | 0o600, (1, 5)),
+    ];
+    let look = |path: &str| {
+        let found = std::fs::metadata(path).unwrap();
+        let (mode, owner) = (found.mode(), (found.uid(), found.gid()));
+        format!("{mode:o} {owner:?} {}", found.rdev())
+    };
+    for nodes_are_bound in [false, true] {
+        plan.user_namespace = nodes_are_bound;
+        plan.devices.truncate(2 - usize::from(nodes_are_bound));
+        let expected = match nodes_are_bound {
+            true => "10620 (5, 7) 0".to_owned(),
+            false => format!("10620 (5, 7) 0 20600 (5, 7) {}", rustix::fs::makedev(1, 5)),
+        };
+        let paths = || {
+            plan.devices
+                .iter()
+                .map(|device| look(device.path.to_str().unwrap()))
+        };
+        assert_eq!(
+            seen(&plan, || paths().collect::<Vec<_>>().join(" ")),
+            expected
+        );
+    }
 }
