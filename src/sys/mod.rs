@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod capability;
 pub mod descriptor;
+mod fork;
 pub mod identity;
 pub mod memory;
 pub mod mount;

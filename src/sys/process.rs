@@ -1,6 +1,7 @@
 //! Processes: clone3(2), execve(2), signals, and waiting by pidfd. By what a process is remembered: [`Identity`].
 #![allow(unsafe_code)]
 
+use super::fork;
 pub use super::identity::{Activity, Identity, boot_id};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -74,6 +75,9 @@ pub fn clone3_into(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> u8,
 ) -> Result<Child, Errno> {
+    if cgroup.is_none() && fork::is_wanted(namespaces) {
+        return fork::fork(namespaces, child);
+    }
     let mut pidfd: RawFd = -1;
     // SAFETY: all-zero is a valid `clone_args`: every field is a plain integer.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -89,7 +93,8 @@ pub fn clone3_into(
         arguments.exit_signal = libc::SIGCHLD as u64;
     }
     // SAFETY: without CLONE_VM the child has its own copy of our memory, as after fork(2); this process has
-    // one thread, so no lock is held by a thread that the child lacks. `pidfd` outlives the call.
+    // one thread where it asks for what [`fork`] can do, so no lock is held by a thread that the child lacks. `pidfd`
+    // outlives the call.
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone3,
@@ -121,6 +126,17 @@ pub fn clone3_into(
             })
         }
     }
+}
+
+/// A program that is killed when the thread that has started it ends (PR_SET_PDEATHSIG).
+pub fn killed_with_us(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let kill = || {
+        let signal = Some(rustix::process::Signal::KILL);
+        Ok(rustix::process::set_parent_process_death_signal(signal)?)
+    };
+    // SAFETY: one system call, which neither allocates nor locks.
+    unsafe { command.pre_exec(kill) }
 }
 
 /// Does something in a child, as [`clone3`] makes one: what it failed with, which is nothing where it was killed.
@@ -494,7 +510,7 @@ pub fn signal_name(number: i32) -> Option<&'static str> {
         .and_then(|index| NAMES.get(index).copied())
 }
 
-fn last_error() -> Errno {
+pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
