@@ -66,7 +66,7 @@ pub struct Read {
 /// for checks.
 pub fn read(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Result<Read> {
     let mut vertices = Vertices::new(reporter);
-    let mut contexts = Contexts::open(order, &engine.paths)?;
+    let mut contexts = Contexts::open(order, &engine.paths, &mut vertices)?;
     let file = contexts.dockerfile(&mut vertices)?;
     if order.check {
         let hold = Hold::new(&engine.paths)?;
@@ -94,7 +94,7 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     StepLock::sweep(&engine.paths)?;
     // A build that finds everything in its cache takes nothing in, and so would leave what a killed one has left.
     sweep_staging(engine);
-    let mut contexts = Contexts::open(order, &engine.paths)?;
+    let mut contexts = Contexts::open(order, &engine.paths, &mut vertices)?;
     let file = contexts.dockerfile(&mut vertices)?;
     let mut bases = Bases::new(engine, order, &hold);
     let plan = Plan::new(order, &file, &contexts, &mut bases, &mut vertices)?;

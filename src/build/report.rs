@@ -39,6 +39,8 @@ pub enum Event<'a> {
         current: u64,
         /// Of how much, if that is known.
         total: Option<u64>,
+        /// It is over.
+        done: bool,
     },
     /// Its program has written this.
     Output {

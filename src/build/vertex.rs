@@ -1,6 +1,11 @@
 //! Numbers for whatever progress shows: steps that the builder adds by itself, and nodes of the graph.
 
 use super::report::{Event, Reporter};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// Gives numbers and passes events on.
 pub struct Vertices<'a> {
@@ -59,8 +64,28 @@ impl<'a> Vertices<'a> {
         self.reporter.tell(number, Event::Planned { name, inputs });
     }
 
+    /// Waits until one of these has something to say, or until it is time to draw, or `timeout` is over: which ones have.
+    pub fn wait(
+        &mut self,
+        descriptors: &[BorrowedFd<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<bool>> {
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut polled: Vec<PollFd<'_>> = descriptors.iter().copied().map(readable).collect();
+        let timeout = timeout.or(self.period()).map(|period| Timespec {
+            tv_sec: period.as_secs().cast_signed(),
+            tv_nsec: period.subsec_nanos().into(),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Err(Errno::INTR) => return Ok(vec![false; polled.len()]),
+            polled => polled.context("poll")?,
+        };
+        self.tick();
+        Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
+    }
+
     /// How often [`Vertices::tick`] is wanted while nothing happens.
-    pub fn period(&self) -> Option<std::time::Duration> {
+    pub fn period(&self) -> Option<Duration> {
         self.reporter.period()
     }
 

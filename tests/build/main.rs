@@ -13,6 +13,7 @@ mod cache;
 mod check;
 mod command;
 mod disk;
+mod download;
 mod escape;
 mod examples;
 mod files;

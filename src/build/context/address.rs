@@ -18,10 +18,8 @@ pub enum Address {
     Directory(PathBuf),
     /// Standard input: an archive, or a Dockerfile without any files.
     Input,
-    /// A git repository.
-    Git(Repository),
-    /// An archive or a Dockerfile in the net.
-    Url(String),
+    /// In the net: files, an archive or a Dockerfile.
+    Remote(Remote),
     /// `docker-image://`: an image by its reference.
     Image(String),
     /// `oci-layout://`: an image in a directory.
@@ -37,14 +35,45 @@ pub enum Address {
     Stage(String),
 }
 
+/// Something in the net, or spelled as if it were.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remote {
+    /// A git repository.
+    Git(Repository),
+    /// A file.
+    Url(String),
+}
+
+impl Remote {
+    /// `None` where it is the name of something else: also a source of an `ADD`.
+    pub fn parse(text: &str) -> Result<Option<Self>, Error> {
+        if let Some(repository) = Repository::parse(text)? {
+            return Ok(Some(Self::Git(repository)));
+        }
+        let is_url = ["http://", "https://"].iter().any(|scheme| {
+            let start = text.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        Ok(is_url.then(|| Self::Url(text.to_owned())))
+    }
+
+    /// As messages show it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Git(repository) => repository.shown(),
+            Self::Url(url) => shown(url),
+        }
+    }
+}
+
 impl Address {
     /// The main context: a directory unless it looks like something else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text == "-" {
             return Ok(Self::Input);
         }
-        match Self::remote(text)? {
-            Some(remote) => Ok(remote),
+        match Remote::parse(text)? {
+            Some(remote) => Ok(Self::Remote(remote)),
             None => Ok(Self::Directory(PathBuf::from(text))),
         }
     }
@@ -78,18 +107,6 @@ impl Address {
             "" => Err(refused("it names nothing")),
             text => Self::parse(text),
         }
-    }
-
-    /// What is in the net, or spelled as if it were: also the sources of an `ADD`.
-    pub fn remote(text: &str) -> Result<Option<Self>, Error> {
-        if let Some(repository) = Repository::parse(text)? {
-            return Ok(Some(Self::Git(repository)));
-        }
-        let is_url = ["http://", "https://"].iter().any(|scheme| {
-            let start = text.get(..scheme.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        });
-        Ok(is_url.then(|| Self::Url(text.to_owned())))
     }
 }
 
@@ -152,16 +169,14 @@ mod tests {
     #[test]
     fn contexts_are_told_apart() {
         let directory = |path: &str| Address::Directory(PathBuf::from(path));
+        let url = |text: &str| Address::Remote(Remote::Url(text.to_owned()));
         for (text, expected) in [
             ("-", Address::Input),
             (".", directory(".")),
             ("../a:b", directory("../a:b")),
             ("http", directory("http")),
-            (
-                "https://h/x.tar.gz",
-                Address::Url("https://h/x.tar.gz".to_owned()),
-            ),
-            ("HTTP://h/x", Address::Url("HTTP://h/x".to_owned())),
+            ("https://h/x.tar.gz", url("https://h/x.tar.gz")),
+            ("HTTP://h/x", url("HTTP://h/x")),
         ] {
             assert_eq!(Address::parse(text).unwrap(), expected, "{text}");
         }
@@ -173,7 +188,7 @@ mod tests {
             "github.com/a/b",
         ] {
             assert!(
-                matches!(Address::parse(text), Ok(Address::Git(_))),
+                matches!(Address::parse(text), Ok(Address::Remote(Remote::Git(_)))),
                 "{text}"
             );
         }

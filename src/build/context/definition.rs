@@ -42,11 +42,7 @@ impl Definition {
 /// Reads the Dockerfile of a build, and what it says is left out of the main context: `DOCKERFILE.dockerignore` beside
 /// it, else the context's own file. `asked` is `--file`: a path of the host where the context is a directory of the host,
 /// else one in the context; `-` is standard input, or an address.
-pub fn read(
-    context: &mut BuildContext,
-    asked: Option<&str>,
-    host: &Host<'_>,
-) -> Result<Definition> {
+pub fn read(context: &mut BuildContext, asked: Option<&str>, host: &Host) -> Result<Definition> {
     if let Some(text) = context.definition.take() {
         return match asked {
             None => Ok(text),
@@ -59,7 +55,7 @@ pub fn read(
     let (definition, ignore) = match asked {
         Some("-") => (Definition::text("Dockerfile", host.read_input()?), None),
         Some(address) if address.starts_with("https://") || address.starts_with("http://") => {
-            let download = host.downloader().get(address, None)?;
+            let download = host.downloader().get(address, None, &|_, _| ())?;
             let file = File::from(download.file);
             (
                 Definition {

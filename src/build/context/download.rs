@@ -1,7 +1,7 @@
 //! Files from the net, for `ADD` and as contexts. What was downloaded is kept with what its server said of it, and
 //! comes again only when the server says that it has changed (RFC 9110, "Conditional Requests").
 
-use super::address;
+use super::{Watch, address};
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::image::digest::{Digest, Hashing};
 use crate::image::registry::transport::{Call, Policy, Transport, shown};
@@ -74,7 +74,12 @@ impl Downloader {
     }
 
     /// Gets a file, which must have that digest if one is given.
-    pub fn get(&self, address: &str, checksum: Option<&Digest>) -> Result<Download> {
+    pub fn get(
+        &self,
+        address: &str,
+        checksum: Option<&Digest>,
+        watch: Watch<'_>,
+    ) -> Result<Download> {
         let url: Uri = address
             .split_once('#')
             .map_or(address, |(url, _)| url)
@@ -83,11 +88,11 @@ impl Downloader {
                 let address = address::shown(address);
                 bad_input(format!("invalid address `{address}`: {error}"))
             })?;
-        self.get_url(&url, checksum)
+        self.get_url(&url, checksum, watch)
             .with_context(|| format!("download {}", shown(&url)))
     }
 
-    fn get_url(&self, url: &Uri, checksum: Option<&Digest>) -> Result<Download> {
+    fn get_url(&self, url: &Uri, checksum: Option<&Digest>, watch: Watch<'_>) -> Result<Download> {
         let create = || format!("create `{}`", self.directory.display());
         std::fs::create_dir_all(&self.directory).with_context(create)?;
         self.sweep();
@@ -118,7 +123,7 @@ impl Downloader {
                 touch(&file);
                 (record, file)
             }
-            (200..=299, _) => keep(url, response, &place, self.silence)?,
+            (200..=299, _) => keep(url, response, &place, self.silence, watch)?,
             (404 | 410, _) => {
                 let status = response.status();
                 return Err(not_found(format!("the server answers {status}")).into());
@@ -189,6 +194,7 @@ fn keep(
     response: Response<Body>,
     place: &Path,
     silence: Duration,
+    watch: Watch<'_>,
 ) -> Result<(Record, File)> {
     let headers = response.headers().clone();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -201,7 +207,12 @@ fn keep(
     let mut body = Bounded::new(response.into_body().into_reader(), LARGEST, silence);
     let mut hashing = Hashing::default();
     let file = atomic::stream_back(place, |out| {
-        let mut out = Both(out, &mut hashing);
+        let mut out = Watched {
+            to: Both(out, &mut hashing),
+            written: 0,
+            length,
+            watch,
+        };
         io::copy(&mut body, &mut out)
             .map(drop)
             .context("read what the server sends")
@@ -258,6 +269,26 @@ impl<R: Read> Read for Bounded<R> {
             self.since = (Instant::now(), 0);
         }
         Ok(length)
+    }
+}
+
+struct Watched<'a, W> {
+    to: W,
+    written: u64,
+    length: Option<u64>,
+    watch: Watch<'a>,
+}
+
+impl<W: Write> Write for Watched<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.written += written as u64;
+        (self.watch)(self.written, self.length);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -341,7 +372,7 @@ mod tests {
         let build = || {
             let downloader = Downloader::new(&paths, Duration::from_secs(20));
             for _ in 0..50 {
-                let found = downloader.get(&url, None).unwrap();
+                let found = downloader.get(&url, None, &|_, _| ()).unwrap();
                 let mut hashing = Hashing::default();
                 io::copy(&mut File::from(found.file), &mut hashing).unwrap();
                 assert_eq!(hashing.finish().0, found.digest);

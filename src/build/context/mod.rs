@@ -32,7 +32,7 @@ use crate::image::digest::Digest;
 use crate::paths::Paths;
 use crate::store::staging::Staging;
 use crate::sys::openat2::open_root;
-use address::Address;
+use address::{Address, Remote};
 use anyhow::{Context as _, Result};
 use definition::{Definition, LONGEST};
 use download::Downloader;
@@ -49,20 +49,23 @@ use std::time::Duration;
 /// What is left out of a context, in this order.
 const IGNORE_FILES: [&str; 2] = [".dockerignore", ".containerignore"];
 
+/// Is told how many bytes have come, of how many if that is known.
+pub type Watch<'a> = &'a dyn Fn(u64, Option<u64>);
+
 /// What contexts need of where they are opened.
-pub struct Host<'a> {
+pub struct Host {
     /// The store.
-    pub paths: &'a Paths,
+    pub paths: Paths,
     /// How long a server may say nothing.
     pub silence: Duration,
     /// Of whom git servers may ask who is there.
-    pub secrets: &'a BTreeMap<String, Secret>,
+    pub secrets: BTreeMap<String, Secret>,
     /// Standard input, or what takes its place; it is read once.
-    pub input: Mutex<Option<Box<dyn Read + Send + 'a>>>,
+    pub input: Mutex<Option<Box<dyn Read + Send>>>,
 }
 
-impl Host<'_> {
-    fn take_input(&self) -> Result<Box<dyn Read + Send + '_>> {
+impl Host {
+    fn take_input(&self) -> Result<Box<dyn Read + Send>> {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = input.take();
         Ok(taken.ok_or_else(|| {
@@ -76,7 +79,7 @@ impl Host<'_> {
 
     /// What downloads.
     pub fn downloader(&self) -> Downloader {
-        Downloader::new(self.paths, self.silence)
+        Downloader::new(&self.paths, self.silence)
     }
 }
 
@@ -108,22 +111,22 @@ pub struct Context {
 
 impl Context {
     /// Opens one. Images, layouts and stages have none.
-    pub fn open(address: &Address, host: &Host<'_>) -> Result<Self> {
+    pub fn open(address: &Address, host: &Host, watch: Watch<'_>) -> Result<Self> {
         match address {
-            Address::Directory(path) => Self::directory(path, host.paths),
+            Address::Directory(path) => Self::directory(path, &host.paths),
             Address::Input => {
                 let input = host.take_input()?;
-                Self::stream(input, "standard input", host.paths)
+                Self::stream(input, "standard input", &host.paths)
                     .context("read the context from standard input")
             }
-            Address::Git(repository) => {
+            Address::Remote(Remote::Git(repository)) => {
                 let keep = repository.keep_git_directory.unwrap_or(false);
                 Self::repository(repository, keep, None, host)
             }
-            Address::Url(url) => {
-                let download = host.downloader().get(url, None)?;
+            Address::Remote(Remote::Url(url)) => {
+                let download = host.downloader().get(url, None, watch)?;
                 let (name, modified) = (download.name, download.modified);
-                let mut context = Self::stream(File::from(download.file), &name, host.paths)
+                let mut context = Self::stream(File::from(download.file), &name, &host.paths)
                     .with_context(|| format!("read the context {}", address::shown(url)))?;
                 context.material = Some(Material::file(url, &download.digest));
                 if let Some(definition) = &mut context.definition {
@@ -182,13 +185,13 @@ impl Context {
         repository: &git::Repository,
         keep_git_directory: bool,
         checksum: Option<&str>,
-        host: &Host<'_>,
+        host: &Host,
     ) -> Result<Self> {
         let staging = Staging::new(&host.paths.staging())?;
         let place = staging.path().join("repository");
         std::fs::create_dir(&place).with_context(|| format!("create `{}`", place.display()))?;
         let keep = repository.keep_git_directory.unwrap_or(keep_git_directory);
-        let login = git::login(&repository.url, host.secrets)?;
+        let login = git::login(&repository.url, &host.secrets)?;
         let checkout = git::fetch(repository, keep, checksum, login.as_ref(), &place)?;
         Ok(Self {
             material: Some(Material::repository(repository, &checkout.commit)),

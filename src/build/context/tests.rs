@@ -2,7 +2,6 @@
 
 use super::git::Repository;
 use super::*;
-use crate::build::order::Secret;
 use crate::image::layer::{Member, MemberKind, Writer};
 use rustix::fs::Timespec;
 use std::io::Write;
@@ -11,8 +10,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use tempfile::TempDir;
-
-static NO_SECRETS: BTreeMap<String, Secret> = BTreeMap::new();
 
 struct Place {
     directory: TempDir,
@@ -36,17 +33,17 @@ impl Place {
         std::fs::write(path, content).unwrap();
     }
 
-    fn host<'a>(&'a self, input: &'a [u8]) -> Host<'a> {
+    fn host(&self, input: &[u8]) -> Host {
         Host {
-            paths: &self.paths,
+            paths: self.paths.clone(),
             silence: Duration::from_secs(20),
-            secrets: &NO_SECRETS,
-            input: Mutex::new(Some(Box::new(input))),
+            secrets: BTreeMap::new(),
+            input: Mutex::new(Some(Box::new(Cursor::new(input.to_vec())))),
         }
     }
 
     fn open(&self, address: &str, input: &[u8]) -> Result<Context> {
-        Context::open(&Address::parse(address)?, &self.host(input))
+        Context::open(&Address::parse(address)?, &self.host(input), &|_, _| ())
     }
 }
 
@@ -426,12 +423,12 @@ fn a_server_is_neither_waited_for_nor_believed_for_ever() {
         }
     });
     let downloader = Downloader::new(&place.paths, Duration::from_secs(1));
-    let error = text(downloader.get(&format!("{url}/drips"), None));
+    let error = text(downloader.get(&format!("{url}/drips"), None, &|_, _| ()));
     assert!(error.contains("less than 1000 bytes a second"), "{error}");
     let url = serve(1, |_| {
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nx".to_vec()
     });
-    let error = text(downloader.get(&format!("{url}/long"), None));
+    let error = text(downloader.get(&format!("{url}/long"), None, &|_, _| ()));
     assert!(error.contains("longer than 32 GiB"), "{error}");
     let left = std::fs::read_dir(place.paths.build_downloads()).unwrap();
     assert_eq!(left.count(), 0);
@@ -458,7 +455,7 @@ fn what_was_downloaded_is_asked_for_only_if_it_has_changed() {
     let address = format!("{url}/x");
     let digest = Digest::of(b"content");
     for _ in 0..2 {
-        let found = downloader.get(&address, None).unwrap();
+        let found = downloader.get(&address, None, &|_, _| ()).unwrap();
         assert_eq!(
             (&found.name[..], found.modified, &found.digest),
             ("f.txt", 0, &digest)
@@ -468,9 +465,9 @@ fn what_was_downloaded_is_asked_for_only_if_it_has_changed() {
         assert_eq!(text, "content");
     }
     // Nobody is asked for what is known by its digest.
-    downloader.get(&address, Some(&digest)).unwrap();
-    let error = text(downloader.get(&address, Some(&Digest::of(b"other"))));
+    downloader.get(&address, Some(&digest), &|_, _| ()).unwrap();
+    let error = text(downloader.get(&address, Some(&Digest::of(b"other")), &|_, _| ()));
     assert!(error.contains("digest mismatch"), "{error}");
-    let error = text(downloader.get(&format!("{url}/none"), None));
+    let error = text(downloader.get(&format!("{url}/none"), None, &|_, _| ()));
     assert!(error.contains("404"), "{error}");
 }

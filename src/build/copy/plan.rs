@@ -4,7 +4,7 @@ use crate::build::worker::order::Layers;
 use serde::{Deserialize, Serialize};
 
 /// Which files of a root are meant.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selector {
     /// As they were written, expanded: with wildcards (Go's `filepath.Match`), relative to the root whether they begin
     /// with `/` or not.

@@ -1,11 +1,14 @@
-//! The contexts of a build while it goes: each opened when somebody needs it, its files looked for as steps take them.
+//! The contexts of a build while it goes: each opened when somebody needs it, its files looked for as steps take them, by
+//! threads. What steps take from the net comes likewise.
+//!
+//! Invariant: what was brought stays as it was until the build ends.
 
+use super::gather::{Gathering, Said, Work};
+use super::selected::Selected;
+use super::wanted::{self, Brought, Wanted};
 use super::{Part, stage};
-use crate::build::context::address::{self, Address};
-use crate::build::context::download::Download;
-use crate::build::context::{Context as BuildContext, Host, definition};
-use crate::build::copy::plan::{self, Selector};
-use crate::build::copy::selection::Selection;
+use crate::build::context::address::Address;
+use crate::build::context::{Context as BuildContext, Host, Watch, definition};
 use crate::build::diagnostics::Diagnostics;
 use crate::build::dockerfile::instruction::Dockerfile;
 use crate::build::dockerfile::parse;
@@ -14,15 +17,13 @@ use crate::build::order::Order;
 use crate::build::output::material::Material;
 use crate::build::report::Event;
 use crate::build::vertex::Vertices;
-use crate::error::bad_input;
 use crate::image::digest::Digest;
 use crate::paths::Paths;
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a server may say nothing.
@@ -30,10 +31,14 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// All contexts of a build.
 pub struct Contexts<'a> {
-    host: Host<'a>,
+    host: Arc<Host>,
     order: &'a Order,
-    /// By name; the main one is the empty string.
-    open: BTreeMap<String, BuildContext>,
+    gathering: Gathering<Brought>,
+    /// What threads do, by their numbers.
+    jobs: BTreeMap<usize, Job>,
+    /// How many were asked for.
+    asked: usize,
+    found: BTreeMap<Wanted, State>,
     /// When the Dockerfile was changed, seconds since 1970.
     time: i64,
     /// What stands in it.
@@ -42,53 +47,61 @@ pub struct Contexts<'a> {
     definition: usize,
 }
 
-/// Files that a step takes.
-pub struct Selected {
-    /// What tells them from others.
-    pub digest: Value,
-    /// When the newest was changed, seconds since 1970.
-    pub newest: i64,
-    /// What they are in the net, if they are from there.
-    pub material: Option<Material>,
-    files: Files,
+/// How far something is that is wanted.
+enum State {
+    Coming,
+    Here(Brought),
+    /// Why it does not come, until that was told.
+    Failed(Option<anyhow::Error>),
 }
 
-enum Files {
-    /// Of a context.
-    Context(Selection),
-    /// Of a repository, which is open as long as this lives.
-    Repository(Box<BuildContext>, Selection),
-    /// From the net; whether it is unpacked.
-    Download(Download, bool),
+/// What a thread does.
+struct Job {
+    wanted: Wanted,
+    /// The number of the step that shows it, and whether that is about nothing else.
+    step: Option<(usize, bool)>,
+    started: Instant,
 }
 
 impl<'a> Contexts<'a> {
     /// Opens the main one.
-    pub fn open(order: &'a Order, paths: &'a Paths) -> Result<Self> {
+    pub fn open(order: &'a Order, paths: &Paths, vertices: &mut Vertices<'_>) -> Result<Self> {
         let input = rustix::stdio::stdin().try_clone_to_owned();
         let input = input.ok().map(|input| Box::new(File::from(input)) as _);
         let host = Host {
-            paths,
+            paths: paths.clone(),
             silence: SILENCE,
-            secrets: &order.secrets,
+            secrets: order.secrets.clone(),
             input: Mutex::new(input),
         };
-        let main = BuildContext::open(&Address::parse(&order.context)?, &host)?;
-        Ok(Self {
-            host,
+        let mut contexts = Self {
+            host: Arc::new(host),
             order,
-            open: BTreeMap::from([(String::new(), main)]),
+            gathering: Gathering::new()?,
+            jobs: BTreeMap::new(),
+            asked: 0,
+            found: BTreeMap::new(),
             time: 0,
             digest: Digest::of(b""),
             definition: 0,
-        })
+        };
+        let main = Wanted::Context(String::new());
+        while !contexts.has(&main, vertices)? {
+            vertices.wait(&[contexts.as_fd()], None)?;
+            contexts.hear(vertices)?;
+        }
+        Ok(contexts)
     }
 
     /// Reads the Dockerfile.
     pub fn dockerfile(&mut self, vertices: &mut Vertices<'_>) -> Result<Dockerfile> {
         let started = Instant::now();
         let asked = self.order.dockerfile.as_deref();
-        let main = self.open.get_mut("").context("find the main context")?;
+        let main = match self.found.get_mut(&Wanted::Context(String::new())) {
+            Some(State::Here(Brought::Context(main))) => Arc::get_mut(main),
+            _ => None,
+        };
+        let main = main.context("find the main context")?;
         let found = definition::read(main, asked, &self.host)?;
         self.time = found.modified;
         self.digest = Digest::of(&found.bytes);
@@ -124,166 +137,217 @@ impl<'a> Contexts<'a> {
 
     /// What is left out of the main context.
     pub fn ignored(&self) -> Result<&Ignore> {
-        let main = self.open.get("").context("find the main context")?;
-        Ok(main.ignored())
+        Ok(self.context("")?.ignored())
     }
 
     /// When the main context was committed, seconds since 1970.
     pub fn epoch(&self) -> Option<i64> {
-        self.open.get("").and_then(BuildContext::epoch)
+        self.context("").ok().and_then(|main| main.epoch())
     }
 
     /// What the main context is in the net, if it is from there.
     pub fn material(&self) -> Option<Material> {
-        self.open.get("").and_then(BuildContext::material).cloned()
+        self.context("")
+            .ok()
+            .and_then(|main| main.material().cloned())
     }
 
-    /// Looks for the files of a part.
-    pub fn select(
+    /// Whether all that a part takes from contexts and from the net is here; what is not is on its way from now on. Files of
+    /// contexts are looked for only where the step could begin: until then they may change.
+    pub fn has_files(
         &mut self,
-        name: &str,
         part: &Part,
+        is_ready: bool,
         vertices: &mut Vertices<'_>,
-    ) -> Result<Selected> {
-        match part {
-            Part::Files { selector, .. } => self.files(name, selector, vertices),
-            Part::Remote {
-                address,
-                checksum,
-                keep_git_directory,
-                unpack,
-            } => self.remote(address, checksum.as_deref(), *keep_git_directory, *unpack),
-            Part::Text { .. } => Err(bad_input("a text is in no context").into()),
-        }
-    }
-
-    fn files(
-        &mut self,
-        name: &str,
-        selector: &Selector,
-        vertices: &mut Vertices<'_>,
-    ) -> Result<Selected> {
-        let shown = match name {
-            "" => "[internal] load build context".to_owned(),
-            name => format!("[context {name}] load from client"),
+    ) -> Result<bool> {
+        let Some(wanted) = Wanted::of(part) else {
+            return Ok(true);
         };
-        let started = Instant::now();
-        let context = self.context(name)?;
-        let material = context.material().cloned();
-        let selection = context.select(selector)?;
-        let (number, is_first) = vertices.same(&shown);
-        // What an archive has that no context can have, told once.
-        let left_out = if is_first { context.warnings() } else { &[] };
-        for warning in left_out.iter().chain(&selection.warnings) {
-            vertices.tell_own(number, Event::Warning(warning));
+        if let Wanted::Files(name, _) = &wanted {
+            let is_open = self.has(&Wanted::Context(name.clone()), vertices)?;
+            if !is_open || !is_ready {
+                return Ok(false);
+            }
         }
-        if is_first {
-            let (item, current) = ("transferring context", selection.size());
-            let total = Some(current);
-            vertices.tell_own(
-                number,
-                Event::Progress {
-                    item,
-                    current,
-                    total,
-                },
-            );
-            vertices.tell_own(number, Event::Done(started.elapsed()));
-        }
-        Ok(Selected {
-            digest: json!(selection.digest()),
-            newest: selection.newest(),
-            material,
-            files: Files::Context(selection),
-        })
+        self.has(&wanted, vertices)
     }
 
-    fn context(&mut self, name: &str) -> Result<&BuildContext> {
-        if !self.open.contains_key(name) {
-            let text = stage::context(self.order, name).context("find the context")?;
-            let mut opened = BuildContext::open(&Address::parse_named(text)?, &self.host)
-                .with_context(|| format!("open the context {name}"))?;
-            if opened.is_definition() {
-                let message = format!("the context {name} is no archive: {}", address::shown(text));
-                return Err(bad_input(message).into());
-            }
-            opened.read_ignored()?;
-            self.open.insert(name.to_owned(), opened);
+    /// What such a part has come to.
+    pub fn selected(&self, part: &Part) -> Result<&Selected> {
+        let found = Wanted::of(part).and_then(|wanted| self.found.get(&wanted));
+        match found {
+            Some(State::Here(Brought::Files(found))) => Ok(found),
+            _ => Err(anyhow!("find what was selected")),
         }
-        self.open.get(name).context("find the context")
     }
 
-    fn remote(
-        &self,
-        address: &str,
-        checksum: Option<&str>,
-        keep_git_directory: bool,
-        unpack: Option<bool>,
-    ) -> Result<Selected> {
-        match Address::remote(address)? {
-            Some(Address::Git(repository)) => {
-                let keep = keep_git_directory;
-                let context = BuildContext::repository(&repository, keep, checksum, &self.host)?;
-                let selection = context.select(&Selector {
-                    sources: vec!["/".to_owned()],
-                    ..Selector::default()
-                })?;
-                Ok(Selected {
-                    digest: json!({"repository": selection.digest()}),
-                    newest: context.epoch().unwrap_or_else(|| selection.newest()),
-                    material: context.material().cloned(),
-                    files: Files::Repository(Box::new(context), selection),
-                })
-            }
-            _ => {
-                let checksum = checksum.map(str::parse::<Digest>).transpose()?;
-                let found = self.host.downloader().get(address, checksum.as_ref())?;
-                let unpack = unpack.unwrap_or(false);
-                Ok(Selected {
-                    digest: json!({"file": found.digest, "name": found.name, "unpack": unpack}),
-                    newest: found.modified,
-                    material: Some(Material::file(address, &found.digest)),
-                    files: Files::Download(found, unpack),
-                })
-            }
+    fn context(&self, name: &str) -> Result<&Arc<BuildContext>> {
+        match self.found.get(&Wanted::Context(name.to_owned())) {
+            Some(State::Here(Brought::Context(context))) => Ok(context),
+            _ => Err(anyhow!("find the context {name}")),
         }
     }
 
     /// The root of one that is open.
-    pub fn root(&mut self, name: &str) -> Result<OwnedFd> {
+    pub fn root(&self, name: &str) -> Result<OwnedFd> {
         let root = self.context(name)?.root().try_clone_to_owned();
         root.context("duplicate a descriptor")
     }
+
+    /// Whether it is here; if not, it comes.
+    fn has(&mut self, wanted: &Wanted, vertices: &mut Vertices<'_>) -> Result<bool> {
+        match self.found.get_mut(wanted) {
+            Some(State::Here(_)) => return Ok(true),
+            Some(State::Coming) => return Ok(false),
+            Some(State::Failed(error)) => return Err(error.take().context("bring it again")?),
+            None => {}
+        }
+        let (step, work) = self.work(wanted)?;
+        // Steps take many files of one context.
+        let step = step.map(|step| match wanted {
+            Wanted::Files(..) => vertices.same(&step),
+            Wanted::Context(_) | Wanted::Net(_) => (vertices.start(&step), true),
+        });
+        let job = Job {
+            wanted: wanted.clone(),
+            step,
+            started: Instant::now(),
+        };
+        self.gathering.ask(self.asked, wanted.lane(), work)?;
+        self.jobs.insert(self.asked, job);
+        self.asked += 1;
+        self.found.insert(wanted.clone(), State::Coming);
+        Ok(false)
+    }
+
+    /// How something is brought, and what progress calls that.
+    fn work(&self, wanted: &Wanted) -> Result<(Option<String>, Work<Brought>)> {
+        let host = Arc::clone(&self.host);
+        Ok(match wanted {
+            Wanted::Context(name) => {
+                let address = match name.as_str() {
+                    "" => Address::parse(&self.order.context)?,
+                    name => {
+                        let text = stage::context(self.order, name);
+                        Address::parse_named(text.context("find the context")?)?
+                    }
+                };
+                let (name, step) = (name.clone(), wanted::opening(name, &address));
+                let open = move |watch: Watch<'_>| {
+                    wanted::open(&name, &address, &host, watch).map(Brought::Context)
+                };
+                (step, Box::new(open))
+            }
+            Wanted::Files(name, selector) => {
+                let (context, selector) = (Arc::clone(self.context(name)?), selector.clone());
+                let select =
+                    move |_: Watch<'_>| Selected::of(&context, &selector).map(Brought::Files);
+                let step = match name.as_str() {
+                    "" => "[internal] load build context".to_owned(),
+                    name => format!("[context {name}] load from client"),
+                };
+                (Some(step), Box::new(select))
+            }
+            Wanted::Net(remote) => {
+                let (remote, step) = (remote.clone(), remote.address.shown());
+                let bring = move |watch: Watch<'_>| {
+                    Selected::remote(&remote, &host, watch).map(Brought::Files)
+                };
+                (Some(format!("[internal] load {step}")), Box::new(bring))
+            }
+        })
+    }
+
+    /// Whether something is on its way.
+    pub fn is_busy(&self) -> bool {
+        self.gathering.is_busy()
+    }
+
+    /// Takes what has come.
+    pub fn hear(&mut self, vertices: &mut Vertices<'_>) -> Result<()> {
+        for (number, said) in self.gathering.hear()? {
+            match said {
+                Said::Progress(current, total) => {
+                    let step = self.jobs.get(&number).and_then(|job| job.step);
+                    if let Some((step, _)) = step {
+                        vertices
+                            .tell_own(step, transferring("transferring", current, total, false));
+                    }
+                }
+                Said::Ended(ended) => {
+                    let job = self.jobs.remove(&number).context("find what has ended")?;
+                    self.ended(job, ended, vertices);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, job: Job, ended: Result<Brought>, vertices: &mut Vertices<'_>) {
+        let mut tell = |event: Event<'_>| {
+            if let Some((step, _)) = job.step {
+                vertices.tell_own(step, event);
+            }
+        };
+        let is_first = job.step.is_some_and(|(_, is_first)| is_first);
+        let warnings = match (&ended, &job.wanted) {
+            // What an archive has that no context can have, told once.
+            (Ok(Brought::Files(files)), Wanted::Files(name, _)) => {
+                let context = self.context(name).ok().filter(|_| is_first);
+                let left_out = context.map_or(&[][..], |context| context.warnings());
+                [left_out, files.warnings()].concat()
+            }
+            _ => Vec::new(),
+        };
+        for warning in &warnings {
+            tell(Event::Warning(warning));
+        }
+        match (&ended, &job.wanted) {
+            (Err(error), Wanted::Context(_) | Wanted::Net(_)) => {
+                tell(Event::Failed(&format!("{error:#}")));
+            }
+            _ if !is_first => {}
+            (ended, wanted) => {
+                if let Ok(Brought::Files(files)) = ended {
+                    let item = match wanted {
+                        Wanted::Files(..) => "transferring context",
+                        _ => "transferring",
+                    };
+                    let size = files.size();
+                    tell(transferring(item, size, Some(size), true));
+                }
+                tell(Event::Done(job.started.elapsed()));
+            }
+        }
+        let state = match ended {
+            Ok(brought) => State::Here(brought),
+            Err(error) => State::Failed(Some(error)),
+        };
+        self.found.insert(job.wanted, state);
+    }
+
+    /// Nobody waits any more for what is on its way.
+    pub fn cancel(&mut self, vertices: &mut Vertices<'_>) {
+        for job in std::mem::take(&mut self.jobs).into_values() {
+            if let Some((step, true)) = job.step {
+                vertices.tell_own(step, Event::Canceled);
+            }
+        }
+    }
 }
 
-impl Selected {
-    /// As a worker gets it; `hand` takes a descriptor and answers with its number. `root` is that of the context.
-    pub fn part(
-        &self,
-        root: Option<OwnedFd>,
-        unpack: bool,
-        hand: &mut dyn FnMut(OwnedFd) -> usize,
-    ) -> Result<plan::Part> {
-        let duplicate = |file: &dyn AsFd| {
-            let file = file.as_fd().try_clone_to_owned();
-            file.context("duplicate a descriptor")
-        };
-        let (root, selection) = match &self.files {
-            Files::Download(found, unpack) => {
-                return Ok(plan::Part::Download {
-                    descriptor: hand(duplicate(&found.file)?),
-                    name: found.name.clone(),
-                    modified: found.modified,
-                    unpack: *unpack,
-                });
-            }
-            Files::Repository(context, selection) => (duplicate(&context.root())?, selection),
-            Files::Context(selection) => (root.context("find the root of the context")?, selection),
-        };
-        Ok(plan::Part::Directory {
-            descriptor: hand(root),
-            selection: hand(selection.to_file()?),
-            unpack,
-        })
+impl AsFd for Contexts<'_> {
+    /// Readable when something has come.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.gathering.as_fd()
+    }
+}
+
+fn transferring(item: &str, current: u64, total: Option<u64>, done: bool) -> Event<'_> {
+    Event::Progress {
+        item,
+        current,
+        total,
+        done,
     }
 }

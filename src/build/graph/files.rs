@@ -2,7 +2,8 @@
 
 use super::draft::Draft;
 use super::scope::Scope;
-use super::{Copy, Part, Place};
+use super::{Copy, FromNet, Part, Place};
+use crate::build::context::address::Remote;
 use crate::build::copy::plan::Selector;
 use crate::build::dockerfile::instruction;
 use crate::error::bad_input;
@@ -37,14 +38,15 @@ pub fn copy(
     let mut parts = Vec::new();
     let mut local = Vec::new();
     for source in &sources {
-        match is_add && is_address(source) {
-            true => parts.push(Part::Remote {
-                address: source.clone(),
+        let remote = if is_add { remote(source)? } else { None };
+        match remote {
+            Some(address) => parts.push(Part::Remote(FromNet {
+                address,
                 checksum: checksum.clone(),
                 keep_git_directory: copy.keep_git_directory,
                 unpack: copy.unpack,
-            }),
-            false => local.push(source.clone()),
+            })),
+            None => local.push(source.clone()),
         }
     }
     if checksum.is_some() && !local.is_empty() {
@@ -119,11 +121,19 @@ fn destination(working_directory: &str, written: &str) -> String {
     path
 }
 
-/// Whether a source of an `ADD` is something in the net.
-fn is_address(source: &str) -> bool {
-    let schemes = ["http://", "https://", "git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme))
-        || (source.starts_with("github.com/") && source.ends_with(".git"))
+/// What a source of an `ADD` is in the net. Without a scheme, `github.com/…` may be a directory of the context.
+fn remote(source: &str) -> Result<Option<Remote>> {
+    let is_path = source.starts_with("github.com/");
+    match Remote::parse(source).map_err(anyhow::Error::from)? {
+        Some(_) if is_path => Ok(None),
+        Some(Remote::Git(repository)) if repository.is_local() => {
+            let message = format!("ADD takes no files of this machine: {source}");
+            Err(bad_input(message)
+                .hint("make it a context: --build-context NAME=DIRECTORY, and COPY --from=NAME")
+                .into())
+        }
+        remote => Ok(remote),
+    }
 }
 
 #[cfg(test)]
@@ -144,5 +154,23 @@ mod tests {
         ] {
             assert_eq!(destination("/app", written), expected, "{written}");
         }
+    }
+
+    #[test]
+    fn what_is_in_the_net_is_told_by_its_address() {
+        for (source, is_remote) in [
+            ("https://h/x", true),
+            ("HTTP://h/x", true),
+            ("ssh://h/x", true),
+            ("git@h:x/y", true),
+            ("me@h:x/y.git", true),
+            ("github.com/a/b", false),
+            ("github.com/a/b.git", false),
+            ("https", false),
+            ("a:b", false),
+        ] {
+            assert_eq!(remote(source).unwrap().is_some(), is_remote, "{source}");
+        }
+        assert!(remote("file:///x.git").is_err());
     }
 }

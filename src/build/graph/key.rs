@@ -162,7 +162,7 @@ impl<'a> Keys<'a> {
                 None => self.layers(*top, part),
             },
             Part::Text { name, content } => json!({"text": content, "name": name}),
-            Part::Remote { .. } => json!(contents(part)?),
+            Part::Remote(_) => json!(contents(part)?),
         })
     }
 

@@ -16,14 +16,18 @@ pub mod draft;
 pub mod emulator;
 pub mod evaluate;
 pub mod files;
+pub mod gather;
 pub mod instruct;
 pub mod key;
 pub mod orders;
 pub mod platform;
 pub mod schedule;
 pub mod scope;
+pub mod selected;
 pub mod stage;
+pub mod wanted;
 
+use super::context::address::Remote;
 use super::copy::plan::Selector;
 use super::source::Span;
 use super::worker::order::{Layers, Network};
@@ -107,7 +111,7 @@ pub struct Run {
 }
 
 /// Where files come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// What a node has come to, with all below it; nothing: `scratch`.
     Node(Option<NodeId>),
@@ -208,7 +212,7 @@ pub struct Copy {
 }
 
 /// Files from one place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Those that a selector means.
     Files {
@@ -226,17 +230,21 @@ pub enum Part {
         /// What is in it.
         content: String,
     },
-    /// A file, or a repository, in the net.
-    Remote {
-        /// Its address.
-        address: String,
-        /// What it must be.
-        checksum: Option<String>,
-        /// `--keep-git-dir`.
-        keep_git_directory: bool,
-        /// `--unpack`.
-        unpack: Option<bool>,
-    },
+    /// A file, or a repository.
+    Remote(FromNet),
+}
+
+/// What an `ADD` takes from the net.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FromNet {
+    /// Where it is.
+    pub address: Remote,
+    /// What it must be.
+    pub checksum: Option<String>,
+    /// `--keep-git-dir`.
+    pub keep_git_directory: bool,
+    /// `--unpack`.
+    pub unpack: Option<bool>,
 }
 
 /// All nodes.
@@ -322,7 +330,7 @@ impl Part {
                 place: Place::Node(top),
                 ..
             } => *top,
-            Part::Files { .. } | Part::Text { .. } | Part::Remote { .. } => None,
+            Part::Files { .. } | Part::Text { .. } | Part::Remote(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes as orders for workers: what lies below is known by now, contexts are open, caches and secrets are at hand.
 
-use super::contexts::{Contexts, Selected};
+use super::contexts::Contexts;
 use super::key::Keys;
 use super::schedule::Progress;
 use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown};
@@ -27,9 +27,8 @@ pub struct Orders<'a> {
     engine: &'a Engine,
     order: &'a order::Order,
     times: Times,
-    contexts: Contexts<'a>,
-    /// What was selected for a node, by the number of its part or mount.
-    selected: BTreeMap<(NodeId, usize), Selected>,
+    /// Where files come from.
+    pub contexts: Contexts<'a>,
     /// Directories of cache mounts by their keys ([`cache_key`]), locked while their step runs.
     mounts: BTreeMap<NodeId, BTreeMap<String, CacheMount>>,
     /// What nodes take from the net.
@@ -72,7 +71,6 @@ impl<'a> Orders<'a> {
             order,
             times,
             contexts,
-            selected: BTreeMap::new(),
             mounts: BTreeMap::new(),
             materials: BTreeMap::new(),
         }
@@ -80,35 +78,42 @@ impl<'a> Orders<'a> {
 }
 
 impl Orders<'_> {
-    /// The key of a node whose inputs are done, and the time of the newest file of contexts that it takes (seconds since
-    /// 1970), which is looked for here.
-    pub fn key(
+    /// Whether what a node takes from contexts and from the net is here, see [`Contexts::has_files`].
+    pub fn has_files(
         &mut self,
-        id: NodeId,
-        graph: &Graph,
-        progress: &Progress,
+        node: &Node,
+        is_ready: bool,
         vertices: &mut Vertices<'_>,
-    ) -> Result<(Digest, i64)> {
+    ) -> Result<bool> {
+        let Operation::Copy(copy) = &node.operation else {
+            return Ok(true);
+        };
+        let mut all = true;
+        for part in &copy.parts {
+            all &= self.contexts.has_files(part, is_ready, vertices)?;
+        }
+        Ok(all)
+    }
+
+    /// The key of a node whose inputs are done and whose files are here, and the time of the newest of these (seconds since
+    /// 1970).
+    pub fn key(&mut self, id: NodeId, graph: &Graph, progress: &Progress) -> Result<(Digest, i64)> {
         let node = &graph.nodes[id];
-        let (mut newest, mut number) = (i64::MIN, 0);
+        let mut newest = i64::MIN;
         let mut materials = Vec::new();
-        let (contexts, selected) = (&mut self.contexts, &mut self.selected);
+        let contexts = &self.contexts;
         let mut contents = |part: &Part| {
-            let context = match part {
-                Part::Files {
-                    place: Place::Context(name),
-                    ..
-                } => name,
-                Part::Files { .. } => return Ok(None),
-                Part::Text { .. } | Part::Remote { .. } => "",
-            };
-            let found = contexts.select(context, part, vertices)?;
-            let digest = found.digest.clone();
+            if let Part::Files {
+                place: Place::Node(_),
+                ..
+            } = part
+            {
+                return Ok(None);
+            }
+            let found = contexts.selected(part)?;
             newest = newest.max(found.newest);
             materials.extend(found.material.clone());
-            selected.insert((id, number), found);
-            number += 1;
-            Ok(Some(digest))
+            Ok(Some(found.digest.clone()))
         };
         let key =
             Keys::of(self.order, self.times.asked, graph, progress).key(node, &mut contents)?;
@@ -137,7 +142,7 @@ impl Orders<'_> {
         progress: &Progress,
         digests: &[Digest],
     ) -> Result<Digest> {
-        let (mut number, mut digests) = (0, digests.iter());
+        let mut digests = digests.iter();
         let mut contents = |part: &Part| match part {
             Part::Files {
                 place: Place::Node(top),
@@ -146,12 +151,7 @@ impl Orders<'_> {
                 true => Some(json!(digests.next().context("find what was selected")?)),
                 false => None,
             }),
-            _ => {
-                let found = self.selected.get(&(id, number));
-                number += 1;
-                let found = found.context("find what was selected")?;
-                Ok(Some(found.digest.clone()))
-            }
+            part => Ok(Some(self.contexts.selected(part)?.digest.clone())),
         };
         Keys::of(self.order, self.times.asked, graph, progress).key(&graph.nodes[id], &mut contents)
     }
@@ -209,7 +209,6 @@ impl Orders<'_> {
     /// Gives that back.
     pub fn finish(&mut self, id: NodeId) {
         self.mounts.remove(&id);
-        self.selected.retain(|(node, _), _| *node != id);
     }
 
     /// The order for a node.
@@ -228,7 +227,6 @@ impl Orders<'_> {
             graph,
             progress,
             files: Vec::new(),
-            selections: 0,
         };
         let order = match &node.operation {
             Operation::Run(run) => Order::Run(Box::new(step.run(run, base, epoch)?)),
@@ -294,8 +292,6 @@ struct Preparing<'a, 'b> {
     graph: &'a Graph,
     progress: &'a Progress,
     files: Vec<OwnedFd>,
-    /// How many parts had their files selected.
-    selections: usize,
 }
 
 impl Preparing<'_, '_> {
@@ -304,17 +300,13 @@ impl Preparing<'_, '_> {
         self.files.len() - 1
     }
 
-    /// The next part whose files were selected.
-    fn taken(&mut self, root: Option<OwnedFd>, unpack: bool) -> Result<plan::Part> {
-        let found = self.orders.selected.get(&(self.id, self.selections));
-        self.selections += 1;
-        let files = &mut self.files;
-        found
-            .context("find what was selected")?
-            .part(root, unpack, &mut |file| {
-                files.push(file);
-                files.len() - 1
-            })
+    /// A part whose files were selected.
+    fn taken(&mut self, part: &Part, root: Option<OwnedFd>, unpack: bool) -> Result<plan::Part> {
+        let found = self.orders.contexts.selected(part)?;
+        found.part(root, unpack, &mut |file| {
+            self.files.push(file);
+            self.files.len() - 1
+        })
     }
 
     fn plan(&mut self, copy: &Copy) -> Result<Plan> {
@@ -338,7 +330,7 @@ impl Preparing<'_, '_> {
                 ..
             } => {
                 let root = self.orders.contexts.root(name)?;
-                self.taken(Some(root), *unpack)?
+                self.taken(part, Some(root), *unpack)?
             }
             Part::Files {
                 place: Place::Node(top),
@@ -352,7 +344,7 @@ impl Preparing<'_, '_> {
                 name: name.clone(),
                 content: content.clone(),
             },
-            Part::Remote { .. } => self.taken(None, false)?,
+            Part::Remote(_) => self.taken(part, None, false)?,
         })
     }
 

@@ -223,6 +223,7 @@ impl Schedule<'_, '_, '_> {
             for job in state.hands.iter().filter_map(|hand| hand.job.as_ref()) {
                 self.vertices.tell(job.work.node(), Event::Canceled);
             }
+            self.orders.contexts.cancel(self.vertices);
         }
         result.map(|()| state.progress)
     }
@@ -236,7 +237,7 @@ impl Schedule<'_, '_, '_> {
                 continue;
             }
             let busy = state.hands.iter().any(|hand| hand.job.is_some());
-            if busy || waits {
+            if busy || waits || self.orders.contexts.is_busy() {
                 self.wait(state, waits)?;
             } else if state.idle.is_empty()
                 && state.tasks.is_empty()
@@ -251,11 +252,13 @@ impl Schedule<'_, '_, '_> {
     fn look(&mut self, state: &mut State) -> Result<bool> {
         let mut found = false;
         for id in std::mem::take(&mut state.idle) {
-            let inputs = self.graph.inputs(id);
-            if inputs
-                .iter()
-                .all(|&input| state.progress.made(input).is_some())
-            {
+            let mut inputs = self.graph.inputs(id).into_iter();
+            let is_ready = inputs.all(|input| state.progress.made(input).is_some());
+            let has_files = self
+                .orders
+                .has_files(&self.graph.nodes[id], is_ready, self.vertices)
+                .map_err(|error| self.explain(id, error))?;
+            if is_ready && has_files {
                 found |= self
                     .begin(id, state)
                     .map_err(|error| self.explain(id, error))?;
@@ -279,9 +282,7 @@ impl Schedule<'_, '_, '_> {
             state.progress.done[id] = Some(made);
             return Ok(true);
         }
-        let (key, newest) = self
-            .orders
-            .key(id, self.graph, &state.progress, self.vertices)?;
+        let (key, newest) = self.orders.key(id, self.graph, &state.progress)?;
         if node.cached
             && let Some(known) = self.known(id, &key, &state.progress)?
         {

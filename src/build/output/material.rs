@@ -2,7 +2,8 @@
 //! machine have no name elsewhere. <https://slsa.dev/spec/v0.2/provenance#materials>,
 //! <https://github.com/package-url/purl-spec>
 
-use crate::build::context::git::{Repository, Revision};
+use crate::build::context::address::shown;
+use crate::build::context::git::Repository;
 use crate::image::digest::Digest;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
@@ -51,18 +52,13 @@ impl Material {
 
     /// A commit.
     pub fn repository(repository: &Repository, commit: &str) -> Self {
-        let reference = match &repository.revision {
-            Revision::Head => String::new(),
-            Revision::Any(name) | Revision::Reference(name) => format!("#{name}"),
-        };
         let algorithm = if commit.len() == 64 { "sha256" } else { "sha1" };
-        let url = without_login(&repository.url);
-        Self::new(format!("{url}{reference}"), algorithm, commit)
+        Self::new(repository.shown(), algorithm, commit)
     }
 
     /// A file.
     pub fn file(address: &str, digest: &Digest) -> Self {
-        Self::new(without_login(address), "sha256", digest.hex())
+        Self::new(shown(address), "sha256", digest.hex())
     }
 }
 
@@ -70,18 +66,6 @@ fn encoded(byte: u8) -> String {
     match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         true => char::from(byte).to_string(),
         false => format!("%{byte:02X}"),
-    }
-}
-
-/// What an address says of who asks is nobody's business.
-fn without_login(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else {
-        return address.to_owned();
-    };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    match authority.rsplit_once('@') {
-        Some((login, _)) if scheme != "ssh" => format!("{scheme}://{}", &rest[login.len() + 1..]),
-        _ => address.to_owned(),
     }
 }
 
@@ -109,7 +93,7 @@ mod tests {
         let layout = Material::layout(Path::new("/x/a b"), None, &platform, &digest);
         assert_eq!(layout.uri, "pkg:oci/a%20b@latest?platform=linux%2Farm64");
         let file = Material::file("https://u:p@h/x?y=a@b", &digest);
-        assert_eq!(file.uri, "https://h/x?y=a@b");
+        assert_eq!(file.uri, "https://h/x");
         assert_eq!(file.digest["sha256"], digest.hex());
     }
 }

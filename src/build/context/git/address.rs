@@ -5,7 +5,7 @@ use crate::build::context::address::shown;
 use crate::error::{Error, bad_input};
 
 /// What of which repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Repository {
     /// As git takes it, without what is behind `#` or `?`.
     pub url: String,
@@ -22,7 +22,7 @@ pub struct Repository {
 }
 
 /// How a commit is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Revision {
     /// That of the default branch.
     #[default]
@@ -109,6 +109,21 @@ impl Repository {
         }
         repository.check().map_err(refused)?;
         Ok(Some(repository))
+    }
+
+    /// Whether it lies on this machine.
+    pub fn is_local(&self) -> bool {
+        let scheme = self.url.get(..7);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"))
+    }
+
+    /// As messages and attestations show it.
+    pub fn shown(&self) -> String {
+        let url = shown(&self.url);
+        match &self.revision {
+            Revision::Head => url,
+            Revision::Any(name) | Revision::Reference(name) => format!("{url}#{name}"),
+        }
     }
 
     fn set_revision(&mut self, revision: Revision, text: &str) {

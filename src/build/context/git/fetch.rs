@@ -8,6 +8,7 @@ use crate::build::context::address::shown;
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::store::tree;
 use crate::sys::openat2::{open_in_root, open_root};
+use crate::sys::process::killed_with_us;
 use anyhow::{Context, Result};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, chmodat, unlinkat};
 use std::ffi::OsStr;
@@ -233,8 +234,8 @@ impl Git<'_> {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        command
-            .args(words)
+        command.args(words);
+        killed_with_us(&mut command)
             .output()
             .map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {

@@ -8,36 +8,23 @@ use crate::build::graph::orders::words;
 use crate::build::report::Event;
 use crate::build::worker::order::{Answer, Layer};
 use crate::image::digest::Digest;
-use anyhow::{Context, Result, anyhow};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use anyhow::{Result, anyhow};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 impl Schedule<'_, '_, '_> {
-    /// Waits until a worker has something to say, and hears it.
+    /// Waits until a worker, or what brings files, has something to say, and hears it.
     pub(super) fn wait(&mut self, state: &mut State, waits: bool) -> Result<()> {
-        let is_ready: Vec<bool> = {
-            let busy = state.hands.iter().filter(|hand| hand.job.is_some());
-            let mut polled: Vec<PollFd<'_>> = busy
-                .map(|hand| PollFd::new(&hand.worker, PollFlags::IN))
-                .collect();
-            let look = waits.then_some(LOOK);
-            let timeout = look.or(self.vertices.period()).map(|period| Timespec {
-                tv_sec: period.as_secs().cast_signed(),
-                tv_nsec: period.subsec_nanos().into(),
-            });
-            match poll(&mut polled, timeout.as_ref()) {
-                Err(rustix::io::Errno::INTR) => return Ok(()),
-                polled => polled.context("poll workers")?,
-            };
-            polled.iter().map(|fd| !fd.revents().is_empty()).collect()
-        };
-        self.vertices.tick();
         let busy = (0..state.hands.len()).filter(|&hand| state.hands[hand].job.is_some());
         let busy: Vec<usize> = busy.collect();
+        let workers = busy.iter().map(|&hand| state.hands[hand].worker.as_fd());
+        let contexts = self.orders.contexts.as_fd();
+        let descriptors: Vec<BorrowedFd<'_>> = workers.chain([contexts]).collect();
+        let is_ready = self.vertices.wait(&descriptors, waits.then_some(LOOK))?;
         for (hand, _) in busy.into_iter().zip(is_ready).filter(|(_, ready)| *ready) {
             self.hear(state, hand)?;
         }
-        Ok(())
+        self.orders.contexts.hear(self.vertices)
     }
 
     fn hear(&mut self, state: &mut State, hand: usize) -> Result<()> {

@@ -119,6 +119,7 @@ impl Schedule<'_, '_, '_> {
             item: &fetch.blob.descriptor.digest.to_string(),
             current: size,
             total: Some(size),
+            done: true,
         };
         self.vertices.tell(id, event);
         Ok(())

@@ -120,6 +120,7 @@ impl<'a> Progress<'a> {
                     item,
                     current,
                     total,
+                    done: true,
                 },
             );
         });

@@ -24,7 +24,12 @@ struct Step {
     started: Instant,
     /// A line of output that is not whole yet.
     rest: Vec<u8>,
+    /// When it was last said how far it is.
+    progressed: Option<Instant>,
 }
+
+/// How often a step says how far it is.
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// No line of a program's is waited for any longer.
 const LONGEST: usize = 64 << 10;
@@ -39,6 +44,7 @@ impl Plain {
                     number: 0,
                     started: Instant::now(),
                     rest: Vec::new(),
+                    progressed: None,
                 };
                 self.steps.insert(vertex, step);
             }
@@ -53,7 +59,20 @@ impl Plain {
                 item,
                 current,
                 total,
-            } => self.line(output, vertex, &progress(item, current, total)),
+                done,
+            } => {
+                let step = self.steps.get_mut(&vertex);
+                let is_due = step.is_some_and(|step| {
+                    let is_due = step.progressed.is_none_or(|last| last.elapsed() >= PERIOD);
+                    if is_due {
+                        step.progressed = Some(Instant::now());
+                    }
+                    is_due
+                });
+                if done || is_due {
+                    self.line(output, vertex, &progress(item, current, total, done));
+                }
+            }
             Event::Output { bytes, .. } => self.written(output, vertex, bytes),
             Event::Warning(text) => {
                 self.line(output, vertex, &format!("WARN: {}", one_line(text)));
@@ -133,26 +152,15 @@ impl Plain {
 }
 
 /// `transferring context: 2.1kB done`, or the words alone where nothing is counted.
-pub fn progress(item: &str, current: u64, total: Option<u64>) -> String {
-    let item = one_line(item);
-    let done = if total.is_none_or(|total| current >= total) {
-        " done"
-    } else {
-        ""
-    };
+pub fn progress(item: &str, current: u64, total: Option<u64>, done: bool) -> String {
+    let (item, size) = (one_line(item), size::decimal(current));
     match (current, total) {
-        (0, None) => format!("{item}{done}"),
-        (current, None | Some(0)) => format!("{item}: {}{done}", size::decimal(current)),
-        (current, Some(total)) if current >= total => {
-            format!("{item}: {}{done}", size::decimal(current))
+        (0, None) if done => format!("{item} done"),
+        _ if done => format!("{item}: {size} done"),
+        (current, Some(total)) if current < total => {
+            format!("{item}: {size} / {}", size::decimal(total))
         }
-        (current, Some(total)) => {
-            format!(
-                "{item}: {} / {}",
-                size::decimal(current),
-                size::decimal(total)
-            )
-        }
+        _ => format!("{item}: {size}"),
     }
 }
 
@@ -200,13 +208,14 @@ mod tests {
 
     #[test]
     fn what_is_counted_has_its_sizes() {
-        for (current, total, shown) in [
-            (0, None, "x done"),
-            (2, Some(2), "x: 2B done"),
-            (0, Some(0), "x: 0B done"),
-            (1000, Some(3000), "x: 1kB / 3kB"),
+        for (current, total, done, shown) in [
+            (0, None, true, "x done"),
+            (2, Some(2), true, "x: 2B done"),
+            (0, Some(0), true, "x: 0B done"),
+            (1000, Some(3000), false, "x: 1kB / 3kB"),
+            (1000, None, false, "x: 1kB"),
         ] {
-            assert_eq!(progress("x", current, total), shown);
+            assert_eq!(progress("x", current, total, done), shown);
         }
     }
 }

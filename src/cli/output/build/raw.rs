@@ -39,6 +39,7 @@ impl Raw {
                 item,
                 current,
                 total,
+                done,
             } => {
                 let mut status = json!({
                     "id": item, "vertex": digest, "current": current, "timestamp": now, "started": now,
@@ -46,7 +47,7 @@ impl Raw {
                 if let Some(total) = total {
                     status["total"] = json!(total);
                 }
-                if total.is_none_or(|total| current >= total) {
+                if done {
                     status["completed"] = json!(now);
                 }
                 json!({"statuses": [status]})

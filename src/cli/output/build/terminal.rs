@@ -94,7 +94,8 @@ impl Terminal {
                 item,
                 current,
                 total,
-            } => step.part(item, plain::progress(item, current, total)),
+                done,
+            } => step.part(item, plain::progress(item, current, total, done)),
             Event::Output { bytes, .. } => step.written(bytes),
             // What was cached may turn out to have to be done.
             Event::Started => (step.started, step.end) = (Some(Instant::now()), None),
