@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod capabilities;
+pub mod features;
 pub mod lsm;
 pub mod mount_options;
 pub mod namespaces;
@@ -11,4 +12,5 @@ pub mod process;
 pub mod rootfs;
 pub mod scheduling;
 pub mod seccomp;
+pub mod template;
 pub mod user;

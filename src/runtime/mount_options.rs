@@ -5,7 +5,7 @@
 
 use crate::error::{Error, bad_input};
 use crate::id_mapping::{IdMaps, Range};
-use crate::sys::mount::{Attributes, Change, Propagation, attribute};
+use crate::sys::mount::{Attributes, Change, Propagation, attribute, attribute_words};
 use anyhow::Result;
 use oci_spec::runtime::{LinuxIdMapping, Mount};
 
@@ -47,21 +47,36 @@ pub struct Ids {
     pub maps: Option<IdMaps>,
 }
 
+const PROPAGATIONS: [(&str, Propagation); 4] = [
+    ("private", Propagation::Private),
+    ("shared", Propagation::Shared),
+    ("slave", Propagation::Slave),
+    ("unbindable", Propagation::Unbindable),
+];
+
 fn spread(option: &str) -> Option<Spread> {
     let of = |option| {
-        Some(match option {
-            "private" => Propagation::Private,
-            "shared" => Propagation::Shared,
-            "slave" => Propagation::Slave,
-            "unbindable" => Propagation::Unbindable,
-            _ => return None,
-        })
+        let found = PROPAGATIONS.iter().find(|(word, _)| *word == option);
+        found.map(|(_, propagation)| *propagation)
     };
     let recursive = option.strip_prefix('r').and_then(of);
     Some(Spread {
         propagation: recursive.or_else(|| of(option))?,
         recursive: recursive.is_some(),
     })
+}
+
+/// The words that mean the same with every file system, in alphabetical order.
+pub fn words() -> Vec<String> {
+    const OTHERS: [&str; 5] = ["bind", "rbind", "defaults", "idmap", "ridmap"];
+    let twofold = attribute_words().chain(PROPAGATIONS.map(|(word, _)| word));
+    let twofold = twofold.flat_map(|word| [word.to_owned(), format!("r{word}")]);
+    let single = OTHERS.iter().chain(&WITHOUT_EFFECT_ON_BINDS);
+    let mut all: Vec<_> = twofold
+        .chain(single.map(|word| (*word).to_owned()))
+        .collect();
+    all.sort();
+    all
 }
 
 /// The propagation of a root file system (config-linux.md, "Rootfs Mount Propagation").
@@ -276,6 +291,29 @@ mod tests {
             assert_eq!(all.own, change(set, clear), "{words:?}");
             assert_eq!(all.all, change(all_set, all_clear), "{words:?}");
             assert_eq!(all.filesystem, [], "{words:?}");
+        }
+    }
+
+    #[test]
+    fn all_words_are_taken() {
+        let all = words();
+        let twofold = 2 * (18 + 4);
+        assert_eq!(all.len(), twofold + 5 + WITHOUT_EFFECT_ON_BINDS.len());
+        for word in &all {
+            let taken = options(&["bind", word]).unwrap_or_else(|error| panic!("{word}: {error}"));
+            assert_eq!(taken.filesystem, [], "{word}");
+        }
+        // Those that runc knows, without `remount`: a mount is made as it is to be.
+        for word in [
+            "rro",
+            "rnostrictatime",
+            "rslave",
+            "nosymfollow",
+            "tmpcopyup",
+            "ridmap",
+            "loud",
+        ] {
+            assert!(all.iter().any(|known| known == word), "{word}");
         }
     }
 

@@ -11,20 +11,39 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// All kinds, in the order of their names, with the flags of [`flags`].
+pub const KINDS: [(LinuxNamespaceType, u64, &str); 8] = {
+    use LinuxNamespaceType as T;
+    [
+        (T::Cgroup, flags::NEW_CGROUP, "cgroup"),
+        (T::Ipc, flags::NEW_IPC, "ipc"),
+        (T::Mount, flags::NEW_MOUNT, "mount"),
+        (T::Network, flags::NEW_NET, "network"),
+        (T::Pid, flags::NEW_PID, "pid"),
+        (T::Time, flags::NEW_TIME, "time"),
+        (T::User, flags::NEW_USER, "user"),
+        (T::Uts, flags::NEW_UTS, "uts"),
+    ]
+};
+
+fn flag(kind: LinuxNamespaceType) -> u64 {
+    let found = KINDS.iter().find(|(known, ..)| *known == kind);
+    found.map_or(0, |(_, flag, _)| *flag)
+}
+
+fn name(flag: u64) -> &'static str {
+    let found = KINDS.iter().find(|(_, known, _)| *known == flag);
+    found.map_or("", |(.., name)| name)
+}
+
 /// New ones as flags of [`flags`], and those that are there, with their flags and paths.
 pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
     let (mut new, mut joined) = (0, Vec::new());
     for namespace in wanted {
-        let flag = match namespace.typ() {
-            LinuxNamespaceType::Mount => flags::NEW_MOUNT,
-            LinuxNamespaceType::Cgroup => flags::NEW_CGROUP,
-            LinuxNamespaceType::Uts => flags::NEW_UTS,
-            LinuxNamespaceType::Ipc => flags::NEW_IPC,
-            LinuxNamespaceType::User => continue,
-            LinuxNamespaceType::Pid => flags::NEW_PID,
-            LinuxNamespaceType::Network => flags::NEW_NET,
-            LinuxNamespaceType::Time => flags::NEW_TIME,
-        };
+        let flag = flag(namespace.typ());
+        if flag == flags::NEW_USER {
+            continue;
+        }
         match namespace.path() {
             None => new |= flag,
             // The root of its own would become that of everybody who is there.
@@ -93,19 +112,6 @@ impl Joined {
     /// Itself, if it is of networks.
     pub fn network(&self) -> Option<BorrowedFd<'_>> {
         (self.flag == flags::NEW_NET).then_some(self.file.as_fd())
-    }
-}
-
-fn name(flag: u64) -> &'static str {
-    match flag {
-        flags::NEW_CGROUP => "cgroup",
-        flags::NEW_UTS => "uts",
-        flags::NEW_IPC => "ipc",
-        flags::NEW_USER => "user",
-        flags::NEW_PID => "pid",
-        flags::NEW_NET => "network",
-        flags::NEW_TIME => "time",
-        _ => "mount",
     }
 }
 

@@ -7,7 +7,7 @@ use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::lsm::{self, Labels};
 use super::mount_options::{self, MountOptions, Spread};
 use super::namespaces::{self, Joined};
-use super::scheduling::{self, Scheduling};
+use super::scheduling::Scheduling;
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
 use crate::error::bad_input;
@@ -256,7 +256,7 @@ pub struct ProcessPlan {
     pub oom_score_adjustment: Option<i32>,
     /// File mode creation mask.
     pub umask: u32,
-    /// Scheduler, I/O priority, personality.
+    /// Scheduler, I/O priority, processors, memory policy, personality.
     pub scheduling: Scheduling,
     /// AppArmor profile and SELinux context.
     pub labels: Labels,
@@ -363,8 +363,7 @@ impl Plan {
             _ => Ok(value.clone()),
         };
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
-        let personality = linux.personality().as_ref().map(scheduling::personality);
-        process_plan.scheduling.personality = personality.transpose()?;
+        process_plan.scheduling.add_container(linux)?;
         process_plan.sockets = sockets;
         let paths =
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();

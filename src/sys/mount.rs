@@ -310,32 +310,48 @@ impl Change {
     }
 }
 
+const NONE: Attributes = Attributes::empty();
+const TIMES: Attributes = Attributes::MOUNT_ATTR__ATIME;
+
+/// Words of mount(8), and which attributes of a mount each sets and clears.
+const ATTRIBUTES: [(&str, Attributes, Attributes); 18] = {
+    use rustix::mount::MountAttrFlags as A;
+    [
+        ("ro", A::MOUNT_ATTR_RDONLY, NONE),
+        ("rw", NONE, A::MOUNT_ATTR_RDONLY),
+        ("nosuid", A::MOUNT_ATTR_NOSUID, NONE),
+        ("suid", NONE, A::MOUNT_ATTR_NOSUID),
+        ("nodev", A::MOUNT_ATTR_NODEV, NONE),
+        ("dev", NONE, A::MOUNT_ATTR_NODEV),
+        ("noexec", A::MOUNT_ATTR_NOEXEC, NONE),
+        ("exec", NONE, A::MOUNT_ATTR_NOEXEC),
+        ("nosymfollow", A::MOUNT_ATTR_NOSYMFOLLOW, NONE),
+        ("symfollow", NONE, A::MOUNT_ATTR_NOSYMFOLLOW),
+        ("nodiratime", A::MOUNT_ATTR_NODIRATIME, NONE),
+        ("diratime", NONE, A::MOUNT_ATTR_NODIRATIME),
+        // One of several ways to keep the time of the last access.
+        ("noatime", A::MOUNT_ATTR_NOATIME, TIMES),
+        ("strictatime", A::MOUNT_ATTR_STRICTATIME, TIMES),
+        // What the kernel does unless told otherwise.
+        ("atime", NONE, TIMES),
+        ("relatime", NONE, TIMES),
+        ("norelatime", NONE, TIMES),
+        ("nostrictatime", NONE, TIMES),
+    ]
+};
+
 /// What a word of mount(8) does to the attributes of a mount.
 pub fn attribute(word: &str) -> Option<Change> {
-    use Attributes as A;
-    const TIMES: Attributes = A::MOUNT_ATTR__ATIME;
-    const NONE: Attributes = A::empty();
-    let (set, clear) = match word {
-        "ro" => (A::MOUNT_ATTR_RDONLY, NONE),
-        "rw" => (NONE, A::MOUNT_ATTR_RDONLY),
-        "nosuid" => (A::MOUNT_ATTR_NOSUID, NONE),
-        "suid" => (NONE, A::MOUNT_ATTR_NOSUID),
-        "nodev" => (A::MOUNT_ATTR_NODEV, NONE),
-        "dev" => (NONE, A::MOUNT_ATTR_NODEV),
-        "noexec" => (A::MOUNT_ATTR_NOEXEC, NONE),
-        "exec" => (NONE, A::MOUNT_ATTR_NOEXEC),
-        "nosymfollow" => (A::MOUNT_ATTR_NOSYMFOLLOW, NONE),
-        "symfollow" => (NONE, A::MOUNT_ATTR_NOSYMFOLLOW),
-        "nodiratime" => (A::MOUNT_ATTR_NODIRATIME, NONE),
-        "diratime" => (NONE, A::MOUNT_ATTR_NODIRATIME),
-        // One of several ways to keep the time of the last access.
-        "noatime" => (A::MOUNT_ATTR_NOATIME, TIMES),
-        "strictatime" => (A::MOUNT_ATTR_STRICTATIME, TIMES),
-        // What the kernel does unless told otherwise.
-        "atime" | "relatime" | "norelatime" | "nostrictatime" => (NONE, TIMES),
-        _ => return None,
-    };
-    Some(Change { set, clear })
+    let found = ATTRIBUTES.iter().find(|(known, ..)| *known == word);
+    found.map(|(_, set, clear)| Change {
+        set: *set,
+        clear: *clear,
+    })
+}
+
+/// All the words that [`attribute`] knows.
+pub fn attribute_words() -> impl Iterator<Item = &'static str> {
+    ATTRIBUTES.iter().map(|(word, ..)| *word)
 }
 
 /// Which later mounts below a mount are seen elsewhere (mount_namespaces(7), "Shared subtrees").

@@ -1,5 +1,5 @@
 //! How the kernel shares processors and disks with the calling process, and what it looks like to it:
-//! sched_setattr(2), ioprio_set(2), personality(2).
+//! sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2).
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
@@ -43,6 +43,22 @@ pub fn set_io_priority(class: u32, priority: u32) -> Result<(), Errno> {
     let value = class << IOPRIO_CLASS_SHIFT | priority;
     // SAFETY: plain integers.
     checked(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) })
+}
+
+/// Sets from which nodes the calling thread gets memory: a mode with its flags, and one bit for each node
+/// (set_mempolicy(2)).
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
+    // The kernel reads one bit less than it is told.
+    let count = match nodes.len() {
+        0 => 0,
+        words => words * 64 + 1,
+    };
+    let mask = match nodes {
+        [] => std::ptr::null(),
+        nodes => nodes.as_ptr(),
+    };
+    // SAFETY: the kernel reads as many bits as it is told, rounded up to whole words; they outlive the call.
+    checked(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, count) })
 }
 
 /// Sets the execution domain, as in `PER_LINUX32` (personality(2)).

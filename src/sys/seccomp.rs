@@ -53,6 +53,22 @@ pub fn set_filter(program: &[sock_filter], flags: libc::c_ulong) -> io::Result<(
     }
 }
 
+/// Whether this kernel knows all these `SECCOMP_FILTER_FLAG_*` bits: it looks at them first, and then for a program, of
+/// which there is none (`EFAULT`).
+pub fn knows(flags: libc::c_ulong) -> bool {
+    let nothing = std::ptr::null::<Program>();
+    // SAFETY: a null pointer, which the kernel does not follow but refuses.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            nothing,
+        )
+    };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
+}
+
 /// A call that waits for an answer (seccomp_unotify(2)).
 #[derive(Clone, Copy, Debug)]
 pub struct Call {

@@ -98,9 +98,6 @@ pub fn process(process: &mut Process) -> Result<Vec<String>, Error> {
     if process.command_line().is_some() {
         return Err(bad_input("`process.commandLine` is for Windows"));
     }
-    if process.exec_cpu_affinity().is_some() {
-        return Err(not_yet("process.execCPUAffinity"));
-    }
     // Here it would be a name in the files of the image.
     if let Some(name) = process.user().username().clone() {
         warnings.push(format!(
@@ -142,25 +139,24 @@ fn destination(mount: &mut Mount) -> Result<Option<String>, Error> {
     Ok(Some(warning))
 }
 
+/// Each kind of hooks by its name, in the order in which they are run.
 #[allow(deprecated)]
-fn hooks(hooks: &Hooks) -> Result<(), Error> {
-    let kinds = [
+pub fn kinds_of_hooks(hooks: &Hooks) -> [(&'static str, &Option<Vec<Hook>>); 6] {
+    [
         ("prestart", hooks.prestart()),
         ("createRuntime", hooks.create_runtime()),
         ("createContainer", hooks.create_container()),
         ("startContainer", hooks.start_container()),
         ("poststart", hooks.poststart()),
         ("poststop", hooks.poststop()),
-    ];
-    let all = kinds.iter().flat_map(|(kind, hooks)| {
-        hooks
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(move |(at, hook)| (format!("hooks.{kind}[{at}]"), hook))
-    });
-    for (name, hook) in all {
-        self::hook(&name, hook)?;
+    ]
+}
+
+fn hooks(hooks: &Hooks) -> Result<(), Error> {
+    for (kind, hooks) in kinds_of_hooks(hooks) {
+        for (at, hook) in hooks.iter().flatten().enumerate() {
+            self::hook(&format!("hooks.{kind}[{at}]"), hook)?;
+        }
     }
     Ok(())
 }
@@ -184,7 +180,6 @@ fn linux(linux: &mut Linux) -> Result<Vec<String>, Error> {
                 .is_some_and(|all| !all.is_empty()),
         ),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
     ];
     if let Some((name, _)) = is_there.iter().find(|(_, is_there)| *is_there) {
         return Err(not_yet(name));

@@ -11,6 +11,8 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
+pub use check::kinds_of_hooks;
+
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::paths::BUNDLE_CONFIGURATION;
 use anyhow::{Context, Result};
@@ -24,6 +26,10 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+/// The first and the last version of the specification that this knows: every one of the first major version is read, and
+/// what came later is ignored.
+pub const VERSIONS: [&str; 2] = ["1.0.0", "1.3.0"];
 
 /// No sane configuration is larger, and a hostile one must not fill the memory.
 const LIMIT: u64 = 16 << 20;

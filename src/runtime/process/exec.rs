@@ -181,9 +181,11 @@ fn join(
     // While `/proc` and the cgroups are the host's.
     program::set_attributes(plan, &Processes::open()?)?;
     program::raise_limits(plan)?;
+    plan.scheduling.set_affinity(false)?;
     if let Some(cgroup) = cgroup {
         cgroup.enter(0)?;
     }
+    plan.scheduling.set_affinity(true)?;
     let user = nested
         .map(|nested| target.user_namespace(nested.depth))
         .transpose()?;

@@ -32,7 +32,9 @@ pub use profile::parse_policy;
 use crate::error::{Error, Kind, bad_input};
 use crate::sys;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompFilterFlag, State};
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator, State,
+};
 use policy::Policy;
 use seccompiler::{BpfProgram, BpfProgramRef};
 use syscall_table::Family;
@@ -238,6 +240,71 @@ pub fn recording_filter(circumstances: Option<Circumstances>) -> Result<Filter> 
     Ok(filter)
 }
 
+/// What a policy may ask for of the kernel.
+const FLAGS: [(LinuxSeccompFilterFlag, libc::c_ulong); 4] = {
+    use LinuxSeccompFilterFlag as F;
+    [
+        (F::SeccompFilterFlagLog, libc::SECCOMP_FILTER_FLAG_LOG),
+        (
+            F::SeccompFilterFlagSpecAllow,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+        ),
+        (F::SeccompFilterFlagTsync, libc::SECCOMP_FILTER_FLAG_TSYNC),
+        (
+            F::SeccompFilterFlagWaitKillableRecv,
+            libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        ),
+    ]
+};
+
+/// All flags, and whether this kernel knows them.
+pub fn known_flags() -> impl Iterator<Item = (LinuxSeccompFilterFlag, bool)> {
+    FLAGS.iter().map(|(flag, bit)| {
+        let with = match flag {
+            LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+            }
+            _ => 0,
+        };
+        (*flag, sys::seccomp::knows(bit | with))
+    })
+}
+
+/// The architectures whose calls a policy of this machine can speak of.
+pub fn architectures() -> &'static [Arch] {
+    Family::HOST.architectures()
+}
+
+/// What can be done about a call, in alphabetical order.
+pub const ACTIONS: [LinuxSeccompAction; 9] = {
+    use LinuxSeccompAction as A;
+    [
+        A::ScmpActAllow,
+        A::ScmpActErrno,
+        A::ScmpActKill,
+        A::ScmpActKillProcess,
+        A::ScmpActKillThread,
+        A::ScmpActLog,
+        A::ScmpActNotify,
+        A::ScmpActTrace,
+        A::ScmpActTrap,
+    ]
+};
+
+/// How arguments can be compared, in alphabetical order.
+pub const OPERATORS: [LinuxSeccompOperator; 7] = {
+    use LinuxSeccompOperator as O;
+    [
+        O::ScmpCmpEq,
+        O::ScmpCmpGe,
+        O::ScmpCmpGt,
+        O::ScmpCmpLe,
+        O::ScmpCmpLt,
+        O::ScmpCmpMaskedEq,
+        O::ScmpCmpNe,
+    ]
+};
+
 /// `asks`: some calls are left to an agent.
 fn flags(seccomp: &LinuxSeccomp, asks: bool) -> Result<libc::c_ulong> {
     let listener = match asks {
@@ -247,24 +314,20 @@ fn flags(seccomp: &LinuxSeccomp, asks: bool) -> Result<libc::c_ulong> {
     let Some(flags) = seccomp.flags() else {
         return Ok(DEFAULT_FLAGS | listener);
     };
-    flags.iter().try_fold(listener, |bits, flag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(bits | libc::SECCOMP_FILTER_FLAG_LOG),
-        // With both, the result would be a descriptor or the id of a thread: the kernel refuses that.
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync if asks => {
-            Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
-        }
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => {
-            Ok(bits | libc::SECCOMP_FILTER_FLAG_TSYNC)
-        }
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => {
-            Ok(bits | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)
-        }
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if asks => {
-            Ok(bits | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
-        }
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-            let message = format!("seccomp policy: {flag} is of use only with SCMP_ACT_NOTIFY");
-            Err(bad_input(message).into())
+    flags.iter().try_fold(listener, |bits, flag| {
+        use LinuxSeccompFilterFlag as F;
+        let found = FLAGS.iter().find(|(known, _)| known == flag);
+        let bit = found.map_or(0, |(_, bit)| *bit);
+        match flag {
+            // With both, the result would be a descriptor or the id of a thread: the kernel refuses that.
+            F::SeccompFilterFlagTsync if asks => {
+                Ok(bits | bit | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH)
+            }
+            F::SeccompFilterFlagWaitKillableRecv if !asks => {
+                let message = format!("seccomp policy: {flag} is of use only with SCMP_ACT_NOTIFY");
+                Err(bad_input(message).into())
+            }
+            _ => Ok(bits | bit),
         }
     })
 }
