@@ -157,16 +157,14 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// What it is; `None` for a variable that is not set.
-    pub fn read(&self) -> Result<Option<Vec<u8>>> {
+    /// What it is; as with BuildKit, nothing at all for a variable that is not set.
+    pub fn read(&self) -> Result<Vec<u8>> {
         match self {
             Self::File(path) => {
                 let bytes = std::fs::read(path);
-                bytes
-                    .map(Some)
-                    .with_context(|| format!("read the secret `{}`", path.display()))
+                bytes.with_context(|| format!("read the secret `{}`", path.display()))
             }
-            Self::Variable(name) => Ok(std::env::var_os(name).map(OsStringExt::into_vec)),
+            Self::Variable(name) => Ok(std::env::var_os(name).unwrap_or_default().into_vec()),
         }
     }
 }

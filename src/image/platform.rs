@@ -17,6 +17,12 @@ pub struct Platform {
     pub variant: String,
 }
 
+/// Those that may stand alone, in their normal form.
+const ARCHITECTURES: [&str; 13] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+    "ppc64le", "riscv64", "s390x",
+];
+
 impl Platform {
     /// Brings the three words to their normal form.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
@@ -115,7 +121,16 @@ impl FromStr for Platform {
             [os @ ("linux" | "windows" | "darwin" | "macos" | "freebsd")] => {
                 Ok(Self::new(os, &Self::host().architecture, ""))
             }
-            [architecture] => Ok(Self::new("linux", architecture, "")),
+            [word] => {
+                let platform = Self::new("linux", word, "");
+                match ARCHITECTURES.contains(&platform.architecture.as_str()) {
+                    true => Ok(platform),
+                    false => Err(bad_input(format!(
+                        "invalid platform `{text}`: unknown operating system or architecture"
+                    ))
+                    .hint("as in linux/amd64, linux/arm64 or linux/arm/v7")),
+                }
+            }
             [os, architecture] => Ok(Self::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
             _ => Err(bad_input(format!(
@@ -160,7 +175,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal);
         }
-        for bad in ["", "linux/", "a/b/c/d", "linux/am d64", "/"] {
+        for bad in ["", "linux/", "a/b/c/d", "linux/am d64", "/", "foo"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad}");
         }
     }

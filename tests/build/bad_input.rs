@@ -11,7 +11,7 @@ use std::process::Stdio;
 type Case = (&'static str, &'static [&'static str]);
 
 /// Mistakes of the language, each with its place.
-const SYNTAX: [Case; 14] = [
+const SYNTAX: [Case; 16] = [
     (
         "CPOY a /\n",
         &[
@@ -63,6 +63,18 @@ const SYNTAX: [Case; 14] = [
         "STOPSIGNAL SIGNOTHING\nRUN --mount=type=cahce,target=/x true\n",
         &["Dockerfile:", "cahce"],
     ),
+    (
+        "STOPSIGNAL SIGFOO\n",
+        &[
+            "Dockerfile:2:1: invalid signal: SIGFOO",
+            "   2 | STOPSIGNAL SIGFOO\n",
+            "as in SIGTERM",
+        ],
+    ),
+    (
+        "FROM --platform=foo alpine\n",
+        &["Dockerfile:2:1: invalid platform `foo`: unknown operating system"],
+    ),
     ("ONBUILD FROM x\n", &["Dockerfile:2:", "FROM"]),
     (
         "RUN --network=nowhere true\n",
@@ -71,13 +83,20 @@ const SYNTAX: [Case; 14] = [
 ];
 
 /// What a step cannot do; the step is shown with its line.
-const STEPS: [Case; 17] = [
+const STEPS: [Case; 18] = [
     (
         "COPY nothing /\n",
         &["\"/nothing\": not found", "   2 | >>> COPY nothing /"],
     ),
     ("COPY ../../etc/passwd /\n", &["\"/etc/passwd\": not found"]),
     ("COPY outside/passwd /\n", &["outside/passwd leads to /etc"]),
+    (
+        "COPY loop/x /\n",
+        &[
+            "`loop/x`: too many levels of symbolic links",
+            "   2 | >>> COPY loop/x /",
+        ],
+    ),
     ("COPY up/etc /\n", &["up/etc leads to ../../.."]),
     (
         "COPY a /etc/passwd/\n",
@@ -137,7 +156,7 @@ const STEPS: [Case; 17] = [
 ];
 
 /// Stages that cannot be.
-const STAGES: [Case; 4] = [
+const STAGES: [Case; 8] = [
     (
         "FROM alpine:3.20 AS b\nCOPY --from=c / /\nFROM alpine:3.20 AS c\nCOPY --from=b / /\n",
         &["circular dependency detected on stage: "],
@@ -151,12 +170,34 @@ const STAGES: [Case; 4] = [
         &["Dockerfile:2:", "UPPER/x"],
     ),
     ("FROM\n", &["Dockerfile:2:1: FROM requires"]),
+    (
+        "FROM nothing:here\n",
+        &[
+            "Dockerfile:2:1: nothing:here: fetch `here` of nothing",
+            "   2 | FROM nothing:here\n",
+        ],
+    ),
+    (
+        "FROM Bad_Ref:::\n",
+        &["Dockerfile:2:1: Bad_Ref:::: invalid reference format"],
+    ),
+    (
+        "FROM alpine:3.20 AS base\nFROM alpine:3.20\nCOPY --from=bsae /etc /\n",
+        &[
+            "Dockerfile:4:1: bsae: fetch `latest` of bsae",
+            "did you mean the stage `base`?",
+        ],
+    ),
+    (
+        "RUN --mount=type=bind,from=nothing:here,target=/x true\n",
+        &["Dockerfile:2:1: nothing:here: fetch"],
+    ),
 ];
 
 fn give_context(store: &Store) {
     store.file("context/a", "a\n");
     store.file("context/sub/x", "x\n");
-    let links = "ln -s /etc context/outside; ln -s ../../.. context/up";
+    let links = "ln -s /etc context/outside; ln -s ../../.. context/up; ln -s loop context/loop";
     store.script(links).run().code(0);
 }
 

@@ -42,6 +42,28 @@ fn built(store: &Store, file: &str, context: &str) -> String {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_told_whether_a_step_wants_it_or_not() {
+    for store in everyone_with_alpine().take(1) {
+        let file = store.file("context/Dockerfile", "FROM alpine:3.20\n");
+        let file = file.display();
+        for (place, why) in [
+            (
+                "/nothing".to_owned(),
+                "No such file or directory".to_owned(),
+            ),
+            (file.to_string(), format!("`{file}` is no directory")),
+        ] {
+            let context = format!("x={place}");
+            let refused = store
+                .onggi(["build", "--build-context", &context, "context"])
+                .run();
+            let what = "failed to get build context x: ";
+            refused.code(1).stderr_has(what).stderr_has(&why);
+        }
+    }
+}
+
+#[test]
 fn an_image_in_a_layout_is_a_base_and_a_source_of_files() {
     for store in everyone_with_alpine() {
         give_layout(&store, "x:one", "1");

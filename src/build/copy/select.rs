@@ -178,7 +178,7 @@ impl Search<'_, '_> {
 
     fn resolve(&self, path: &[u8]) -> Result<Resolved> {
         let resolved = resolve(self.tree.root, path);
-        resolved.map_err(|errno| self.tree.failed("look up", path, errno))
+        resolved.map_err(|errno| self.tree.unresolved(path, errno))
     }
 
     /// Whether something is a directory; an error if it is left out of the context, or something above it with all that

@@ -118,6 +118,19 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// The error of a path that cannot be followed to its end.
+    pub fn unresolved(&self, path: &[u8], errno: Errno) -> anyhow::Error {
+        match errno {
+            Errno::LOOP => {
+                let message = format!("`{}`: too many levels of symbolic links", shown(path));
+                bad_input(message)
+                    .hint("a link leads back to itself")
+                    .into()
+            }
+            errno => self.failed("look up", path, errno),
+        }
+    }
+
     /// The error about a file that is not what it was a moment ago.
     pub fn changed(&self, path: &[u8]) -> Error {
         let message = format!("`{}` was changed while it was copied", shown(path));

@@ -84,28 +84,30 @@ impl<'a> Bases<'a> {
         }
     }
 
-    /// Pulls, all at the same time, what is wanted and not here.
-    pub fn prepare(
+    /// Pulls, all at the same time, what is wanted and not here; an error stands beside the name that it is about.
+    pub fn prepare<'w>(
         &mut self,
-        wanted: &[(String, Platform)],
+        wanted: impl Iterator<Item = (&'w str, &'w Platform)>,
         vertices: &mut Vertices<'_>,
-    ) -> Result<()> {
-        let mut wanted: Vec<_> = wanted.iter().collect();
+    ) -> Result<(), (&'w str, anyhow::Error)> {
+        let mut wanted: Vec<_> = wanted.collect();
         // A name means one image: that of one platform is taken before that of the next is pulled.
         while !wanted.is_empty() {
             let mut names = BTreeSet::new();
-            let (now, later) = wanted.into_iter().partition(|(name, _)| names.insert(name));
+            let (now, later) = wanted
+                .into_iter()
+                .partition(|(name, _)| names.insert(*name));
             self.pull(now, vertices)?;
             wanted = later;
         }
         Ok(())
     }
 
-    fn pull(
+    fn pull<'w>(
         &mut self,
-        wanted: Vec<&(String, Platform)>,
+        wanted: Vec<(&'w str, &'w Platform)>,
         vertices: &mut Vertices<'_>,
-    ) -> Result<()> {
+    ) -> Result<(), (&'w str, anyhow::Error)> {
         let mut pulls = Vec::new();
         for (name, platform) in wanted {
             if self.is_known(name, platform) || hello::is_meant(name) {
@@ -115,19 +117,20 @@ impl<'a> Bases<'a> {
                 true => {
                     let verb = if is_layout(name) { "read" } else { "pull" };
                     let step = format!("[internal] {verb} {name} for {platform}");
+                    let child = self.start(name, platform).map_err(|error| (name, error))?;
                     let number = vertices.start(&step);
-                    let child = self.start(name, platform)?;
                     pulls.push((name, platform, child, number));
                 }
-                false => drop(self.take(name, platform)?),
+                false => drop(self.take(name, platform).map_err(|error| (name, error))?),
             }
         }
         let started = Instant::now();
         for (name, platform, child, number) in pulls {
             let output = ended(child, vertices);
             let arrived = output.and_then(|output| self.arrived(name, platform, output));
-            arrived.inspect_err(|error| {
+            arrived.map_err(|error| {
                 vertices.tell_own(number, Event::Failed(&format!("{error:#}")));
+                (name, error)
             })?;
             vertices.tell_own(number, Event::Done(started.elapsed()));
         }

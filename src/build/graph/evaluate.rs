@@ -83,7 +83,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     }
 
     /// The images that are known to be needed for a stage before anything is evaluated.
-    pub fn images_of(&self, target: usize) -> Vec<(String, Platform)> {
+    fn images_of(&self, target: usize) -> Vec<(String, Platform, Span)> {
         let mut wanted = Vec::new();
         let mut open = vec![target];
         let mut seen = Vec::new();
@@ -94,31 +94,44 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             seen.push(number);
             let planned = &self.stages.planned[number];
             let stage = &self.stages.file.stages[number];
-            let mut origins = vec![planned.origin.clone()];
+            let mut origins = vec![(planned.origin.clone(), stage.span)];
             for (name, span) in stage.instructions.iter().flat_map(names) {
                 // What is wrong with one is told when its turn comes.
-                origins.extend(self.stages.from(&name, number, span).ok());
+                let origin = self.stages.from(&name, number, span).ok();
+                origins.extend(origin.map(|origin| (origin, span)));
             }
-            for origin in origins {
+            for (origin, span) in origins {
+                let mut want = |name| wanted.push((name, planned.platform.clone(), span));
                 match origin {
                     Origin::Stage(stage) => open.push(stage),
-                    Origin::Image(name) => wanted.push((name, planned.platform.clone())),
+                    Origin::Image(name) => want(name),
                     Origin::Context(name) => {
-                        let image = self.image_context(&name).map(str::to_owned);
-                        wanted.extend(image.map(|name| (name, planned.platform.clone())));
+                        if let Some(image) = self.image_context(&name) {
+                            want(image.to_owned());
+                        }
                     }
                     Origin::Scratch => {}
                 }
             }
         }
-        wanted.dedup();
         wanted
     }
 
     /// Gets them.
     pub fn prepare(&mut self, target: usize, vertices: &mut Vertices<'_>) -> Result<()> {
         let wanted = self.images_of(target);
-        self.bases.prepare(&wanted, vertices)
+        let images = wanted
+            .iter()
+            .map(|(name, platform, _)| (name.as_str(), platform));
+        self.bases
+            .prepare(images, vertices)
+            .map_err(|(name, error)| {
+                let first = wanted.iter().find(|(wanted, ..)| wanted == name);
+                match first {
+                    Some((.., span)) => self.no_image(*span, name, error),
+                    None => error,
+                }
+            })
     }
 
     /// The config of a stage, and the node that it ends with.

@@ -7,6 +7,7 @@ use crate::duration;
 use crate::error::bad_input;
 use crate::image::change::ports;
 use crate::image::config::{self, Execution};
+use crate::sys::process::signal_number;
 use anyhow::Result;
 use std::fmt::Write as _;
 
@@ -57,9 +58,7 @@ pub fn apply(
             draft.config.config.shell = words.clone();
         }
         Instruction::StopSignal(word) => {
-            let signal = scope.expand(word)?;
-            draft.note(format!("STOPSIGNAL {signal}"));
-            draft.config.config.stop_signal = signal;
+            stop_signal(draft, scope.expand(word)?)?;
         }
         Instruction::User(word) => {
             let user = scope.expand(word)?;
@@ -68,12 +67,7 @@ pub fn apply(
         }
         Instruction::Volume(words) => {
             let expanded = words.iter().map(|word| scope.expand(word));
-            let volumes = expanded.collect::<Result<Vec<String>>>()?;
-            if volumes.iter().any(|volume| volume.trim().is_empty()) {
-                return Err(bad_input("VOLUME specified can not be an empty string").into());
-            }
-            draft.note(format!("VOLUME [{}]", volumes.join(" ")));
-            draft.config.config.volumes.extend(volumes);
+            volumes(draft, expanded.collect::<Result<_>>()?)?;
         }
         Instruction::Add(_)
         | Instruction::Copy(_)
@@ -83,6 +77,25 @@ pub fn apply(
         }
     }
     Ok(true)
+}
+
+fn stop_signal(draft: &mut Draft, signal: String) -> Result<()> {
+    if signal_number(&signal).is_none() {
+        let error = bad_input(format!("invalid signal: {signal}"));
+        return Err(error.hint("as in SIGTERM, or a number from 1 to 64").into());
+    }
+    draft.note(format!("STOPSIGNAL {signal}"));
+    draft.config.config.stop_signal = signal;
+    Ok(())
+}
+
+fn volumes(draft: &mut Draft, volumes: Vec<String>) -> Result<()> {
+    if volumes.iter().any(|volume| volume.trim().is_empty()) {
+        return Err(bad_input("VOLUME specified can not be an empty string").into());
+    }
+    draft.note(format!("VOLUME [{}]", volumes.join(" ")));
+    draft.config.config.volumes.extend(volumes);
+    Ok(())
 }
 
 fn argument(

@@ -481,7 +481,7 @@ impl Preparing<'_, '_> {
 
     fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
         let found = self.orders.order.secrets.get(id).map(Secret::read);
-        match found.transpose()?.flatten() {
+        match found.transpose()? {
             None if required => {
                 let message = format!("secret {id}: not found, and the step requires it");
                 Err(not_found(message)

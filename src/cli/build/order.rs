@@ -3,6 +3,7 @@
 use super::cache_flag::CacheTo;
 use super::flags::Build;
 use super::{proxy, secret};
+use crate::build::context::address::Address;
 use crate::build::order::{EPOCH, Entitlements, Order, epoch};
 use crate::build::worker::order::Network;
 use crate::cli::Context;
@@ -122,7 +123,19 @@ impl Build {
 
     fn contexts(&self) -> Result<BTreeMap<String, String>> {
         let named = |text: &String| match text.split_once('=') {
-            Some((name, place)) if !name.is_empty() => Ok((name.to_owned(), place.to_owned())),
+            Some((name, place)) if !name.is_empty() => {
+                let context = || format!("failed to get build context {name}");
+                // Whether a step wants it or not.
+                if let Address::Directory(path) = Address::parse_named(place)? {
+                    let found = std::fs::metadata(&path);
+                    let found = found.with_context(|| format!("stat `{}`", path.display()));
+                    if !found.with_context(context)?.is_dir() {
+                        let message = format!("`{}` is no directory", path.display());
+                        return Err(bad_input(message)).with_context(context);
+                    }
+                }
+                Ok((name.to_owned(), place.to_owned()))
+            }
             _ => {
                 Err(bad_input(format!("invalid context value: {text}, expected key=value")).into())
             }

@@ -38,7 +38,8 @@ pub fn login(url: &str, secrets: &BTreeMap<String, Secret>) -> Result<Option<Log
     for place in [Some(host), Some(name), None] {
         for (kind, is_token) in [("GIT_AUTH_HEADER", false), ("GIT_AUTH_TOKEN", true)] {
             let id = place.map_or(kind.to_owned(), |place| format!("{kind}.{place}"));
-            let found = secrets.get(&id).map(Secret::read).transpose()?.flatten();
+            let found = secrets.get(&id).map(Secret::read).transpose()?;
+            let found = found.filter(|bytes| !bytes.is_empty());
             if let Some(text) = found.map(|bytes| checked(&id, bytes)).transpose()? {
                 let encoded = || BASE64_STANDARD.encode(format!("{USER}:{text}"));
                 let header = if is_token {
