@@ -56,7 +56,7 @@ fn linux() -> LinuxFeature {
     extensions.set_idmap(Some(ids));
     let (mut resctrl, mut devices) = (IntelRdt::default(), NetDevices::default());
     resctrl.set_enabled(Some(false));
-    devices.set_enabled(Some(false));
+    devices.set_enabled(yes);
     let mut linux = LinuxFeature::default();
     linux
         .set_namespaces(Some(KINDS.map(|(kind, ..)| kind).to_vec()))

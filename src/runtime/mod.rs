@@ -7,6 +7,7 @@ pub mod features;
 pub mod lsm;
 pub mod mount_options;
 pub mod namespaces;
+pub mod net_devices;
 pub mod plan;
 pub mod process;
 pub mod rootfs;

@@ -7,6 +7,7 @@ use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::lsm::{self, Labels};
 use super::mount_options::{self, MountOptions, Spread};
 use super::namespaces::{self, Joined};
+use super::net_devices::{self, NetDevice};
 use super::scheduling::Scheduling;
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
@@ -275,6 +276,8 @@ pub struct Plan {
     pub held: Vec<Joined>,
     /// Whether its network is made by somebody else while init makes the rest.
     pub awaits_network: bool,
+    /// Network devices of the host that become its own.
+    pub net_devices: Vec<NetDevice>,
     /// What the clocks of a new time namespace are ahead, as its `timens_offsets` takes it (time_namespaces(7)).
     pub time_offsets: String,
     /// Where its first process is born; its cgroup namespace has that as root.
@@ -372,6 +375,7 @@ impl Plan {
             joined,
             held: Vec::new(),
             awaits_network: false,
+            net_devices: net_devices::of(linux, owned)?,
             time_offsets: namespaces::time_offsets(linux, namespaces)?,
             cgroup,
             root,

@@ -171,16 +171,7 @@ fn hook(name: &str, hook: &Hook) -> Result<(), Error> {
 
 fn linux(linux: &mut Linux) -> Result<Vec<String>, Error> {
     namespaces(linux)?;
-    let is_there = [
-        (
-            "linux.netDevices",
-            linux
-                .net_devices()
-                .as_ref()
-                .is_some_and(|all| !all.is_empty()),
-        ),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-    ];
+    let is_there = [("linux.intelRdt", linux.intel_rdt().is_some())];
     if let Some((name, _)) = is_there.iter().find(|(_, is_there)| *is_there) {
         return Err(not_yet(name));
     }

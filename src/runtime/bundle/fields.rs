@@ -43,6 +43,7 @@ const APPLIED: &[(&str, &str)] = &[
     ("process.scheduler", "scheduling"),
     ("process.execCPUAffinity", "scheduling, process/exec"),
     ("linux.memoryPolicy", "scheduling"),
+    ("linux.netDevices", "net_devices"),
     ("linux.namespaces", "namespaces, process/parent"),
     ("linux.uidMappings", "plan: user"),
     ("linux.gidMappings", "plan: user"),
@@ -118,7 +119,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("vm", "bundle: foreign"),
     ("zos", "bundle: foreign"),
     ("process.commandLine", "bundle/check: process"),
-    ("linux.netDevices", "bundle/check: linux"),
     ("linux.intelRdt", "bundle/check: linux"),
     (
         "linux.resources.memory.disableOOMKiller",

@@ -3,8 +3,8 @@
 use super::{init, nested, protocol};
 use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{Bundle, Plan};
-use crate::runtime::rootfs;
 use crate::runtime::seccomp::{Agent, Filter};
+use crate::runtime::{net_devices, rootfs};
 use crate::sys::namespace;
 use crate::sys::process::{self, Child, flags};
 use crate::sys::procfs::Processes;
@@ -42,7 +42,7 @@ pub fn start(
     connect: Option<&mut Connect<'_>>,
 ) -> Result<Started> {
     let mut plan = Plan::new(bundle)?;
-    plan.awaits_network = connect.is_some();
+    plan.awaits_network = connect.is_some() || !plan.net_devices.is_empty();
     // Whoever is root inside another container may have all power there and make no device node all the same.
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
@@ -59,8 +59,13 @@ pub fn start(
         Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };
     drop(theirs);
-    if let Some(connect) = connect
-        && let Err(error) = connect(&child).and_then(|()| protocol::send_connected(&ours))
+    let connected = || {
+        connect.map_or(Ok(()), |connect| connect(&child))?;
+        net_devices::hand_over(&plan, &child)?;
+        protocol::send_connected(&ours)
+    };
+    if plan.awaits_network
+        && let Err(error) = connected()
     {
         child.end();
         return Err(error);
