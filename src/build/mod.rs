@@ -27,7 +27,7 @@ pub mod vertex;
 pub mod worker;
 
 use crate::container::engine::Engine;
-use crate::container::remove::sweep_staging;
+use crate::container::remove::sweep_staging_briefly;
 use crate::error::bad_input;
 use crate::image::hold::Hold;
 use crate::image::platform::Platform;
@@ -93,7 +93,7 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
     let cache = Cache::open(&engine.paths, &hold)?;
     StepLock::sweep(&engine.paths)?;
     // A build that finds everything in its cache takes nothing in, and so would leave what a killed one has left.
-    sweep_staging(engine);
+    sweep_staging_briefly(engine);
     let mut contexts = Contexts::open(order, &engine.paths, &mut vertices)?;
     let file = contexts.dockerfile(&mut vertices)?;
     let mut bases = Bases::new(engine, order, &hold);

@@ -225,8 +225,8 @@ fn keeps_volumes_by(mark: &Path) -> bool {
     std::fs::read(mark).is_ok_and(|content| content == KEEPS_VOLUMES)
 }
 
-/// Removes the half-made images and layers of commands that were killed, and tells the bytes of their files. What cannot
-/// be removed is noted.
+/// Removes the half-made images and layers of commands that were killed, however long that takes, and tells the bytes of
+/// their files. What cannot be removed is noted.
 pub fn sweep_staging(engine: &Engine) -> u64 {
     let mut freed = 0;
     let mut remove = |path: &Path| {
@@ -235,10 +235,20 @@ pub fn sweep_staging(engine: &Engine) -> u64 {
         freed += bytes;
         Ok(())
     };
-    if let Err(error) = staging::sweep_by(&engine.paths.staging(), &mut remove) {
+    note_staying(staging::sweep_by(&engine.paths.staging(), &mut remove));
+    freed
+}
+
+/// Likewise, as far as that is quick.
+pub fn sweep_staging_briefly(engine: &Engine) {
+    let mut remove = |path: &Path, until| remove_tree_until(engine, path, Some(until));
+    note_staying(staging::sweep_briefly(&engine.paths.staging(), &mut remove));
+}
+
+fn note_staying(swept: Result<()>) {
+    if let Err(error) = swept {
         damage::note("half-made images stay", &error);
     }
-    freed
 }
 
 /// Removes what has come of blobs that nobody downloads any more, and tells its bytes. What cannot be removed is noted.
@@ -255,7 +265,7 @@ pub fn sweep_downloads(engine: &Engine) -> u64 {
 /// to go when they end, and those of whose end nobody knows. What cannot be put in order is noted, and in nobody's
 /// way.
 pub fn sweep(engine: &Engine) -> Result<()> {
-    sweep_staging(engine);
+    sweep_staging_briefly(engine);
     for id in directory::names(&engine.paths.pending())? {
         if let Err(error) = sweep_one(engine, &id) {
             damage::note(format_args!("what is left of container {id} stays"), &error);
@@ -326,13 +336,21 @@ fn release_name(engine: &Engine, name: &str, id: &str) -> Result<()> {
 /// Removes a directory with all it holds. Files may belong to ids that only the store's user namespace has, and
 /// an overlay leaves a directory that not even its owner may enter: then a child that is root there does it.
 pub(super) fn remove_tree(engine: &Engine, path: &Path) -> Result<()> {
-    let Err(error) = tree::remove(path) else {
+    remove_tree_until(engine, path, None)
+}
+
+/// Likewise, as much of it as can go until then; an error if that was not all.
+fn remove_tree_until(engine: &Engine, path: &Path, until: Option<Instant>) -> Result<()> {
+    let Err(error) = tree::remove_until(path, until) else {
         return Ok(());
     };
     if !engine.mapping.needs_user_namespace() {
         return absent(Err(error), path);
     }
-    match engine.mapping.within(|| absent(tree::remove(path), path)) {
+    match engine
+        .mapping
+        .within(|| absent(tree::remove_until(path, until), path))
+    {
         Ok(()) => Ok(()),
         Err(_) => absent(Err(error), path),
     }

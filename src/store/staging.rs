@@ -5,6 +5,7 @@ use super::{id, lock::Lock, tree};
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A directory below `staging/`, removed with all it holds when dropped.
 #[derive(Debug)]
@@ -96,12 +97,27 @@ impl Drop for Trash {
     }
 }
 
-/// Removes what dead makers left below `parent`.
+/// So long a command that is about something else removes what others have left; the rest goes with the next ones.
+const BRIEFLY: Duration = Duration::from_millis(250);
+
+/// Removes what dead makers left below `parent`, as far as that is quick.
 pub fn sweep(parent: &Path) -> Result<()> {
-    sweep_by(parent, &mut remove)
+    sweep_briefly(parent, &mut |path, until| remove(path, Some(until)))
 }
 
-/// Likewise; `remove` does it, while the lock is held.
+/// Likewise; `remove` does it, until that time, while the lock is held.
+pub fn sweep_briefly(
+    parent: &Path,
+    remove: &mut dyn FnMut(&Path, Instant) -> Result<()>,
+) -> Result<()> {
+    let until = Instant::now() + BRIEFLY;
+    match sweep_by(parent, &mut |path| remove(path, until)) {
+        Err(_) if Instant::now() >= until => Ok(()),
+        swept => swept,
+    }
+}
+
+/// Removes all that dead makers left below `parent`; `remove` does it, while the lock is held.
 pub fn sweep_by(parent: &Path, remove: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     let entries = match std::fs::read_dir(parent) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -118,8 +134,8 @@ pub fn sweep_by(parent: &Path, remove: &mut dyn FnMut(&Path) -> Result<()>) -> R
     Ok(())
 }
 
-fn remove(path: &Path) -> Result<()> {
-    match tree::remove(path) {
+fn remove(path: &Path, until: Option<Instant>) -> Result<()> {
+    match tree::remove_until(path, until) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove `{}`", path.display()))
         }
@@ -130,7 +146,7 @@ fn remove(path: &Path) -> Result<()> {
 /// Removes one if its maker is dead.
 pub fn sweep_one(path: &Path) -> Result<()> {
     match Lock::try_directory(path) {
-        Ok(Some(_lock)) => remove(path),
+        Ok(Some(_lock)) => remove(path, None),
         _ => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 /// Directories in one another that are held open at once.
 const DEPTH: usize = 64;
@@ -28,17 +29,26 @@ const DIRECTORY: OFlags = OFlags::RDONLY
 
 /// Removes a directory with all that is in it.
 pub fn remove(path: &Path) -> io::Result<()> {
-    Ok(remove_at(CWD, path.as_os_str().as_bytes())?)
+    remove_until(path, None)
+}
+
+/// Likewise, as much of it as can go until then; an error of the kind `TimedOut` if that was not all.
+pub fn remove_until(path: &Path, until: Option<Instant>) -> io::Result<()> {
+    Ok(remove_in(CWD, path.as_os_str().as_bytes(), until)?)
 }
 
 /// Removes the directory of that name, one component, with all that is in it.
 pub fn remove_at(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    let parent = parent.as_fd();
+    remove_in(parent.as_fd(), name, None)
+}
+
+fn remove_in(parent: BorrowedFd<'_>, name: &[u8], until: Option<Instant>) -> Result<(), Errno> {
     loop {
         let top = open(parent, name)?;
         let mut removal = Removal {
             top: top.fd()?.try_clone_to_owned().map_err(|_| Errno::MFILE)?,
             moved: 0,
+            until,
         };
         removal.empty(top, 0)?;
         if removal.moved == 0 {
@@ -157,6 +167,7 @@ struct Removal {
     top: OwnedFd,
     /// How many directories were moved to the top.
     moved: u64,
+    until: Option<Instant>,
 }
 
 impl Removal {
@@ -166,6 +177,9 @@ impl Removal {
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
+            }
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                return Err(Errno::TIMEDOUT);
             }
             let held = directory.fd()?;
             // An empty directory, as a place for a mount is, need not be opened.
@@ -218,6 +232,7 @@ mod tests {
     use super::*;
     use rustix::fs::mkdirat;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     fn chain(at: &Path, length: usize) {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -267,6 +282,30 @@ mod tests {
         assert_eq!(count, 2 + 2 * 3_000);
         walk(&tree.join("missing"), &mut |_| unreachable!()).unwrap();
         remove(&tree).unwrap();
+    }
+
+    #[test]
+    fn a_tree_goes_a_part_at_a_time() {
+        let base = tempfile::tempdir().unwrap();
+        let tree = base.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        for number in 0..20_000 {
+            std::fs::write(tree.join(number.to_string()), "").unwrap();
+        }
+        let left = || std::fs::read_dir(&tree).map_or(0, Iterator::count);
+        let mut rounds = 0;
+        while tree.exists() {
+            let (before, until) = (left(), Instant::now() + Duration::from_millis(5));
+            match remove_until(&tree, Some(until)) {
+                Ok(()) => assert!(!tree.exists()),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                    assert!((1..=before).contains(&left()));
+                }
+            }
+            rounds += 1;
+        }
+        assert!(rounds > 1);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What tools ask of buildx and builder: the one builder, its cache, and how that is emptied.
 
 use crate::support::life::until;
-use crate::support::{Store, everyone, everyone_with_alpine};
+use crate::support::{Store, everyone, everyone_in_memory, everyone_with_alpine};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -258,6 +258,29 @@ fn what_is_found_in_two_ways_counts_once() {
 }
 
 /// What a step has at this moment stays, and it is not waited for.
+/// What a killed command leaves may be large: others remove a part of it each, and whoever empties the cache all.
+#[test]
+fn no_command_is_kept_long_by_what_a_killed_one_has_left() {
+    let Some(store) = everyone_in_memory().next() else {
+        return;
+    };
+    let dead = store.data().join("staging/dead");
+    std::fs::create_dir_all(&dead).unwrap();
+    std::fs::write(dead.join("file"), [7; 5000]).unwrap();
+    let names = 600_000;
+    for number in 0..names {
+        std::fs::hard_link(dead.join("file"), dead.join(number.to_string())).unwrap();
+    }
+    let left = || std::fs::read_dir(&dead).map_or(0, Iterator::count);
+    store.file("context/Dockerfile", "FROM scratch\nLABEL a=b\n");
+    store.onggi(["build", "-q", "context"]).run().code(0);
+    assert!((1..=names).contains(&left()), "{}", left());
+    let pruned = store.onggi(["builder", "prune", "-f"]).run();
+    pruned.code(0).stdout_lacks("Total:\t0B").stderr("");
+    assert_eq!(left(), 0);
+    assert!(!dead.exists());
+}
+
 #[test]
 fn what_is_in_use_stays() {
     for store in everyone_with_alpine() {

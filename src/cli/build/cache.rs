@@ -9,6 +9,7 @@ use crate::cli::output::size;
 use crate::cli::output::table::{Column, Listing, Row};
 use crate::cli::value::time::time;
 use crate::cli::{Context, prune as asking};
+use crate::container::remove::sweep_staging;
 use crate::duration;
 use crate::error::{Error, bad_input};
 use anyhow::Result;
@@ -79,6 +80,7 @@ impl Verb for Prune {
         };
         asking::ask(context, self.force, &format!("{what} "), "builder prune")?;
         engine.enter_user_namespace()?;
+        let of_killed = sweep_staging(&engine);
         let space = Space {
             max_used: self.max_used_space,
             reserved: self.reserved_space.or(self.keep_storage),
@@ -93,7 +95,7 @@ impl Verb for Prune {
                 false => table(context, None, &gone)?,
             }
         }
-        let freed = size::decimal_with(freed, 4);
+        let freed = size::decimal_with(freed + of_killed, 4);
         context.output.line(format!("Total:\t{freed}"))?;
         Ok(0)
     }
