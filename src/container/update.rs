@@ -218,6 +218,7 @@ mod tests {
                 controller: Controller::of_file(file).unwrap(),
                 file: file.to_owned(),
                 value: value.to_owned(),
+                spares: false,
             };
             assert_eq!(
                 undoing(&setting, held).as_deref(),

@@ -55,7 +55,10 @@ fn linux() -> LinuxFeature {
     ids.set_enabled(yes);
     extensions.set_idmap(Some(ids));
     let (mut resctrl, mut devices) = (IntelRdt::default(), NetDevices::default());
-    resctrl.set_enabled(Some(false));
+    resctrl
+        .set_enabled(yes)
+        .set_schemata(yes)
+        .set_monitoring(yes);
     devices.set_enabled(yes);
     let mut linux = LinuxFeature::default();
     linux

@@ -10,6 +10,7 @@ pub mod namespaces;
 pub mod net_devices;
 pub mod plan;
 pub mod process;
+pub mod resctrl;
 pub mod rootfs;
 pub mod scheduling;
 pub mod seccomp;

@@ -8,6 +8,7 @@ use super::lsm::{self, Labels};
 use super::mount_options::{self, MountOptions, Spread};
 use super::namespaces::{self, Joined};
 use super::net_devices::{self, NetDevice};
+use super::resctrl;
 use super::scheduling::Scheduling;
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
@@ -278,6 +279,8 @@ pub struct Plan {
     pub awaits_network: bool,
     /// Network devices of the host that become its own.
     pub net_devices: Vec<NetDevice>,
+    /// Its share of caches.
+    pub resctrl: Option<resctrl::Group>,
     /// What the clocks of a new time namespace are ahead, as its `timens_offsets` takes it (time_namespaces(7)).
     pub time_offsets: String,
     /// Where its first process is born; its cgroup namespace has that as root.
@@ -347,6 +350,7 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let resctrl = resctrl::of(linux, state.id())?;
         let seccomp = filter(seccomp, linux, tier)?.map(|filter| filter.of_container(state));
         let mounts = spec
             .mounts()
@@ -376,6 +380,7 @@ impl Plan {
             held: Vec::new(),
             awaits_network: false,
             net_devices: net_devices::of(linux, owned)?,
+            resctrl,
             time_offsets: namespaces::time_offsets(linux, namespaces)?,
             cgroup,
             root,

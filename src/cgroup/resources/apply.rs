@@ -56,6 +56,10 @@ pub fn apply(
             }
             continue;
         }
+        if let Some(error) = in_use(cgroup, setting)? {
+            refuse(error)?;
+            continue;
+        }
         match write(cgroup, setting) {
             Ok(()) => {}
             // A burst must fit its quota: which of both has to go first depends on what was before.
@@ -78,6 +82,19 @@ pub fn apply(
     }
     said.extend(no_swap);
     Ok(said)
+}
+
+/// Why a limit of memory is refused that spares what is there (config-linux.md, "checkBeforeUpdate").
+fn in_use(cgroup: &Cgroup, setting: &Setting) -> Result<Option<Error>> {
+    let (true, Ok(limit)) = (setting.spares, setting.value.parse::<u64>()) else {
+        return Ok(None);
+    };
+    let used = cgroup.words("memory.current")?;
+    let used = used.first().and_then(|word| word.parse::<u64>().ok());
+    Ok(used.filter(|used| *used > limit).map(|used| {
+        let message = format!("the memory limit {limit} is below the {used} bytes in use");
+        Error::new(Kind::Conflict, message)
+    }))
 }
 
 fn write(cgroup: &Cgroup, setting: &Setting) -> Result<()> {
@@ -113,10 +130,45 @@ fn refused(error: &anyhow::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags, open};
 
     #[test]
     fn weights_of_both_kinds() {
         assert_eq!(in_cost_model("500"), "4950");
         assert_eq!(in_cost_model("8:0 10"), "8:0 1");
+    }
+
+    /// A directory stands for the group.
+    #[test]
+    fn memory_in_use_is_spared() {
+        let group = tempfile::tempdir().unwrap();
+        let files = [
+            ("cgroup.controllers", "memory\n"),
+            ("memory.current", "100\n"),
+            ("memory.max", "max\n"),
+        ];
+        for (file, text) in files {
+            std::fs::write(group.path().join(file), text).unwrap();
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let cgroup = Cgroup {
+            directory: open(group.path(), flags, Mode::empty()).unwrap(),
+            path: "/x".into(),
+        };
+        let limit = |value: &str, spares| {
+            let setting = Setting::new(Controller::Memory, "memory.max", value);
+            let applied = apply(&cgroup, &[Setting { spares, ..setting }], false, None);
+            let now = std::fs::read_to_string(group.path().join("memory.max")).unwrap();
+            (applied.map_err(|error| error.to_string()).err(), now)
+        };
+        let said = "the memory limit 99 is below the 100 bytes in use".to_owned();
+        assert_eq!(limit("99", true), (Some(said), "max\n".to_owned()));
+        for (value, spares) in [("99", false), ("100", true), ("max", true)] {
+            let (error, now) = limit(value, spares);
+            assert!(
+                error.is_none() && now.starts_with(value),
+                "{value}: {error:?} {now}"
+            );
+        }
     }
 }

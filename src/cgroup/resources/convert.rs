@@ -108,7 +108,10 @@ fn memory(limits: &LinuxMemory) -> Result<Vec<Setting>> {
         ("memory.low", limits.reservation().unwrap_or(0)),
     ] {
         if limit != 0 {
-            all.push(Setting::new(C::Memory, file, or_max(limit)));
+            all.push(Setting {
+                spares: file == "memory.max" && limits.check_before_update() == Some(true),
+                ..Setting::new(C::Memory, file, or_max(limit))
+            });
         }
     }
     Ok(all)
@@ -357,6 +360,18 @@ mod tests {
         ];
         for (resources, expected) in cases {
             assert_eq!(lines(resources.clone()).unwrap(), *expected, "{resources}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_use_is_spared_where_that_is_asked_for() {
+        for asked in [true, false] {
+            let wanted =
+                json!({"memory": {"limit": 9, "reservation": 5, "checkBeforeUpdate": asked}});
+            let settings = settings(&serde_json::from_value(wanted).unwrap()).unwrap();
+            let spares = |setting: &Setting| (setting.file.clone(), setting.spares);
+            let expected = [("memory.max".into(), asked), ("memory.low".into(), false)];
+            assert_eq!(settings.iter().map(spares).collect::<Vec<_>>(), expected);
         }
     }
 

@@ -75,6 +75,8 @@ pub struct Setting {
     pub file: String,
     /// What is written.
     pub value: String,
+    /// Refused where more than that is in use: the kernel would kill to keep to it.
+    pub spares: bool,
 }
 
 impl Setting {
@@ -83,6 +85,7 @@ impl Setting {
             controller,
             file: file.into(),
             value: value.to_string(),
+            spares: false,
         }
     }
 }

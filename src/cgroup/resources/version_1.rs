@@ -55,10 +55,6 @@ pub fn of_version_1(resources: &LinuxResources) -> Result<Vec<String>, Error> {
         ("memory.kernelTCP", limits(memory.kernel_tcp())),
         ("memory.swappiness", memory.swappiness().is_some()),
         ("memory.useHierarchy", memory.use_hierarchy() == Some(false)),
-        (
-            "memory.checkBeforeUpdate",
-            memory.check_before_update() == Some(true),
-        ),
     ];
     let given = passed_over.iter().filter(|(_, is_given)| *is_given);
     Ok(given

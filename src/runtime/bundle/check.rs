@@ -171,10 +171,6 @@ fn hook(name: &str, hook: &Hook) -> Result<(), Error> {
 
 fn linux(linux: &mut Linux) -> Result<Vec<String>, Error> {
     namespaces(linux)?;
-    let is_there = [("linux.intelRdt", linux.intel_rdt().is_some())];
-    if let Some((name, _)) = is_there.iter().find(|(_, is_there)| *is_there) {
-        return Err(not_yet(name));
-    }
     let lists = [
         ("linux.maskedPaths", linux.masked_paths()),
         ("linux.readonlyPaths", linux.readonly_paths()),
@@ -237,10 +233,6 @@ fn namespaces(linux: &mut Linux) -> Result<(), Error> {
         )),
         _ => Ok(()),
     }
-}
-
-fn not_yet(name: &str) -> Error {
-    Error::new(Kind::Unsupported, format!("`{name}` is not supported yet"))
 }
 
 fn must_be_absolute(name: &str, path: &Path) -> Result<(), Error> {

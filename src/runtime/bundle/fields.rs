@@ -44,6 +44,7 @@ const APPLIED: &[(&str, &str)] = &[
     ("process.execCPUAffinity", "scheduling, process/exec"),
     ("linux.memoryPolicy", "scheduling"),
     ("linux.netDevices", "net_devices"),
+    ("linux.intelRdt", "resctrl"),
     ("linux.namespaces", "namespaces, process/parent"),
     ("linux.uidMappings", "plan: user"),
     ("linux.gidMappings", "plan: user"),
@@ -58,6 +59,10 @@ const APPLIED: &[(&str, &str)] = &[
         "cgroup/resources: memory",
     ),
     ("linux.resources.memory.swap", "cgroup/resources: memory"),
+    (
+        "linux.resources.memory.checkBeforeUpdate",
+        "cgroup/resources: in_use",
+    ),
     ("linux.resources.cpu.shares", "cgroup/resources: processor"),
     ("linux.resources.cpu.quota", "cgroup/resources: processor"),
     ("linux.resources.cpu.period", "cgroup/resources: processor"),
@@ -119,7 +124,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("vm", "bundle: foreign"),
     ("zos", "bundle: foreign"),
     ("process.commandLine", "bundle/check: process"),
-    ("linux.intelRdt", "bundle/check: linux"),
     (
         "linux.resources.memory.disableOOMKiller",
         "cgroup/resources: of_version_1",
@@ -145,10 +149,6 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// Passed over with a warning, with everything below.
 const WARNED: &[(&str, &str)] = &[
-    (
-        "linux.resources.memory.checkBeforeUpdate",
-        "cgroup/resources: of_version_1",
-    ),
     ("process.user.username", "bundle/check: process"),
     (
         "linux.resources.memory.kernel",

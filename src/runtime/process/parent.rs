@@ -4,7 +4,7 @@ use super::{init, nested, protocol};
 use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{Bundle, Plan};
 use crate::runtime::seccomp::{Agent, Filter};
-use crate::runtime::{net_devices, rootfs};
+use crate::runtime::{net_devices, resctrl, rootfs};
 use crate::sys::namespace;
 use crate::sys::process::{self, Child, flags};
 use crate::sys::procfs::Processes;
@@ -42,7 +42,8 @@ pub fn start(
     connect: Option<&mut Connect<'_>>,
 ) -> Result<Started> {
     let mut plan = Plan::new(bundle)?;
-    plan.awaits_network = connect.is_some() || !plan.net_devices.is_empty();
+    plan.awaits_network =
+        connect.is_some() || !plan.net_devices.is_empty() || plan.resctrl.is_some();
     // Whoever is root inside another container may have all power there and make no device node all the same.
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
@@ -59,25 +60,32 @@ pub fn start(
         Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };
     drop(theirs);
-    let connected = || {
+    let joined = || {
+        let group = plan.resctrl.as_ref();
+        let made = group.map(|group| group.enter(child.pid)).transpose()?;
         connect.map_or(Ok(()), |connect| connect(&child))?;
         net_devices::hand_over(&plan, &child)?;
-        protocol::send_connected(&ours)
+        protocol::send_connected(&ours)?;
+        Ok(made)
     };
-    if plan.awaits_network
-        && let Err(error) = connected()
-    {
-        child.end();
-        return Err(error);
-    }
+    let made = match plan.awaits_network.then(joined).transpose() {
+        Ok(made) => made.flatten(),
+        Err(error) => {
+            child.end();
+            return Err(error);
+        }
+    };
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
     match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
-        Ok((terminal, warnings)) => Ok(Started {
-            child,
-            terminal,
-            warnings,
-            listener: agent.and_then(Agent::listener),
-        }),
+        Ok((terminal, warnings)) => {
+            made.into_iter().for_each(resctrl::Made::keep);
+            Ok(Started {
+                child,
+                terminal,
+                warnings,
+                listener: agent.and_then(Agent::listener),
+            })
+        }
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a
             // zombie.
