@@ -44,6 +44,13 @@ fn lies_are_passed_over() {
             with(|lie| lie.truncate(11)),
             Step::Send(Vec::new()),
             Step::Send(vec![0xff; 9000]),
+            // Names of records that point to themselves, to what follows and nowhere, and records that are not there.
+            with(|lie| *lie = unreadable(lie)),
+            with(|lie| point(lie, u16::MAX)),
+            with(|lie| point(lie, 3)),
+            with(|lie| lie[7] = 2),
+            with(|lie| lie[11] = 1),
+            with(|lie| lie.truncate(lie.len() - 1)),
             Step::SendFromElsewhere(lie.clone()),
             Step::Wait(Duration::from_millis(20)),
             Step::Send(truth),
@@ -55,6 +62,48 @@ fn lies_are_passed_over() {
         ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]
     );
     is_well(&world);
+}
+
+/// Where the name of the only record begins: behind it are ten bytes and an address.
+fn record(answer: &[u8]) -> usize {
+    answer.len() - 16
+}
+
+fn point(answer: &mut [u8], to: u16) {
+    let at = record(answer);
+    answer[at..at + 2].copy_from_slice(&(0xc000 | to).to_be_bytes());
+}
+
+fn unreadable(answer: &[u8]) -> Vec<u8> {
+    let mut answer = answer.to_vec();
+    let itself = record(&answer) as u16;
+    point(&mut answer, itself);
+    answer
+}
+
+#[test]
+fn answers_that_cannot_be_read_are_none() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    let world =
+        World::forwarding("nameserver 127.0.0.53\nnameserver 127.0.0.54\noptions timeout:1\n");
+    let _hostile = Upstream::new(&world.host, "127.0.0.53", |asked| {
+        let mut reply = unreadable(&answer(&asked.query, &["192.0.2.66"]));
+        if asked.query[13..].starts_with(b"long") {
+            reply[2] |= 2;
+        }
+        vec![Step::Send(reply)]
+    });
+    let _honest = Upstream::giving(&world.host, "127.0.0.54", &["192.0.2.1"]);
+    let honest: Vec<std::net::IpAddr> = vec!["192.0.2.1".parse().unwrap()];
+    assert_eq!(world.addresses("example.org"), honest);
+    let question = query("example.org", TYPE::A.into());
+    assert_eq!(world.inside(|| by_stream(&question)).addresses(), honest);
+    // What is cut off is told to be so, without what cannot be read.
+    let cut = world.ask("long.example.org", TYPE::A);
+    assert!(cut.packet().has_flags(PacketFlag::TRUNCATION));
+    assert_eq!(cut.addresses(), Vec::<std::net::IpAddr>::new());
 }
 
 #[test]

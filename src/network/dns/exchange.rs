@@ -227,10 +227,12 @@ impl Try {
     fn receive(&mut self, epoll: BorrowedFd<'_>, token: u64, question: &Question) -> Received {
         match &mut self.stream {
             Some(buffers) => match buffers.receive(&self.socket, epoll, token) {
-                Ok(Some(reply)) if is_answer(&reply, self.id, question) => Received::Answer(reply),
+                Ok(Some(reply)) => {
+                    // What comes by a stream is that resolver's own, and there is nothing better to wait for.
+                    answer(reply, self.id, question).map_or(Received::Broken, Received::Answer)
+                }
                 Ok(None) => Received::Nothing,
-                // What comes by a stream is that resolver's own, and there is nothing better to wait for.
-                _ => Received::Broken,
+                Err(_) => Received::Broken,
             },
             None => self.receive_datagram(question),
         }
@@ -241,11 +243,13 @@ impl Try {
         for _ in 0..BURST {
             let mut reply = Vec::with_capacity(RECEIVED);
             match recv(&self.socket, spare_capacity(&mut reply), RecvFlags::empty()) {
-                Ok(_) if is_answer(&reply, self.id, question) => {
-                    reply.shrink_to_fit();
-                    return Received::Answer(reply);
+                Ok(_) => {
+                    if let Some(mut reply) = answer(reply, self.id, question) {
+                        reply.shrink_to_fit();
+                        return Received::Answer(reply);
+                    }
                 }
-                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Received::Nothing,
                 // ECONNREFUSED and its like: an ICMP message says that there is no resolver.
                 Err(_) => return Received::Broken,
@@ -288,11 +292,22 @@ impl Buffers {
     }
 }
 
-/// Whether a message answers that question as we have asked it.
-fn is_answer(reply: &[u8], id: u16, question: &Question) -> bool {
-    let is_reply = message::is_reply(reply) && message::id(reply) == Some(id);
-    let is_same = || Question::read(reply).as_ref() == Some(question);
-    is_reply && (is_same() || (message::is_without_question(reply) && is_failure(reply)))
+/// What comes from a resolver, if it answers that question as we have asked it and can be read. What is cut off may be
+/// so in the middle of a record: all is to be had by TCP.
+fn answer(reply: Vec<u8>, id: u16, question: &Question) -> Option<Vec<u8>> {
+    if !message::is_reply(&reply) || message::id(&reply) != Some(id) {
+        return None;
+    }
+    if message::is_without_question(&reply) {
+        return is_failure(&reply).then_some(reply);
+    }
+    if Question::read(&reply).as_ref() != Some(question) {
+        return None;
+    }
+    match message::is_readable(&reply, question) {
+        true => Some(reply),
+        false => message::is_truncated(&reply).then(|| message::truncated(&reply, question)),
+    }
 }
 
 /// SERVFAIL, NOTIMP and REFUSED: another resolver may know better, as resolver(3) does it. So may one be asked where an

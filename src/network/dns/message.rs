@@ -16,15 +16,21 @@ const UDP_MOST: usize = 65507;
 const EDNS_LIMIT: u16 = 1232;
 
 const LONGEST_NAME: usize = 255;
+/// As many as such a name can have labels.
+const MOST_POINTERS: usize = 127;
 const CLASS_INTERNET: u16 = 1;
 
 /// Types of records.
 pub mod kind {
     #![allow(missing_docs)]
     pub const A: u16 = 1;
+    pub const NS: u16 = 2;
     pub const CNAME: u16 = 5;
+    pub const SOA: u16 = 6;
     pub const PTR: u16 = 12;
+    pub const MX: u16 = 15;
     pub const AAAA: u16 = 28;
+    pub const SRV: u16 = 33;
     pub const OPT: u16 = 41;
     pub const ANY: u16 = 255;
 }
@@ -103,6 +109,11 @@ pub fn code(message: &[u8]) -> Option<u8> {
     message.get(3).map(|flags| flags & 0xf)
 }
 
+/// Whether more of it is to be had by TCP.
+pub fn is_truncated(message: &[u8]) -> bool {
+    message.get(2).is_some_and(|flags| flags & 0x02 != 0)
+}
+
 /// Whether it has no question: so some servers refuse.
 pub fn is_without_question(message: &[u8]) -> bool {
     message.len() >= HEADER && number(message, 4) == Some(0)
@@ -111,9 +122,7 @@ pub fn is_without_question(message: &[u8]) -> bool {
 /// The size of datagrams that the asker takes, if it knows EDNS (RFC 6891 section 6.2.3).
 pub fn edns(message: &[u8], question: &Question) -> Option<usize> {
     let mut at = question.end;
-    let others = usize::from(number(message, 6)?) + usize::from(number(message, 8)?);
-    let all = others + usize::from(number(message, 10)?);
-    for _ in 0..all {
+    for _ in 0..count(message)? {
         let record = Record::read(message, at)?;
         if record.kind == kind::OPT {
             return Some(usize::from(record.class).clamp(UDP_LIMIT, UDP_MOST));
@@ -121,6 +130,23 @@ pub fn edns(message: &[u8], question: &Question) -> Option<usize> {
         at = record.data.end;
     }
     None
+}
+
+/// How many records there are behind the question.
+fn count(message: &[u8]) -> Option<usize> {
+    let of = |at| number(message, at).map(usize::from);
+    Some(of(6)? + of(8)? + of(10)?)
+}
+
+/// Whether all records that a reply says it has can be read.
+pub fn is_readable(reply: &[u8], question: &Question) -> bool {
+    let mut at = question.end;
+    let mut next = || {
+        let record = Record::read(reply, at)?;
+        at = record.data.end;
+        record.is_readable(reply).then_some(())
+    };
+    count(reply).is_some_and(|count| (0..count).all(|_| next().is_some()))
 }
 
 /// A record, by where it is.
@@ -147,6 +173,22 @@ impl Record {
             ttl: u32::from(high) << 16 | u32::from(number(message, fields + 6)?),
             data: data..end,
         })
+    }
+
+    /// Addresses as long as they are, and all names that may have pointers (RFC 3597 section 4).
+    fn is_readable(&self, message: &[u8]) -> bool {
+        let behind = |start| name(message, start).map(|(_, end)| end);
+        let start = self.data.start;
+        let end = match self.kind {
+            kind::A => Some(start + 4),
+            kind::AAAA => Some(start + 16),
+            kind::NS | kind::CNAME | kind::PTR => behind(start),
+            kind::MX => behind(start + 2),
+            kind::SRV => behind(start + 6),
+            kind::SOA => behind(start).and_then(behind).map(|end| end + 20),
+            _ => Some(self.data.end),
+        };
+        behind(self.owner).is_some() && end == Some(self.data.end)
     }
 
     fn address(&self, message: &[u8]) -> Option<IpAddr> {
@@ -299,7 +341,7 @@ fn write_name(bytes: &mut Vec<u8>, name: &str) {
 /// The name at that place as in [`Question::name`], and where what follows it begins.
 fn name(message: &[u8], start: usize) -> Option<(String, usize)> {
     let (mut text, mut end, mut length) = (String::new(), None, 0);
-    let (mut at, mut earliest) = (start, start);
+    let (mut at, mut earliest, mut pointers) = (start, start, 0);
     loop {
         let head = *message.get(at)?;
         match head {
@@ -320,10 +362,10 @@ fn name(message: &[u8], start: usize) -> Option<(String, usize)> {
                 let target = usize::from(number(message, at)? & 0x3fff);
                 end = end.or(Some(at + 2));
                 // Each one leads further back than all before, so they come to an end.
-                if target >= earliest || target < HEADER {
+                if target >= earliest || target < HEADER || pointers == MOST_POINTERS {
                     return None;
                 }
-                (at, earliest) = (target, target);
+                (at, earliest, pointers) = (target, target, pointers + 1);
             }
             _ => return None,
         }

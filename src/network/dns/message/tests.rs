@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use simple_dns::rdata::{A, AAAA, CNAME, RData};
+use simple_dns::rdata::{A, AAAA, CNAME, MX, NS, PTR, RData, SOA, SRV, TXT};
 use simple_dns::{CLASS, Name, Packet, QTYPE, ResourceRecord, TYPE};
 
 fn question(name: &str, kind: u16) -> Question {
@@ -116,6 +116,68 @@ fn addresses_follow_other_names() {
 }
 
 #[test]
+fn records_are_read_as_others_write_them() {
+    let query = [&header([1, 0, 0, 0])[..], b"\x03www\0\0\xff\0\x01"].concat();
+    let name = |text: &str| Name::new(text).unwrap().into_owned();
+    let soa = SOA {
+        mname: name("ns.www"),
+        rname: name("root.www"),
+        serial: 1,
+        refresh: 2,
+        retry: 3,
+        expire: 4,
+        minimum: 5,
+    };
+    let all = [
+        RData::A(A::from(Ipv4Addr::LOCALHOST)),
+        RData::AAAA(AAAA::from(Ipv6Addr::LOCALHOST)),
+        RData::NS(NS(name("ns.www"))),
+        RData::CNAME(CNAME(name("x.www"))),
+        RData::PTR(PTR(name("y.www"))),
+        RData::MX(MX {
+            preference: 1,
+            exchange: name("mx.www"),
+        }),
+        RData::SRV(SRV {
+            priority: 1,
+            weight: 2,
+            port: 3,
+            target: name("srv.www"),
+        }),
+        RData::SOA(soa),
+        RData::TXT(TXT::new().with_string("text").unwrap()),
+    ];
+    for data in all {
+        let mut reply = Packet::parse(&query).unwrap().into_reply();
+        let record = ResourceRecord::new(name("www"), CLASS::IN, 60, data.clone());
+        reply.answers = vec![record.clone()];
+        reply.name_servers = vec![record.clone()];
+        reply.additional_records = vec![record];
+        let bytes = reply.build_bytes_vec_compressed().unwrap();
+        let asked = Question::read(&bytes).unwrap();
+        assert!(is_readable(&bytes, &asked), "{data:?}");
+        for length in asked.end..bytes.len() {
+            assert!(
+                !is_readable(&bytes[..length], &asked),
+                "{data:?} cut at {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pointers_are_few() {
+    let mut message = header([0; 4]);
+    message.extend_from_slice(b"\x01a\0\0");
+    for at in (12..).step_by(2).take(MOST_POINTERS + 2) {
+        message.extend_from_slice(&(0xc000_u16 | if at == 12 { 12 } else { at + 2 }).to_be_bytes());
+    }
+    let last = 16 + 2 * (MOST_POINTERS - 1);
+    assert_eq!(name(&message, last), Some(("a".to_owned(), last + 2)));
+    assert_eq!(name(&message, last + 2), None);
+}
+
+#[test]
 fn answers_stay_within_the_limit() {
     let query = [
         &header([1, 0, 0, 1])[..],
@@ -202,6 +264,7 @@ proptest! {
         let message = [&header[..], b"\x03web\0\0\x01\0\x01", &bytes].concat();
         let question = Question::read(&message).unwrap();
         addresses(&message, &question);
+        is_readable(&message, &question);
         if let Some(size) = edns(&message, &question) {
             prop_assert!(size >= UDP_LIMIT);
         }
