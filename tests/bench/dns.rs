@@ -1,17 +1,21 @@
-//! How long a container's question takes: a neighbour's name among 10 and 100 others, and one that is passed on, each
-//! 1,000 times a second and as fast as it goes.
+//! How long a container's question takes, each 1,000 times a second and as fast as it goes: a neighbour's name and one that
+//! is passed on, of a container of each user; a neighbour's name among 10 and 100 others, of a resolver alone.
 //!
-//! `cargo bench --bench dns`. As root; everything is in network namespaces of its own.
+//! `cargo bench --bench dns [-- containers|resolver] [root|subuid|single]`. As root; everything is in network namespaces of
+//! its own.
 #![allow(clippy::disallowed_methods, reason = "every address is a number")]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a bench prints its figures"
-)]
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
+#[path = "host.rs"]
+mod host;
+#[path = "measure.rs"]
+mod measure;
 #[path = "../network/resolver.rs"]
 mod resolver;
+#[path = "../support/mod.rs"]
+mod support;
 
+use measure::asked;
 use onggi::network::dns::{Config, Directory, Sockets, Zone};
 use onggi::network::endpoint::{Reserved, Wanted, reserve};
 use onggi::network::store;
@@ -19,22 +23,68 @@ use onggi::paths::Paths;
 use onggi::sys::namespace::inside_network;
 use resolver::{RESOLVER, Upstream, World, query};
 use simple_dns::TYPE;
+use std::fs::File;
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::{ALPINE, OwnMounts, Store};
 
+const PARTS: [&str; 2] = ["containers", "resolver"];
 const ROUNDS: usize = 5000;
 
 fn main() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("dns: left out, it needs root");
+    if !host::enter() {
         return;
     }
-    opening();
+    if asked("containers", &PARTS) {
+        head();
+        host::users().for_each(containers);
+    }
+    if asked("resolver", &PARTS) {
+        opening();
+        head();
+        alone();
+    }
+}
+
+fn head() {
     println!(
         "{:44} {:>10} {:>10} {:>12}",
         "", "median", "99 %", "as fast as"
     );
+}
+
+/// Two containers of a user, and a resolver of the host that knows the rest of the world.
+fn containers(mut store: Store) {
+    let settings = store.file("resolv.conf", "nameserver 127.0.0.53\n");
+    let _mounts = OwnMounts::prepared(
+        &mut store,
+        "mount --bind \"$1\" /etc/resolv.conf",
+        &[settings],
+    );
+    let here = OwnedFd::from(File::open("/proc/self/ns/net").unwrap());
+    let _upstream = Upstream::giving(&Arc::new(here), "127.0.0.53", &["192.0.2.1"]);
+    let onggi = |words: &[&str]| {
+        store.onggi(words).run().code(0);
+    };
+    onggi(&["network", "create", "net"]);
+    for name in ["asks", "neighbour"] {
+        let words = ["run", "-d", "--name", name, "--network", "net"];
+        onggi(&[&words[..], &[ALPINE, "sleep", "3600"]].concat());
+    }
+    let pid = store.field("asks", "{{.State.Pid}}");
+    let inside = File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    for (what, name) in [("a name", "neighbour"), ("another name", "www.example.org")] {
+        let question = query(name, TYPE::A.into());
+        let title = format!("{what}, a container of {:?}", store.user);
+        inside_network(inside.as_fd(), || measure(&title, &question)).unwrap();
+    }
+    onggi(&["rm", "-f", "asks", "neighbour"]);
+}
+
+/// A resolver in this process.
+fn alone() {
     for neighbours in [10, 100] {
         let root = tempfile::tempdir().expect("make a directory");
         let paths = Paths::new(root.path().join("data"), root.path().join("run"));

@@ -1,10 +1,13 @@
 //! What the network process of an ordinary user costs: throughput both ways, latency, connections a second, memory,
 //! wake-ups; beside a bare pair of interfaces on a bridge, passt(1) and slirp4netns(1).
 //!
-//! `cargo bench --bench forward`, or of it what `ONGGI_BENCH_PARTS` lists: `idle throughput latency connections`.
+//! `cargo bench --bench forward [-- idle|throughput|latency|connections] [single]`. A user with subordinate ids, or the
+//! one with a single id.
 // Every address here is a number.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
+#[path = "measure.rs"]
+mod measure;
 #[path = "forward/peers.rs"]
 mod peers;
 #[path = "rate.rs"]
@@ -18,42 +21,47 @@ mod scene;
 
 use onggi::network::endpoint::Protocol::Tcp;
 use rate::{PORT, Way, compare, servers};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use scene::{BENCH, Container, HOST, Place, Scene, WORLD, at, be_the_process, wanted};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What of it is to be measured, where it is not all.
-const PARTS: &str = "ONGGI_BENCH_PARTS";
+/// What of it can be measured.
+const PARTS: [&str; 4] = ["idle", "throughput", "latency", "connections"];
 /// How often connections are counted, and how many.
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 2_000;
+/// How many requests are timed.
+const REQUESTS: usize = 20_000;
 
 fn main() {
     if !be_the_process() {
-        scene::scene(BENCH, measure);
+        peers::open_taps();
+        scene::scene(BENCH, measure_all);
     }
 }
 
-fn measure(scene: &mut Scene) {
+fn measure_all(scene: &mut Scene) {
     let ports = [
         wanted(None, PORT, PORT, Tcp),
         wanted(None, 7000, 7000, Tcp),
         wanted(None, 7001, 7001, Tcp),
+        wanted(None, 7002, 7002, Tcp),
     ];
     let (container, _) = scene.container(1, 2, &ports);
     let (beside, _) = scene.container(1, 3, &[]);
-    let wanted = |part: &str| std::env::var(PARTS).map_or(true, |parts| parts.contains(part));
-    if wanted("idle") {
+    if measure::asked("idle", &PARTS) {
         idle(scene);
     }
-    if wanted("throughput") {
+    if measure::asked("throughput", &PARTS) {
         throughput(scene, &container, &beside);
     }
-    if wanted("latency") {
+    if measure::asked("latency", &PARTS) {
         latency(scene, &container, &beside);
     }
-    if wanted("connections") {
+    if measure::asked("connections", &PARTS) {
         connections(scene, &container, &beside);
     }
 }
@@ -61,8 +69,8 @@ fn measure(scene: &mut Scene) {
 fn throughput(scene: &Scene, container: &Container, beside: &Container) {
     let of_pasta = Place::new();
     let of_slirp = Place::new();
-    let pasta = peers::pasta(&scene.host, &of_pasta);
-    let slirp = peers::slirp4netns(&scene.host, &of_slirp);
+    let pasta = peers::pasta(scene, &of_pasta);
+    let slirp = peers::slirp4netns(scene, &of_slirp);
     let _servers = servers(&[&container.place, &scene.world, &of_pasta, &of_slirp]);
     let way = |name, from, to, port| Way {
         name,
@@ -70,53 +78,106 @@ fn throughput(scene: &Scene, container: &Container, beside: &Container) {
         to,
         port,
     };
-    let [published, outgoing] = [HOST[0], WORLD[0]];
     let own = container.addresses[0].as_str();
     let mut ways = vec![
         way("pair and bridge", &beside.place, own, PORT),
-        way("published", &scene.world, published, PORT),
-        way("published, by loopback", &scene.host, "127.0.0.1", PORT),
-        way("outgoing", &container.place, outgoing, PORT),
+        way("pair alone", &scene.host, WORLD[0], PORT),
     ];
+    // What everybody does, in this order.
+    let three_ways = |[published, looped, outgoing]: [&'static str; 3], place, port| {
+        [
+            way(published, &scene.world, HOST[0], port),
+            way(looped, &scene.host, "127.0.0.1", port),
+            way(outgoing, place, WORLD[0], PORT),
+        ]
+    };
+    let names = ["published", "published, by loopback", "outgoing"];
+    ways.extend(three_ways(names, &container.place, PORT));
     if pasta.is_some() {
-        ways.push(way(
-            "pasta, published",
-            &scene.world,
-            published,
-            peers::PASTA,
-        ));
-        ways.push(way("pasta, outgoing", &of_pasta, outgoing, PORT));
+        let names = ["pasta, published", "pasta, by loopback", "pasta, outgoing"];
+        ways.extend(three_ways(names, &of_pasta, peers::PASTA));
     }
     if slirp.is_some() {
-        ways.push(way(
+        let names = [
             "slirp4netns, published",
-            &scene.world,
-            published,
-            peers::SLIRP,
-        ));
-        ways.push(way("slirp4netns, outgoing", &of_slirp, outgoing, PORT));
+            "slirp4netns, by loopback",
+            "slirp4netns, outgoing",
+        ];
+        ways.extend(three_ways(names, &of_slirp, peers::SLIRP));
     }
-    ways.push(way("pair alone", &scene.host, outgoing, PORT));
-    compare("throughput", &ways);
+    let rates = compare("throughput", &ways);
+    let (ours, theirs) = rates[2..].split_at(3);
+    println!("\nhow many times theirs ours is");
+    println!("  {:34}{:>8}{:>8}", "", "there", "back");
+    for (at, theirs) in theirs.iter().enumerate() {
+        let ours = ours[at % 3];
+        let [there, back] = [ours[0] / theirs[0], ours[1] / theirs[1]];
+        println!("  {:34}{there:8.2}{back:8.2}", ways[5 + at].name);
+    }
 }
 
+/// Once with all on one CPU, once with the client and the server on one each and the network process where the kernel
+/// wants it: whoever is woken on an idle CPU of a virtual machine waits for that CPU too, without us as well.
 fn latency(scene: &Scene, container: &Container, beside: &Container) {
-    let answer = |mut stream: TcpStream, _| {
+    let process = Pid::from_child(&scene.process);
+    let before = sched_getaffinity(None).unwrap();
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
+        .filter(|cpu| before.is_set(*cpu))
+        .collect();
+    let set = |pid, cpus: &[usize]| {
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        sched_setaffinity(pid, &set).unwrap();
+    };
+    let one = cpus[0];
+    set(Some(process), &[one]);
+    set(None, &[one]);
+    // Threads that are started from now on are where this one is.
+    latency_of("all on one CPU", scene, container, beside, 7000, || {});
+    set(Some(process), &cpus);
+    match cpus[1..] {
+        [] => println!("  left out: there is one CPU only"),
+        [other, ..] => {
+            let place = move || set(None, &[other]);
+            latency_of(
+                "client and server on a CPU each",
+                scene,
+                container,
+                beside,
+                7002,
+                place,
+            );
+        }
+    }
+    sched_setaffinity(None, &before).unwrap();
+}
+
+/// The server does `place` before it serves.
+fn latency_of(
+    title: &str,
+    scene: &Scene,
+    container: &Container,
+    beside: &Container,
+    port: u16,
+    place: impl Fn() + Copy + Send + 'static,
+) {
+    let answer = move |mut stream: TcpStream, _| {
+        place();
         stream.set_nodelay(true).unwrap();
         let mut buffer = [0; 256];
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             stream.write_all(&buffer[..length]).unwrap();
         }
     };
-    container.place.serve("0.0.0.0:7000", answer);
+    container.place.serve(&at("0.0.0.0", port), answer);
     let far = scene.world.serve(&at(WORLD[0], 0), answer).to_string();
     let ways = [
         (
             "pair and bridge",
             &beside.place,
-            at(&container.addresses[0], 7000),
+            at(&container.addresses[0], port),
         ),
-        ("published", &scene.world, at(HOST[0], 7000)),
+        ("published", &scene.world, at(HOST[0], port)),
         ("outgoing", &container.place, far.clone()),
         ("pair alone", &scene.host, far),
     ];
@@ -126,7 +187,7 @@ fn latency(scene: &Scene, container: &Container, beside: &Container) {
         stream
     });
     let mut times = [const { Vec::new() }; 4];
-    for _ in 0..20_000 {
+    for _ in 0..REQUESTS {
         for (stream, times) in streams.iter_mut().zip(&mut times) {
             let start = Instant::now();
             stream.write_all(&[7; 64]).unwrap();
@@ -134,7 +195,7 @@ fn latency(scene: &Scene, container: &Container, beside: &Container) {
             times.push(start.elapsed().as_secs_f64() * 1e6);
         }
     }
-    println!("\nlatency of 64 bytes there and back, µs, interleaved");
+    println!("\nlatency of 64 bytes there and back, µs, interleaved, {title}");
     println!(
         "  {:34}{:>8}{:>8}{:>8}{:>8}",
         "", "least", "median", "99 %", "more"

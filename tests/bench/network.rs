@@ -9,6 +9,8 @@
     reason = "a bench prints its figures"
 )]
 
+#[path = "host.rs"]
+mod host;
 #[path = "measure.rs"]
 mod measure;
 #[path = "start/pure.rs"]
@@ -24,28 +26,19 @@ mod support;
 use measure::{Contender, asked, differences, rounds};
 use rate::{PORT, Way, compare, servers};
 use scene::Place;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
-use support::{ALPINE, Store, User, everyone_in_memory};
+use support::{ALPINE, Store, User};
 
 const PARTS: [&str; 2] = ["start", "throughput"];
-const USERS: [&str; 3] = ["root", "subuid", "single"];
 /// A network process that nobody needs any more has ended.
 const NOBODY: Duration = Duration::from_millis(2500);
 
 fn main() {
-    if !support::host::is_root() {
-        println!("network: left out, it needs root");
+    if !host::enter() {
         return;
     }
-    enter_host();
     pure::enter_cgroup2();
-    // Run roots are in memory wherever there is systemd.
-    for store in everyone_in_memory() {
-        if !asked(name(&store), &USERS) {
-            continue;
-        }
+    for store in host::users() {
         if asked("start", &PARTS) {
             start(&store);
         }
@@ -53,27 +46,6 @@ fn main() {
             throughput(&store);
         }
     }
-}
-
-fn name(store: &Store) -> &'static str {
-    match store.user {
-        User::Root => "root",
-        User::Subuid => "subuid",
-        User::Single => "single",
-    }
-}
-
-/// Runs this program again on a host of its own, as far as networks go.
-fn enter_host() {
-    if std::env::var_os("ONGGI_BENCH_HOST").is_some() {
-        Place::here().ip("link set lo up");
-        return;
-    }
-    let mut inside = Command::new("unshare");
-    inside.arg("--net").arg(std::env::current_exe().unwrap());
-    let arguments = std::env::args_os().skip(1);
-    let error = inside.args(arguments).env("ONGGI_BENCH_HOST", "1").exec();
-    panic!("unshare: {error}");
 }
 
 fn run<'a>(store: &'a Store, name: &str, network: &'a str, before: Duration) -> Contender<'a> {
@@ -166,6 +138,6 @@ fn throughput(store: &Store) {
             port: PORT,
         },
     ];
-    compare("host to container", &ways);
+    let _ = compare("host to container", &ways);
     store.onggi(["rm", "-f", "served"]).run().code(0);
 }

@@ -48,8 +48,8 @@ pub struct Way<'a> {
     pub port: u16,
 }
 
-/// Prints the medians of all ways, interleaved, and what part of the first one's they are.
-pub fn compare(title: &str, ways: &[Way<'_>]) {
+/// Prints the medians of all ways, interleaved, and what part of the first one's they are; and has them, there and back.
+pub fn compare(title: &str, ways: &[Way<'_>]) -> Vec<[f64; 2]> {
     println!("\n{title}, Gbit/s, median and range of {ROUNDS} rounds, interleaved");
     println!(
         "  {:34}{:>8}{:>15}{:>7}{:>12}{:>15}{:>7}",
@@ -67,16 +67,19 @@ pub fn compare(title: &str, ways: &[Way<'_>]) {
         rates.sort_by(f64::total_cmp);
         rates[rates.len() / 2]
     };
-    let first = rates[0].each_mut().map(median);
-    for (way, rates) in ways.iter().zip(&mut rates) {
+    let medians: Vec<[f64; 2]> = rates
+        .iter_mut()
+        .map(|rates| rates.each_mut().map(median))
+        .collect();
+    for ((way, rates), medians_here) in ways.iter().zip(&rates).zip(&medians) {
         print!("  {:34}", way.name);
-        for (rates, first) in rates.iter_mut().zip(first) {
-            let median = median(rates);
+        for ((rates, median), first) in rates.iter().zip(medians_here).zip(medians[0]) {
             let range = format!("{:.2}–{:.2}", rates[0], rates[rates.len() - 1]);
             print!("{median:8.2}{range:>15}{:7.2}    ", median / first);
         }
         println!();
     }
+    medians
 }
 
 /// NaN where nothing comes through.

@@ -9,7 +9,7 @@
 //!
 //! A test is executed again in the namespaces, as an ordinary user where the tests are run by root.
 
-use crate::support::host::User;
+use crate::support::host::{Account, User};
 use onggi::network::endpoint::{Protocol, Publication};
 use onggi::network::forward::Wanted;
 use onggi::network::user::{Client, Lease, serve};
@@ -138,7 +138,8 @@ pub struct Scene {
     pub client: Client,
     /// The network process.
     pub process: Child,
-    directory: PathBuf,
+    /// Of its own; removed with the scene.
+    pub directory: PathBuf,
 }
 
 /// A container.
@@ -170,7 +171,7 @@ pub fn scene(name: &str, play: impl FnOnce(&mut Scene)) {
     reason = "a skip is told to whoever watches the tests"
 )]
 fn again(name: &str) {
-    let account = match User::Subuid.account().or_else(|_| User::Single.account()) {
+    let account = match account() {
         Ok(account) => account,
         Err(reason) => return crate::support::skip(format!("{name}: {reason}")),
     };
@@ -194,6 +195,7 @@ fn again(name: &str) {
         .current_dir("/");
     if name == BENCH {
         command.env(PROGRAM, crate::support::store::program());
+        command.args(std::env::args_os().skip(1));
     }
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(directory.path(), Some(account.uid), Some(account.gid)).unwrap();
@@ -213,6 +215,14 @@ fn again(name: &str) {
         print!("{text}");
     }
     assert!(output.status.success(), "{text}");
+}
+
+/// Who plays: a bench may be asked for the one with a single id.
+fn account() -> Result<Account, String> {
+    if std::env::args().any(|word| word == "single") {
+        return User::Single.account();
+    }
+    User::Subuid.account().or_else(|_| User::Single.account())
 }
 
 /// Not a test: the network process of a scene.
