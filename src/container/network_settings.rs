@@ -254,12 +254,8 @@ fn describe(engine: &Engine, request: &NetworkRequest, live: Option<&Endpoint>) 
 
 /// The gateway of an address, and how many bits of it are those of the subnet.
 fn way(network: Option<&Network>, address: Option<IpAddr>) -> (String, u8) {
-    let subnets = network.iter().flat_map(|network| &network.subnets);
-    let found = address.and_then(|address| {
-        let mut subnets = subnets.filter(|subnet| subnet.subnet.contains(&address));
-        subnets.next()
-    });
-    let Some(subnet) = found else {
+    let found = network.zip(address);
+    let Some(subnet) = found.and_then(|(network, address)| network.subnet_of(address)) else {
         return (String::new(), 0);
     };
     let leads_out = network.is_some_and(|network| !network.internal);

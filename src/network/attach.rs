@@ -351,7 +351,7 @@ fn furnish(
                 link::add_neighbour(&mut batch, index, address, mac);
             }
         }
-        for (gateway, everything) in default_routes(network, interface) {
+        for (gateway, everything) in default_routes(network, endpoint, interface) {
             link::add_route(&mut batch, index, everything, gateway);
         }
         socket
@@ -389,16 +389,13 @@ fn addresses(
     let mut addresses = Vec::new();
     let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
     for address in own.into_iter().flatten() {
-        let subnet = network
-            .subnets
-            .iter()
-            .find(|subnet| subnet.subnet.contains(&address))
-            .with_context(|| {
-                format!(
-                    "the address {address} is in no subnet of `{}`",
-                    network.name
-                )
-            })?;
+        let missing = || {
+            format!(
+                "the address {address} is in no subnet of `{}`",
+                network.name
+            )
+        };
+        let subnet = network.subnet_of(address).with_context(missing)?;
         addresses.push(IpNet::new(address, subnet.subnet.prefix_len())?);
     }
     if let (Some(_), Some(mac), Driver::Bridge) = (endpoint.ipv6, mac(endpoint)?, network.driver) {
@@ -414,28 +411,34 @@ fn addresses(
 }
 
 /// Where packets for everywhere else go: `None` where the interface leads there without a gateway.
-fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<IpAddr>, IpNet)> {
-    let everything = [
+fn default_routes(
+    network: &Network,
+    endpoint: &Endpoint,
+    interface: &Interface<'_>,
+) -> Vec<(Option<IpAddr>, IpNet)> {
+    let own = [
         (
-            interface.default_ipv4,
-            IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            endpoint
+                .ipv4
+                .filter(|_| interface.default_ipv4)
+                .map(IpAddr::V4),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         ),
         (
-            interface.default_ipv6,
-            IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            endpoint
+                .ipv6
+                .filter(|_| interface.default_ipv6)
+                .map(IpAddr::V6),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         ),
     ];
     if network.internal {
         return Vec::new();
     }
     let mut routes = Vec::new();
-    for (wanted, host) in everything {
-        let everything = IpNet::new_assert(host.addr(), 0);
-        let subnet = network
-            .subnets
-            .iter()
-            .find(|subnet| subnet.subnet.addr().is_ipv4() == host.addr().is_ipv4());
-        match subnet.filter(|_| wanted) {
+    for (own, unspecified) in own {
+        let everything = IpNet::new_assert(unspecified, 0);
+        match own.and_then(|own| network.subnet_of(own)) {
             Some(_) if parent::needs_no_gateway(network) => routes.push((None, everything)),
             Some(Subnet {
                 gateway: Some(gateway),
@@ -450,10 +453,11 @@ fn default_routes(network: &Network, interface: &Interface<'_>) -> Vec<(Option<I
 /// Leads what a container sends everywhere else through an interface that it has, in place of another one.
 pub fn lead_out(
     network: &Network,
+    endpoint: &Endpoint,
     interface: &Interface<'_>,
     container: BorrowedFd<'_>,
 ) -> Result<()> {
-    let routes = default_routes(network, interface);
+    let routes = default_routes(network, endpoint, interface);
     if routes.is_empty() {
         return Ok(());
     }

@@ -47,12 +47,17 @@ pub fn ensure(socket: &Socket, network: &Network, found: Option<Link>) -> Result
 
 /// Refuses an interface of that name which is another thing.
 pub fn check(name: &str, found: &Link) -> Result<(), Error> {
-    if found.kind == "bridge" {
-        return Ok(());
+    match found.kind == "bridge" {
+        true => Ok(()),
+        false => Err(taken(name)),
     }
+}
+
+/// The name is that of another thing.
+pub fn taken(name: &str) -> Error {
     let message = format!("the interface `{name}` is there already and is no bridge");
     let hint = "name another with `--opt com.docker.network.bridge.name=NAME`";
-    Err(Error::new(Kind::Conflict, message).hint(hint))
+    Error::new(Kind::Conflict, message).hint(hint)
 }
 
 fn create(socket: &Socket, network: &Network) -> Result<Link> {

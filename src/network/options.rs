@@ -1,6 +1,7 @@
 //! Options of the drivers, by Docker's names: which there are, and what their values may be. What they do is for who
 //! connects containers.
 
+use super::bridge;
 use super::record::Driver;
 use crate::error::{Error, bad_input};
 use std::collections::BTreeMap;
@@ -37,6 +38,8 @@ pub const IPVLAN_MODE: &str = "ipvlan_mode";
 /// As [`MACVLAN_MODE`].
 pub const IPVLAN_FLAG: &str = "ipvlan_flag";
 
+/// The name of the loopback interface.
+const LOOPBACK: &str = "lo";
 /// The longest name of an interface (`IFNAMSIZ`), without the zero that ends it.
 const LONGEST_INTERFACE: usize = 15;
 /// Every IPv4 packet of that size passes everywhere (RFC 791).
@@ -59,6 +62,16 @@ pub fn check(
             )))
         };
         match &**name {
+            // It is in every network namespace.
+            BRIDGE_NAME if value == LOOPBACK => return Err(bridge::taken(value)),
+            PARENT if value == LOOPBACK => {
+                let message = format!(
+                    "loopback interface is not a valid {} parent link",
+                    driver.word()
+                );
+                let hint = "`ip link` lists the interfaces; without `parent` containers reach one another only";
+                return Err(bad_input(message).hint(hint));
+            }
             BRIDGE_NAME | PARENT if !is_interface(value) => {
                 return wrong(
                     "a name of an interface has 1 to 15 characters, no spaces and no slashes",

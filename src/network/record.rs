@@ -29,7 +29,7 @@ pub struct Network {
     /// Its interface in the namespace of the networks: the bridge, or the parent of what containers get. Empty where
     /// there is none.
     pub interface: String,
-    /// At most one of each family at the drivers that give addresses; none at the others.
+    /// At most one of each family at bridges, any number on a parent interface; none where the driver gives no addresses.
     pub subnets: Vec<Subnet>,
     /// No way out of it, and none in.
     #[serde(default)]
@@ -56,6 +56,12 @@ impl Network {
     /// Whether it is one of those that are always there.
     pub fn is_built_in(&self) -> bool {
         BUILT_IN.contains(&&*self.name)
+    }
+
+    /// The one that has an address.
+    pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
+        let mut subnets = self.subnets.iter();
+        subnets.find(|subnet| subnet.subnet.contains(&address))
     }
 
     /// Its subnets for a message.

@@ -134,8 +134,8 @@ impl Request {
         }
     }
 
-    /// The subnets that were named, checked.
-    pub fn subnets(&self) -> Result<Vec<Subnet>, Error> {
+    /// The subnets that were named, checked: a bridge has one of each family, as Docker's.
+    pub fn subnets(&self, driver: Driver) -> Result<Vec<Subnet>, Error> {
         let mut subnets: Vec<Subnet> = Vec::new();
         for request in &self.subnets {
             let subnet = request
@@ -151,16 +151,13 @@ impl Request {
                 );
                 return Err(bad_input(message));
             }
-            let is_v4 = subnet.subnet.addr().is_ipv4();
-            if subnets
-                .iter()
-                .any(|other| other.subnet.addr().is_ipv4() == is_v4)
-            {
-                let family = if is_v4 { "IPv4" } else { "IPv6" };
-                let message = format!("a network has one {family} subnet at most");
-                let hint = "a larger subnet with --ip-range, or a second network that containers join as well, does \
-                            what several subnets do";
-                return Err(Error::new(Kind::Unsupported, message).hint(hint));
+            let is_same =
+                |other: &Subnet| other.subnet.addr().is_ipv4() == subnet.subnet.addr().is_ipv4();
+            if driver == Driver::Bridge && subnets.iter().any(is_same) {
+                let message = "bridge driver doesn't support multiple subnets";
+                let hint = "of each family: a larger subnet with --ip-range, or a second network that containers join as \
+                            well, does what several subnets do";
+                return Err(bad_input(message).hint(hint));
             }
             subnets.push(subnet);
         }
@@ -325,7 +322,9 @@ mod tests {
             subnets: subnets.to_vec(),
             ..Request::default()
         };
-        request.subnets().map_err(|error| error.message)
+        request
+            .subnets(Driver::Bridge)
+            .map_err(|error| error.message)
     }
 
     #[test]
@@ -444,8 +443,15 @@ mod tests {
             error.starts_with("invalid pool request: Pool overlaps"),
             "{error}"
         );
-        let error = several("10.0.0.0/24", "10.0.1.0/24").unwrap_err();
-        assert!(error.contains("one IPv4 subnet"), "{error}");
+        for [one, two] in [["10.0.0.0/24", "10.0.1.0/24"], ["fd00::/64", "fd01::/64"]] {
+            let error = several(one, two).unwrap_err();
+            assert_eq!(error, "bridge driver doesn't support multiple subnets");
+            let request = Request {
+                subnets: vec![subnet([one, "", ""], &[]), subnet([two, "", ""], &[])],
+                ..Request::default()
+            };
+            assert_eq!(request.subnets(Driver::Macvlan).unwrap().len(), 2);
+        }
     }
 
     #[test]

@@ -244,7 +244,7 @@ pub fn create(paths: &Paths, request: &Request) -> Result<Network> {
     request.check_name()?;
     let driver = request.driver()?;
     let mut network = Network {
-        subnets: request.subnets()?,
+        subnets: request.subnets(driver)?,
         internal: request.internal,
         attachable: request.attachable,
         options: request.options.clone(),

@@ -2,7 +2,8 @@
 
 use crate::attach::{interface, join};
 use crate::namespaces::{Namespace, endpoint, network, on_a_host};
-use crate::support::{Need, requires};
+use crate::support::{Need, User, requires};
+use crate::town::{run, town};
 use onggi::network::attach::{connect, ensure, remove};
 use onggi::network::home::Home;
 use onggi::network::record::{Driver, Network};
@@ -68,6 +69,78 @@ fn macvlan_has_addresses_and_neighbours() {
                 .unwrap()
                 .is_some()
         );
+    });
+}
+
+#[test]
+fn several_subnets_have_a_gateway_each() {
+    town(User::Root, |town| {
+        let words = ["network", "create", "-d", "macvlan", "-o", "parent=out"];
+        let subnets = [
+            "192.0.2.0/30",
+            "203.0.113.0/24",
+            "2001:db8:1::/64",
+            "2001:db8:2::/64",
+        ];
+        let subnets = subnets.map(|subnet| ["--subnet", subnet]);
+        let gateways = [
+            "--gateway",
+            "203.0.113.7",
+            "--gateway",
+            "2001:db8:2::7",
+            "lan",
+        ];
+        town.onggi(&[&words, subnets.as_flattened(), &gateways].concat())
+            .code(0);
+        let fixed = [
+            "--network",
+            "lan",
+            "--ip",
+            "203.0.113.40",
+            "--ip6",
+            "2001:db8:2::40",
+        ];
+        for (name, options, ways) in [
+            (
+                "first",
+                &fixed[..2],
+                ["192.0.2.2/30", "192.0.2.1", "2001:db8:1::1"],
+            ),
+            (
+                "fixed",
+                &fixed,
+                ["203.0.113.40/24", "203.0.113.7", "2001:db8:2::7"],
+            ),
+            // The first one is full.
+            (
+                "third",
+                &fixed[..2],
+                ["203.0.113.1/24", "203.0.113.7", "2001:db8:1::1"],
+            ),
+        ] {
+            let inside = run(town, name, options);
+            let shown = inside
+                .command("sh")
+                .args(["-c", "ip addr; ip route; ip -6 route"])
+                .output();
+            let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+            let [address, gateway, gateway6] = ways;
+            for part in [
+                format!("inet {address} "),
+                format!("default via {gateway} "),
+                format!("default via {gateway6} "),
+            ] {
+                assert!(shown.contains(&part), "{name}: {part} in {shown}");
+            }
+            let network = "{{.NetworkSettings.Networks.lan";
+            let field = |name_of| town.store.field(name, &format!("{network}.{name_of}}}}}"));
+            assert_eq!(field("Gateway"), gateway);
+            assert_eq!(field("IPv6Gateway"), gateway6);
+        }
+        let shown = town.onggi(&["network", "inspect", "-f", "{{json .IPAM.Config}}", "lan"]);
+        let config = r#"[{"Subnet":"192.0.2.0/30","Gateway":"192.0.2.1"},{"Subnet":"203.0.113.0/24","Gateway":"203.0.113.7"},{"Subnet":"2001:db8:1::/64","Gateway":"2001:db8:1::1"},{"Subnet":"2001:db8:2::/64","Gateway":"2001:db8:2::7"}]"#;
+        shown.code(0).stdout(&format!("{config}\n"));
+        town.onggi(&["rm", "-f", "first", "fixed", "third"]).code(0);
     });
 }
 

@@ -120,8 +120,7 @@ fn container(network: &Network, endpoint: &Endpoint) -> Value {
 }
 
 fn with_prefix(network: &Network, address: IpAddr) -> String {
-    let mut subnets = network.subnets.iter();
-    match subnets.find(|subnet| subnet.subnet.contains(&address)) {
+    match network.subnet_of(address) {
         Some(subnet) => format!("{address}/{}", subnet.subnet.prefix_len()),
         None => address.to_string(),
     }

@@ -159,15 +159,16 @@ impl Connection {
             let is_new = |way: usize| {
                 before[way] != after[way] && after[way].as_ref() == Some(&membership.network.id)
             };
+            let endpoint = membership.reserved.endpoint();
             let interface = Interface {
-                name: &membership.reserved.endpoint().interface,
+                name: &endpoint.interface,
                 default_ipv4: is_new(1),
                 default_ipv6: is_new(2),
                 link_local: &membership.request.link_local,
                 options: &membership.request.options,
                 egress: self.egress.as_ref(),
             };
-            attach::lead_out(&membership.network, &interface, namespace.as_fd())?;
+            attach::lead_out(&membership.network, endpoint, &interface, namespace.as_fd())?;
         }
         let publishes = !record.options.ports.is_empty() || record.options.publish_all;
         if !publishes || before[0] == after[0] {

@@ -103,7 +103,7 @@ pub fn check(network: &Network, wanted: &Wanted) -> Result<(), Error> {
             let hint = "`onggi network create --subnet` makes one";
             return Err(bad_input(message).hint(hint));
         }
-        let Some(subnet) = subnet_of(network, address) else {
+        let Some(subnet) = network.subnet_of(address) else {
             let message = format!(
                 "no configured subnet or ip-range contain the IP address {address}: network {} has {}",
                 network.name,
@@ -127,13 +127,6 @@ pub fn check(network: &Network, wanted: &Wanted) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn subnet_of(network: &Network, address: IpAddr) -> Option<&Subnet> {
-    network
-        .subnets
-        .iter()
-        .find(|subnet| subnet.subnet.contains(&address))
 }
 
 /// Gives a container a place in a network.
@@ -233,26 +226,30 @@ impl<'a> Giver<'a> {
         last: [Option<IpAddr>; 2],
         is_of_family: fn(&IpAddr) -> bool,
     ) -> Result<Option<IpAddr>> {
-        let mut subnets = self.network.subnets.iter();
-        let Some(subnet) = subnets.find(|subnet| is_of_family(&subnet.subnet.addr())) else {
+        let subnets = self.network.subnets.iter();
+        let subnets = subnets.filter(|subnet| is_of_family(&subnet.subnet.addr()));
+        let subnets: Vec<&Subnet> = subnets.collect();
+        let Some(first) = subnets.first() else {
             return Ok(None);
         };
-        let pool = subnet.range.unwrap_or(subnet.subnet);
-        for address in before.iter().filter(|address| pool.contains(*address)) {
-            let is_free = matches!(self.holder(*address)?, Holder::Nobody);
-            if is_free && ipam::may_be_given(subnet, *address) {
-                return Ok(Some(*address));
+        for subnet in &subnets {
+            let pool = subnet.range.unwrap_or(subnet.subnet);
+            for address in before.iter().filter(|address| pool.contains(*address)) {
+                let is_free = matches!(self.holder(*address)?, Holder::Nobody);
+                if is_free && ipam::may_be_given(subnet, *address) {
+                    return Ok(Some(*address));
+                }
             }
         }
         let last = last.into_iter().flatten().find(is_of_family);
         let free = |address| Ok(!matches!(self.holder(address)?, Holder::Nobody));
-        if let Some(found) = ipam::next(subnet, last, free)? {
+        if let Some(found) = next_of(&subnets, last, free)? {
             return Ok(Some(found));
         }
         // Those of killed processes only then: somebody may still talk to one of these.
         let without_a_process = |address| Ok(matches!(self.holder(address)?, Holder::Live(_)));
-        let Some(found) = ipam::next(subnet, last, without_a_process)? else {
-            let family = if subnet.subnet.addr().is_ipv4() { 4 } else { 6 };
+        let Some(found) = next_of(&subnets, last, without_a_process)? else {
+            let family = if first.subnet.addr().is_ipv4() { 4 } else { 6 };
             let message = format!(
                 "no available IPv{family} addresses on this network's address pools: {} ({})",
                 self.network.name, self.network.id
@@ -325,6 +322,18 @@ impl<'a> Giver<'a> {
             .open(path);
         let _ = opened.and_then(|mut file| file.write_all(text.as_bytes()));
     }
+}
+
+/// Of the first subnet that has one.
+fn next_of(
+    subnets: &[&Subnet],
+    last: Option<IpAddr>,
+    is_taken: impl Fn(IpAddr) -> Result<bool>,
+) -> Result<Option<IpAddr>> {
+    let all = subnets.iter();
+    all.map(|subnet| ipam::next(subnet, last, &is_taken))
+        .find_map(Result::transpose)
+        .transpose()
 }
 
 fn endpoint(

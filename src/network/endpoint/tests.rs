@@ -1,7 +1,8 @@
 //! Reserving, reading and sweeping endpoints, in a store of its own.
 
 use super::*;
-use crate::network::record::Network;
+use crate::network::record::{Network, Subnet};
+use crate::network::request::Request;
 use std::collections::BTreeSet;
 
 fn store() -> (tempfile::TempDir, Paths, Network) {
@@ -42,6 +43,49 @@ fn addresses_go_up_and_come_back_when_nobody_holds_them() {
     assert_eq!(
         live(&paths, &network.id).unwrap(),
         [second.endpoint().clone()]
+    );
+}
+
+#[test]
+fn the_next_subnet_is_for_those_who_have_no_room_in_the_first() {
+    let (_store, paths, _) = store();
+    let request = Request {
+        name: "lan".to_owned(),
+        of_a_user: true,
+        ..Request::default()
+    };
+    let mut network = store::create(&paths, &request).unwrap();
+    network.subnets = ["10.0.0.0/30", "10.0.1.0/29", "fd00::/64"]
+        .map(|text| Subnet::of(text.parse().unwrap()).unwrap())
+        .to_vec();
+    let address = |reserved: &Reserved| reserved.endpoint().ipv4.unwrap().to_string();
+    let first = reserve(&paths, &network, &wanted(1)).unwrap();
+    let second = reserve(&paths, &network, &wanted(2)).unwrap();
+    let third = reserve(&paths, &network, &wanted(3)).unwrap();
+    assert_eq!(
+        [&first, &second, &third].map(address),
+        ["10.0.0.2", "10.0.1.2", "10.0.1.3"]
+    );
+    let fixed = Wanted {
+        ipv4: Some(Ipv4Addr::new(10, 0, 1, 6)),
+        ..wanted(4)
+    };
+    let fixed = reserve(&paths, &network, &fixed).unwrap();
+    assert_eq!(address(&fixed), "10.0.1.6");
+    drop(first);
+    let again = reserve(&paths, &network, &wanted(5)).unwrap();
+    assert_eq!(address(&again), "10.0.0.2");
+    let gateway = Wanted {
+        ipv4: Some(Ipv4Addr::new(10, 0, 1, 1)),
+        ..wanted(6)
+    };
+    let error = reserve(&paths, &network, &gateway).unwrap_err();
+    assert!(error.to_string().contains("is the gateway"), "{error}");
+    let _rest = [6, 7].map(|number| reserve(&paths, &network, &wanted(number)).unwrap());
+    let error = reserve(&paths, &network, &wanted(8)).unwrap_err();
+    assert!(
+        error.to_string().starts_with("no available IPv4 addresses"),
+        "{error}"
     );
 }
 
