@@ -345,7 +345,8 @@ fn name_servers_are_those_that_are_wished_for() {
 /// The programs that a trace shows to have been executed: their paths, and the name that the program under test gets where
 /// it executes itself by a descriptor, which has no path.
 fn executed(trace: &str) -> BTreeSet<String> {
-    let done = trace.lines().filter(|line| line.ends_with(" = 0"));
+    let done = |line: &&str| line.ends_with(" = 0") || line.ends_with("<unfinished ...>");
+    let done = trace.lines().filter(done);
     let program = |line: &str| {
         let mut quoted = line.split('"').skip(1).step_by(2);
         let (path, name) = (quoted.next()?, quoted.next()?);
@@ -354,6 +355,26 @@ fn executed(trace: &str) -> BTreeSet<String> {
     done.filter_map(program).collect()
 }
 
+/// All that networks are for; containers are gone at its end, and with them what carried their connections.
+const EVERYTHING: &str = "
+    onggi network create own
+    onggi network create --internal other
+    onggi run --rm --network own -p 8080:80 -p 8080:80/udp alpine:3.20 /bin/sleep 1
+    onggi run --rm --egress known.example.org:80,198.51.100.2 alpine:3.20 /bin/true
+    onggi create --name one --network own -p 8080:80 alpine:3.20 /bin/sleep 1000
+    onggi start one
+    onggi run -d --name two --network own --link one:first alpine:3.20 /bin/sleep 1000
+    onggi exec two /bin/ping -c 1 -W 10 one
+    onggi network connect other one
+    onggi network disconnect own one
+    onggi network inspect own other bridge
+    onggi port one
+    onggi network reload
+    onggi restart -t 0 one
+    onggi rm -f one two
+    onggi network prune -f
+";
+
 #[test]
 fn no_foreign_program_is_executed() {
     if !requires(&[Need::Program("strace")]) {
@@ -361,22 +382,9 @@ fn no_foreign_program_is_executed() {
     }
     for user in EVERYONE {
         town(user, move |town| {
-            town.onggi(&["network", "create", "own"]).code(0);
             let log = town.store.path().join("trace");
-            let words = [
-                "run",
-                "-d",
-                "--network",
-                "own",
-                "-p",
-                "8080:80",
-                ALPINE,
-                "/bin/sleep",
-                "1",
-            ];
-            let onggi = town.store.onggi(words).without("ONGGI_NETWORK");
-            let onggi = onggi.into_command();
-            let program = crate::support::store::program();
+            let script = town.store.script(EVERYTHING).without("ONGGI_NETWORK");
+            let script = script.into_command();
             // As root, which keeps what the privileges of newuidmap are.
             let mut strace = Command::new("strace");
             strace
@@ -384,30 +392,72 @@ fn no_foreign_program_is_executed() {
                 .arg(&town.store.account.name)
                 .arg("-o")
                 .arg(&log)
-                .arg(program)
-                .args(onggi.get_args().skip_while(|word| *word != "--root"))
+                .args(["/bin/sh", "-e", "-c", EVERYTHING])
                 .env_clear()
                 .current_dir(town.store.home());
-            for (name, value) in onggi.get_envs() {
+            for (name, value) in script.get_envs() {
                 if let Some(value) = value {
                     strace.env(name, value);
                 }
             }
-            let output = strace.output().unwrap();
-            Outcome::of("strace", output).code(0);
-            let mut executed = executed(&std::fs::read_to_string(&log).unwrap());
-            assert!(executed.remove(program.to_str().unwrap()), "{executed:?}");
-            assert!(executed.remove("/bin/sleep"), "{executed:?}");
-            executed.retain(|path| !["onggi-monitor", "onggi-network"].contains(&path.as_str()));
-            let helpers = ["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
-            let allowed = if user == User::Subuid {
-                &helpers[..]
-            } else {
-                &[]
-            };
-            executed.retain(|path| !allowed.contains(&path.as_str()));
+            Outcome::of("strace", strace.output().unwrap()).code(0);
             let trace = std::fs::read_to_string(&log).unwrap();
+            let mut executed = executed(&trace);
+            let program = town.store.home().join("bin/onggi");
+            for own in [
+                program.to_str().unwrap(),
+                "/bin/sleep",
+                "/bin/true",
+                "/bin/ping",
+            ] {
+                assert!(executed.remove(own), "{own}: {executed:?}");
+            }
+            let ours = ["/bin/sh", "onggi-monitor", "onggi-network", "onggi-exec"];
+            executed.retain(|path| !ours.contains(&path.as_str()));
+            let helpers: &[&str] = match user {
+                User::Subuid => &["/usr/bin/newuidmap", "/usr/bin/newgidmap"],
+                User::Root | User::Single => &[],
+            };
+            executed.retain(|path| !helpers.contains(&path.as_str()));
             assert!(executed.is_empty(), "{executed:?}\n{trace}");
+        });
+    }
+}
+
+#[test]
+fn whoever_may_change_networks_changes_no_others_in_a_user_namespace_of_its_own() {
+    for user in EVERYONE {
+        town(user, move |town| {
+            // Somebody in it is root, whom nsenter(1) becomes.
+            let own = match user {
+                User::Root => town.store.own_user_namespace(),
+                User::Subuid => ["--uidmap", "0:0:1000"],
+                User::Single => ["--uidmap", "0:0:1"],
+            };
+            let power = ["--cap-add", "NET_ADMIN"];
+            run(town, "apart", &[&own[..], &power].concat());
+            run(town, "beside", &power);
+            // The other end of a container's interface is in the namespace of the networks, and so is what it is to be put on.
+            let attempt = |name: &str| {
+                let pid = town.store.field(name, "{{.State.Pid}}");
+                let mut enter = Command::new("nsenter");
+                enter.args(["-t", &pid, "-n"]);
+                if user != User::Root || name == "apart" {
+                    enter.arg("-U");
+                }
+                enter.args(["ip", "link", "add", "link", "if1", "link-netnsid", "0"]);
+                let output = enter.args(["name", "evil", "type", "macvlan"]).output();
+                Outcome::of(name, output.unwrap()).stderr_text()
+            };
+            let refused = attempt("apart");
+            assert!(
+                refused.contains("Operation not permitted"),
+                "{user:?}: {refused}"
+            );
+            // Without one the kernel goes on to what is wrong with that: the README says so.
+            let other = attempt("beside");
+            assert!(other.contains("Invalid argument"), "{user:?}: {other}");
+            town.onggi(&["rm", "-f", "apart", "beside"]).code(0);
         });
     }
 }
