@@ -1,15 +1,26 @@
-//! `cargo bench --bench build [cold|cached|changed|context|stages|memory]`: builds beside `buildah bud`, interleaved. Needs
-//! root, Alpine in the directory of real images, and for the peer `buildah`, which is left out where it does not run.
-#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+//! `cargo bench --bench build [-- cold|cached|changed|context|stages|memory… root|subuid|single…]`: builds beside
+//! `buildah bud`, and as root beside BuildKit in `dockerd`, interleaved. Needs root and Alpine in the directory of real
+//! images. buildah builds as the same user where it can, else as root, which its line says; docker takes part where
+//! `dockerd` and a `docker` that knows BuildKit are in `PATH`. What does not run is left out and named.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints its figures"
+)]
 
+#[path = "registry/dockerd.rs"]
+mod dockerd;
 #[path = "measure.rs"]
 mod measure;
+#[path = "start/pure.rs"]
+mod pure;
 #[path = "../support/mod.rs"]
 mod support;
 
+use dockerd::Dockerd;
 use measure::{Contender, asked, race, rounds};
 use std::cell::Cell;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use support::life::peak_memory_of;
 use support::{ALPINE, Store, User, store};
 
@@ -19,73 +30,54 @@ const FILES: (usize, usize) = (20_000, 100);
 const STEPS: &str = "RUN echo one > /one\nRUN echo two > /two\nCOPY source /source\nRUN cat /source/* > /all\nCOPY last /last\n";
 
 fn main() {
-    let Some(store) = store(User::Root).filter(Store::alpine) else {
-        return;
-    };
+    pure::enter_cgroup2();
+    let names = ["root", "subuid", "single"];
+    for (name, user) in names.iter().zip([User::Root, User::Subuid, User::Single]) {
+        if asked(name, &names)
+            && let Some(store) = store(user).filter(Store::alpine)
+        {
+            println!("\n== {name}");
+            measure_as(&store);
+        }
+    }
+}
+
+fn measure_as(store: &Store) {
     store.file("five/Dockerfile", format!("FROM {ALPINE}\n{STEPS}"));
     for name in ["source/a", "source/b", "last"] {
         store.file(&format!("five/{name}"), name);
     }
     store.ok(["save", "-o", "alpine.tar", ALPINE]);
-    let peer = Peer::new(&store);
-    let ours = |options: &'static [&'static str], context: &'static str| {
-        let words = ["build", "-q"];
-        store
-            .onggi(words)
-            .args(options)
-            .args([context])
-            .into_command()
-    };
     let part = |name: &str| asked(name, &PARTS);
-    if part("cold") {
-        race(
-            "five steps, nothing cached",
-            rounds(10),
-            vec![
-                Contender::new("onggi build --no-cache", || ours(&["--no-cache"], "five")),
-                Contender::new("buildah bud", || peer.bud(&store, "--no-cache")),
-            ],
-        );
-    }
-    if part("cached") {
-        race(
-            "five steps, all cached",
-            rounds(20),
-            vec![
-                Contender::new("onggi build", || ours(&[], "five")),
-                Contender::new("buildah bud --layers", || peer.bud(&store, "--layers")),
-            ],
-        );
-    }
-    if part("changed") {
-        let number = Cell::new(0);
-        let change = || {
-            number.set(number.get() + 1);
-            store.file("five/last", format!("{}", number.get()));
-        };
-        race(
-            "one changed file in the last COPY",
-            rounds(10),
-            vec![
-                Contender::new("onggi build", || {
-                    change();
-                    ours(&[], "five")
-                }),
-                Contender::new("buildah bud --layers", || {
-                    change();
-                    peer.bud(&store, "--layers")
-                }),
-            ],
-        );
+    if ["cold", "cached", "changed"].into_iter().any(part) {
+        let peers = Peers::new(store);
+        if part("cold") {
+            let title = "five steps, nothing cached";
+            let options = [&["--no-cache"][..], &["--no-cache"], &["--no-cache"]];
+            peers.race(store, title, rounds(10), options, || ());
+        }
+        if part("cached") {
+            let options = [&[][..], &["--layers"], &[]];
+            peers.race(store, "five steps, all cached", rounds(20), options, || ());
+        }
+        if part("changed") {
+            let number = Cell::new(0);
+            let title = "one changed file in the last COPY";
+            let options = [&[][..], &["--layers"], &[]];
+            peers.race(store, title, rounds(10), options, || {
+                number.set(number.get() + 1);
+                store.file("five/last", format!("{}", number.get()));
+            });
+        }
     }
     if part("context") {
-        context(&store);
+        context(store);
     }
     if part("stages") {
-        stages(&store);
+        stages(store);
     }
     if part("memory") {
-        large(&store);
+        large(store);
         for context in ["five", "large"] {
             let build = store.onggi(["build", "-q", "--no-cache", context]);
             let most = peak_memory_of(build.into_command());
@@ -94,33 +86,113 @@ fn main() {
     }
 }
 
-/// buildah, which wants a cgroup file system of version 2, with a store of its own.
-struct Peer;
+/// Who builds the same.
+struct Peers {
+    /// Where buildah cannot be this user.
+    root: Option<Store>,
+    dockerd: Option<(Dockerd, tempfile::TempDir)>,
+}
 
-impl Peer {
+impl Peers {
     fn new(store: &Store) -> Self {
-        let pull = Self::command(store, "pull docker-archive:alpine.tar").output();
-        if let Err(error) = pull {
-            println!("buildah: {error}");
+        let mut peers = Self {
+            root: None,
+            dockerd: None,
+        };
+        let archive = store.home().join("alpine.tar");
+        let pull = |store: &Store| {
+            let mut pull = buildah(store, "pull");
+            pull.arg(format!("docker-archive:{}", archive.display()));
+            tried(pull)
+        };
+        if let Err(reason) = pull(store) {
+            println!("buildah as {:?}: {reason}", store.user);
+            if store.user != User::Root {
+                peers.root = self::store(User::Root).filter(|root| pull(root).is_ok());
+            }
         }
-        Self
+        if store.user == User::Root {
+            let place = tempfile::tempdir_in("/var/tmp").unwrap();
+            match Dockerd::start(place.path()) {
+                Err(reason) => println!("docker: {reason}"),
+                Ok(dockerd) => {
+                    let load = dockerd.client(["load", "-i", archive.to_str().unwrap()]);
+                    if let Err(reason) = tried(load) {
+                        println!("docker load: {reason}");
+                    }
+                    peers.dockerd = Some((dockerd, place));
+                }
+            }
+        }
+        peers
     }
 
-    fn command(store: &Store, words: &str) -> Command {
-        let home = store.home();
-        let mut command = store.command("unshare");
-        command.args(["-m", "sh", "-ec"]).arg(format!(
-            "mount -t cgroup2 none /sys/fs/cgroup; exec buildah --root {0}/b --runroot {0}/br --storage-driver overlay {words}",
-            home.display()
-        ));
-        command
+    /// Builds of the context `five`, with the options of each.
+    fn race(
+        &self,
+        store: &Store,
+        title: &str,
+        rounds: usize,
+        [ours, buildahs, dockers]: [&[&str]; 3],
+        change: impl Fn(),
+    ) {
+        let change = &change;
+        let words = ["onggi build", "buildah bud", "docker build"];
+        let [our, their, docker_build] =
+            [(0, ours), (1, buildahs), (2, dockers)].map(|(at, options)| {
+                let words = [&[words[at]], options].concat();
+                words.join(" ")
+            });
+        let context = store.home().join("five");
+        let mut contenders = vec![Contender::new(our, || {
+            change();
+            let words = ["build", "-q", "five"];
+            store.onggi(words).args(ours).into_command()
+        })];
+        let (builder, name) = match &self.root {
+            None => (store, their),
+            Some(root) => (root, format!("{their} (as root)")),
+        };
+        contenders.push(Contender::new(name, || {
+            change();
+            let mut bud = buildah(builder, "bud");
+            bud.args(["--isolation", "chroot", "--network", "host", "-q"])
+                .args(buildahs)
+                .arg(&context);
+            bud
+        }));
+        if let Some((dockerd, _)) = &self.dockerd {
+            let build = || {
+                change();
+                let mut build = dockerd.client(["build", "--network", "host", "-q"]);
+                build
+                    .env("DOCKER_BUILDKIT", "1")
+                    .args(dockers)
+                    .arg(&context);
+                build
+            };
+            contenders.push(Contender::new(docker_build, build).served_by(|| dockerd.cpu()));
+        }
+        race(title, rounds, contenders);
     }
+}
 
-    fn bud(&self, store: &Store, option: &str) -> Command {
-        Self::command(
-            store,
-            &format!("bud --isolation chroot --network host {option} -q five"),
-        )
+/// buildah with a store of its own.
+fn buildah(store: &Store, verb: &str) -> Command {
+    let mut buildah = store.command("buildah");
+    for (option, name) in [("--root", "b"), ("--runroot", "br")] {
+        buildah.arg(option).arg(store.home().join(name));
+    }
+    buildah.args(["--storage-driver", "overlay", verb]);
+    buildah
+}
+
+fn tried(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(said.lines().last().unwrap_or_default().to_owned()),
     }
 }
 
@@ -165,27 +237,39 @@ fn context(store: &Store) {
     );
 }
 
-/// Stages that compress something, for which a processor is busy for a while.
+/// Four stages beside each other, and the same four steps one after the other: steps that keep one processor busy and
+/// leave a small layer, then steps whose layer is all the work.
 fn stages(store: &Store) {
-    let mut text = String::new();
-    let mut last = format!("FROM {ALPINE}\n");
-    for number in 0..4 {
-        text += &format!(
-            "FROM {ALPINE} AS s{number}\nRUN head -c 30000000 /dev/urandom | gzip -9 | wc -c > /{number}\n"
+    let works = [
+        (
+            "busy steps",
+            "awk 'BEGIN { for (i = 0; i < 15000000; i++) n += i; print n }' >",
+        ),
+        ("large layers", "head -c 60000000 /dev/urandom >"),
+    ];
+    for (title, work) in works {
+        let (mut beside, mut chained) = (String::new(), format!("FROM {ALPINE}\n"));
+        let mut last = format!("FROM {ALPINE}\n");
+        for number in 0..4 {
+            let run = format!("RUN {work} /{number} && wc -c /{number} > /size{number}\n");
+            beside += &format!("FROM {ALPINE} AS s{number}\n{run}");
+            chained += &run;
+            last += &format!("COPY --from=s{number} /size{number} /\n");
+        }
+        store.file("beside/Dockerfile", beside + &last);
+        store.file("chained/Dockerfile", chained);
+        let build = |jobs: &'static str, context: &'static str| {
+            let words = ["build", "-q", "--no-cache", "--jobs", jobs, context];
+            store.onggi(words).into_command()
+        };
+        race(
+            &format!("four stages, {title}"),
+            rounds(5),
+            vec![
+                Contender::new("four stages, --jobs 2", || build("2", "beside")),
+                Contender::new("four stages, --jobs 1", || build("1", "beside")),
+                Contender::new("the same steps in one stage", || build("2", "chained")),
+            ],
         );
-        last += &format!("COPY --from=s{number} /{number} /\n");
     }
-    store.file("stages/Dockerfile", text + &last);
-    let build = |jobs: &'static str| {
-        let words = ["build", "-q", "--no-cache", "--jobs", jobs, "stages"];
-        store.onggi(words).into_command()
-    };
-    race(
-        "four stages",
-        rounds(5),
-        vec![
-            Contender::new("onggi build --jobs 2", || build("2")),
-            Contender::new("onggi build --jobs 1", || build("1")),
-        ],
-    );
 }

@@ -16,7 +16,7 @@ pub enum Verdict {
 }
 
 /// Says it of a path below the root, without `/` at its begin and end, and whether that is a directory.
-pub type Filter<'a> = dyn Fn(&[u8], bool) -> Verdict + 'a;
+pub type Filter<'a> = dyn Fn(&[u8], bool) -> Verdict + Sync + 'a;
 
 /// What a list of patterns says.
 pub fn of(ignore: &Ignore) -> Box<Filter<'_>> {

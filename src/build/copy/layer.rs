@@ -145,7 +145,7 @@ fn source<'a>(
         },
         Part::Layers { selector, .. } => {
             let tree = *trees.next().context("files of the order are missing")?;
-            let selection = select::find(&tree, selector)?;
+            let selection = select::find(&tree, selector, None)?;
             Source::Files {
                 tree,
                 selection,

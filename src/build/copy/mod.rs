@@ -12,6 +12,7 @@
 
 pub mod archive;
 mod content;
+mod crowd;
 pub mod filter;
 pub mod glob;
 mod layer;
@@ -23,6 +24,7 @@ mod select;
 pub mod selection;
 mod staged;
 pub mod stat_cache;
+mod threads;
 mod tree;
 mod walk;
 

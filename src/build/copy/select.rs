@@ -3,7 +3,7 @@
 use super::filter::{self, Filter, Verdict};
 use super::glob::{is_wild, plain};
 use super::resolve::{Resolved, components, resolve};
-use super::selection::{Item, Kind, Selection};
+use super::selection::{Item, Selection};
 use super::stat_cache::StatCache;
 use super::tree::{Tree, shown};
 use super::walk::Walk;
@@ -16,32 +16,28 @@ use crate::store::tree::names;
 use anyhow::Result;
 use rustix::fs::{FileType, OFlags, Stat};
 use std::os::fd::AsFd;
+use std::time::SystemTime;
 
 /// Finds the files and takes the digests of their contents, from `cache` if they are there.
 pub fn select(tree: &Tree<'_>, selector: &Selector, cache: &mut StatCache) -> Result<Selection> {
-    let mut selection = find(tree, selector)?;
-    for entry in selection
-        .items
-        .iter_mut()
-        .flat_map(|item| &mut item.entries)
-    {
-        entry.content = match (&entry.kind, tree.is_layers()) {
-            (Kind::File, false) => cache.find(entry),
-            _ => None,
-        };
+    let known = (!tree.is_layers()).then_some(&*cache);
+    let mut selection = find(tree, selector, known)?;
+    let begun = SystemTime::now();
+    if content::take(tree, &mut selection)? || cache.is_old() {
+        cache.remember(selection.entries(), begun);
     }
-    content::take(tree, &mut selection, cache)?;
     Ok(selection)
 }
 
-/// Finds the files.
-pub fn find(tree: &Tree<'_>, selector: &Selector) -> Result<Selection> {
+/// Finds the files, and those of their digests that are known.
+pub fn find(tree: &Tree<'_>, selector: &Selector, known: Option<&StatCache>) -> Result<Selection> {
     let excluded = excluded(&selector.excludes)?;
     let excluded = excluded.as_ref().map(filter::of);
     let mut selection = Selection::default();
     for source in &selector.sources {
         let mut search = Search {
             tree,
+            known,
             excluded: excluded.as_deref(),
             source,
             selection: &mut selection,
@@ -57,6 +53,7 @@ pub fn find(tree: &Tree<'_>, selector: &Selector) -> Result<Selection> {
 /// Takes the files of one source.
 struct Search<'a, 'b> {
     tree: &'a Tree<'a>,
+    known: Option<&'a StatCache>,
     excluded: Option<&'a Filter<'a>>,
     source: &'a str,
     selection: &'b mut Selection,
@@ -125,7 +122,7 @@ impl Search<'_, '_> {
             Resolved::Missing(leaves) => return Err(self.missing(leaves).into()),
         };
         let is_directory = self.is_visible(&path, &found)?;
-        let mut walk = Walk::new(self.tree, self.excluded);
+        let mut walk = Walk::new(self.tree, self.excluded, self.known);
         match is_directory {
             true => walk.content(&path)?,
             false
@@ -152,7 +149,7 @@ impl Search<'_, '_> {
         }
         let pattern = components(pattern);
         let is_wild = pattern.iter().any(|name| is_wild(name));
-        let mut walk = Walk::new(self.tree, self.excluded);
+        let mut walk = Walk::new(self.tree, self.excluded, self.known);
         let pattern = pattern.join("/");
         if !pattern.is_empty() {
             walk.included = Some(pattern_of(Pattern::new(&pattern), &pattern)?);

@@ -1,136 +1,120 @@
 //! What files of a context had for a digest when they were last read, by what fstat(2) says of them. As git's index, an
 //! entry is worth something only if the file was not changed again within the same tick of the clock (racy-git.txt).
 //!
-//! Nothing needs it: a cache that is damaged or gone is an empty one.
+//! ```text
+//! MAGIC, then records in the order of their keys, numbers big-endian:
+//! device 8  inode 8  size 8  modified 8+4  changed 8+4 │ digest 32 │ day of its last use 4
+//! └────────────────────── key ───────────────────────┘
+//! ```
+//!
+//! They are searched as they lie in the file, so that a large one takes no longer than to read it. Nothing needs it: a
+//! cache that is damaged or gone is an empty one.
 
-use super::selection::{Entry, Time, changed, modified};
+use super::selection::{Entry, Kind};
 use crate::store::atomic::{self, Durability};
 use anyhow::{Context, Result};
-use rustix::fs::Stat;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const MAGIC: &[u8; 8] = b"digests1";
-/// Length of an entry in the file.
-const LENGTH: usize = 84;
+const MAGIC: &[u8; 8] = b"digests2";
 /// Times move on at least that often, where they are kept in nanoseconds (a tick of the slowest kernel is 10 ms).
 const TICK: Duration = Duration::from_millis(20);
 /// And where they are not (FAT has two seconds).
 const COARSE_TICK: Duration = Duration::from_secs(2);
 /// Entries that nobody has asked for are kept so many days.
 const DAYS: u32 = 30;
+/// The day of the last use is not written anew before that many.
+const REFRESH_DAYS: u32 = 7;
 
-/// A file at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: Time,
-    changed: Time,
-}
+const KEY: usize = 48;
+const DIGEST: usize = 32;
 
-impl Key {
-    fn of(found: &Stat) -> Self {
-        Self {
-            device: found.st_dev,
-            inode: found.st_ino,
-            size: found.st_size as u64,
-            modified: modified(found),
-            changed: changed(found),
-        }
-    }
-
-    fn of_entry(entry: &Entry) -> Self {
-        Self {
-            device: entry.identity.0,
-            inode: entry.identity.1,
-            size: entry.size,
-            modified: entry.modified,
-            changed: entry.changed,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    digest: [u8; 32],
-    /// The day since 1970 when it was last asked for.
-    used: u32,
-}
+/// A file at a time, and what it had for a digest.
+type Record = [u8; KEY + DIGEST + 4];
 
 /// Digests of files of one directory.
 #[derive(Debug, Default)]
 pub struct StatCache {
     path: PathBuf,
-    known: HashMap<Key, Known>,
-    has_new: bool,
+    /// As they are in the file.
+    records: Vec<Record>,
+    /// Something was found whose last use is long ago.
+    is_old: AtomicBool,
+    is_changed: bool,
     today: u32,
 }
 
 impl StatCache {
     /// Reads it.
     pub fn open(path: &Path) -> Self {
-        let known = std::fs::read(path).ok().and_then(|bytes| parse(&bytes));
+        let records = std::fs::read(path).ok().and_then(|bytes| {
+            let (records, rest) = bytes.strip_prefix(MAGIC)?.as_chunks();
+            rest.is_empty().then(|| records.to_vec())
+        });
         Self {
             path: path.to_owned(),
-            known: known.unwrap_or_default(),
-            has_new: false,
+            records: records.unwrap_or_default(),
             today: today(),
+            ..Self::default()
         }
     }
 
     /// The digest of a file, if nothing has happened to it since.
-    pub fn find(&mut self, entry: &Entry) -> Option<[u8; 32]> {
-        let known = self.known.get_mut(&Key::of_entry(entry))?;
-        known.used = self.today;
-        Some(known.digest)
+    pub fn find(&self, entry: &Entry) -> Option<[u8; DIGEST]> {
+        let record = &self.records[self.position(&key(entry)).ok()?];
+        let (digest, used) = record[KEY..].split_first_chunk()?;
+        let used = u32::from_be_bytes(used.try_into().ok()?);
+        if used.saturating_add(REFRESH_DAYS) < self.today {
+            self.is_old.store(true, Ordering::Relaxed);
+        }
+        Some(*digest)
     }
 
-    /// Remembers one that was read after the time `begun`, unless the file may be changed once more without a trace.
-    pub fn remember(&mut self, found: &Stat, digest: [u8; 32], begun: SystemTime) {
-        let key = Key::of(found);
-        let tick = match (key.modified.1, key.changed.1) {
-            (0, 0) => COARSE_TICK,
-            _ => TICK,
-        };
-        let last = key.modified.max(key.changed);
-        let Ok(seconds) = u64::try_from(last.0) else {
-            return;
-        };
-        let last = UNIX_EPOCH + Duration::new(seconds, last.1);
-        if last + tick < begun {
-            let used = self.today;
-            self.known.insert(key, Known { digest, used });
-            self.has_new = true;
-        }
+    fn position(&self, key: &[u8; KEY]) -> Result<usize, usize> {
+        let file = file(key);
+        self.records.binary_search_by(|record| {
+            let other = self::file(record).cmp(&file);
+            other.then_with(|| record[..KEY].cmp(key))
+        })
+    }
+
+    /// Whether something was found that will be forgotten soon.
+    pub fn is_old(&self) -> bool {
+        self.is_old.load(Ordering::Relaxed)
+    }
+
+    /// Remembers files whose digests were found here, or taken after the time `begun`, but for those which may be
+    /// changed once more without a trace; forgets what has not been used for long.
+    pub fn remember<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>, begun: SystemTime) {
+        let files = entries.filter(|entry| entry.kind == Kind::File && is_settled(entry, begun));
+        let mut records: Vec<Record> = files
+            .filter_map(|entry| Some(record(entry, &entry.content?, self.today)))
+            .collect();
+        records.sort_unstable();
+        records.dedup_by(|one, other| one[..KEY] == other[..KEY]);
+        let oldest = self.today.saturating_sub(DAYS).to_be_bytes();
+        self.records.retain(|record| {
+            let is_renewed = records.binary_search_by_key(&file(record), |new| file(new));
+            record[KEY + DIGEST..] >= oldest[..] && is_renewed.is_err()
+        });
+        records.append(&mut self.records);
+        records.sort_unstable();
+        self.records = records;
+        self.is_old = AtomicBool::new(false);
+        self.is_changed = true;
     }
 
     /// Writes it if there is something new.
     pub fn save(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.has_new) {
+        if !std::mem::take(&mut self.is_changed) {
             return Ok(());
-        }
-        let oldest = self.today.saturating_sub(DAYS);
-        self.known.retain(|_, known| known.used >= oldest);
-        let mut bytes = Vec::with_capacity(MAGIC.len() + self.known.len() * LENGTH);
-        bytes.extend_from_slice(MAGIC);
-        for (key, known) in &self.known {
-            for number in [key.device, key.inode, key.size] {
-                bytes.extend_from_slice(&number.to_le_bytes());
-            }
-            for (seconds, nanoseconds) in [key.modified, key.changed] {
-                bytes.extend_from_slice(&seconds.to_le_bytes());
-                bytes.extend_from_slice(&nanoseconds.to_le_bytes());
-            }
-            bytes.extend_from_slice(&known.digest);
-            bytes.extend_from_slice(&known.used.to_le_bytes());
         }
         if let Some(directory) = self.path.parent() {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("create `{}`", directory.display()))?;
         }
+        let bytes = [MAGIC, self.records.as_flattened()].concat();
         atomic::write(&self.path, &bytes, Durability::Volatile)
     }
 }
@@ -140,54 +124,70 @@ fn today() -> u32 {
     now.map_or(0, |now| (now.as_secs() / 86_400) as u32)
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<Key, Known>> {
-    let entries = bytes.strip_prefix(MAGIC)?;
-    if entries.len() % LENGTH != 0 {
-        return None;
+/// Whether a change after the time `begun` would be seen in its times.
+fn is_settled(entry: &Entry, begun: SystemTime) -> bool {
+    let tick = match (entry.modified.1, entry.changed.1) {
+        (0, 0) => COARSE_TICK,
+        _ => TICK,
+    };
+    let last = entry.modified.max(entry.changed);
+    let Ok(seconds) = u64::try_from(last.0) else {
+        return false;
+    };
+    let last = UNIX_EPOCH.checked_add(Duration::new(seconds, last.1) + tick);
+    last.is_some_and(|last| last < begun)
+}
+
+fn key(entry: &Entry) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    let numbers = [entry.identity.0, entry.identity.1, entry.size];
+    for (place, number) in key.chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&number.to_be_bytes());
     }
-    let mut known = HashMap::with_capacity(entries.len() / LENGTH);
-    for entry in entries.chunks_exact(LENGTH) {
-        let number = |at: usize| Some(u64::from_le_bytes(entry[at..at + 8].try_into().ok()?));
-        let word = |at: usize| Some(u32::from_le_bytes(entry[at..at + 4].try_into().ok()?));
-        let key = Key {
-            device: number(0)?,
-            inode: number(8)?,
-            size: number(16)?,
-            modified: (number(24)? as i64, word(32)?),
-            changed: (number(36)? as i64, word(44)?),
-        };
-        let digest = entry[48..80].try_into().ok()?;
-        known.insert(
-            key,
-            Known {
-                digest,
-                used: word(80)?,
-            },
-        );
+    for (place, time) in key[24..]
+        .chunks_exact_mut(12)
+        .zip([entry.modified, entry.changed])
+    {
+        place[..8].copy_from_slice(&time.0.to_be_bytes());
+        place[8..].copy_from_slice(&time.1.to_be_bytes());
     }
-    Some(known)
+    key
+}
+
+/// Device and inode.
+fn file(key: &[u8]) -> u128 {
+    key.first_chunk()
+        .map_or(0, |file| u128::from_be_bytes(*file))
+}
+
+fn record(entry: &Entry, digest: &[u8; DIGEST], day: u32) -> Record {
+    let mut record = [0; KEY + DIGEST + 4];
+    record[..KEY].copy_from_slice(&key(entry));
+    record[KEY..KEY + DIGEST].copy_from_slice(digest);
+    record[KEY + DIGEST..].copy_from_slice(&day.to_be_bytes());
+    record
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::selection::{changed, modified};
     use super::*;
-    use rustix::fs::stat;
+    use rustix::fs::{Stat, stat};
 
-    fn find(cache: &mut StatCache, found: &Stat) -> Option<[u8; 32]> {
-        let entry = Entry {
+    fn entry(found: &Stat) -> Entry {
+        Entry {
             path: Box::default(),
             skip: 0,
-            kind: super::super::selection::Kind::File,
+            kind: Kind::File,
             mode: 0,
             owner: (0, 0),
             size: found.st_size as u64,
             modified: modified(found),
             changed: changed(found),
             identity: (found.st_dev, found.st_ino),
-            content: None,
+            content: Some([1; 32]),
             xattrs: Vec::new(),
-        };
-        cache.find(&entry)
+        }
     }
 
     #[test]
@@ -195,28 +195,85 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, file) = (directory.path().join("a/cache"), directory.path().join("f"));
         std::fs::write(&file, "one").unwrap();
-        let found = stat(&file).unwrap();
+        let found = entry(&stat(&file).unwrap());
         let mut cache = StatCache::open(&path);
         // Read in the tick in which it was written: the next write may leave the same times.
-        cache.remember(&found, [1; 32], SystemTime::now());
-        assert_eq!(find(&mut cache, &found), None);
+        cache.remember([&found].into_iter(), SystemTime::now());
+        assert_eq!(cache.find(&found), None);
         let later = SystemTime::now() + Duration::from_secs(3);
-        cache.remember(&found, [1; 32], later);
-        assert_eq!(find(&mut cache, &found), Some([1; 32]));
+        cache.remember([&found].into_iter(), later);
+        assert_eq!(cache.find(&found), Some([1; 32]));
         cache.save().unwrap();
-        assert_eq!(find(&mut StatCache::open(&path), &found), Some([1; 32]));
+        assert_eq!(StatCache::open(&path).find(&found), Some([1; 32]));
         std::fs::write(&file, "two").unwrap();
         std::fs::File::open(&file)
             .unwrap()
             .set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9))
             .unwrap();
-        assert_eq!(
-            find(&mut StatCache::open(&path), &stat(&file).unwrap()),
-            None
-        );
-        for damage in [&b""[..], b"digests1x", b"other"] {
+        let changed = entry(&stat(&file).unwrap());
+        assert_eq!(StatCache::open(&path).find(&changed), None);
+        for damage in [&b""[..], b"digests2x", b"other"] {
             std::fs::write(&path, damage).unwrap();
-            assert_eq!(find(&mut StatCache::open(&path), &found), None);
+            assert_eq!(StatCache::open(&path).find(&found), None);
         }
+    }
+
+    #[test]
+    fn every_part_of_a_key_tells_files_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = entry(&stat(directory.path()).unwrap());
+        let mut cache = StatCache::open(&directory.path().join("cache"));
+        let later = SystemTime::now() + Duration::from_secs(3);
+        cache.remember([&found].into_iter(), later);
+        let changes: [fn(&mut Entry); 7] = [
+            |entry| entry.identity.0 += 1,
+            |entry| entry.identity.1 += 1,
+            |entry| entry.size += 1,
+            |entry| entry.modified.0 += 1,
+            |entry| entry.modified.1 ^= 1,
+            |entry| entry.changed.0 += 1,
+            |entry| entry.changed.1 ^= 1,
+        ];
+        let others = changes.map(|change| {
+            let mut other = found.clone();
+            change(&mut other);
+            other.content = Some([2; 32]);
+            other
+        });
+        assert!(others.iter().all(|other| cache.find(other).is_none()));
+        cache.remember(others.iter(), later);
+        assert!(
+            others
+                .iter()
+                .all(|other| cache.find(other) == other.content)
+        );
+        // What the same file was earlier it will never be again.
+        assert_eq!(cache.find(&found), None);
+    }
+
+    #[test]
+    fn what_is_used_is_kept_and_the_rest_goes_after_a_month() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = entry(&stat(directory.path()).unwrap());
+        let second = Entry {
+            identity: (first.identity.0, first.identity.1 + 1),
+            ..first.clone()
+        };
+        let path = directory.path().join("cache");
+        let mut cache = StatCache::open(&path);
+        let later = SystemTime::now() + Duration::from_secs(3);
+        cache.remember([&first, &second].into_iter(), later);
+        cache.today += REFRESH_DAYS;
+        assert!(cache.find(&first).is_some() && !cache.is_old());
+        cache.today += 1;
+        assert!(cache.find(&first).is_some() && cache.is_old());
+        cache.remember([&first].into_iter(), later);
+        assert!(cache.find(&first).is_some() && !cache.is_old());
+        cache.today += DAYS - REFRESH_DAYS;
+        cache.remember([&first].into_iter(), later);
+        assert!(cache.find(&first).is_some() && cache.find(&second).is_none());
+        cache.save().unwrap();
+        let kept = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(kept as usize, MAGIC.len() + size_of::<Record>());
     }
 }

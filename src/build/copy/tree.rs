@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The owner of a file of layers, for its path and its owner as it lies there.
-pub type Owner<'a> = dyn Fn(&[u8], (u32, u32)) -> (u32, u32) + 'a;
+pub type Owner<'a> = dyn Fn(&[u8], (u32, u32)) -> (u32, u32) + Sync + 'a;
 
 /// Files below a root.
 #[derive(Clone, Copy)]

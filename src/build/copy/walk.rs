@@ -1,18 +1,21 @@
 //! All that is below a directory and is to be copied, directories before what is in them, names in their order.
 
+use super::crowd;
 use super::filter::{Filter, Verdict};
 use super::selection::{Entry, Kind, changed, modified, size};
+use super::stat_cache::StatCache;
 use super::tree::{Tree, shown};
 use crate::build::pattern::Pattern;
 use crate::image::layer::{check_depth, pack};
 use anyhow::Result;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Names of a few hundred files come with one getdents64(2).
-const NAMES: usize = 64 << 10;
+const NAMES: usize = 32 << 10;
 
 /// Looks through directories.
 pub struct Walk<'a> {
@@ -22,30 +25,129 @@ pub struct Walk<'a> {
     pub excluded: Option<&'a Filter<'a>>,
     /// `--parents`: only what fits this is meant.
     pub included: Option<Pattern>,
+    /// Digests that need not be taken again.
+    pub known: Option<&'a StatCache>,
     /// What was found.
     pub entries: Vec<Entry>,
     /// What the user should know.
     pub warnings: Vec<String>,
-    /// Files with several names: file system and number → the first entry.
-    linked: HashMap<(u64, u64), usize>,
-    /// Directories that are copied if something below them is.
-    pending: Vec<Entry>,
-    names: Vec<u8>,
     skip: usize,
+}
+
+/// A directory that is open, with the names in it.
+pub struct Directory {
+    held: OwnedFd,
+    path: Box<[u8]>,
+    depth: usize,
+    /// Everything in it is meant, as far as `included` goes.
+    whole: bool,
+    names: Names,
+}
+
+impl Directory {
+    /// The names in it.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+}
+
+/// Names in their order, with what they are if the file system says it.
+#[derive(Default)]
+pub struct Names {
+    text: Vec<u8>,
+    all: Vec<Name>,
+}
+
+struct Name {
+    /// Its first bytes, which tell most names apart.
+    start: [u8; 8],
+    /// Where it begins in the text.
+    at: u32,
+    length: u32,
+    kind: FileType,
+}
+
+impl Names {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    fn get(&self, number: usize) -> (&[u8], FileType) {
+        let name = &self.all[number];
+        (name.within(&self.text), name.kind)
+    }
+
+    fn add(&mut self, name: &[u8], kind: FileType) {
+        let mut start = [0; 8];
+        let length = name.len().min(start.len());
+        start[..length].copy_from_slice(&name[..length]);
+        self.all.push(Name {
+            start,
+            at: self.text.len() as u32,
+            length: name.len() as u32,
+            kind,
+        });
+        self.text.extend_from_slice(name);
+    }
+
+    fn sort(&mut self) {
+        let text = &self.text;
+        self.all.sort_unstable_by(|one, other| {
+            let starts = u64::from_be_bytes(one.start).cmp(&u64::from_be_bytes(other.start));
+            starts.then_with(|| one.within(text).cmp(other.within(text)))
+        });
+    }
+}
+
+impl Name {
+    fn within<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.at as usize..][..self.length as usize]
+    }
+}
+
+/// What was found in a directory.
+#[derive(Default)]
+pub struct Found {
+    /// Files and directories, in their order.
+    pub kept: Vec<Kept>,
+    /// Those of them that are directories.
+    pub inner: Vec<Inner>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Something that is copied.
+pub struct Kept {
+    /// What goes into the selection.
+    pub entry: Entry,
+    /// There are other names of this file.
+    pub has_links: bool,
+    /// It is copied only if something below it is.
+    pub is_pending: bool,
+}
+
+/// A directory whose content is still to be looked at.
+pub struct Inner {
+    above: Arc<Directory>,
+    path: Box<[u8]>,
+    whole: bool,
 }
 
 impl<'a> Walk<'a> {
     /// Starts with nothing.
-    pub fn new(tree: &'a Tree<'a>, excluded: Option<&'a Filter<'a>>) -> Self {
+    pub fn new(
+        tree: &'a Tree<'a>,
+        excluded: Option<&'a Filter<'a>>,
+        known: Option<&'a StatCache>,
+    ) -> Self {
         Self {
             tree,
             excluded,
             included: None,
+            known,
             entries: Vec::new(),
             warnings: Vec::new(),
-            linked: HashMap::new(),
-            pending: Vec::new(),
-            names: Vec::new(),
             skip: 0,
         }
     }
@@ -55,7 +157,11 @@ impl<'a> Walk<'a> {
         let held = self.tree.open(path, OFlags::RDONLY | OFlags::DIRECTORY);
         let held = held.map_err(|errno| self.tree.failed("open", path, errno))?;
         self.skip = if path.is_empty() { 0 } else { path.len() + 1 };
-        self.directory(&held, &mut path.to_vec(), 0, self.included.is_none())
+        let whole = self.included.is_none();
+        let root = self.directory(held, path.into(), 0, whole)?;
+        let found = crowd::look(self, root)?;
+        (self.entries, self.warnings) = found;
+        Ok(())
     }
 
     /// Takes the one file of that name in a directory; nothing where it is of no kind that can be copied.
@@ -67,86 +173,87 @@ impl<'a> Walk<'a> {
         let held = self.tree.open(directory, OFlags::PATH | OFlags::DIRECTORY);
         let held = held.map_err(|errno| self.tree.failed("open", path, errno))?;
         self.skip = path.len() - name.len();
-        if let Some(entry) = self.entry(held.as_fd(), name, path, found)? {
-            self.entries.push(entry);
-        }
+        let mut warnings = std::mem::take(&mut self.warnings);
+        let entry = self.entry(held.as_fd(), name, path.into(), found, &mut warnings)?;
+        self.entries.extend(entry);
+        self.warnings = warnings;
         Ok(())
     }
 
-    /// `whole`: everything in it is meant, as far as `included` goes.
+    /// Opens a directory that was found, and reads its names.
+    pub fn open(&self, inner: Inner) -> Result<Directory> {
+        let Inner { above, path, whole } = inner;
+        let name = match above.path.len() {
+            0 => &path[..],
+            length => &path[length + 1..],
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = openat(&above.held, name, flags, Mode::empty());
+        let held = held.map_err(|errno| self.tree.failed("open", &path, errno))?;
+        self.directory(held, path, above.depth + 1, whole)
+    }
+
     fn directory(
-        &mut self,
-        held: &OwnedFd,
-        path: &mut Vec<u8>,
+        &self,
+        held: OwnedFd,
+        path: Box<[u8]>,
         depth: usize,
         whole: bool,
-    ) -> Result<()> {
-        check_depth(depth, path)?;
-        let names = self.read(held.as_fd());
-        let names = names.map_err(|errno| self.tree.failed("read", path, errno))?;
-        let length = path.len();
-        for (name, kind) in names {
-            if length > 0 {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
-            self.below(held, &name, kind, path, depth, whole)?;
-            path.truncate(length);
-        }
-        Ok(())
+    ) -> Result<Directory> {
+        check_depth(depth, &path)?;
+        let names = read(held.as_fd());
+        let names = names.map_err(|errno| self.tree.failed("read", &path, errno))?;
+        Ok(Directory {
+            held,
+            path,
+            depth,
+            whole,
+            names,
+        })
     }
 
-    fn below(
-        &mut self,
-        held: &OwnedFd,
-        name: &[u8],
-        kind: FileType,
-        path: &mut Vec<u8>,
-        depth: usize,
-        mut whole: bool,
-    ) -> Result<()> {
-        let mut found = None;
-        let is_directory = match kind {
-            FileType::Unknown => match self.stat(held, name, path)? {
-                None => return Ok(()),
-                Some(stat) => {
-                    found = Some(stat);
-                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-                }
-            },
-            kind => kind == FileType::Directory,
+    /// Looks at the name of that number in a directory.
+    pub fn look(&self, directory: &Arc<Directory>, number: usize, out: &mut Found) -> Result<()> {
+        let (name, kind) = directory.names.get(number);
+        let path = match &*directory.path {
+            b"" => name.into(),
+            above => [above, name].join(&b'/').into_boxed_slice(),
         };
-        let verdict = self.verdict(path, is_directory, &mut whole);
+        let (mut found, mut kind) = (None, kind);
+        if kind == FileType::Unknown {
+            let Some(stat) = self.stat(&directory.held, name, &path)? else {
+                return Ok(());
+            };
+            kind = FileType::from_raw_mode(stat.st_mode);
+            found = Some(stat);
+        }
+        let mut whole = directory.whole;
+        let is_directory = kind == FileType::Directory;
+        let verdict = self.verdict(&path, is_directory, &mut whole);
         if verdict == Verdict::Pruned || (verdict == Verdict::Left && !is_directory) {
             return Ok(());
         }
         let found = match found {
-            None => self.stat(held, name, path)?,
+            None => self.stat(&directory.held, name, &path)?,
             found => found,
         };
-        let Some(entry) = found
-            .map(|found| self.entry(held.as_fd(), name, path, &found))
-            .transpose()?
-            .flatten()
-        else {
+        let Some(found) = found else { return Ok(()) };
+        let held = directory.held.as_fd();
+        let Some(entry) = self.entry(held, name, path, &found, &mut out.warnings)? else {
             return Ok(());
         };
-        if entry.kind != Kind::Directory {
-            self.entries.append(&mut self.pending);
-            self.remember(&entry, found);
-            self.entries.push(entry);
-            return Ok(());
+        if entry.kind == Kind::Directory {
+            out.inner.push(Inner {
+                above: Arc::clone(directory),
+                path: entry.path.clone(),
+                whole,
+            });
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inner = openat(held, name, flags, Mode::empty());
-        let inner = inner.map_err(|errno| self.tree.failed("open", path, errno))?;
-        let pending = self.pending.len();
-        self.pending.push(entry);
-        if verdict == Verdict::Taken {
-            self.entries.append(&mut self.pending);
-        }
-        self.directory(&inner, path, depth + 1, whole)?;
-        self.pending.truncate(pending);
+        out.kept.push(Kept {
+            has_links: entry.kind == Kind::File && found.st_nlink > 1,
+            is_pending: entry.kind == Kind::Directory && verdict != Verdict::Taken,
+            entry,
+        });
         Ok(())
     }
 
@@ -185,81 +292,71 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What is said of a file; nothing where it is of no kind that can be copied.
     fn entry(
-        &mut self,
+        &self,
         held: BorrowedFd<'_>,
         name: &[u8],
-        path: &[u8],
+        path: Box<[u8]>,
         found: &Stat,
+        warnings: &mut Vec<String>,
     ) -> Result<Option<Entry>> {
+        let failed = |verb: &str, errno| self.tree.failed(verb, &path, errno);
         let number = found.st_rdev;
         let kind = match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => Kind::File,
             FileType::Directory => Kind::Directory,
             FileType::Symlink => {
                 let target = readlinkat(held, name, Vec::new());
-                let target =
-                    target.map_err(|errno| self.tree.failed("read the link", path, errno))?;
+                let target = target.map_err(|errno| failed("read the link", errno))?;
                 Kind::Link(target.into_bytes().into())
             }
             FileType::Fifo => Kind::Fifo,
             FileType::CharacterDevice => Kind::Device(false, number),
             FileType::BlockDevice => Kind::Device(true, number),
             _ => {
-                let warning = format!("`{}` is a socket and was left out", shown(path));
-                self.warnings.push(warning);
+                warnings.push(format!("`{}` is a socket and was left out", shown(&path)));
                 return Ok(None);
             }
-        };
-        let first = match kind {
-            Kind::File if found.st_nlink > 1 => {
-                self.linked.get(&(found.st_dev, found.st_ino)).copied()
-            }
-            _ => None,
         };
         let mut xattrs = Vec::new();
         if self.tree.is_layers() {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let entry = openat(held, name, flags, Mode::empty());
-            let entry = entry.map_err(|errno| self.tree.failed("open", path, errno))?;
-            xattrs = pack::attributes(&entry, path)?;
+            let entry = entry.map_err(|errno| failed("open", errno))?;
+            xattrs = pack::attributes(&entry, &path)?;
         }
-        Ok(Some(Entry {
-            path: path.into(),
+        let mut entry = Entry {
+            owner: self.tree.owner(&path, (found.st_uid, found.st_gid)),
+            path,
             skip: self.skip,
-            kind: first.map_or(kind, Kind::Same),
+            kind,
             mode: found.st_mode & 0o7777,
-            owner: self.tree.owner(path, (found.st_uid, found.st_gid)),
             size: size(found),
             modified: modified(found),
             changed: changed(found),
             identity: (found.st_dev, found.st_ino),
             content: None,
             xattrs,
-        }))
+        };
+        if entry.kind == Kind::File {
+            entry.content = self.known.and_then(|known| known.find(&entry));
+        }
+        Ok(Some(entry))
     }
+}
 
-    /// The next name of the same file is one of this entry, which is about to be taken.
-    fn remember(&mut self, entry: &Entry, found: Option<Stat>) {
-        if entry.kind == Kind::File && found.is_some_and(|found| found.st_nlink > 1) {
-            self.linked.insert(entry.identity, self.entries.len());
+fn read(held: BorrowedFd<'_>) -> rustix::io::Result<Names> {
+    let mut buffer = [MaybeUninit::uninit(); NAMES];
+    let mut names = Names::default();
+    let mut directory = RawDir::new(held, &mut buffer);
+    while let Some(entry) = directory.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.add(name, entry.file_type());
         }
     }
-
-    /// The names in a directory, sorted, with what they are if the file system says it.
-    fn read(&mut self, held: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>> {
-        self.names.clear();
-        self.names.reserve(NAMES);
-        let mut names = Vec::new();
-        let mut directory = RawDir::new(held, self.names.spare_capacity_mut());
-        while let Some(entry) = directory.next() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push((name.to_vec(), entry.file_type()));
-            }
-        }
-        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(names)
-    }
+    names.sort();
+    Ok(names)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::build::copy::filter::Verdict;
+use crate::build::copy::selection::Kind;
 
 #[test]
 fn what_is_not_there_is_told() {
@@ -158,6 +159,66 @@ fn a_second_look_reads_no_content() {
         take(&tree, &selector(&["d"]), &mut cache).unwrap().digest(),
         first.digest()
     );
+}
+
+#[test]
+fn a_wide_tree_comes_in_its_order_whoever_looks() {
+    let context = tempfile::tempdir().unwrap();
+    let mut expected = Vec::new();
+    for directory in 0..40 {
+        let count = if directory == 9 { 1000 } else { 20 };
+        let name = format!("d{directory}");
+        std::fs::create_dir_all(context.path().join(&name).join("sub/left")).unwrap();
+        expected.extend([name.clone(), format!("{name}/sub")]);
+        for number in 0..count {
+            for path in [format!("{name}/{number}"), format!("{name}/sub/{number}")] {
+                std::fs::write(context.path().join(&path), &path).unwrap();
+                expected.push(path);
+            }
+        }
+    }
+    let place = |path: &str| context.path().join(path);
+    for link in ["d7/sub/x", "d39/x"] {
+        std::fs::hard_link(place("d5/7"), place(link)).unwrap();
+        expected.push(link.to_owned());
+    }
+    expected.sort_by(|one, other| one.split('/').cmp(other.split('/')));
+    let ignored = |path: &[u8], _: bool| match path.ends_with(b"left") {
+        true => Verdict::Left,
+        false => Verdict::Taken,
+    };
+    let first = expected.iter().position(|path| path == "d39/x").unwrap();
+    for _ in 0..20 {
+        let selection = selected(&context, &selector(&["."]), Some(&ignored)).unwrap();
+        let entries = &selection.items[0].entries;
+        let paths = entries.iter().map(|entry| entry.relative());
+        assert!(paths.eq(expected.iter().map(String::as_bytes)));
+        let links = entries.iter().enumerate().filter_map(|(at, entry)| {
+            let Kind::Same(first) = entry.kind else {
+                return None;
+            };
+            assert_eq!(entry.content, None);
+            Some((at, first))
+        });
+        let links: Vec<_> = links.map(|(at, first)| (&*expected[at], first)).collect();
+        assert_eq!(links, [("d5/7", first), ("d7/sub/x", first)]);
+    }
+}
+
+#[test]
+fn what_goes_wrong_in_one_of_many_directories_ends_the_walk() {
+    let context = tempfile::tempdir().unwrap();
+    for number in 0..100 {
+        let name = context.path().join(number.to_string());
+        std::fs::create_dir(&name).unwrap();
+    }
+    let mut deep = context.path().join("50");
+    for _ in 0..=900 {
+        deep.push("d");
+    }
+    std::fs::create_dir_all(&deep).unwrap();
+    let found = message(selected(&context, &selector(&["."]), None));
+    assert!(found.contains("more than 900 directories"), "{found}");
 }
 
 #[test]
