@@ -346,11 +346,11 @@ impl Plan {
         let (namespaces, joined) = namespaces::of(wanted)?;
         let owned = joined.iter().fold(namespaces, |all, (flag, _)| all | flag);
         let user = user_namespace.or_else(|| user(linux, wanted));
+        let resctrl = resctrl::of(linux, state.id())?;
         let process = spec
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
-        let resctrl = resctrl::of(linux, state.id())?;
         let seccomp = filter(seccomp, linux, tier)?.map(|filter| filter.of_container(state));
         let mounts = spec
             .mounts()

@@ -84,20 +84,14 @@ fn schemas(wanted: &LinuxIntelRdt) -> Result<Vec<String>, Error> {
     Ok(cache.chain(bandwidth.clone()).collect())
 }
 
-/// Directories that were made for a container that is not there yet, and go when this is dropped.
+/// Directories that were made for a container.
 #[derive(Debug, Default)]
 pub struct Made(Vec<PathBuf>);
 
 impl Made {
-    /// They stay: the container is there.
-    pub fn keep(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        for directory in self.0.drain(..).rev() {
+    /// The container does not start.
+    pub fn undo(self) {
+        for directory in self.0.into_iter().rev() {
             // It is empty to the kernel; what is not removed now, removing the container will.
             let _ = std::fs::remove_dir(directory);
         }
@@ -112,6 +106,16 @@ impl Group {
 
     fn enter_below(&self, root: &Path, pid: i32) -> Result<Made> {
         let mut made = Made::default();
+        match self.fill(root, pid, &mut made) {
+            Ok(()) => Ok(made),
+            Err(error) => {
+                made.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, root: &Path, pid: i32, made: &mut Made) -> Result<()> {
         let class = root.join(&self.class);
         if !class.is_dir() {
             self.require_permission(&class)?;
@@ -131,7 +135,7 @@ impl Group {
             made.0.push(counter.clone());
             write(&counter.join("tasks"), &pid.to_string())?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// Removes what was made for the container alone, once it has ended.
@@ -256,7 +260,7 @@ mod tests {
             }
         };
         let own = group(json!({ "schemata": ["L3:0=f"] })).unwrap();
-        own.enter_below(root, 7).unwrap().keep();
+        own.enter_below(root, 7).unwrap();
         assert_eq!(read(&root.join("box/schemata")), "L3:0=f\n");
         assert_eq!(read(&root.join("box/tasks")), "7");
         files("box");
@@ -277,7 +281,7 @@ mod tests {
             json!({ "closID": "gold", "l3CacheSchema": "L3:0=f;1=f", "enableMonitoring": true }),
         );
         let counted = counted.unwrap();
-        counted.enter_below(root, 8).unwrap().keep();
+        counted.enter_below(root, 8).unwrap();
         assert_eq!(read(&root.join("gold/mon_groups/box/tasks")), "8");
         files("gold/mon_groups/box");
         counted.remove_below(root).unwrap();

@@ -77,19 +77,17 @@ pub fn start(
     };
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
     match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
-        Ok((terminal, warnings)) => {
-            made.into_iter().for_each(resctrl::Made::keep);
-            Ok(Started {
-                child,
-                terminal,
-                warnings,
-                listener: agent.and_then(Agent::listener),
-            })
-        }
+        Ok((terminal, warnings)) => Ok(Started {
+            child,
+            terminal,
+            warnings,
+            listener: agent.and_then(Agent::listener),
+        }),
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a
             // zombie.
             child.end();
+            made.into_iter().for_each(resctrl::Made::undo);
             Err(error)
         }
     }
