@@ -312,6 +312,14 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
+        // What panics in a process without its other threads ends well otherwise.
+        let outer = process::clone3(NEW_NET, || {
+            u8::from(std::panic::catch_unwind(move_some).is_err())
+        });
+        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+    }
+
+    fn move_some() {
         let ip = |line: &str| {
             Command::new("ip")
                 .args(line.split(' '))
@@ -319,7 +327,7 @@ mod tests {
                 .unwrap()
                 .success()
         };
-        let outer = process::clone3(NEW_NET, || {
+        {
             let idle = process::clone3(NEW_NET, || {
                 loop {
                     std::thread::park();
@@ -328,12 +336,12 @@ mod tests {
             let idle = idle.unwrap();
             let namespace = File::open(format!("/proc/{}/ns/net", idle.pid)).unwrap();
             for line in [
-                "link add one type dummy",
+                "link add one type veth peer name one-peer",
                 "addr add 192.0.2.1/24 dev one",
                 "addr add 2001:db8::1/64 dev one",
                 "addr add 192.0.2.2/24 valid_lft 500 preferred_lft 500 dev one",
-                "link add two type dummy",
-                "link add three type dummy",
+                "link add two type veth peer name two-peer",
+                "link add three type veth peer name three-peer",
             ] {
                 assert!(ip(line), "{line}");
             }
@@ -378,8 +386,6 @@ mod tests {
                 .unwrap();
             assert!(!link.stdout.is_empty());
             idle.end();
-            0
-        });
-        assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+        }
     }
 }
