@@ -125,6 +125,12 @@ impl MountOptions {
                 ));
             }
         }
+        if mount.typ().as_deref() == Some("tmpfs") {
+            // mount(2) takes them as flags of any file system, and they change nothing in memory.
+            const FLAGS: [&str; 4] = ["acl", "noacl", "iversion", "noiversion"];
+            all.filesystem
+                .retain(|(key, _)| !FLAGS.contains(&key.as_str()));
+        }
         let maps = maps_of(mount)?;
         if maps.is_some() {
             // They alone ask for it too.
@@ -291,6 +297,22 @@ mod tests {
             assert_eq!(all.own, change(set, clear), "{words:?}");
             assert_eq!(all.all, change(all_set, all_clear), "{words:?}");
             assert_eq!(all.filesystem, [], "{words:?}");
+        }
+    }
+
+    #[test]
+    fn flags_without_effect_in_memory_are_left_out() {
+        let mut mount = Mount::default();
+        mount.set_destination("/x".into());
+        let words = ["noiversion", "acl", "noacl", "iversion", "size=5", "sync"];
+        mount.set_options(Some(words.map(str::to_owned).to_vec()));
+        for (kind, left) in [("tmpfs", 2), ("ext4", 6)] {
+            mount.set_typ(Some(kind.to_owned()));
+            assert_eq!(
+                MountOptions::of(&mount).unwrap().filesystem.len(),
+                left,
+                "{kind}"
+            );
         }
     }
 

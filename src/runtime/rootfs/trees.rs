@@ -59,6 +59,7 @@ impl Maker<'_> {
     /// `None` for a file system that init makes.
     fn tree(&mut self, step: &MountStep, held: Option<Held>) -> Result<Option<OwnedFd>> {
         let options = &step.options;
+        let is_open = held.is_some();
         let place = match (held, &step.source) {
             (Some(Held::Mount(mount)), _) => {
                 self.configure(&mount, options, None)?;
@@ -69,7 +70,7 @@ impl Maker<'_> {
             (None, Source::Filesystem { .. }) => return Ok(None),
         };
         if let Some(spread) = options.propagation {
-            self.require_group(&step.source, &place, spread.propagation)?;
+            self.require_group(&step.source, &place, spread.propagation, is_open)?;
         }
         let recursive = options.bind.unwrap_or(true);
         let tree = mount::clone_tree(place.as_fd(), recursive)
@@ -118,8 +119,11 @@ impl Maker<'_> {
             change(tree, options.own, propagation, of_own, false)?;
         }
         match alone {
-            Some(alone) => mount::join_group_of(tree, alone.as_fd())
-                .context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15"),
+            Some(alone) => match mount::join_group_of(tree, alone.as_fd()) {
+                // There is nobody whose mounts could appear here.
+                Err(Errno::INVAL) if !place.is_some_and(has_group) => Ok(()),
+                joined => joined.context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15"),
+            },
             None => Ok(()),
         }
     }
@@ -156,7 +160,13 @@ impl Maker<'_> {
 
     /// Whether mounts reach the container from that place, or the place from there, is said by the mount that it lies in
     /// (proc_pid_mountinfo(5), "optional fields").
-    fn require_group(&self, source: &Source, place: &OwnedFd, wanted: Propagation) -> Result<()> {
+    fn require_group(
+        &self,
+        source: &Source,
+        place: &OwnedFd,
+        wanted: Propagation,
+        is_open: bool,
+    ) -> Result<()> {
         let is_shared = match wanted {
             Propagation::Shared => true,
             Propagation::Slave => false,
@@ -173,6 +183,10 @@ impl Maker<'_> {
             return Err(bad_input(message)
                 .hint("with rslave mounts of the host appear in the container")
                 .into());
+        }
+        // Of a bundle of somebody else's nothing is asked beyond what mount(2) asks; Docker's rule is for who opens sources.
+        if !is_open {
+            return Ok(());
         }
         let mount = mount_of(place)?;
         let has_group = mount.opt_fields.iter().any(|field| match field {
@@ -202,6 +216,13 @@ impl Maker<'_> {
         }
         .into())
     }
+}
+
+fn has_group(place: &OwnedFd) -> bool {
+    let is_group = |field: &MountOptFields| {
+        matches!(field, MountOptFields::Shared(_) | MountOptFields::Master(_))
+    };
+    mount_of(place).is_ok_and(|mount| mount.opt_fields.iter().any(is_group))
 }
 
 /// A mount with that propagation and without those below it, which another one is to join, alone too. `None` where the

@@ -181,3 +181,21 @@ fn pipes_and_nodes_of_the_configuration_are_made() {
         );
     }
 }
+
+#[test]
+fn a_bundle_may_ask_for_a_propagation_that_its_source_has_not() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(source.path().join("own"), b"").unwrap();
+    for word in ["rslave", "rshared", "slave"] {
+        let bind = MountBuilder::default()
+            .destination("/data")
+            .source(source.path())
+            .typ("bind")
+            .options(["rbind".to_owned(), word.to_owned()]);
+        let plan = plan(root.path(), vec![bind.build().unwrap()]);
+        assert!(inside(&plan, || Path::new("/data/own").exists()), "{word}");
+    }
+}
