@@ -243,7 +243,7 @@ fn stages(store: &Store) {
     let works = [
         (
             "busy steps",
-            "awk 'BEGIN { for (i = 0; i < 15000000; i++) n += i; print n }' >",
+            "awk 'BEGIN { for (i = 0; i < 3000000; i++) n += i; print n }' >",
         ),
         ("large layers", "head -c 60000000 /dev/urandom >"),
     ];
