@@ -87,6 +87,8 @@ pub struct Order {
     pub network: Network,
     /// `--add-host`.
     pub hosts: Vec<ExtraHost>,
+    /// Where descriptions of devices lie, absolute; none: the usual places.
+    pub device_directories: Vec<PathBuf>,
     /// `--shm-size`, bytes.
     pub shm_size: Option<u64>,
     /// `--ulimit`.

@@ -21,6 +21,9 @@ const DEPTH: usize = 64;
 /// The same where they cannot be moved: an overlay moves none that is of a lower layer.
 const DEPTH_IN_PLACE: usize = 900;
 
+/// So many entries go however late it is: what is small goes at once on the slowest disk.
+const AT_LEAST: u64 = 2000;
+
 /// A directory to be read.
 const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -32,7 +35,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     remove_until(path, None)
 }
 
-/// Likewise, as much of it as can go until then; an error of the kind `TimedOut` if that was not all.
+/// Likewise, as much of it as can go until then, and a little in any case; an error of the kind `TimedOut` if that was not all.
 pub fn remove_until(path: &Path, until: Option<Instant>) -> io::Result<()> {
     Ok(remove_in(CWD, path.as_os_str().as_bytes(), until)?)
 }
@@ -49,6 +52,7 @@ fn remove_in(parent: BorrowedFd<'_>, name: &[u8], until: Option<Instant>) -> Res
             top: top.fd()?.try_clone_to_owned().map_err(|_| Errno::MFILE)?,
             moved: 0,
             until,
+            seen: 0,
         };
         removal.empty(top, 0)?;
         if removal.moved == 0 {
@@ -168,6 +172,8 @@ struct Removal {
     /// How many directories were moved to the top.
     moved: u64,
     until: Option<Instant>,
+    /// How many entries were met.
+    seen: u64,
 }
 
 impl Removal {
@@ -178,7 +184,9 @@ impl Removal {
             if name == b"." || name == b".." {
                 continue;
             }
-            if self.until.is_some_and(|until| Instant::now() >= until) {
+            self.seen += 1;
+            let is_over = |until| self.seen > AT_LEAST && Instant::now() >= until;
+            if self.until.is_some_and(is_over) {
                 return Err(Errno::TIMEDOUT);
             }
             let held = directory.fd()?;

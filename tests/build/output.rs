@@ -100,6 +100,38 @@ fn archives_are_the_same_each_time() {
 }
 
 #[test]
+fn manifests_have_the_types_that_were_asked_for() {
+    for store in everyone() {
+        context(&store);
+        for (format, types) in [
+            ("oci", "application/vnd.oci.image."),
+            ("docker", "application/vnd.docker."),
+        ] {
+            let format = format!("--format={format}");
+            let words = ["build", &format, "-o=type=oci,dest=x,tar=false", "c"];
+            store.onggi(words).run().code(0);
+            let read = |path: &str| -> Value {
+                let bytes = std::fs::read(store.home().join("x").join(path)).unwrap();
+                serde_json::from_slice(&bytes).unwrap()
+            };
+            let manifest = &read("index.json")["manifests"][0];
+            let digest = manifest["digest"].as_str().unwrap().replace(':', "/");
+            let content = read(&format!("blobs/{digest}"));
+            for descriptor in [manifest, &content["config"]] {
+                let told = descriptor["mediaType"].as_str().unwrap();
+                assert!(told.starts_with(types), "{format}: {told}");
+            }
+            std::fs::remove_dir_all(store.home().join("x")).unwrap();
+        }
+        let refused = store.onggi(["build", "--format=rar", "c"]).run();
+        refused
+            .code(1)
+            .stderr_has("unrecognized image type \"rar\"")
+            .stderr_has("--format oci or docker");
+    }
+}
+
+#[test]
 fn several_platforms_are_one_index_and_provenance_stands_beside_each() {
     for store in everyone() {
         context(&store);

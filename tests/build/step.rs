@@ -145,6 +145,8 @@ fn limits_of_cgroups_hold_or_are_refused() {
             "--cpu-quota=50000",
             "--cpuset-cpus=0",
             "--cpu-shares=100",
+            "--cpuset-mems=0",
+            "--cpu-period=50000",
         ];
         for limit in limits {
             let built = store.onggi(["build", "-t=told", limit, "context"]).run();
@@ -158,6 +160,25 @@ fn limits_of_cgroups_hold_or_are_refused() {
             }
             built.code(1).stderr_has("cgroup");
         }
+        // That of swap is one with that of memory.
+        let words = |memory: &'static [&'static str]| {
+            ["build", "-t=told", "--memory-swap=128m", "context"]
+                .iter()
+                .chain(memory)
+        };
+        let alone = store.onggi(words(&[])).run();
+        alone.code(1).stderr_has("set the Memory limit");
+        let both = store.onggi(words(&["--memory=64m"])).run();
+        if !both.succeeded() {
+            both.code(1).stderr_has("cgroup");
+        }
+        for (flag, part) in [
+            ("--memory-swap=much", "memory-swap"),
+            ("--cpu-period=soon", "cpu-period"),
+        ] {
+            let refused = store.onggi(["build", flag, "context"]).run();
+            refused.code(125).stderr_has(part);
+        }
         let parent = store
             .onggi(["build", "-t=told", "--cgroup-parent=/of-builds", "context"])
             .run();
@@ -166,6 +187,30 @@ fn limits_of_cgroups_hold_or_are_refused() {
             false => drop(parent.code(1).stderr_has("cgroup")),
         }
         store.assert_no_process_is_left();
+    }
+}
+
+#[test]
+fn a_step_has_the_devices_that_it_asks_for() {
+    for store in everyone_with_alpine() {
+        let described = "cdiVersion: 0.7.0\nkind: example.com/thing\ndevices:\n- name: full\n  containerEdits:\n    \
+                         env: [WHICH=full]\n    deviceNodes:\n    - {path: /dev/thing, hostPath: /dev/full}\n";
+        store.file("cdi/thing.yaml", described);
+        let step = "echo x > /dev/thing || echo $WHICH > /told";
+        let file = format!("FROM alpine:3.20\nRUN --device=example.com/thing=full {step}\n");
+        store.file("context/Dockerfile", file);
+        // Seen from where the caller is.
+        let build = "onggi --cdi-spec-dir=cdi build -q -t told context";
+        store.script(build).run().code(0);
+        let told = store.ok([
+            "run",
+            "--rm",
+            "told",
+            "sh",
+            "-c",
+            "cat /told; ls /dev/thing; true",
+        ]);
+        assert_eq!(told, "full\n");
     }
 }
 

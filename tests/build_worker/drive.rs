@@ -85,7 +85,7 @@ pub fn shell(script: &str) -> Run {
     Run {
         base: Layers::default(),
         words: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        input: None,
+        device_directories: Vec::new(),
         environment: vec!["PATH=/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
         working_directory: "/".to_owned(),
         user: String::new(),

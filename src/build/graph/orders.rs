@@ -1,25 +1,23 @@
 //! Nodes as orders for workers: what lies below is known by now, contexts are open, caches and secrets are at hand.
 
+mod prepare;
+
 use super::contexts::Contexts;
 use super::key::Keys;
 use super::schedule::Progress;
-use super::{Copy, Graph, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown};
+use super::{Graph, MountSource, Node, NodeId, Operation, Part, Place, Run};
 use crate::build::cache::mount::CacheMount;
-use crate::build::copy::plan::{self, Plan};
 use crate::build::dockerfile::instruction::Sharing;
-use crate::build::order::{self, Secret};
+use crate::build::order;
 use crate::build::output::material::Material;
 use crate::build::vertex::Vertices;
-use crate::build::worker::order::{self as worker, NewCache, Order, Select, Source};
+use crate::build::worker::order::{self as worker, Order, Select};
 use crate::container::engine::Engine;
-use crate::error::{bad_input, not_found};
 use crate::image::digest::Digest;
 use anyhow::{Context, Result};
-use rustix::fs::MemfdFlags;
+use prepare::Preparing;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What one build's steps have in common.
@@ -283,224 +281,6 @@ fn caches<'a>(keys: &Keys<'_>, run: &'a Run) -> BTreeMap<String, (&'a str, Shari
 /// Whether files are a step's, rather than an image's or none.
 fn is_made(graph: &Graph, top: Option<NodeId>) -> bool {
     top.is_some_and(|top| !graph.nodes[top].is_image())
-}
-
-/// An order on its way.
-struct Preparing<'a, 'b> {
-    orders: &'a mut Orders<'b>,
-    id: NodeId,
-    graph: &'a Graph,
-    progress: &'a Progress,
-    files: Vec<OwnedFd>,
-}
-
-impl Preparing<'_, '_> {
-    fn hand(&mut self, file: OwnedFd) -> usize {
-        self.files.push(file);
-        self.files.len() - 1
-    }
-
-    /// A part whose files were selected.
-    fn taken(&mut self, part: &Part, root: Option<OwnedFd>, unpack: bool) -> Result<plan::Part> {
-        let found = self.orders.contexts.selected(part)?;
-        found.part(root, unpack, &mut |file| {
-            self.files.push(file);
-            self.files.len() - 1
-        })
-    }
-
-    fn plan(&mut self, copy: &Copy) -> Result<Plan> {
-        let mut parts = Vec::new();
-        for part in &copy.parts {
-            parts.push(self.part(part)?);
-        }
-        Ok(Plan {
-            parts,
-            destination: copy.destination.clone(),
-            owner: copy.owner.clone(),
-            mode: copy.mode.clone(),
-        })
-    }
-
-    fn part(&mut self, part: &Part) -> Result<plan::Part> {
-        Ok(match part {
-            Part::Files {
-                place: Place::Context(name),
-                unpack,
-                ..
-            } => {
-                let root = self.orders.contexts.root(name)?;
-                self.taken(part, Some(root), *unpack)?
-            }
-            Part::Files {
-                place: Place::Node(top),
-                selector,
-                ..
-            } => plan::Part::Layers {
-                layers: self.progress.layers(self.graph, *top),
-                selector: selector.clone(),
-            },
-            Part::Text { name, content } => plan::Part::Text {
-                name: name.clone(),
-                content: content.clone(),
-            },
-            Part::Remote(_) => self.taken(part, None, false)?,
-        })
-    }
-
-    fn run(&mut self, run: &Run, base: worker::Layers, epoch: i64) -> Result<worker::Run> {
-        let order = self.orders.order;
-        let mut environment = [run.environment.clone(), run.proxies.clone()].concat();
-        let mut mounts = Vec::new();
-        for mount in &run.mounts {
-            let source = self.source(&mount.source, &mut environment)?;
-            mounts.extend(source.map(|source| worker::Mount {
-                target: mount.target.clone(),
-                source,
-                read_only: mount.read_only,
-            }));
-        }
-        if let Some((path, content)) = &run.script {
-            let descriptor = self.hand(in_memory(content.as_bytes())?);
-            mounts.push(worker::Mount {
-                target: path.clone(),
-                source: Source::Script { descriptor },
-                read_only: true,
-            });
-        }
-        Ok(worker::Run {
-            base,
-            words: run.words.clone(),
-            input: None,
-            environment,
-            working_directory: run.working_directory.clone(),
-            user: run.user.clone(),
-            mounts,
-            network: run.network.clone().unwrap_or_else(|| order.network.clone()),
-            insecure: run.insecure,
-            devices: run.devices.clone(),
-            hosts: order.hosts.clone(),
-            shm_size: order.shm_size,
-            ulimits: order.ulimits.clone(),
-            resources: order.resources.clone(),
-            cgroup_parent: order.cgroup_parent.clone(),
-            epoch,
-        })
-    }
-
-    fn shown(&self, shown: &Shown) -> Source {
-        Source::Layers {
-            layers: self.progress.layers(self.graph, shown.top),
-            path: shown.path.clone(),
-        }
-    }
-
-    /// `None` for what nobody has and nobody must have.
-    fn source(
-        &mut self,
-        source: &MountSource,
-        environment: &mut Vec<String>,
-    ) -> Result<Option<Source>> {
-        Ok(match source {
-            MountSource::Bind(shown) => Some(self.shown(shown)),
-            MountSource::Cache {
-                seed,
-                mode,
-                uid,
-                gid,
-                ..
-            } => {
-                let (order, asked) = (self.orders.order, self.orders.times.asked);
-                let keys = Keys::of(order, asked, self.graph, self.progress);
-                let (key, ..) = cache_key(&keys, source).context("tell which cache it is")?;
-                let taken = self.orders.mounts.get(&self.id);
-                let cache = taken.and_then(|taken| taken.get(&key));
-                let cache = cache.context("find the cache mount that was taken")?;
-                let directory = cache.directory.try_clone().context("dup")?;
-                let seed = seed.as_ref().map(|seed| Box::new(self.shown(seed)));
-                Some(Source::Cache {
-                    descriptor: self.hand(directory),
-                    new: NewCache {
-                        seed,
-                        mode: *mode,
-                        uid: *uid,
-                        gid: *gid,
-                    },
-                })
-            }
-            MountSource::Tmpfs { size } => Some(Source::Tmpfs { size: *size }),
-            MountSource::Secret {
-                id,
-                variable,
-                file,
-                required,
-                mode,
-                uid,
-                gid,
-            } => {
-                let Some(secret) = self.secret(id, *required)? else {
-                    return Ok(None);
-                };
-                if let Some(variable) = variable {
-                    let text = String::from_utf8(secret.clone());
-                    let text =
-                        text.map_err(|_| bad_input(format!("the secret {id} is no text")))?;
-                    environment.push(format!("{variable}={text}"));
-                }
-                if !file {
-                    return Ok(None);
-                }
-                Some(Source::Secret {
-                    descriptor: self.hand(in_memory(&secret)?),
-                    mode: *mode,
-                    uid: *uid,
-                    gid: *gid,
-                })
-            }
-            MountSource::Agent {
-                id,
-                required,
-                mode,
-                uid,
-                gid,
-            } => match self.orders.order.agents.get(id) {
-                Some(socket) => Some(Source::Agent {
-                    socket: socket.display().to_string(),
-                    mode: *mode,
-                    uid: *uid,
-                    gid: *gid,
-                }),
-                None if *required => {
-                    let message = format!("there is no SSH agent {id}, and the step requires one");
-                    return Err(not_found(message).hint(format!("--ssh {id}")).into());
-                }
-                None => None,
-            },
-        })
-    }
-
-    fn secret(&self, id: &str, required: bool) -> Result<Option<Vec<u8>>> {
-        let found = self.orders.order.secrets.get(id).map(Secret::read);
-        match found.transpose()? {
-            None if required => {
-                let message = format!("secret {id}: not found, and the step requires it");
-                Err(not_found(message)
-                    .hint(format!("--secret id={id},src=FILE"))
-                    .into())
-            }
-            found => Ok(found),
-        }
-    }
-}
-
-/// A file that is on no disk.
-fn in_memory(bytes: &[u8]) -> Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("build", MemfdFlags::CLOEXEC).context("memfd_create")?;
-    let mut file = File::from(file);
-    file.write_all(bytes).context("write into memory")?;
-    // Whoever gets it shares its position, and reads from the begin.
-    file.rewind().context("write into memory")?;
-    Ok(file.into())
 }
 
 /// The words of a program on one line, for messages.

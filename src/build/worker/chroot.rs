@@ -95,7 +95,7 @@ fn refuse(run: &Run) -> Result<()> {
 fn execute(hands: &Hands, mounts: bool, run: &Run, tree: &Path) -> Result<Ended> {
     process::adopt_orphans()?;
     let plan = plan(run)?;
-    let (streams, outputs) = streams(run.input.as_deref())?;
+    let (streams, outputs) = streams()?;
     let around: &[&str] = match mounts {
         true => &["/proc", "/sys"],
         false => &[],

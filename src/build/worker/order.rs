@@ -7,6 +7,7 @@ use crate::container::resources::Resources;
 use crate::image::config::chain_id;
 use crate::image::digest::Digest;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Files that a step begins with: layers of the store, lowest first, with the ids that their tars have.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
@@ -65,8 +66,6 @@ pub struct Run {
     pub base: Layers,
     /// Program and arguments.
     pub words: Vec<String>,
-    /// What it reads from standard input; `None`: nothing is there.
-    pub input: Option<String>,
     /// `KEY=VALUE`, whole.
     pub environment: Vec<String>,
     /// Absolute.
@@ -81,6 +80,8 @@ pub struct Run {
     pub insecure: bool,
     /// CDI names.
     pub devices: Vec<String>,
+    /// Where descriptions of these lie, absolute; none: the usual places.
+    pub device_directories: Vec<PathBuf>,
     /// `--add-host`.
     pub hosts: Vec<ExtraHost>,
     /// Bytes of `/dev/shm`.

@@ -17,10 +17,8 @@ use crate::sys::process::{Child, Ended};
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Executes one.
@@ -50,7 +48,7 @@ pub fn run(hands: &mut Hands, run: Run, descriptors: Vec<OwnedFd>) -> Result<Ans
     for warning in &opened.warnings {
         hands.tell(Answer::Warning(warning.clone()))?;
     }
-    let (streams, outputs) = streams(run.input.as_deref())?;
+    let (streams, outputs) = streams()?;
     let started = step.start(opened.sources, &streams, &mut hands.placements)?;
     drop(streams);
     for warning in &started.warnings {
@@ -97,6 +95,7 @@ fn options(run: &Run) -> Options {
     let mut options = Options {
         privileged: run.insecure,
         device_requests: run.devices.iter().map(cdi).collect(),
+        cdi_spec_dirs: run.device_directories.clone(),
         extra_hosts: run.hosts.clone(),
         shm_size: run.shm_size,
         ulimits: run.ulimits.clone(),
@@ -117,18 +116,8 @@ fn options(run: &Run) -> Options {
 }
 
 /// The program's streams and our ends of its output and its errors.
-pub fn streams(input: Option<&str>) -> Result<(Streams, [Option<OwnedFd>; 2])> {
-    let input: OwnedFd = match input {
-        None => File::open("/dev/null").context("open `/dev/null`")?.into(),
-        Some(text) => {
-            let file = memfd_create("input", MemfdFlags::CLOEXEC).context("memfd_create")?;
-            let mut file = File::from(file);
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.rewind())
-                .context("write the program's input")?;
-            file.into()
-        }
-    };
+pub fn streams() -> Result<(Streams, [Option<OwnedFd>; 2])> {
+    let input = File::open("/dev/null").context("open `/dev/null`")?.into();
     let (output, output_in) = std::io::pipe().context("pipe")?;
     let (error, error_in) = std::io::pipe().context("pipe")?;
     for ours in [output.as_fd(), error.as_fd()] {

@@ -16,6 +16,7 @@ use crate::image::registry::credentials::Files;
 use crate::settings::Settings;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 impl Build {
     /// What was given although it changes nothing, and why.
@@ -87,6 +88,7 @@ impl Build {
                 Some(name) => Network::Named(name.to_owned()),
             },
             hosts: self.add_host,
+            device_directories: absolute(&context.globals.cdi_spec_dir)?,
             shm_size: self.shm_size.filter(|bytes| *bytes > 0),
             ulimits: self.ulimit,
             cgroup_parent: self.cgroup_parent.filter(|parent| !parent.is_empty()),
@@ -214,4 +216,11 @@ mod tests {
         assert_eq!(allowed(&[], Some("host")), (true, false));
         assert!(entitlements(&words(&["everything"]), None).is_err());
     }
+}
+
+/// As seen from the current directory, which workers do not have.
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let absolute = paths.iter().map(std::path::absolute);
+    let absolute: std::io::Result<_> = absolute.collect();
+    absolute.context("find the current directory")
 }
