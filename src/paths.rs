@@ -75,6 +75,7 @@ pub mod network;
 pub mod registry;
 
 mod build;
+pub mod bundle;
 mod configuration;
 
 pub use build::{MOUNT_FILES, mount_data_in, mount_record_in};

@@ -48,6 +48,49 @@ const IF_ANY_BIT: u8 = 0x06 | libc::BPF_JSET as u8;
 const JUMP: u8 = (libc::BPF_JMP | libc::BPF_JA) as u8;
 const EXIT: u8 = (libc::BPF_JMP | 0x90) as u8;
 
+/// Character devices that every container may use: null, zero, full, random, urandom, tty, console, ptmx, and the
+/// terminals of its own devpts. As in runc 1.2, tun is none of them.
+const ALLOWED: [(i64, i64); 9] = [
+    (1, 3),
+    (1, 5),
+    (1, 7),
+    (1, 8),
+    (1, 9),
+    (5, 0),
+    (5, 1),
+    (5, 2),
+    (136, -1),
+];
+
+/// What every container may do, whatever else it may.
+pub fn everybodys() -> Vec<LinuxDeviceCgroup> {
+    use LinuxDeviceType::{B, C};
+    // A node that cannot be opened does no harm.
+    let mut rules = vec![
+        rule(true, Some(C), -1, -1, "m"),
+        rule(true, Some(B), -1, -1, "m"),
+    ];
+    rules.extend(ALLOWED.map(|(major, minor)| rule(true, Some(C), major, minor, "rwm")));
+    rules
+}
+
+/// One rule; -1 stands for all numbers, and no kind for all devices.
+pub fn rule(
+    allow: bool,
+    kind: Option<LinuxDeviceType>,
+    major: i64,
+    minor: i64,
+    access: &str,
+) -> LinuxDeviceCgroup {
+    let mut rule = LinuxDeviceCgroup::default();
+    rule.set_allow(allow);
+    rule.set_typ(Some(kind.unwrap_or(LinuxDeviceType::A)));
+    rule.set_major(Some(major).filter(|number| *number != -1));
+    rule.set_minor(Some(minor).filter(|number| *number != -1));
+    rule.set_access(Some(access.to_owned()));
+    rule
+}
+
 /// Whether the kernel keeps to the rules.
 #[derive(Debug)]
 pub enum Enforcement {

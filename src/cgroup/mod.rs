@@ -184,26 +184,38 @@ impl Cgroup {
         Ok(())
     }
 
+    /// The numbers of all processes in it and below, those that we see.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut all = Vec::new();
+        self.each_process(|pid| all.push(pid.as_raw_nonzero().get()))?;
+        Ok(all)
+    }
+
     /// One by one, frozen meanwhile so that none makes others.
     fn kill_each(&self) -> Result<()> {
         self.write("cgroup.freeze", "1")?;
-        let kill = |group: &OwnedFd| {
+        self.each_process(|pid| {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        })?;
+        self.thaw()
+    }
+
+    fn each_process(&self, mut act: impl FnMut(Pid)) -> Result<()> {
+        let mut each = |group: &OwnedFd| {
             let pids = match read_in(group, "cgroup.procs") {
                 // It is for threads only: the group that their processes are in tells these.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) => None,
                 pids => pids.context("read `cgroup.procs`")?,
             };
-            for pid in pids.unwrap_or_default().split_ascii_whitespace() {
-                if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                    // It may have ended by itself.
-                    let _ = kill_process(pid, Signal::KILL);
-                }
-            }
+            let pids = pids.unwrap_or_default();
+            let pids = pids.split_ascii_whitespace();
+            pids.filter_map(|pid| pid.parse().ok().and_then(Pid::from_raw))
+                .for_each(&mut act);
             Ok(())
         };
-        self.each_below(|_, _, group| kill(group))?;
-        kill(&self.directory)?;
-        self.thaw()
+        self.each_below(|_, _, group| each(group))?;
+        each(&self.directory)
     }
 
     /// Waits until `cgroup.events` says so, which wakes a poll(2) for POLLPRI; `false` when it takes too long.

@@ -52,6 +52,17 @@ fn is_gone(error: &anyhow::Error) -> bool {
     )
 }
 
+/// Ends everybody in a group and removes it, with the groups above that were made for it and that nobody needs any more.
+pub fn end(group: Cgroup) -> Result<()> {
+    if group.is_populated()? {
+        group.kill()?;
+    }
+    let path = group.path().to_owned();
+    group.remove()?;
+    prune(&path);
+    Ok(())
+}
+
 /// Removes those above a group that is gone, from the nearest on, as far as they were made for containers and nobody is
 /// in them.
 pub fn prune(gone: &Path) {

@@ -114,13 +114,39 @@ impl Placement {
     /// Where the group will be, below the mount of the hierarchy.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::Here(place) => Some(place.parent.path().join(&place.name)),
+            Self::Here(place) => Some(place.path()),
             Self::Nowhere(_) | Self::Disabled => None,
         }
     }
 }
 
 impl Place {
+    /// In a new scope, which the calling process is in from then on.
+    pub fn in_scope(manager: &mut systemd::Manager, scope: &Scope<'_>) -> Result<Self> {
+        let path = manager.start_scope(scope, &[std::process::id()])?;
+        let parent = Cgroup::open(&path)?.with_context(|| format!("`{}` is gone", scope.name))?;
+        parent.child(MONITOR)?.enter(0)?;
+        Ok(Self {
+            manager: Manager::Systemd,
+            parent,
+            name: CONTAINER.to_owned(),
+            is_ours: true,
+        })
+    }
+
+    /// The group with that path below the mount of the hierarchy; those above it are made as far as they are not there.
+    pub fn at(path: &Path) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name =
+            name.ok_or_else(|| bad_input(format!("`{}` is no control group", path.display())))?;
+        Ok(Self {
+            manager: Manager::Cgroupfs,
+            parent: parents::persist(|| parents::make(parent_path(path)))?,
+            name: name.to_owned(),
+            is_ours: false,
+        })
+    }
+
     /// Makes the group, empty and new, with all that counts what is used.
     pub fn make(&self) -> Result<Cgroup> {
         if let Some(left) = Cgroup::open(&self.parent.path().join(&self.name))? {
@@ -136,6 +162,11 @@ impl Place {
             self.enable(&COUNTING)?;
             parent.child(&self.name)
         })
+    }
+
+    /// Where the group is or will be, below the mount of the hierarchy.
+    pub fn path(&self) -> PathBuf {
+        self.parent.path().join(&self.name)
     }
 
     /// Where it is made.
@@ -188,18 +219,18 @@ fn ours(path: &Path) -> Vec<&Path> {
 
 /// The same for a group that has been made, of the groups above it.
 pub fn enable_above(group: &Cgroup, controllers: &[&str]) -> Result<()> {
-    enable_in_each(ours(parent_of(group)), controllers)
+    enable_in_each(ours(parent_path(group.path())), controllers)
 }
 
 /// Likewise from the root, for controllers that systemd knows nothing of, and neither enables nor disables.
 pub fn enable_from_root(group: &Cgroup, controllers: &[&str]) -> Result<()> {
-    let mut above: Vec<&Path> = parent_of(group).ancestors().collect();
+    let mut above: Vec<&Path> = parent_path(group.path()).ancestors().collect();
     above.reverse();
     enable_in_each(above, controllers)
 }
 
-fn parent_of(group: &Cgroup) -> &Path {
-    group.path().parent().unwrap_or(Path::new("/"))
+fn parent_path(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 fn enable_in_each(groups: Vec<&Path>, controllers: &[&str]) -> Result<()> {
@@ -439,15 +470,7 @@ fn in_scope(wish: &Wish<'_>) -> Result<Place> {
         slice: wish.parent,
         patience: wish.patience,
     };
-    let path = manager.start_scope(&scope, &[std::process::id()])?;
-    let parent = Cgroup::open(&path)?.with_context(|| format!("`{}` is gone", scope.name))?;
-    parent.child(MONITOR)?.enter(0)?;
-    Ok(Place {
-        manager: Manager::Systemd,
-        parent,
-        name: CONTAINER.to_owned(),
-        is_ours: true,
-    })
+    Place::in_scope(&mut manager, &scope)
 }
 
 #[cfg(test)]

@@ -49,6 +49,11 @@ pub fn build_global() -> clap::Command {
     with_grammar(Globals::command())
 }
 
+/// The clap command for the options before the commands of `runtime`.
+pub fn build_of(globals: clap::Command) -> clap::Command {
+    with_grammar(globals)
+}
+
 fn with_grammar(command: clap::Command) -> clap::Command {
     let help = Arg::new("help")
         .long("help")

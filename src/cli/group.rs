@@ -12,6 +12,7 @@ pub const GROUPS: &[(&str, &str)] = &[
         "buildx",
         "Make images of Dockerfiles, in the words of Docker's plugin",
     ),
+    ("runtime", "Run containers of bundles, as runc and crun do"),
     ("registry", "Serve images to other programs and machines"),
     ("healthcheck", "See whether containers do their work"),
     ("trust", "Say whose images are taken in"),

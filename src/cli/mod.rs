@@ -18,6 +18,7 @@ pub mod network;
 pub mod output;
 pub mod prune;
 pub mod registry;
+pub mod runtime;
 pub mod system;
 pub mod trust;
 pub mod unsupported;
@@ -45,6 +46,8 @@ pub struct Context {
     pub program: String,
     /// Options before the command.
     pub globals: Globals,
+    /// Those between `runtime` and its command.
+    pub runtime: Option<runtime::Globals>,
     /// When the program was started, see [`system::hello`].
     pub started: u64,
     /// The only way to print.
@@ -124,6 +127,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     let mut context = Context {
         program: "onggi".to_owned(),
         globals: Globals::default(),
+        runtime: None,
         started,
         output: Output::standard(),
     };
@@ -133,7 +137,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     match globals(&mut context, &words) {
         Ok(Outcome::Done(code)) => code,
-        Ok(Outcome::Command(words)) => dispatch(&mut context, &words),
+        Ok(Outcome::Command(words)) => match runtime::take_globals(&mut context, words) {
+            Ok(Outcome::Command(words)) => dispatch(&mut context, &words),
+            Ok(Outcome::Done(code)) => code,
+            Err(error) => fail(&mut context, &error, 1),
+        },
         Err(error) => fail(&mut context, &error, USAGE),
     }
 }
@@ -147,6 +155,11 @@ fn words(
     let name = path.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
     let mut words = Vec::new();
+    if runtime::NAMES.contains(&name) {
+        name.clone_into(&mut context.program);
+        context.output.set_program(name);
+        words.push(runtime::NOUN.to_owned());
+    }
     if let Some(program) = ["docker", "podman"]
         .into_iter()
         .find(|program| name.starts_with(program))
@@ -368,7 +381,7 @@ fn home_of_another(error: &anyhow::Error) -> Option<anyhow::Error> {
 fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
     let explained = home_of_another(error);
     let error = explained.as_ref().unwrap_or(error);
-    let general = if error::kind(error) == Some(Kind::Unsupported) {
+    let general = if context.runtime.is_none() && error::kind(error) == Some(Kind::Unsupported) {
         USAGE
     } else {
         general
@@ -379,5 +392,9 @@ fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
             context.output.progress(format!("caused by: {cause}"));
         }
     }
-    error::exit_code(error, general)
+    match context.runtime {
+        // Whoever calls a runtime reads the message.
+        Some(_) => general,
+        None => error::exit_code(error, general),
+    }
 }

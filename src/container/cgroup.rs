@@ -9,7 +9,7 @@ use super::record::{Directory, Record, State};
 use super::resources::Enforcement;
 use crate::cgroup::devices::{self, Enforcement as Filtering};
 use crate::cgroup::outlook::{self, Outlook};
-use crate::cgroup::parents;
+pub use crate::cgroup::parents::end;
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
 use crate::cgroup::resources::{self, Controller, Setting};
 use crate::cgroup::systemd::session;
@@ -278,17 +278,6 @@ pub fn to_join(engine: &Engine, state: &State) -> Result<Option<Cgroup>> {
         Some(inside) if inside.starts_with(path) && inside != *path => Cgroup::open(&inside),
         _ => Ok(Some(group)),
     }
-}
-
-/// Ends everybody in it and removes it, with the groups above that were made for it and that nobody needs any more.
-pub fn end(cgroup: Cgroup) -> Result<()> {
-    if cgroup.is_populated()? {
-        cgroup.kill()?;
-    }
-    let path = cgroup.path().to_owned();
-    cgroup.remove()?;
-    parents::prune(&path);
-    Ok(())
 }
 
 /// Whether the processes of a group are frozen, of which only the path is known.

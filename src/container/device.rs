@@ -6,6 +6,7 @@
 use super::cdi;
 use super::create;
 use super::options::{DeviceMapping, Options};
+use crate::cgroup::devices::{everybodys, rule};
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::runtime::plan::FileEdit;
@@ -20,20 +21,6 @@ use std::path::{Path, PathBuf};
 const OWN: [&str; 12] = [
     "pts", "shm", "mqueue", "fd", "console", "null", "zero", "full", "random", "urandom", "tty",
     "ptmx",
-];
-
-/// Character devices that every container may use: null, zero, full, random, urandom, tty, console, ptmx, and the
-/// terminals of its own devpts. As in runc 1.2, tun is none of them.
-const ALLOWED: [(i64, i64); 9] = [
-    (1, 3),
-    (1, 5),
-    (1, 7),
-    (1, 8),
-    (1, 9),
-    (5, 0),
-    (5, 1),
-    (5, 2),
-    (136, -1),
 ];
 
 /// One device that a container gets.
@@ -113,36 +100,6 @@ pub fn open_nodes(spec: &mut Spec) {
     spec.set_mounts(Some(mounts));
 }
 
-/// Closes the nodes in what is bound, for real root without a filter: a container may make nodes there, and a hostile
-/// image may have some that were copied into a volume.
-///
-/// What the user names stays open: with Docker a bind gives the node and its filter, which is missing here, says whether
-/// it opens, so whoever binds `/dev` or something in it means devices, and so does the option `dev`. A path is enough
-/// for that, a look at the file is not: what lies elsewhere another container may have put there.
-pub fn close_bound_nodes(spec: &mut Spec) {
-    let mut mounts = spec.mounts().clone().unwrap_or_default();
-    for mount in &mut mounts {
-        if mount.typ().as_deref() != Some("bind")
-            || mount.source().as_deref().is_some_and(has_devices)
-        {
-            continue;
-        }
-        let mut options = mount.options().clone().unwrap_or_default();
-        let has = |word: &str| options.iter().any(|option| option == word);
-        if !has("dev") {
-            let word = if has("rbind") { "rnodev" } else { "nodev" };
-            options.push(word.to_owned());
-            mount.set_options(Some(options));
-        }
-    }
-    spec.set_mounts(Some(mounts));
-}
-
-/// Whether a directory or a file is one for devices, by its path; to `/dev/shm` everybody may write.
-fn has_devices(source: &Path) -> bool {
-    source.starts_with("/dev") && !source.starts_with("/dev/shm")
-}
-
 /// A mount that nothing can be run from; what the node itself allows stays.
 fn bind(device: &Device) -> Mount {
     let mut mount = Mount::default();
@@ -197,17 +154,11 @@ fn set_rules(spec: &mut Spec, rules: Vec<LinuxDeviceCgroup>) {
 
 /// What the processes of a container may do with which devices; later rules win.
 fn rules(options: &Options, devices: &[Device]) -> Result<Vec<LinuxDeviceCgroup>> {
-    use LinuxDeviceType::{B, C};
     if options.privileged {
         return Ok(vec![rule(true, None, -1, -1, "rwm")]);
     }
-    let mut rules = vec![
-        rule(false, None, -1, -1, "rwm"),
-        // A node that cannot be opened does no harm.
-        rule(true, Some(C), -1, -1, "m"),
-        rule(true, Some(B), -1, -1, "m"),
-    ];
-    rules.extend(ALLOWED.map(|(major, minor)| rule(true, Some(C), major, minor, "rwm")));
+    let mut rules = vec![rule(false, None, -1, -1, "rwm")];
+    rules.extend(everybodys());
     rules.extend(devices.iter().map(|device| {
         let node = &device.node;
         let (major, minor) = (node.major(), node.minor());
@@ -217,22 +168,6 @@ fn rules(options: &Options, devices: &[Device]) -> Result<Vec<LinuxDeviceCgroup>
         rules.push(written_rule(text)?);
     }
     Ok(rules)
-}
-
-fn rule(
-    allow: bool,
-    kind: Option<LinuxDeviceType>,
-    major: i64,
-    minor: i64,
-    access: &str,
-) -> LinuxDeviceCgroup {
-    let mut rule = LinuxDeviceCgroup::default();
-    rule.set_allow(allow);
-    rule.set_typ(Some(kind.unwrap_or(LinuxDeviceType::A)));
-    rule.set_major(Some(major).filter(|number| *number != -1));
-    rule.set_minor(Some(minor).filter(|number| *number != -1));
-    rule.set_access(Some(access.to_owned()));
-    rule
 }
 
 /// `TYPE MAJOR:MINOR ACCESS`.

@@ -39,7 +39,6 @@ pub mod naming;
 pub mod network;
 pub mod network_settings;
 pub mod options;
-pub mod processes;
 pub mod prune;
 mod quota;
 pub mod record;

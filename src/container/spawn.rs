@@ -9,8 +9,8 @@ use super::engine::Engine;
 use crate::id_mapping;
 use crate::paths::Paths;
 use crate::sys::descriptor;
-use crate::sys::mount;
 use crate::sys::namespace;
+use crate::sys::own_program;
 use crate::sys::process::{self, Identity, Words, flags};
 use anyhow::{Context, Result, anyhow, bail};
 use std::ffi::{OsStr, OsString};
@@ -150,7 +150,7 @@ pub fn spawn<'a>(
             }
             let program = match sealed {
                 Some(program) => program.try_clone().context("duplicate a descriptor")?,
-                None => seal(&own)?,
+                None => own_program::seal(&own)?,
             };
             descriptor::close_on_exec_from(0)
                 .context("close_range as of Linux 5.12 or later, which onggi needs")?;
@@ -192,30 +192,4 @@ fn environment(own: &Path) -> Result<Words> {
         .map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat())
         .collect();
     Words::new(&entries)
-}
-
-/// This program, so that nobody can write to what runs from the descriptor.
-fn seal(own: &Path) -> Result<OwnedFd> {
-    let running = std::fs::metadata("/proc/self/exe").context("stat `/proc/self/exe`")?;
-    if let Ok(file) = mount::open_source(own)
-        && rustix::fs::fstat(&file)
-            .is_ok_and(|found| (found.st_dev, found.st_ino) == (running.dev(), running.ino()))
-        && let Ok(mounted) = mount::read_only_copy(file.as_fd())
-    {
-        return Ok(mounted);
-    }
-    // Replaced while it runs, or in a sandbox that forbids mounts: a sealed copy in memory, slower and as safe.
-    sealed_copy()
-}
-
-fn sealed_copy() -> Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-    let copy = memfd_create("onggi", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-        .context("memfd_create")?;
-    let mut copy = File::from(copy);
-    let mut program = File::open("/proc/self/exe").context("open `/proc/self/exe`")?;
-    std::io::copy(&mut program, &mut copy).context("copy this program into memory")?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    fcntl_add_seals(&copy, seals).context("seal the copy of this program")?;
-    Ok(copy.into())
 }

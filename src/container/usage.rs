@@ -5,8 +5,8 @@
 use super::cgroup;
 use super::list::Container;
 use super::options::NetworkMode;
-use super::processes;
 use crate::cgroup::stats::Statistics;
+use crate::runtime::processes;
 use anyhow::{Context, Result};
 use procfs::process::Process;
 use std::time::{Duration, Instant};

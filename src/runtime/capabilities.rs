@@ -304,12 +304,18 @@ impl ProcessCapabilities {
                 .unwrap_or_default()
                 .intersection(available)
         };
+        let (permitted, inheritable) = (
+            set(capabilities.permitted()),
+            set(capabilities.inheritable()),
+        );
+        let ambient = set(capabilities.ambient());
         Self {
             bounding: set(capabilities.bounding()),
             effective: set(capabilities.effective()),
-            permitted: set(capabilities.permitted()),
-            inheritable: set(capabilities.inheritable()),
-            ambient: set(capabilities.ambient()),
+            permitted,
+            inheritable,
+            // Others cannot be (capabilities(7)), and `runc spec` writes some.
+            ambient: ambient.intersection(permitted).intersection(inheritable),
         }
     }
 

@@ -3,13 +3,17 @@
 
 pub mod bundle;
 pub mod capabilities;
+pub mod device_nodes;
 pub mod features;
+pub mod hooks;
+pub mod lifecycle;
 pub mod lsm;
 pub mod mount_options;
 pub mod namespaces;
 pub mod net_devices;
 pub mod plan;
 pub mod process;
+pub mod processes;
 pub mod resctrl;
 pub mod rootfs;
 pub mod scheduling;

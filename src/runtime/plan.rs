@@ -3,7 +3,12 @@
 //! [`Plan::new`] is pure: it reads a bundle's configuration (OCI runtime-spec, config.md and config-linux.md) and
 //! refuses what it cannot do. Init ([`super::process::init`]) carries the plan out step by step.
 
+mod given;
+
+pub use given::{Bundle, FileEdit, Held, Life, Root, Sockets, Sources, UserNamespace};
+
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
+use super::hooks::Hooks;
 use super::lsm::{self, Labels};
 use super::mount_options::{self, MountOptions, Spread};
 use super::namespaces::{self, Joined};
@@ -15,139 +20,12 @@ use crate::cgroup::Cgroup;
 use crate::error::bad_input;
 use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::process::flags;
+use crate::sys::socket::Listener;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
-use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process, Spec, State};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-
-/// What the container's root file system is made of.
-#[derive(Debug)]
-pub enum Root {
-    /// A directory of the host.
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Whether device nodes in it can be opened, as far as its mount lets them.
-        devices: bool,
-    },
-    /// Layers with a writable one on top.
-    Overlay {
-        /// Lower layers, uppermost first.
-        lower: Vec<PathBuf>,
-        /// Where changes go.
-        upper: PathBuf,
-        /// Scratch space of the overlay.
-        work: PathBuf,
-        /// Thrown away when the container ends, so never worth a sync.
-        volatile: bool,
-        /// Whether device nodes in it can be opened: those of the image, and those that the container makes.
-        devices: bool,
-        /// Whether the lower layers have the owners of the image, which the user namespace of the container is to show
-        /// as its own; else they have those that it shows.
-        mapped: bool,
-    },
-}
-
-/// A user namespace below that of this process, which the container's other namespaces belong to.
-#[derive(Debug)]
-pub enum UserNamespace {
-    /// A new one.
-    New(IdMaps),
-    /// One that somebody else has made.
-    Path(PathBuf),
-    /// One that is there, and who in it makes the container's root file system ([`IdMaps::owner`]).
-    Held(OwnedFd, (u32, u32)),
-}
-
-/// A container's configuration and its root file system (runtime-spec, bundle.md).
-#[derive(Debug)]
-pub struct Bundle {
-    /// config.json.
-    pub spec: Spec,
-    /// The root file system.
-    pub root: Root,
-    /// Further groups of the user by name or number, beside those of config.json, which knows only numbers.
-    pub groups: Vec<String>,
-    /// The user namespace, where that is not for the runtime to make; wins over the one in `spec`.
-    pub user_namespace: Option<UserNamespace>,
-    /// What the calling process may do: it is real root, or root of a user namespace.
-    pub tier: Tier,
-    /// Where it is born, made and limited already; `None`: where this process is.
-    pub cgroup: Option<Cgroup>,
-    /// What the seccomp agent, if there is one, is told of the container (runtime.md, "State").
-    pub state: State,
-    /// Already compiled, so that the default policy need not pass through its JSON form; wins over the one in `spec`.
-    pub seccomp: Option<Filter>,
-    /// What is made or changed in the root file system once everything is mounted.
-    pub edits: Vec<FileEdit>,
-    /// What the program gets from descriptor 3 on, as a service does (sd_listen_fds(3)), and what they are called.
-    pub sockets: Sockets,
-    /// Sources of mounts that are open already, by destination; they win over the ones in `spec`.
-    pub sources: Sources,
-}
-
-/// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// In order, from 3 on.
-    pub descriptors: Vec<OwnedFd>,
-    /// Their names, separated by colons; empty: they have none.
-    pub names: String,
-}
-
-impl Sockets {
-    /// What the calling process, which becomes the program, tells it of them.
-    pub fn variables(&self) -> Vec<String> {
-        let count = self.descriptors.len();
-        if count == 0 {
-            return Vec::new();
-        }
-        let names = (!self.names.is_empty()).then(|| format!("LISTEN_FDNAMES={}", self.names));
-        let pid = std::process::id();
-        let told = [format!("LISTEN_FDS={count}"), format!("LISTEN_PID={pid}")];
-        told.into_iter().chain(names).collect()
-    }
-}
-
-/// What is open already of the sources of mounts, by destination as config.json writes it: to compare paths part by part
-/// takes longer than all else about many mounts.
-pub type Sources = BTreeMap<OsString, Held>;
-
-/// The source of a mount that is open already.
-#[derive(Debug)]
-pub enum Held {
-    /// A file or directory in the mount namespace of this process, to be bound.
-    Place(OwnedFd),
-    /// A mount that is attached nowhere yet.
-    Mount(OwnedFd),
-}
-
-/// A change of the container's own files, which devices may need beside their nodes and mounts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileEdit {
-    /// A symbolic link in the place of whatever file is there.
-    SymbolicLink {
-        /// What it says.
-        target: PathBuf,
-        /// Where it is.
-        path: PathBuf,
-    },
-    /// The mode of something that is there.
-    Mode {
-        /// Where it is.
-        path: PathBuf,
-        /// Permission bits.
-        mode: u32,
-    },
-    /// Shared libraries in these directories are found by the names that programs ask for (ldconfig(8)).
-    Libraries {
-        /// Where they are.
-        directories: Vec<PathBuf>,
-    },
-}
 
 /// One mount, ready to be made.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,6 +142,10 @@ pub struct ProcessPlan {
     pub labels: Labels,
     /// What it gets beside its streams.
     pub sockets: Sockets,
+    /// It goes on when its maker has ended.
+    pub outlives_maker: bool,
+    /// It has the session keyring of its maker (keyrings(7)).
+    pub keeps_keyring: bool,
 }
 
 /// Everything that init does.
@@ -317,6 +199,10 @@ pub struct Plan {
     pub domainname: Option<String>,
     /// Files below `/proc` and what is written to them.
     pub sysctls: Vec<(String, String)>,
+    /// Programs of the caller's that are run on the way.
+    pub hooks: Hooks,
+    /// See [`Bundle`].
+    pub gate: Option<Listener>,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -332,6 +218,7 @@ impl Plan {
             tier,
             cgroup,
             state,
+            life,
             seccomp,
             edits,
             sockets,
@@ -351,6 +238,7 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
         let seccomp = filter(seccomp, linux, tier)?.map(|filter| filter.of_container(state));
         let mounts = spec
             .mounts()
@@ -358,11 +246,6 @@ impl Plan {
             .flatten()
             .map(MountStep::of)
             .collect::<Result<_>>()?;
-        let sysctls = linux
-            .sysctl()
-            .iter()
-            .flatten()
-            .map(|(key, value)| Ok((namespaces::sysctl(key, owned)?, value.clone())));
         let named = |value: &Option<String>, what| match (value, owned & flags::NEW_UTS) {
             (Some(_), 0) => Err(bad_input(format!(
                 "a {what} needs a UTS namespace of its own"
@@ -372,6 +255,8 @@ impl Plan {
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         process_plan.scheduling.add_container(linux)?;
         process_plan.sockets = sockets;
+        process_plan.outlives_maker = life.gate.is_some();
+        process_plan.keeps_keyring = life.keeps_keyring;
         let paths =
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
@@ -413,7 +298,9 @@ impl Plan {
             read_only: paths(linux.readonly_paths()),
             hostname: named(spec.hostname(), "host name")?,
             domainname: named(spec.domainname(), "domain name")?,
-            sysctls: sysctls.collect::<Result<_>>()?,
+            sysctls: sysctls(linux, owned)?,
+            hooks,
+            gate: life.gate,
             process: process_plan,
             user_namespace: tier != Tier::Root || user.is_some(),
             user,
@@ -467,6 +354,8 @@ impl ProcessPlan {
             scheduling: Scheduling::from_oci(process)?,
             labels: Labels::from_oci(process)?,
             sockets: Sockets::default(),
+            outlives_maker: false,
+            keeps_keyring: false,
         })
     }
 }
@@ -494,16 +383,36 @@ fn filter(made: Option<Filter>, linux: &Linux, tier: Tier) -> Result<Option<Filt
     })
 }
 
+/// Kernel parameters that belong to the `owned` namespaces, by file.
+fn sysctls(linux: &Linux, owned: u64) -> Result<Vec<(String, String)>> {
+    let all = linux.sysctl().iter().flatten();
+    all.map(|(key, value)| Ok((namespaces::sysctl(key, owned)?, value.clone())))
+        .collect()
+}
+
 fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
     let is_user = |namespace: &&LinuxNamespace| namespace.typ() == LinuxNamespaceType::User;
     let path = wanted.iter().find(is_user)?.path().clone();
     Some(match path {
         Some(path) => UserNamespace::Path(path),
-        None => UserNamespace::New(IdMaps {
-            uids: ranges(linux.uid_mappings()),
-            gids: ranges(linux.gid_mappings()),
-        }),
+        None => UserNamespace::New(maps(linux)),
     })
+}
+
+/// The mappings of the user namespace that a configuration wants to be made; `None` where it wants none.
+pub fn id_maps(linux: &Linux) -> Option<IdMaps> {
+    let mut wanted = linux.namespaces().iter().flatten();
+    let is_new = |namespace: &LinuxNamespace| {
+        namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
+    };
+    wanted.any(is_new).then(|| maps(linux))
+}
+
+fn maps(linux: &Linux) -> IdMaps {
+    IdMaps {
+        uids: ranges(linux.uid_mappings()),
+        gids: ranges(linux.gid_mappings()),
+    }
 }
 
 fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {

@@ -42,6 +42,19 @@ pub fn above(file: BorrowedFd<'_>, first: RawFd) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// A copy of a descriptor that the caller of this program has left open for it, closed by execve(2); `EBADF` where there is
+/// none.
+pub fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: plain integers.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    // What this program has opened itself closes by execve(2), and so has not come over it.
+    if flags == -1 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: it is open, and only copied.
+    above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
+}
+
 /// The number that the next descriptor of this process gets, the lowest that is free (open(2)); true until one is
 /// opened or closed.
 pub fn next_number() -> Result<RawFd, Errno> {

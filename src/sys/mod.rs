@@ -14,6 +14,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod openat2;
+pub mod own_program;
 pub mod packet;
 pub mod process;
 pub mod procfs;

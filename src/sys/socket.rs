@@ -167,6 +167,20 @@ impl Listener {
         Ok(Self(socket))
     }
 
+    /// Waits for somebody to come.
+    pub fn wait(&self) -> Result<Channel> {
+        loop {
+            let mut ready = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Err(Errno::INTR) => {}
+                result => drop(result.context("poll")?),
+            }
+            if let Some(channel) = self.accept() {
+                return Ok(channel);
+            }
+        }
+    }
+
     /// Who has come, if somebody has.
     pub fn accept(&self) -> Option<Channel> {
         // One that has left meanwhile, or for whom there is no descriptor, is told so by its own end.

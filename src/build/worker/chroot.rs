@@ -144,6 +144,8 @@ fn plan(run: &Run) -> Result<ProcessPlan> {
         scheduling: Scheduling::default(),
         labels: Labels::default(),
         sockets: Sockets::default(),
+        outlives_maker: false,
+        keeps_keyring: false,
     })
 }
 

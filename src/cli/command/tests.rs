@@ -28,7 +28,7 @@ fn arity_comes_from_the_usage_line() {
     ] {
         let command = Command {
             arguments,
-            ..command::<system::version::Version>(&["x"], "", "")
+            ..command::<crate::cli::system::version::Version>(&["x"], "", "")
         };
         assert_eq!(command.arity(), arity, "{arguments}");
     }

@@ -1,7 +1,7 @@
 //! The columns of ps(1) that `top` has: their names, headings and texts. Numbers of processes are those of the host.
 
-use crate::container::processes::{Process, host_names};
 use crate::error::{Error, bad_input};
+use crate::runtime::processes::{Process, host_names};
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

@@ -5,8 +5,9 @@ use super::column::{self, Column, Host};
 use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::cli::output::table::aligned_wide;
-use crate::container::{event, list, processes};
+use crate::container::{event, list};
 use crate::error::{Error, Kind, bad_input};
+use crate::runtime::processes::{self, Process};
 use anyhow::Result;
 
 /// Options of `top`.
@@ -38,29 +39,29 @@ impl Verb for Top {
             .as_ref()
             .and_then(|state| state.program.as_ref());
         let found = program.map(processes::of).transpose()?.unwrap_or_default();
-        let host = Host::now()?;
-        let mut lines = vec![
-            columns
-                .iter()
-                .map(|(_, title)| title.clone())
-                .collect::<Vec<_>>(),
-        ];
-        for process in &found {
-            lines.push(
-                columns
-                    .iter()
-                    .map(|(column, _)| (column.text)(process, &host))
-                    .collect(),
-            );
-        }
+        let table = table(&columns, &found)?;
         event::container(&engine, &container.record, "top", &[]);
-        context.output.write(aligned_wide(&lines).as_bytes())?;
+        context.output.write(table.as_bytes())?;
         Ok(0)
     }
 }
 
+/// Processes in these columns.
+pub fn table(columns: &[Titled], processes: &[Process]) -> Result<String> {
+    let host = Host::now()?;
+    let titles = columns.iter().map(|(_, title)| title.clone());
+    let mut lines: Vec<Vec<String>> = vec![titles.collect()];
+    for process in processes {
+        let texts = columns
+            .iter()
+            .map(|(column, _)| (column.text)(process, &host));
+        lines.push(texts.collect());
+    }
+    Ok(aligned_wide(&lines))
+}
+
 /// A column and its heading.
-type Titled = (&'static Column, String);
+pub type Titled = (&'static Column, String);
 
 const FULL: &str = "user=UID,pid,ppid,c,stime,tty,time,cmd";
 const SHORT: &str = "pid,tty,time,comm=CMD";
@@ -74,7 +75,7 @@ const BSD_LONG: &str = "f,uid,pid,ppid,pri,ni,vsz,rss,wchan,stat,tty,bsdtime=TIM
 const BSD_JOBS: &str = "ppid,pid,pgid,sid,tty,stat,uid,bsdtime=TIME,args=COMMAND";
 
 /// What ps's options ask for: every process of the container is meant, whatever they say about which.
-fn columns(options: &[String]) -> Result<Vec<Titled>, Error> {
+pub fn columns(options: &[String]) -> Result<Vec<Titled>, Error> {
     let mut own = Vec::new();
     let (mut letters, mut bsd) = (String::new(), String::new());
     let mut words = options.iter();

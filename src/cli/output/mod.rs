@@ -13,6 +13,7 @@ pub mod archive;
 pub mod build;
 pub mod inspect;
 pub mod log;
+pub mod log_file;
 pub mod progress;
 pub mod size;
 pub mod table;
@@ -22,8 +23,10 @@ pub mod template;
 use crate::error;
 use crate::sys::terminal::{INTERRUPT, NoEcho};
 use anyhow::{Context, Result};
+use log_file::{Format, LogFile};
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 
 /// Standard output and standard error of the command.
 pub struct Output {
@@ -32,6 +35,7 @@ pub struct Output {
     closed: bool,
     program: String,
     warnings: bool,
+    log: Option<LogFile>,
 }
 
 impl fmt::Debug for Output {
@@ -62,6 +66,7 @@ impl Output {
             closed: false,
             program: "onggi".to_owned(),
             warnings: true,
+            log: None,
         }
     }
 
@@ -73,6 +78,12 @@ impl Output {
     /// Warnings are not wanted (`--log-level error`).
     pub fn suppress_warnings(&mut self) {
         self.warnings = false;
+    }
+
+    /// Errors and warnings go to a file too.
+    pub fn log_to(&mut self, path: &Path, format: Format) -> Result<()> {
+        self.log = Some(LogFile::open(path, format)?);
+        Ok(())
     }
 
     /// Data as it is.
@@ -120,6 +131,9 @@ impl Output {
 
     /// Something the user should know although the command goes on.
     pub fn warn(&mut self, message: impl fmt::Display) {
+        if let Some(log) = &mut self.log {
+            log.add("warning", &one_line(&message.to_string()));
+        }
         if self.warnings {
             self.note(&format!(
                 "{}: warning: {}\n",
@@ -141,7 +155,11 @@ impl Output {
 
     /// A failure with all its context on one line, and what to try on another.
     pub fn error(&mut self, error: &anyhow::Error) {
-        let mut text = format!("{}: {}\n", self.program, one_line(&format!("{error:#}")));
+        let message = one_line(&format!("{error:#}"));
+        if let Some(log) = &mut self.log {
+            log.add("error", &message);
+        }
+        let mut text = format!("{}: {message}\n", self.program);
         if let Some(hint) = error::hint(error) {
             let _ = writeln!(text, "try: {}", one_line(hint));
         }

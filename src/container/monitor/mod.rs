@@ -379,6 +379,7 @@ impl Monitor {
                 .collect::<Result<_, _>>()
                 .context("duplicate a descriptor")?,
             names: std::env::var("LISTEN_FDNAMES").unwrap_or_default(),
+            untold: Vec::new(),
         })
     }
 

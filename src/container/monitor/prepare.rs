@@ -10,7 +10,8 @@ use crate::container::{
     cgroup, device, inherited, mount, mount_point, network, root, spec, user_namespace,
 };
 use crate::id_mapping::Tier;
-use crate::runtime::plan::{Bundle, Root, Sockets, Sources, UserNamespace};
+use crate::runtime::device_nodes;
+use crate::runtime::plan::{Bundle, Life, Root, Sockets, Sources, UserNamespace};
 use crate::runtime::process::parent::Streams;
 use crate::runtime::seccomp::Filter;
 use crate::store::tree;
@@ -116,7 +117,7 @@ pub fn bundle(
         }
         Some(why) => {
             if engine.mapping.tier == Tier::Root && !options.privileged {
-                device::close_bound_nodes(&mut spec);
+                device_nodes::close_bound(&mut spec);
             }
             warnings.extend(device::unenforced(options, &why));
         }
@@ -129,6 +130,7 @@ pub fn bundle(
         tier: engine.mapping.tier,
         seccomp,
         state: spec::state(record, directory, ContainerState::Creating),
+        life: Life::default(),
         cgroup: made.cgroup,
         edits,
         sockets: Sockets::default(),

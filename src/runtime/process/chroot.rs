@@ -31,7 +31,7 @@ pub fn start(plan: &ProcessPlan, root: &Path, around: &[&str], streams: &Streams
     })
     .context("fork")?;
     drop(theirs);
-    match protocol::await_start(&ours, &child, None, protocol::PATIENCE) {
+    match protocol::await_start(&ours, &child, None, &mut || Ok(()), protocol::PATIENCE) {
         Ok(_) => Ok(child),
         Err(error) => {
             child.end();

@@ -145,12 +145,7 @@ pub fn start(
     let _ = joiner.wait();
     let joined = joined?;
     match (joined.child, joined.failure) {
-        (Some(child), None) => Ok(Started {
-            child,
-            terminal: joined.terminal,
-            warnings: Vec::new(),
-            listener: None,
-        }),
+        (Some(child), None) => Ok(Started::beside(child, joined.terminal)),
         (child, failure) => {
             // It was killed; it must not be left as a zombie, which would keep the container from ending.
             let _ = child.map(|child| child.wait());
@@ -168,7 +163,7 @@ fn join(
     channel: &Channel,
     streams: &Streams,
 ) -> Result<Channel> {
-    if asks_agent(plan) && program::may_be_traced(plan) {
+    if program::asks_agent(plan) && program::may_be_traced(plan) {
         let message =
             "nothing can be executed in a container that has CAP_SYS_PTRACE and a seccomp agent";
         return Err(Error::new(Kind::Unsupported, message)
@@ -225,14 +220,10 @@ fn join(
     descriptor::inherited(CHANNEL).map(Channel::from_descriptor)
 }
 
-fn asks_agent(plan: &ProcessPlan) -> bool {
-    plan.seccomp.as_ref().and_then(Filter::agent).is_some()
-}
-
 /// In the joiner: gives up its privileges and makes the process.
 fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
     // An agent is told whose filter it is, so the process itself must load that.
-    let home = match asks_agent(plan) {
+    let home = match program::asks_agent(plan) {
         true => None,
         false => Some(program::confine(plan, Company::Container, channel)?),
     };

@@ -1,10 +1,10 @@
 //! Init: the first process of a container between clone3(2) and execve(2). It carries out a [`Plan`]; each step
 //! stands where it does for the reason given beside it.
 
-use super::nested;
 use super::parent::Streams;
 use super::program::{self, Company};
 use super::protocol;
+use super::{gate, nested};
 use crate::cgroup;
 use crate::id_mapping::sandbox;
 use crate::paths;
@@ -42,7 +42,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
     needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
-    needed.extend(plan.process.sockets.descriptors.iter().map(AsFd::as_fd));
+    needed.extend(plan.gate.as_ref().map(AsFd::as_fd));
+    needed.extend(plan.process.sockets.all());
     descriptor::close_all_but(&needed).context("close_range")?;
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
@@ -77,6 +78,15 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         .terminal
         .map(|size| open_terminal(&built, size, channel))
         .transpose()?;
+    let mut awaits_network = plan.awaits_network;
+    if plan.hooks.of_runtime().next().is_some() {
+        // Before, since hooks may look for the network.
+        if std::mem::take(&mut awaits_network) {
+            protocol::await_connected(channel)?;
+        }
+        protocol::await_hooks(channel)?;
+    }
+    plan.hooks.create_container()?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
     mount::pivot_to_current_directory().map_err(sandbox::explain)?;
     // The paths to cover are now the container's.
@@ -85,7 +95,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     if plan.namespaces & flags::NEW_NET != 0 {
         namespace::bring_loopback_up().context("bring the loopback interface up")?;
     }
-    if plan.awaits_network {
+    if awaits_network {
         protocol::await_connected(channel)?;
     }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
@@ -99,7 +109,13 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     program::set_limits(&plan.process)?;
     let home = program::confine(&plan.process, Company::Alone, channel)?;
-    program::execute(&plan.process, Company::Alone, &home, channel)
+    match &plan.gate {
+        Some(gate) => gate::pass(plan, gate, &home, channel),
+        None => {
+            plan.hooks.start_container()?;
+            program::execute(&plan.process, Company::Alone, &home, channel)
+        }
+    }
 }
 
 /// mount(2) of a new process file system would show what the one that is there hides (user_namespaces(7)).

@@ -2,6 +2,7 @@
 
 pub mod chroot;
 pub mod exec;
+pub mod gate;
 pub mod init;
 mod nested;
 pub mod parent;

@@ -27,12 +27,35 @@ pub struct Started {
     pub warnings: Vec<String>,
     /// Where the calls come that the parent itself answers for (seccomp_unotify(2)).
     pub listener: Option<OwnedFd>,
+    /// Leads to a first process that waits at its gate, and ends with the caller until it is let go.
+    held: Option<Channel>,
+}
+
+impl Started {
+    /// A program that was started beside a container's.
+    pub(super) fn beside(child: Child, terminal: Option<OwnedFd>) -> Self {
+        Self {
+            child,
+            terminal,
+            warnings: Vec::new(),
+            listener: None,
+            held: None,
+        }
+    }
+
+    /// Lets a first process outlive the caller, once it is recorded.
+    pub fn let_go(&mut self) -> Result<()> {
+        self.held
+            .take()
+            .map_or(Ok(()), |held| protocol::send_connected(&held))
+    }
 }
 
 /// Connects the network namespace of a first process to something, while that makes its root file system.
 pub type Connect<'a> = dyn FnMut(&Child) -> Result<()> + 'a;
 
-/// Starts a bundle. Returns once its program has been executed, or the reason why not is known.
+/// Starts a bundle. Returns once its program has been executed, or waits at the gate of the bundle, or the reason why
+/// not is known.
 ///
 /// `streams` are used where no pseudo-terminal is asked for; the program is not executed before `connect` has done its
 /// work. The calling process must have one thread.
@@ -76,12 +99,14 @@ pub fn start(
         }
     };
     let agent = plan.process.seccomp.as_ref().and_then(Filter::agent);
-    match protocol::await_start(&ours, &child, agent, protocol::PATIENCE) {
+    let mut hooks = || plan.hooks.create_runtime(child.pid);
+    match protocol::await_start(&ours, &child, agent, &mut hooks, protocol::PATIENCE) {
         Ok((terminal, warnings)) => Ok(Started {
             child,
             terminal,
             warnings,
             listener: agent.and_then(Agent::listener),
+            held: plan.gate.is_some().then_some(ours),
         }),
         Err(error) => {
             // It has said why and ends by itself, or waits for an agent that is not there; it must not be left as a

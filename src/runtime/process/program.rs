@@ -7,13 +7,14 @@ use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::plan::{ProcessPlan, Sockets, limit_name};
+use crate::runtime::seccomp::Filter;
 use crate::runtime::user::{Database, Identity};
 use crate::sys::process::Words;
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, process, signal, terminal};
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FileType, Mode, Uid, fchown, fstat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, Uid, accessat, fchown, fstat};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::ffi::CString;
@@ -79,8 +80,16 @@ impl Company {
     /// set; with it the filter comes last, where it need not allow what is done before, if nobody can keep the process
     /// from loading it.
     fn filters_early(self, plan: &ProcessPlan) -> bool {
-        !plan.no_new_privileges || (self == Self::Container && may_be_traced(plan))
+        let is_seen = self == Self::Container && may_be_traced(plan);
+        // Only its maker can hand the listener of an agent over, who is not there any more at the end.
+        let ends_late = plan.outlives_maker && asks_agent(plan);
+        !plan.no_new_privileges || is_seen || ends_late
     }
+}
+
+/// Whether somebody answers for some calls of the program.
+pub fn asks_agent(plan: &ProcessPlan) -> bool {
+    plan.seccomp.as_ref().and_then(Filter::agent).is_some()
 }
 
 /// Whether the container's processes may trace one that they see (ptrace(2), "Ptrace access mode checking").
@@ -134,8 +143,10 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
     rustix::process::umask(Mode::from(plan.umask));
     // Both are refused by Docker's default filter, and the first takes CAP_SYS_NICE.
     plan.scheduling.apply()?;
-    // A new session keyring: the caller's keys are not the container's.
-    process::join_new_session_keyring();
+    if !plan.keeps_keyring {
+        // The caller's keys are not the container's.
+        process::join_new_session_keyring();
+    }
     plan.capabilities.limit()?;
     if company.filters_early(plan) {
         load_filter(plan, channel)?;
@@ -158,7 +169,9 @@ pub fn execute(
     let channel = moved.as_ref().unwrap_or(channel);
     // Neither a change of the user id nor a fork leaves it standing: without its monitor nobody would keep the
     // container's output and exit status.
-    die_with_parent(channel)?;
+    if !plan.outlives_maker {
+        die_with_parent(channel)?;
+    }
     if !company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
@@ -170,7 +183,7 @@ pub fn execute(
 /// Puts them where the program looks for them; the channel, which may be there, is another one from then on.
 fn hand_over(sockets: &Sockets, channel: &Channel) -> Result<Option<Channel>> {
     const FIRST: RawFd = 3;
-    let descriptors: Vec<_> = sockets.descriptors.iter().map(AsFd::as_fd).collect();
+    let descriptors: Vec<_> = sockets.all().collect();
     if descriptors.is_empty() {
         return Ok(None);
     }
@@ -231,8 +244,10 @@ fn load_filter(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
         return Ok(());
     };
     if filter.agent().is_some() {
-        // What follows waits for the parent, and must not do so for ever.
-        die_with_parent(channel)?;
+        if !plan.outlives_maker {
+            // What follows waits for the parent, and must not do so for ever.
+            die_with_parent(channel)?;
+        }
         let number = descriptor::next_number().context("reserve a descriptor")?;
         protocol::send_listener(channel, number)?;
     }
@@ -269,6 +284,8 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
     match process::set_groups(&user.groups) {
         // With a single id setgroups(2) is forbidden for good, and there is no group to give up.
         Err(Errno::PERM) if plan.tier == Tier::Single => {}
+        // Likewise where the configuration has such a mapping.
+        Err(Errno::PERM) if plan.tier == Tier::Subordinate && user.groups.is_empty() => {}
         result => result.map_err(denied)?,
     }
     if plan.tier != Tier::Single {
@@ -303,7 +320,39 @@ fn enter_working_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Tries the program where it is named, or in each directory of the container's PATH (execvp(3)).
+/// Whether the program is there and may be executed by whoever this process is, as far as can be told before: a container
+/// that cannot be started is better not created.
+pub fn look_for(plan: &ProcessPlan) -> Result<()> {
+    enter_working_directory(&plan.working_directory)?;
+    let name = &plan.arguments[0];
+    let mut worst = Errno::NOENT;
+    for candidate in candidates(name, &plan.environment) {
+        let access = Access::EXEC_OK;
+        match accessat(CWD, candidate.as_str(), access, AtFlags::EACCESS) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => worst = error,
+        }
+    }
+    Err(not_found(name, worst))
+}
+
+/// Where a program may be: where it is named, or in each directory of the container's PATH (execvp(3)).
+fn candidates(name: &str, environment: &[String]) -> Vec<String> {
+    if name.contains('/') {
+        return vec![name.to_owned()];
+    }
+    let mut entries = environment.iter();
+    let path = entries.find_map(|entry| entry.strip_prefix("PATH="));
+    let directories = path.unwrap_or_default().split(':');
+    let named = directories.map(|directory| match directory {
+        "" => format!("./{name}"),
+        directory => format!("{directory}/{name}"),
+    });
+    named.collect()
+}
+
+/// Tries the program wherever it may be.
 fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infallible> {
     let name = &plan.arguments[0];
     let mut environment = plan.environment.clone();
@@ -311,24 +360,8 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
         environment.push(format!("HOME={home}"));
     }
     environment.extend(plan.sockets.variables());
-    let path = environment
-        .iter()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or_default()
-        .to_owned();
+    let candidates = candidates(name, &environment);
     let (arguments, environment) = (Words::new(&plan.arguments)?, Words::new(&environment)?);
-    let candidates: Vec<String> = match name.contains('/') {
-        true => vec![name.clone()],
-        false => path
-            .split(':')
-            .map(|directory| {
-                format!(
-                    "{}/{name}",
-                    if directory.is_empty() { "." } else { directory }
-                )
-            })
-            .collect(),
-    };
     let mut worst = Errno::NOENT;
     for candidate in &candidates {
         let program =
@@ -339,8 +372,12 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
             error => return Err(not_executable(candidate, error)),
         }
     }
-    if worst == Errno::ACCESS {
-        return Err(not_executable(name, worst));
+    Err(not_found(name, worst))
+}
+
+fn not_found(name: &str, worst: Errno) -> anyhow::Error {
+    if worst != Errno::NOENT {
+        return not_executable(name, worst);
     }
     let missing = match (name.contains('/'), interpreter_of(name)) {
         (false, _) if name.is_empty() => "exec: \"\": the command is empty".to_owned(),
@@ -350,7 +387,7 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
             format!("exec: \"{name}\": its interpreter \"{interpreter}\" is not in the image")
         }
     };
-    Err(Error::new(Kind::CommandNotFound, missing).into())
+    Error::new(Kind::CommandNotFound, missing).into()
 }
 
 fn not_executable(name: &str, error: Errno) -> anyhow::Error {

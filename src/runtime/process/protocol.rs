@@ -7,11 +7,14 @@
 //!    │───────────── Connected ────────────▶│ only where it waits for its network
 //!    │◀──────── Warning{text} ─────────────│ only where something is otherwise than one would think
 //!    │◀──────── Terminal + descriptor ─────│ only with a pseudo-terminal
+//!    │◀──────── Prepared ──────────────────│ only with hooks that the parent runs
+//!    │───────────── Connected ────────────▶│ when they have succeeded
 //!    │                                     │ gives up privileges
 //!    │◀──────── Listener{number} ──────────│ only with a seccomp agent (`runtime::seccomp::Agent`)
 //!    │                                     │ loads its filter
 //!    │◀──────── Failed{kind, text, hint} ──│ then exits     or
-//!    │◀──────── end of file ───────────────│ execve succeeded
+//!    │◀──────── end of file ───────────────│ execve succeeded   or
+//!    │◀──────── Created ───────────────────│ only with a gate: the rest is said to whoever comes there
 //! ```
 //!
 //! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Terminal` and, once it
@@ -39,6 +42,8 @@ const CHILD: u8 = b'C';
 const LISTENER: u8 = b'L';
 const WARNING: u8 = b'W';
 const CONNECTED: u8 = b'N';
+const PREPARED: u8 = b'P';
+const CREATED: u8 = b'G';
 
 const KINDS: [Kind; 7] = [
     Kind::BadInput,
@@ -50,7 +55,7 @@ const KINDS: [Kind; 7] = [
     Kind::CommandNotFound,
 ];
 
-/// The parent's side: the network is there.
+/// The parent's side: what init waits for is there.
 pub fn send_connected(channel: &Channel) -> Result<()> {
     match channel.send(&[&[CONNECTED]], None, true) {
         // It has failed meanwhile, and says why.
@@ -59,15 +64,28 @@ pub fn send_connected(channel: &Channel) -> Result<()> {
     }
 }
 
-/// Init's side: waits until the network is there.
+/// Init's side: waits until what it needs is there.
 pub fn await_connected(channel: &Channel) -> Result<()> {
     match channel
         .receive(&mut [0], true)
-        .context("await the network")?
+        .context("await the parent")?
     {
         Received::Message(..) => Ok(()),
         Received::Closed | Received::Nothing => bail!("starting the container was cut short"),
     }
+}
+
+/// Init's side: waits until the parent has run its hooks.
+pub fn await_hooks(channel: &Channel) -> Result<()> {
+    let sent = channel.send(&[&[PREPARED]], None, true);
+    sent.context("let hooks be run")?;
+    await_connected(channel)
+}
+
+/// Init's side: there is nothing more to say to the parent.
+pub fn send_created(channel: &Channel) -> Result<()> {
+    let sent = channel.send(&[&[CREATED]], None, true);
+    sent.context("tell that the container is created")
 }
 
 /// Init's side: hands over the controlling side of the pseudo-terminal.
@@ -122,11 +140,12 @@ pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
 
 /// The parent's side: waits until the program of `child` runs; the pseudo-terminal, if one was made, and warnings. Once
 /// an agent answers for its calls this takes no longer than `patience`. After an error the child is to be killed: it may
-/// wait for an agent that is not there.
+/// wait for an agent that is not there. `hooks` runs those that init waits for.
 pub fn await_start(
     channel: &Channel,
     child: &Child,
     agent: Option<&Agent>,
+    hooks: &mut dyn FnMut() -> Result<()>,
     patience: Duration,
 ) -> Result<(Option<OwnedFd>, Vec<String>)> {
     let (mut terminal, mut warnings, mut until) = (None, Vec::new(), None);
@@ -143,6 +162,11 @@ pub fn await_start(
             Received::Closed | Received::Nothing => return Ok((terminal, warnings)),
             Received::Message(length, descriptor) => match (&buffer[..length], agent) {
                 ([TERMINAL, ..], _) => terminal = descriptor,
+                ([PREPARED], _) => {
+                    hooks()?;
+                    send_connected(channel)?;
+                }
+                ([CREATED], _) => return Ok((terminal, warnings)),
                 ([WARNING, text @ ..], _) => {
                     warnings.push(String::from_utf8_lossy(text).into_owned());
                 }
@@ -280,7 +304,7 @@ mod tests {
         let error = anyhow::Error::from(Error::new(Kind::CommandNotFound, "no such").hint("look"))
             .context("start");
         send_failure(&theirs, &error);
-        let error = await_start(&ours, &child, None, PATIENCE).unwrap_err();
+        let error = await_start(&ours, &child, None, &mut || Ok(()), PATIENCE).unwrap_err();
         assert_eq!(
             (error::kind(&error), error::hint(&error)),
             (Some(Kind::CommandNotFound), Some("look"))
@@ -288,7 +312,7 @@ mod tests {
         assert_eq!(error.to_string(), "start: no such");
         drop(theirs);
         assert!(
-            await_start(&ours, &child, None, PATIENCE)
+            await_start(&ours, &child, None, &mut || Ok(()), PATIENCE)
                 .unwrap()
                 .0
                 .is_none()
@@ -315,7 +339,13 @@ mod tests {
         let child = child.unwrap();
         // Any descriptor of the child's will do.
         send_listener(&theirs, theirs.as_fd().as_raw_fd()).unwrap();
-        let result = await_start(&ours, &child, filter.agent(), Duration::from_millis(1));
+        let result = await_start(
+            &ours,
+            &child,
+            filter.agent(),
+            &mut || Ok(()),
+            Duration::from_millis(1),
+        );
         child.kill(libc::SIGKILL).unwrap();
         child.wait().unwrap();
         let error = result.unwrap_err();

@@ -29,6 +29,7 @@ fn plan_with(root: &Path, mounts: Vec<Mount>, sources: Sources) -> Result<Plan> 
         .bundle(root)
         .build();
     let mut plan = Plan::new(Bundle {
+        life: Default::default(),
         spec,
         root: Root::Directory {
             path: root.to_owned(),

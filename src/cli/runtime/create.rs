@@ -1,0 +1,134 @@
+//! `runtime create`, `runtime run`: a container is made of a bundle.
+
+use crate::cli::Context;
+use crate::cli::command::Verb;
+use crate::error::bad_input;
+use crate::runtime::bundle;
+use crate::runtime::lifecycle::{self, Console, Created, Order};
+use crate::sys::signal::SignalFd;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// What both have.
+#[derive(clap::Args)]
+pub struct Making {
+    /// Directory of the bundle
+    #[arg(short, long, value_name = "directory", default_value = ".")]
+    bundle: PathBuf,
+    /// Socket that gets the other side of the terminal
+    #[arg(long, value_name = "path")]
+    console_socket: Option<PathBuf>,
+    /// Write the number of the first process to this file
+    #[arg(long, value_name = "path")]
+    pid_file: Option<PathBuf>,
+    /// Accepted: the root is always changed by pivot_root(2), also on a ramdisk
+    #[arg(long)]
+    no_pivot: bool,
+    /// Stay in the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Pass on this many descriptors from 3 on, beside those of LISTEN_FDS
+    #[arg(long, value_name = "number", default_value_t = 0)]
+    preserve_fds: usize,
+    #[arg(required = true)]
+    id: String,
+}
+
+impl Making {
+    /// `attended`: the caller stays.
+    fn create(self, context: &mut Context, attended: bool) -> Result<Created> {
+        let containers = context.containers()?;
+        let again = context.again(&containers);
+        lifecycle::enter(&|| Ok(bundle::read(&self.bundle)?.spec), &again)?;
+        let mut opened = bundle::read(&self.bundle)?;
+        let mut warnings = std::mem::take(&mut opened.warnings);
+        let console = match (self.console_socket, attended) {
+            (Some(_), true) => {
+                return Err(
+                    bad_input("--console-socket is of no use to who stays attached")
+                        .hint("add --detach, or leave it out")
+                        .into(),
+                );
+            }
+            (Some(path), false) => Console::Socket(path),
+            (None, true) => Console::Caller,
+            (None, false) => Console::Nobody,
+        };
+        let created = lifecycle::create(
+            &containers,
+            opened,
+            &Order {
+                id: self.id,
+                console,
+                pid_file: self.pid_file,
+                preserved: self.preserve_fds,
+                systemd: context.systemd(),
+                keeps_keyring: self.no_new_keyring,
+                access: context.access(),
+            },
+        )?;
+        warnings.extend(created.warnings.iter().cloned());
+        for warning in &warnings {
+            context.output.warn(warning);
+        }
+        Ok(created)
+    }
+}
+
+/// Options of `runtime create`.
+#[derive(clap::Args)]
+pub struct Create {
+    #[command(flatten)]
+    making: Making,
+}
+
+impl Verb for Create {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        self.making.create(context, false).map(|_| 0)
+    }
+}
+
+/// Options of `runtime run`.
+#[derive(clap::Args)]
+pub struct Run {
+    #[command(flatten)]
+    making: Making,
+    /// Leave it running
+    #[arg(short, long)]
+    detach: bool,
+    /// Keep the container when it has ended
+    #[arg(long)]
+    keep: bool,
+    /// Accepted: this program adopts no processes
+    #[arg(long)]
+    no_subreaper: bool,
+}
+
+impl Verb for Run {
+    fn execute(self, context: &mut Context) -> Result<u8> {
+        let signals = match self.detach {
+            true => None,
+            // Before there is somebody whom they would be passed on to.
+            false => Some(SignalFd::block_all()?),
+        };
+        let mut created = self.making.create(context, !self.detach)?;
+        let containers = context.containers()?;
+        let id = created.container.record.id.clone();
+        if let Err(error) = lifecycle::start(&created.container) {
+            created.child.end();
+            drop(created.terminal);
+            lifecycle::delete(&containers, &id, true)?;
+            return Err(error);
+        }
+        let Some(signals) = signals else {
+            return Ok(0);
+        };
+        let ended = lifecycle::attend(&created.child, created.terminal.take(), &signals)?;
+        if !self.keep {
+            for error in lifecycle::delete(&containers, &id, true)? {
+                context.output.warn(format!("{error:#}"));
+            }
+        }
+        Ok(ended.code())
+    }
+}

@@ -1,0 +1,154 @@
+//! `runtime`: containers of bundles, in the words of runc and crun, under whose names this program answers likewise.
+//! Programs call it: podman, containerd, Docker, CRI-O.
+//!
+//! Its options before the command are its own, and what it has to say goes to the log that they name.
+
+pub mod create;
+pub mod describe;
+pub mod events;
+pub mod exec;
+pub mod list;
+pub mod operate;
+pub mod update;
+
+use super::flag::{self, Mistake};
+use super::output::log_file::Format;
+use super::{Context, Outcome};
+use crate::error::bad_input;
+use crate::paths::bundle::BundlePaths;
+use crate::runtime::bundle::VERSIONS;
+use crate::runtime::lifecycle::{self, Access, Containers};
+use crate::sys::namespace;
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The noun of its commands.
+pub const NOUN: &str = "runtime";
+
+/// Names under which the program is nothing else.
+pub const NAMES: [&str; 3] = ["onggi-runtime", "runc", "crun"];
+
+/// Options before the command.
+#[derive(Debug, Default, Parser)]
+pub struct Globals {
+    /// Directory of the containers' state
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+    /// Tell errors and warnings in this file too
+    #[arg(long)]
+    pub log: Option<PathBuf>,
+    /// How: "text" or "json"
+    #[arg(long, default_value = "text", value_parser = Format::parse)]
+    pub log_format: Format,
+    /// Tell each cause of a failure on a line of its own
+    #[arg(long)]
+    pub debug: bool,
+    /// Control groups are systemd's, and cgroupsPath is slice:prefix:name
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Accepted: what the caller may do is found by trying
+    #[arg(long, default_value = "auto")]
+    pub rootless: String,
+    /// Accepted: criu is looked for in PATH
+    #[arg(long, default_value = "criu")]
+    pub criu: String,
+    /// Accepted: "cgroupfs", "systemd" or "disabled", as crun has it
+    #[arg(long, value_name = "manager")]
+    pub cgroup_manager: Option<String>,
+    /// Set where this program has executed itself again
+    #[arg(long, hide = true)]
+    pub entered: bool,
+    /// Show the version and quit
+    #[arg(short, long)]
+    pub version: bool,
+    /// All words after `runtime`.
+    #[arg(skip)]
+    given: Vec<String>,
+    #[arg(trailing_var_arg = true, hide = true)]
+    words: Vec<String>,
+}
+
+/// Takes the options between `runtime` and its command.
+pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<Outcome> {
+    if words[0] != NOUN || words.len() == 1 {
+        return Ok(Outcome::Command(words));
+    }
+    let mut built = flag::build_of(Globals::command());
+    let mut globals = match built.try_get_matches_from_mut(&words[1..]) {
+        Ok(matches) => Globals::from_arg_matches(&matches)?,
+        Err(error) => {
+            return match flag::mistake(&error, &built, &words[1..]) {
+                Mistake::Help => Ok(Outcome::Command(vec![NOUN.to_owned(), "--help".to_owned()])),
+                Mistake::Unknown { message, .. } | Mistake::Value(message) => {
+                    Err(bad_input(message).into())
+                }
+                Mistake::Count => Err(error.into()),
+            };
+        }
+    };
+    if globals.version {
+        context.output.write(version(&context.program).as_bytes())?;
+        return Ok(Outcome::Done(0));
+    }
+    context.globals.debug |= globals.debug;
+    if let Some(path) = &globals.log {
+        context.output.log_to(path, globals.log_format)?;
+    }
+    let rest = std::mem::take(&mut globals.words);
+    globals.given = words[1..].to_vec();
+    context.runtime = Some(globals);
+    let noun = std::iter::once(NOUN.to_owned());
+    Ok(Outcome::Command(noun.chain(rest).collect()))
+}
+
+/// What callers read of `--version`: the first line, and that of the specification.
+fn version(program: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!("{program} version {version}\nspec: {}\n", VERSIONS[1])
+}
+
+impl Context {
+    /// Whether systemd makes control groups.
+    fn systemd(&self) -> bool {
+        self.runtime.as_ref().is_some_and(|globals| {
+            globals.systemd_cgroup || globals.cgroup_manager.as_deref() == Some("systemd")
+        })
+    }
+
+    /// The containers of the state root that the options name.
+    fn containers(&self) -> Result<Containers> {
+        // Root of a user namespace, as in podman's, has no place in `/run`.
+        let is_root = lifecycle::is_root()? && namespace::is_initial_user();
+        let asked = self
+            .runtime
+            .as_ref()
+            .and_then(|globals| globals.root.clone());
+        let user = (!is_root).then(|| rustix::process::geteuid().as_raw());
+        let paths = BundlePaths::find(asked, user);
+        Ok(Containers { paths })
+    }
+
+    /// How this process has come to where it is.
+    fn access(&self) -> Access {
+        match &self.runtime {
+            Some(globals) if globals.entered => Access::Entered,
+            _ => Access::Own,
+        }
+    }
+
+    /// What this program is executed with once more: in another user namespace the usual state root would be another.
+    fn again(&self, containers: &Containers) -> impl Fn(Access) -> Vec<OsString> + use<> {
+        let root = containers.paths.root().as_os_str().to_owned();
+        let given = self.runtime.as_ref().map(|globals| globals.given.clone());
+        let given = given.unwrap_or_default();
+        move |access| {
+            let mut words: Vec<OsString> = ["onggi", NOUN, "--root"].map(OsString::from).into();
+            words.push(root.clone());
+            words.extend((access == Access::Entered).then(|| "--entered".into()));
+            words.extend(given.iter().map(OsString::from));
+            words
+        }
+    }
+}

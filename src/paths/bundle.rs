@@ -1,0 +1,56 @@
+//! Where the containers lie that are made of bundles (`runtime create`), which know nothing of images or stores.
+//!
+//! | path below the state root | content | guarded by |
+//! |---|---|---|
+//! | `ID/` | one container | flock of the directory: who creates, starts or deletes it |
+//! | `ID/state.json` | the record; a directory without it is half made | flock of `ID/` |
+//! | `ID/config.json` | the bundle's, as it was when the container was created | written once |
+//! | `ID/gate` | where the first process waits to be started; not there once it was | flock of `ID/` |
+
+use super::{BUNDLE_CONFIGURATION, ROOTS_RUN, variable};
+use std::path::{Path, PathBuf};
+
+/// In a container's directory: where its first process waits.
+pub const GATE: &str = "gate";
+
+/// The state root of bundles' containers.
+#[derive(Clone, Debug)]
+pub struct BundlePaths(PathBuf);
+
+impl BundlePaths {
+    /// The caller's if nothing else is asked for; `user` is the uid of an ordinary user, `None` for root.
+    pub fn find(asked: Option<PathBuf>, user: Option<u32>) -> Self {
+        Self(asked.unwrap_or_else(|| match user {
+            None => PathBuf::from(ROOTS_RUN).join("runtime"),
+            Some(uid) => match variable("XDG_RUNTIME_DIR") {
+                Some(directory) if directory.is_dir() => directory.join("onggi/runtime"),
+                _ => std::env::temp_dir().join(format!("onggi-{uid}/runtime")),
+            },
+        }))
+    }
+
+    /// The state root itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// One container.
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.0.join(id)
+    }
+
+    /// Its record.
+    pub fn record(&self, id: &str) -> PathBuf {
+        self.container(id).join("state.json")
+    }
+
+    /// Its configuration.
+    pub fn configuration(&self, id: &str) -> PathBuf {
+        self.container(id).join(BUNDLE_CONFIGURATION)
+    }
+
+    /// Where its first process waits.
+    pub fn gate(&self, id: &str) -> PathBuf {
+        self.container(id).join(GATE)
+    }
+}

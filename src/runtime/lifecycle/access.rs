@@ -1,0 +1,124 @@
+//! How the calling process comes to where it can make a container, or join one.
+//!
+//! It must not run from a file that a container could write to (CVE-2019-5736), and an ordinary user's must be root of a
+//! user namespace first: the one that the configuration asks for, or that of the container. So it executes itself once
+//! more, from a sealed copy, with the same words.
+
+use super::record::Container;
+use crate::error::{Error, Kind, bad_input};
+use crate::id_mapping::{self, IdMaps, Mapping, Tier};
+use crate::runtime::plan;
+use crate::sys::process::{self, Words, flags};
+use crate::sys::{namespace, own_program};
+use anyhow::{Context, Result};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::thread::CapabilitySet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+/// Whether the calling process has become root of the user namespace that the configuration asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is where it was: it has been root there.
+    Own,
+    /// It is in it.
+    Entered,
+}
+
+/// Whether it needs no user namespace to be root of.
+pub fn is_root() -> Result<bool> {
+    let sets = rustix::thread::capabilities(None).context("capget")?;
+    Ok(sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// For a container that is to be made with the configuration `spec`: returns where the process can do so; else executes `words`, told by `access` what
+/// was done, and returns only when that failed.
+pub fn enter(
+    spec: &dyn Fn() -> Result<Spec>,
+    words: &dyn Fn(Access) -> Vec<OsString>,
+) -> Result<()> {
+    if is_root()? {
+        return seal(&words(Access::Own));
+    }
+    mapping(&spec()?)?.enter()?;
+    namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+    seal(&words(Access::Entered))
+}
+
+/// Likewise for one that is to be joined.
+pub fn join(container: &Container, words: &dyn Fn(Access) -> Vec<OsString>) -> Result<()> {
+    if is_root()? {
+        return seal(&words(Access::Own));
+    }
+    let path = format!("/proc/{}/ns/user", container.record.init.pid);
+    let user = File::open(&path).with_context(|| format!("open `{path}`"))?;
+    namespace::join(user.as_fd(), flags::NEW_USER)
+        .context("join the user namespace of the container")?;
+    id_mapping::become_root()?;
+    namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+    seal(&words(Access::Entered))
+}
+
+/// Executes this program from a sealed copy, unless it runs from one.
+fn seal(words: &[OsString]) -> Result<()> {
+    if own_program::is_sealed()? {
+        return Ok(());
+    }
+    let own = std::fs::read_link("/proc/self/exe").context("read the link `/proc/self/exe`")?;
+    let program = own_program::seal(&own)?;
+    let words = Words::new(words.iter().map(|word| word.as_bytes()))?;
+    let environment = std::env::vars_os();
+    let entries = environment.map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat());
+    let failed = process::execute_descriptor(program.as_fd(), &words, &Words::new(entries)?);
+    Err(failed).context("execute this program from a sealed copy")
+}
+
+/// That of the user namespace which a configuration asks for.
+fn mapping(spec: &Spec) -> Result<Mapping> {
+    let maps = spec.linux().as_ref().and_then(plan::id_maps);
+    let maps = maps.filter(|maps| !maps.uids.is_empty() && !maps.gids.is_empty());
+    let IdMaps { uids, gids } = maps.ok_or_else(|| {
+        Error::new(
+            Kind::Denied,
+            "an ordinary user can start a container only in a user namespace of its own, with `uidMappings` and `gidMappings`",
+        )
+        .hint("`onggi runtime spec --rootless` writes such a configuration")
+    })?;
+    if id_mapping::outside(&uids, 0).is_none() || id_mapping::outside(&gids, 0).is_none() {
+        return Err(bad_input("the mappings of an ordinary user's container have no root").into());
+    }
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let is_single = |map: &[id_mapping::Range], own| {
+        map.len() == 1 && map[0].size == 1 && map[0].outside == own
+    };
+    let tier = match is_single(&uids, uid) && is_single(&gids, gid) {
+        true => Tier::Single,
+        false => Tier::Subordinate,
+    };
+    Ok(Mapping {
+        tier,
+        uid,
+        gid,
+        uids,
+        gids,
+        entered: false,
+        refused: None,
+    })
+}
+
+/// The configuration without the user namespace that was entered already.
+pub(super) fn without_user_namespace(spec: &mut Spec) {
+    let Some(mut linux) = spec.linux().clone() else {
+        return;
+    };
+    let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+    namespaces.retain(|namespace| namespace.typ() != LinuxNamespaceType::User);
+    linux.set_namespaces(Some(namespaces));
+    linux.set_uid_mappings(None).set_gid_mappings(None);
+    spec.set_linux(Some(linux));
+}

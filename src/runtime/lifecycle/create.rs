@@ -1,0 +1,233 @@
+//! `create`: all of a container but its program (runtime.md, "Create").
+
+use super::access::{self, Access};
+use super::record::{self, Container, Containers, Record};
+use super::{console::Console, foreground, group};
+use crate::cgroup::{Cgroup, parents};
+use crate::error::{Error, Kind};
+use crate::id_mapping::Tier;
+use crate::paths::bundle::{BundlePaths, GATE};
+use crate::runtime::bundle::Opened;
+use crate::runtime::device_nodes;
+use crate::runtime::hooks::Hooks;
+use crate::runtime::plan::{self, Bundle, Life, Root, Sockets};
+use crate::runtime::process::parent::{self, Started, Streams};
+use crate::store::atomic::{self, Durability};
+use crate::store::lock::Lock;
+use crate::store::tree;
+use crate::sys::process::{Child, Identity};
+use crate::sys::socket::Listener;
+use crate::sys::{descriptor, namespace};
+use anyhow::{Context, Result};
+use oci_spec::runtime::ContainerState;
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What is asked for beside the configuration.
+#[derive(Debug)]
+pub struct Order {
+    /// What it is to be called.
+    pub id: String,
+    /// Where its terminal goes.
+    pub console: Console,
+    /// Gets the number of its first process.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the program gets, after those that a service manager has given.
+    pub preserved: usize,
+    /// `cgroupsPath` is for systemd.
+    pub systemd: bool,
+    /// It stays in the session keyring of the caller (keyrings(7)).
+    pub keeps_keyring: bool,
+    /// How the calling process has come here.
+    pub access: Access,
+}
+
+/// A container that was created.
+#[derive(Debug)]
+pub struct Created {
+    /// It.
+    pub container: Container,
+    /// Its first process, a child of the calling one.
+    pub child: Child,
+    /// Its terminal, if that is for the calling process to relay.
+    pub terminal: Option<foreground::Terminal>,
+    /// What is otherwise than one would think.
+    pub warnings: Vec<String>,
+}
+
+/// Makes it. After an error nothing of it is left. The calling process must have one thread.
+pub fn create(containers: &Containers, bundle: Opened, order: &Order) -> Result<Created> {
+    record::check_id(&order.id)?;
+    order.console.check(bundle.spec.process().as_ref())?;
+    let directory = containers.paths.container(&order.id);
+    let _lock = claim(containers, &order.id)?;
+    let mut made = None;
+    let created = fill(containers, bundle, order, &mut made);
+    if created.is_err() {
+        if let Some(group) = made {
+            let _ = parents::end(group);
+        }
+        let _ = tree::remove(&directory);
+    }
+    created
+}
+
+/// Makes the directory of a container, or takes that of one whose maker was killed.
+fn claim(containers: &Containers, id: &str) -> Result<Lock> {
+    let root = containers.paths.root();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o711);
+    builder
+        .create(root)
+        .with_context(|| format!("create `{}`", root.display()))?;
+    let directory = containers.paths.container(id);
+    let taken = || {
+        let message = format!("container with given ID already exists: `{id}`");
+        Error::new(Kind::Conflict, message).hint("`delete` removes one that has stopped")
+    };
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => made.with_context(|| format!("create `{}`", directory.display()))?,
+    }
+    let lock = Lock::try_directory(&directory)?.ok_or_else(taken)?;
+    if containers.paths.record(id).exists() || !lock.is_of(&directory) {
+        return Err(taken().into());
+    }
+    Ok(lock)
+}
+
+fn fill(
+    containers: &Containers,
+    bundle: Opened,
+    order: &Order,
+    made: &mut Option<Cgroup>,
+) -> Result<Created> {
+    let paths = &containers.paths;
+    let Opened {
+        directory,
+        root,
+        mut spec,
+        ..
+    } = bundle;
+    let text = serde_json::to_vec(&spec)?;
+    atomic::write(&paths.configuration(&order.id), &text, Durability::Volatile)?;
+    let own = Identity::default();
+    let mut record = Record::new(&order.id, directory, root.clone(), &spec, own);
+    if order.access == Access::Entered {
+        access::without_user_namespace(&mut spec);
+    }
+    let maps = spec.linux().as_ref().and_then(plan::id_maps);
+    record.user_namespace = maps.map(|maps| maps.owner());
+    let group = group::make(&spec, &order.id, order.systemd)?;
+    if let Some(group) = &group.cgroup {
+        record.cgroup = Some(group.path().to_owned());
+        *made = Some(group.try_clone()?);
+    }
+    let is_open = group.filters_devices || device_nodes::all_are_allowed(&spec);
+    if !is_open {
+        device_nodes::close_bound(&mut spec);
+        device_nodes::close_new(&mut spec);
+    }
+    let directory =
+        File::open(paths.container(&order.id)).context("open the container's directory")?;
+    let mut state = record::state(&record);
+    state.set_status(ContainerState::Creating);
+    let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
+    let bundle = Bundle {
+        root: Root::Directory {
+            path: root,
+            devices: is_open,
+        },
+        spec,
+        groups: Vec::new(),
+        user_namespace: None,
+        tier: tier(),
+        cgroup: group.cgroup,
+        state,
+        life: Life {
+            gate: Some(Listener::bind(directory.as_fd(), GATE)?),
+            keeps_keyring: order.keeps_keyring,
+        },
+        seccomp: None,
+        edits: Vec::new(),
+        sockets: sockets(order.preserved)?,
+        sources: Default::default(),
+    };
+    let streams = streams()?;
+    let started = parent::start(bundle, &streams, None)?;
+    let Child { pid, pidfd } = &started.child;
+    let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
+    finish(paths, record, started, order).inspect_err(|_| {
+        // It ends by itself as soon as its maker is gone, and its hooks have been run.
+        hooks.poststop();
+        if let Ok(init) = pidfd {
+            init.end();
+        }
+    })
+}
+
+/// Once it waits at its gate.
+fn finish(
+    paths: &BundlePaths,
+    mut record: Record,
+    mut started: Started,
+    order: &Order,
+) -> Result<Created> {
+    record.init = Identity::of(started.child.pid)?;
+    let container = Container {
+        paths: paths.clone(),
+        record,
+    };
+    let terminal = order.console.take(started.terminal.take())?;
+    container.write()?;
+    if let Some(path) = &order.pid_file {
+        write_pid(path, started.child.pid)?;
+    }
+    started.let_go()?;
+    Ok(Created {
+        container,
+        warnings: std::mem::take(&mut started.warnings),
+        child: started.child,
+        terminal,
+    })
+}
+
+/// Whole or not at all, as its readers wait for it to appear.
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
+    atomic::write(path, pid.to_string().as_bytes(), Durability::Volatile)
+}
+
+/// Root of another user namespace than the first one has not all ids, and no device nodes of its own.
+pub(super) fn tier() -> Tier {
+    match namespace::is_initial_user() {
+        true => Tier::Root,
+        false => Tier::Subordinate,
+    }
+}
+
+/// The standard streams of the calling process.
+pub(super) fn streams() -> Result<Streams> {
+    let copy = |number| descriptor::duplicate(number).context("duplicate a standard stream");
+    Ok([copy(0)?, copy(1)?, copy(2)?])
+}
+
+/// What the calling process was given to pass on, from descriptor 3 on (sd_listen_fds(3)).
+pub(super) fn sockets(preserved: usize) -> Result<Sockets> {
+    const FIRST: i32 = 3;
+    let listening = std::env::var("LISTEN_FDS").ok();
+    let told: usize = listening.and_then(|count| count.parse().ok()).unwrap_or(0);
+    let mut all = (FIRST..).take(told + preserved).map(|number| {
+        descriptor::duplicate(number).with_context(|| {
+            format!("pass descriptor {number} on, which --preserve-fds or LISTEN_FDS speak of")
+        })
+    });
+    let descriptors = all.by_ref().take(told).collect::<Result<_>>()?;
+    Ok(Sockets {
+        descriptors,
+        names: std::env::var("LISTEN_FDNAMES").unwrap_or_default(),
+        untold: all.collect::<Result<Vec<OwnedFd>>>()?,
+    })
+}

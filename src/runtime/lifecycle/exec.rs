@@ -1,0 +1,107 @@
+//! `exec`: one more program in a container that runs.
+
+use super::access::Access;
+use super::console::Console;
+use super::create::{sockets, streams, tier, write_pid};
+use super::foreground::Terminal;
+use super::record::{Container, Status};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind, bad_input};
+use crate::runtime::plan::ProcessPlan;
+use crate::runtime::process::exec::{self, Nested, Target};
+use crate::runtime::seccomp::{self, Identity};
+use crate::sys::process::Child;
+use anyhow::{Context, Result};
+use oci_spec::runtime::{Process, Spec};
+use std::path::{Path, PathBuf};
+
+/// What is to be run, and how.
+#[derive(Debug)]
+pub struct Guest {
+    /// As in a configuration.
+    pub process: Process,
+    /// Where its terminal goes.
+    pub console: Console,
+    /// Gets its number.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on it gets.
+    pub preserved: usize,
+    /// Also in a container whose processes are frozen, where it then waits.
+    pub even_if_paused: bool,
+    /// It goes on when the caller has ended.
+    pub outlives_caller: bool,
+    /// A group in that of the container.
+    pub group: Option<String>,
+    /// How the calling process has come here.
+    pub access: Access,
+}
+
+/// Starts it; a child of the calling process, which must have one thread.
+pub fn exec(
+    container: &Container,
+    spec: &Spec,
+    guest: &Guest,
+) -> Result<(Child, Option<Terminal>)> {
+    guest.console.check(Some(&guest.process))?;
+    let refused =
+        |why: &str| Error::new(Kind::Conflict, format!("cannot exec in a {why} container"));
+    match container.status()? {
+        Status::Running | Status::Created => {}
+        Status::Paused if guest.even_if_paused => {}
+        Status::Paused => {
+            return Err(refused("paused")
+                .hint("`resume` it, or --ignore-paused")
+                .into());
+        }
+        Status::Stopped | Status::Creating => return Err(refused("stopped").into()),
+    }
+    let target = Target::open(&container.record.init)?.ok_or_else(|| refused("stopped"))?;
+    let nested = match (guest.access, container.record.user_namespace) {
+        (Access::Own, Some(owner)) => Some(Nested { depth: 1, owner }),
+        _ => None,
+    };
+    let policy = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
+    let filter = policy
+        .map(|policy| seccomp::compile(policy, Identity::Mapped))
+        .transpose()?;
+    let filter = filter.map(|filter| filter.of_container(container.state()));
+    let mut plan = ProcessPlan::new(&guest.process, Vec::new(), filter, tier())?;
+    if let Some(linux) = spec.linux() {
+        plan.scheduling.add_container(linux)?;
+    }
+    plan.outlives_maker = guest.outlives_caller;
+    plan.sockets = sockets(guest.preserved)?;
+    let group = group(container, guest.group.as_deref())?;
+    let started = exec::start(&target, nested, group.as_ref(), &plan, &streams()?)?;
+    let child = started.child;
+    if let Some(path) = &guest.pid_file {
+        write_pid(path, child.pid).inspect_err(|_| child.end())?;
+    }
+    let terminal = guest
+        .console
+        .take(started.terminal)
+        .inspect_err(|_| child.end())?;
+    Ok((child, terminal))
+}
+
+/// Where it lives: the group of the container, or one in it.
+fn group(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
+    let Some(below) = below else {
+        return container.cgroup();
+    };
+    let group = container.needed_cgroup("run a program in a group of")?;
+    let path = Path::new(below.trim_start_matches('/'));
+    let stays = path
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    if !stays {
+        return Err(bad_input(format!("`{below}` is no group in that of the container")).into());
+    }
+    let found = Cgroup::open(&group.path().join(path)).context("open the group")?;
+    Ok(Some(found.ok_or_else(|| {
+        bad_input(format!("the container has no group `{below}`"))
+    })?))
+}

@@ -1,0 +1,184 @@
+//! The control group of a container: `linux.cgroupsPath` and `linux.resources` of the configuration (config-linux.md).
+//!
+//! Where there is none to be had the container goes without, as long as nothing is limited.
+
+use super::record::Container;
+use crate::cgroup::devices::{self, Enforcement};
+use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
+use crate::cgroup::resources::{self, Setting};
+use crate::cgroup::systemd::{self, Scope};
+use crate::cgroup::{self, Cgroup, parents};
+use crate::error::{Error, Kind, bad_input};
+use anyhow::Result;
+use oci_spec::runtime::{LinuxResources, Spec};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+/// What came of it.
+pub(super) struct Made {
+    /// `None`: the container stays where the calling process is.
+    pub cgroup: Option<Cgroup>,
+    /// Whether the kernel keeps to the rules for devices.
+    pub filters_devices: bool,
+}
+
+/// Makes it, with all limits; `systemd`: `cgroupsPath` is `slice:prefix:name`. With systemd the calling process is in
+/// the scope from then on.
+pub(super) fn make(spec: &Spec, id: &str, systemd: bool) -> Result<Made> {
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let none = LinuxResources::default();
+    let resources = linux
+        .and_then(|linux| linux.resources().as_ref())
+        .unwrap_or(&none);
+    let settings = resources::settings(resources)?;
+    let limits = settings.iter().any(|setting| setting.value != "max");
+    let place = match find(path, id, systemd) {
+        Ok(place) => place,
+        // Who may make no group needs none for what is not limited.
+        Err(_) if !limits && !systemd => None,
+        Err(error) => return Err(error),
+    };
+    let Some(place) = place else {
+        if let Some(setting) = settings.iter().find(|setting| setting.value != "max") {
+            let message = format!(
+                "the limits of the `{}` controller cannot be applied: there are no control groups of version 2 here",
+                setting.controller.name()
+            );
+            return Err(Error::new(Kind::Denied, message)
+                .hint("boot with systemd.unified_cgroup_hierarchy=1, or leave the limits out")
+                .into());
+        }
+        return Ok(Made {
+            cgroup: None,
+            filters_devices: false,
+        });
+    };
+    let group = fill(&place)?;
+    match limit(&place, &group, &settings, resources) {
+        Ok(filters_devices) => Ok(Made {
+            cgroup: Some(group),
+            filters_devices,
+        }),
+        Err(error) => {
+            // Why it was not is what counts.
+            let _ = parents::end(group);
+            Err(error)
+        }
+    }
+}
+
+/// Where it is to be; `None` where there are no groups of version 2.
+fn find(path: Option<&Path>, id: &str, systemd: bool) -> Result<Option<Place>> {
+    if !cgroup::is_version_2() {
+        return Ok(None);
+    }
+    if systemd {
+        return in_scope(path, id).map(Some);
+    }
+    if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
+        return Place::at(&Path::new("/").join(path)).map(Some);
+    }
+    let found = placement::find(&Wish {
+        manager: Some(Manager::Cgroupfs),
+        parent: None,
+        id,
+        description: "",
+        user: None,
+        patience: None,
+    })?;
+    Ok(match found {
+        Placement::Here(place) => Some(place),
+        Placement::Nowhere(_) | Placement::Disabled => None,
+    })
+}
+
+fn in_scope(path: Option<&Path>, id: &str) -> Result<Place> {
+    let path = path.unwrap_or(Path::new("")).to_string_lossy();
+    let parts: Vec<&str> = path.split(':').collect();
+    let (slice, prefix, name) = match parts[..] {
+        [""] => ("", "onggi", id),
+        [slice, prefix, name] => (slice, prefix, name),
+        _ => {
+            let message =
+                format!("`{path}` is not `slice:prefix:name`, which systemd's groups are named by");
+            return Err(bad_input(message).into());
+        }
+    };
+    let scope = match prefix {
+        "" => format!("{name}.scope"),
+        prefix => format!("{prefix}-{name}.scope"),
+    };
+    let user = (!rustix::process::geteuid().is_root()).then(|| rustix::process::geteuid().as_raw());
+    let mut manager =
+        systemd::Manager::connect(user)?.ok_or_else(|| systemd::Manager::absent(user))?;
+    Place::in_scope(
+        &mut manager,
+        &Scope {
+            name: &scope,
+            description: &format!("container {id}"),
+            slice: (!slice.is_empty()).then_some(slice),
+            patience: None,
+        },
+    )
+}
+
+/// Makes it unless it is there; one with processes is somebody else's.
+fn fill(place: &Place) -> Result<Cgroup> {
+    if place.manager == Manager::Cgroupfs
+        && let Some(group) = Cgroup::open(&place.path())?
+    {
+        if group.is_populated()? {
+            let message = format!(
+                "the control group `{}` has processes already",
+                group.directory().display()
+            );
+            return Err(Error::new(Kind::Conflict, message).into());
+        }
+        return Ok(group);
+    }
+    place.make()
+}
+
+/// Applies everything; whether devices are filtered comes out.
+fn limit(
+    place: &Place,
+    group: &Cgroup,
+    settings: &[Setting],
+    resources: &LinuxResources,
+) -> Result<bool> {
+    apply(Some(place), group, settings)?;
+    let mut rules = resources.devices().clone().unwrap_or_default();
+    // As with runc, whatever the configuration says; without any rule nothing else may be used.
+    rules.extend(devices::everybodys());
+    Ok(match devices::attach(group.as_fd(), &rules)? {
+        Enforcement::InForce => true,
+        Enforcement::Impossible(_) => false,
+    })
+}
+
+/// Changes the limits of a container.
+pub fn update(container: &Container, resources: &LinuxResources) -> Result<()> {
+    let group = container.needed_cgroup("limit")?;
+    apply(None, &group, &resources::settings(resources)?)
+}
+
+/// Writes limits, of a new group at a place or of one that is there.
+fn apply(place: Option<&Place>, group: &Cgroup, settings: &[Setting]) -> Result<()> {
+    let names: Vec<&str> = settings
+        .iter()
+        .map(|setting| setting.controller.name())
+        .collect();
+    match place {
+        Some(place) => place.enable(&names)?,
+        None => placement::enable_above(group, &names)?,
+    }
+    placement::enable_from_root(group, &names)?;
+    let enabled = group.words("cgroup.controllers")?;
+    let counts = |setting: &&Setting| {
+        setting.value != "max" || enabled.iter().any(|word| word == setting.controller.name())
+    };
+    let settings: Vec<Setting> = settings.iter().filter(counts).cloned().collect();
+    resources::apply(group, &settings, false, None)?;
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! What is remembered of a container, and what it does now.
+
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind, bad_input, not_found};
+use crate::paths::bundle::BundlePaths;
+use crate::store::atomic::{self, Durability};
+use crate::store::{directory, record};
+use crate::sys::process::{Child, Identity, send_signal};
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use oci_spec::runtime::{Spec, State};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+/// Of the format.
+const VERSION: u32 = 1;
+/// The longest id: it is the name of a directory.
+const LONGEST_ID: usize = 255;
+
+/// What a container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is being made.
+    Creating,
+    /// It waits to be started.
+    Created,
+    /// Its program runs.
+    Running,
+    /// All its processes are frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word of the runtime-spec, or runc's.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    /// Of the configuration.
+    pub oci_version: String,
+    /// Its name.
+    pub id: String,
+    /// The directory of the bundle.
+    pub bundle: PathBuf,
+    /// Its root file system.
+    pub rootfs: PathBuf,
+    /// Of the configuration.
+    pub annotations: HashMap<String, String>,
+    /// When it was created (RFC 3339).
+    pub created: String,
+    /// Its first process.
+    pub init: Identity,
+    /// The uid of who has created it.
+    pub owner: u32,
+    /// Its control group, below the root of the hierarchy; `None`: that of who has created it.
+    pub cgroup: Option<PathBuf>,
+    /// Who acts in its user namespace ([`crate::id_mapping::IdMaps::owner`]), where it has one of its own.
+    pub user_namespace: Option<(u32, u32)>,
+}
+
+impl Record {
+    /// That of a new container.
+    pub fn new(id: &str, bundle: PathBuf, rootfs: PathBuf, spec: &Spec, init: Identity) -> Self {
+        Self {
+            version: VERSION,
+            oci_version: spec.version().clone(),
+            id: id.to_owned(),
+            bundle,
+            rootfs,
+            annotations: spec.annotations().clone().unwrap_or_default(),
+            created: Timestamp::now().to_string(),
+            init,
+            owner: rustix::process::geteuid().as_raw(),
+            cgroup: None,
+            user_namespace: None,
+        }
+    }
+}
+
+/// All containers of one state root.
+#[derive(Clone, Debug)]
+pub struct Containers {
+    /// Where they lie.
+    pub paths: BundlePaths,
+}
+
+impl Containers {
+    /// The names of all that are there, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut ids = directory::names_if_directory(self.paths.root())?;
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The one with that name.
+    ///
+    /// Errors: there is none, or it is half made, or damaged.
+    pub fn find(&self, id: &str) -> Result<Container> {
+        check_id(id)?;
+        let missing = || not_found(format!("container `{id}` does not exist"));
+        let path = self.paths.record(id);
+        if !path.exists() {
+            // One that is being made has no state that could be told.
+            return Err(missing().into());
+        }
+        let found = record::read(&self.paths.container(id), &path, VERSION)?;
+        Ok(Container {
+            paths: self.paths.clone(),
+            record: found.ok_or_else(missing)?,
+        })
+    }
+}
+
+/// Fails for a name that is none, or that leads somewhere.
+pub(super) fn check_id(id: &str) -> Result<(), Error> {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_+-.".contains(letter);
+    let is_name = !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(is_letter);
+    match is_name && id != "." && id != ".." {
+        true => Ok(()),
+        false => Err(bad_input(format!("invalid container id: `{id}`"))
+            .hint("letters, digits and `_`, `+`, `-`, `.` make an id")),
+    }
+}
+
+/// One container.
+#[derive(Debug)]
+pub struct Container {
+    pub(super) paths: BundlePaths,
+    /// What is remembered of it.
+    pub record: Record,
+}
+
+impl Container {
+    pub(super) fn directory(&self) -> PathBuf {
+        self.paths.container(&self.record.id)
+    }
+
+    /// What it does.
+    pub fn status(&self) -> Result<Status> {
+        if !self.record.init.is_alive() {
+            return Ok(Status::Stopped);
+        }
+        if self.paths.gate(&self.record.id).exists() {
+            return Ok(Status::Created);
+        }
+        Ok(match self.cgroup()? {
+            Some(group) if group.is_frozen()? => Status::Paused,
+            _ => Status::Running,
+        })
+    }
+
+    /// The number of its first process; 0 when that has ended.
+    pub fn pid(&self) -> i32 {
+        match self.record.init.is_alive() {
+            true => self.record.init.pid,
+            false => 0,
+        }
+    }
+
+    /// Its control group, if it has one that is still there.
+    pub fn cgroup(&self) -> Result<Option<Cgroup>> {
+        match &self.record.cgroup {
+            Some(path) if self.record.init.is_of_this_boot() => Cgroup::open(path),
+            _ => Ok(None),
+        }
+    }
+
+    /// The same where something is to be done with it; `what` says what.
+    pub fn needed_cgroup(&self, what: &str) -> Result<Cgroup> {
+        self.cgroup()?.ok_or_else(|| {
+            let message =
+                format!("cannot {what} the container: it has no control group of version 2");
+            Error::new(Kind::Denied, message).into()
+        })
+    }
+
+    /// The configuration as it was when the container was created.
+    pub fn spec(&self) -> Result<Spec> {
+        let path = self.paths.configuration(&self.record.id);
+        let text = std::fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("read `{}`", path.display()))
+    }
+
+    /// What hooks and agents are told of it, without status and pid.
+    pub(super) fn state(&self) -> State {
+        state(&self.record)
+    }
+
+    pub(super) fn write(&self) -> Result<()> {
+        let text = serde_json::to_vec(&self.record)?;
+        // State of this boot: nothing of it is worth a sync.
+        atomic::write(
+            &self.paths.record(&self.record.id),
+            &text,
+            Durability::Volatile,
+        )
+    }
+
+    /// The first process, held.
+    pub(super) fn init(&self) -> Option<Child> {
+        let pidfd = self.record.init.open()?;
+        let pid = self.record.init.pid;
+        Some(Child { pid, pidfd })
+    }
+
+    /// Sends a signal to its first process, or to all of them.
+    ///
+    /// Errors: it has ended (with the words that callers look for), it has no control group and all are meant.
+    pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        if all {
+            return self.kill_all(signal);
+        }
+        let gone = || Error::new(Kind::Conflict, "container not running");
+        let init = self.init().ok_or_else(gone)?;
+        send_signal(init.pidfd.as_fd(), signal).with_context(|| format!("send signal {signal}"))
+    }
+
+    fn kill_all(&self, signal: i32) -> Result<()> {
+        for pid in self.processes()? {
+            if let Some(child) = Identity::of(pid).ok().and_then(|one| one.open()) {
+                // It may have ended by itself.
+                let _ = send_signal(child.as_fd(), signal);
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of all its processes.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        if let Some(group) = self.cgroup()? {
+            let pids = group.processes()?;
+            return Ok(pids);
+        }
+        let found = crate::runtime::processes::of(&self.record.init)?;
+        Ok(found.iter().map(|process| process.stat.pid).collect())
+    }
+}
+
+pub(super) fn state(record: &Record) -> State {
+    let mut state = State::default();
+    state
+        .set_version(record.oci_version.clone())
+        .set_id(record.id.clone())
+        .set_bundle(record.bundle.clone())
+        .set_annotations(Some(record.annotations.clone()));
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_somewhere_are_none() {
+        for (id, is_name) in [
+            ("web-1.2_3+4", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("a/b", false),
+            ("a b", false),
+            ("a\0", false),
+            (&"x".repeat(256), false),
+        ] {
+            assert_eq!(check_id(id).is_ok(), is_name, "{id}");
+        }
+    }
+}

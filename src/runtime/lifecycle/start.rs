@@ -1,0 +1,38 @@
+//! `start`: the first process of a container that was created becomes its program (runtime.md, "Start").
+
+use super::record::{Container, Status};
+use crate::error::{Error, Kind};
+use crate::paths::bundle::GATE;
+use crate::runtime::hooks::Hooks;
+use crate::runtime::process::gate;
+use crate::store::lock::Lock;
+use crate::sys::socket::Channel;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::fd::AsFd;
+
+/// Starts it. Returns once its program has been executed, or the reason why not is known: then it has stopped.
+pub fn start(container: &Container) -> Result<()> {
+    let id = &container.record.id;
+    let path = container.directory();
+    let _lock = Lock::directory(&path)?;
+    let refused = |why: &str| Error::new(Kind::Conflict, format!("cannot start {why}: `{id}`"));
+    match container.status()? {
+        Status::Created => {}
+        Status::Stopped => return Err(refused("a container that has stopped").into()),
+        _ => return Err(refused("an already running container").into()),
+    }
+    let directory = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
+    let gone = || refused("a container whose first process has ended");
+    let init = container.init().ok_or_else(gone)?;
+    let channel = Channel::connect(directory.as_fd(), GATE)?.ok_or_else(gone)?;
+    let socket = container.paths.gate(id);
+    std::fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
+    gate::open(&channel, &init)?;
+    let spec = container.spec()?;
+    let hooks = Hooks::new(spec.hooks().as_ref(), &container.state())?;
+    hooks.poststart(init.pid).inspect_err(|_| {
+        // The container is stopped then (runtime.md, "Lifecycle").
+        let _ = init.kill(libc::SIGKILL);
+    })
+}

@@ -1,0 +1,50 @@
+//! Between `create` and `start` (runtime-spec runtime.md): the first process of a container has become all that its
+//! program is to be and waits, without its maker, for whoever starts it.
+//!
+//! ```text
+//! create                     init                              start
+//!   │◀──── Created ───────────│                                  │
+//!   │ writes the record       │                                  │
+//!   │───── Connected ────────▶│ from here on it is not alone     │
+//!  ends                       │ accept                           │
+//!                             │◀─────────── connect ─────────────│
+//!                             │ startContainer hooks             │
+//!                             │──── Failed, or end of file ─────▶│ execve succeeded
+//! ```
+//!
+//! The socket lies where only the caller can reach it, and is open in init from the beginning: no path leads out of the
+//! container.
+
+use super::program::{self, Company};
+use super::protocol;
+use crate::runtime::plan::Plan;
+use crate::sys::process::{self, Child};
+use crate::sys::socket::{Channel, Listener};
+use anyhow::Result;
+
+/// Lets the first process of a container, which listens at the other end of `channel`, become its program. Returns once that
+/// has been executed, or the reason why not is known.
+pub fn open(channel: &Channel, init: &Child) -> Result<()> {
+    protocol::await_start(channel, init, None, &mut || Ok(()), protocol::PATIENCE).map(drop)
+}
+
+/// Waits, then becomes the program. Failures before that are the maker's to hear, those after it the starter's.
+pub(super) fn pass(
+    plan: &Plan,
+    gate: &Listener,
+    home: &str,
+    maker: &Channel,
+) -> Result<std::convert::Infallible> {
+    program::look_for(&plan.process)?;
+    protocol::send_created(maker)?;
+    // Nobody would ever start, or end, what is recorded nowhere.
+    protocol::await_connected(maker)?;
+    let starter = gate.wait()?;
+    let run = || {
+        plan.hooks.start_container()?;
+        program::execute(&plan.process, Company::Alone, home, &starter)
+    };
+    let Err(error) = run();
+    protocol::send_failure(&starter, &error);
+    process::exit_now(125)
+}

@@ -1,0 +1,97 @@
+//! Hooks at their moments (config.md, "POSIX-platform Hooks").
+
+use crate::scene::scenes;
+use crate::support::life::until;
+use serde_json::{Value, json};
+
+const NAMES: [&str; 6] = [
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+];
+
+/// A hook that adds its name, the status that it was told and what is at `/` to a file.
+fn hook(name: &str, file: &str) -> Value {
+    let script = format!(
+        "status=$(sed 's/.*\"status\":\"\\([a-z]*\\).*/\\1/'); test -e /etc/alpine-release && where=inside || where=outside; \
+         echo {name} $status $where >> {file}"
+    );
+    json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] }])
+}
+
+#[test]
+fn each_is_run_at_its_moment() {
+    for scene in scenes() {
+        // The same file, on the host and in the container.
+        let file = scene.store.file("told", "");
+        let path = file.to_str().unwrap();
+        scene.change(|config| {
+            config["process"]["args"] = json!(["sleep", "1000"]);
+            config["root"]["readonly"] = json!(false);
+            for name in NAMES {
+                let told = if name == "startContainer" { "/told" } else { path };
+                config["hooks"][name] = hook(name, told);
+            }
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.push(json!({ "destination": "/told", "source": path, "type": "bind", "options": ["bind"] }));
+        });
+        let told = || std::fs::read_to_string(&file).unwrap();
+        scene.make(&["create", "web"]).code(0);
+        let created = "prestart creating outside\ncreateRuntime creating outside\ncreateContainer creating outside\n";
+        assert_eq!(told(), created);
+        scene.run(["start", "web"]).code(0);
+        let started =
+            format!("{created}startContainer created inside\npoststart running outside\n");
+        assert_eq!(told(), started);
+        scene.run(["delete", "--force", "web"]).code(0);
+        assert_eq!(told(), format!("{started}poststop stopped outside\n"));
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn one_that_fails_or_hangs_ends_the_container() {
+    let fails = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"] }]);
+    let hangs = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
+    for scene in scenes() {
+        for (name, hook, message) in [
+            (
+                "createRuntime",
+                &fails,
+                "the createRuntime hook `/bin/sh` has failed: exit status 3: why",
+            ),
+            ("prestart", &hangs, "has not ended within 1 s"),
+            ("createContainer", &fails, "the createContainer hook"),
+        ] {
+            scene.change(|config| config["hooks"] = json!({ name: hook }));
+            scene.make(&["create", "web"]).code(1).stderr_has(message);
+            scene.assert_empty();
+        }
+        for (name, message) in [
+            (
+                "startContainer",
+                "the startContainer hook `/bin/sh` has failed",
+            ),
+            ("poststart", "the poststart hook `/bin/sh` has failed"),
+        ] {
+            scene.change(|config| config["hooks"] = json!({ name: fails }));
+            scene.make(&["create", "web"]).code(0);
+            scene.run(["start", "web"]).code(1).stderr_has(message);
+            until("it has stopped", || scene.status("web") == "stopped");
+            scene.run(["delete", "web"]).code(0);
+            scene.assert_empty();
+        }
+        scene.change(|config| {
+            config["process"]["args"] = json!(["true"]);
+            config["hooks"] = json!({ "poststop": fails });
+        });
+        scene
+            .make(&["run", "web"])
+            .code(0)
+            .stderr_has("warning: the poststop hook `/bin/sh` has failed");
+        scene.assert_empty();
+    }
+}

@@ -1,0 +1,162 @@
+//! Create, start, state, kill, delete (runtime.md, "Lifecycle"), and what runc has beside them.
+
+use crate::scene::scenes;
+use crate::support::life::until;
+use serde_json::Value;
+
+#[test]
+fn from_nothing_to_nothing() {
+    for scene in scenes() {
+        scene.script("echo begun; sleep 1000");
+        let pid_file = scene.store.home().join("pid");
+        let pid_path = pid_file.to_str().unwrap();
+        scene
+            .make(&["create", "--pid-file", pid_path, "web"])
+            .code(0)
+            .stdout("");
+        let state = scene.run(["state", "web"]);
+        let state = state.code(0).json();
+        let pid: i64 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+        assert_eq!(state["pid"], pid);
+        assert_eq!(state["status"], "created");
+        assert_eq!(state["id"], "web");
+        assert_eq!(state["bundle"], scene.bundle().to_str().unwrap());
+        assert!(state["ociVersion"].is_string());
+        // The program has not been run, and what was changed since does not count.
+        assert_eq!(scene.printed(), "");
+        scene.script("echo another");
+        scene.run(["start", "web"]).code(0).stdout("");
+        until("it has begun", || scene.printed() == "begun\n");
+        assert_eq!(scene.status("web"), "running");
+        let again = scene.run(["start", "web"]);
+        again
+            .code(1)
+            .stderr_has("cannot start an already running container");
+        let deleted = scene.run(["delete", "web"]);
+        deleted.code(1).stderr_has("that is not stopped: running");
+        assert_eq!(scene.status("web"), "running");
+        scene.run(["kill", "web", "KILL"]).code(0);
+        until("it has stopped", || scene.status("web") == "stopped");
+        scene
+            .run(["kill", "web", "KILL"])
+            .code(1)
+            .stderr_has("container not running");
+        let again = scene.run(["start", "web"]);
+        again
+            .code(1)
+            .stderr_has("cannot start a container that has stopped");
+        scene.run(["delete", "web"]).code(0);
+        for verb in ["state", "start", "kill", "delete"] {
+            scene
+                .run([verb, "web"])
+                .code(1)
+                .stderr_has("container `web` does not exist");
+        }
+        scene.run(["delete", "--force", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn a_run_ends_as_its_program_does() {
+    for scene in scenes() {
+        scene.script("cat; echo error >&2; exit 7");
+        let bundle = scene.bundle();
+        let run = || scene.call(["run".as_ref(), "--bundle".as_ref(), bundle.as_os_str()]);
+        run()
+            .args(["web"])
+            .stdin("hello")
+            .run()
+            .code(7)
+            .stdout("hello")
+            .stderr("error\n");
+        scene.assert_empty();
+        run().args(["--keep", "web"]).run().code(7);
+        assert_eq!(scene.status("web"), "stopped");
+        scene.run(["delete", "web"]).code(0);
+        scene.script("kill -TERM $$");
+        run().args(["web"]).run().code(0);
+        scene.program(&["/nowhere"]);
+        let missing = run().args(["web"]).run();
+        missing.code(1).stderr_has("no such file or directory");
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn who_is_created_and_never_started_goes() {
+    for scene in scenes() {
+        scene.make(&["create", "one"]).code(0);
+        scene.make(&["create", "two"]).code(0);
+        let listed = scene.run(["list", "--format", "json"]);
+        let listed: Vec<Value> = serde_json::from_value(listed.code(0).json()).unwrap();
+        let ids: Vec<_> = listed
+            .iter()
+            .map(|one| one["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, ["one", "two"]);
+        scene
+            .run(["list"])
+            .code(0)
+            .stdout_has("ID")
+            .stdout_has("created");
+        scene.run(["delete", "one"]).code(0);
+        scene.run(["kill", "two", "KILL"]).code(0);
+        until("it has stopped", || scene.status("two") == "stopped");
+        scene.run(["delete", "two"]).code(0);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn processes_are_told_and_signals_come() {
+    for scene in scenes() {
+        scene.script("trap 'echo got it; exit 3' USR1; sleep 1000 & wait");
+        scene.make(&["run", "--detach", "web"]).code(0);
+        until("both run", || {
+            let told = scene.run(["ps", "--format", "json", "web"]);
+            told.code(0).json().as_array().unwrap().len() == 2
+        });
+        scene
+            .run(["ps", "web"])
+            .code(0)
+            .stdout_has("PID")
+            .stdout_has("sleep 1000");
+        scene.run(["kill", "web", "USR1"]).code(0);
+        until("it has ended", || scene.status("web") == "stopped");
+        assert_eq!(scene.printed(), "got it\n");
+        scene.run(["delete", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn under_another_name_it_is_the_runtime() {
+    for scene in scenes() {
+        let bin = scene.store.home().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for name in ["runc", "crun", "onggi-runtime"] {
+            std::os::unix::fs::symlink(crate::support::store::program(), bin.join(name)).unwrap();
+            let mut command = scene.store.command(bin.join(name));
+            command.arg("--root").arg(scene.state());
+            command
+                .args(["run", "--bundle"])
+                .arg(scene.bundle())
+                .arg("web");
+            scene.script("echo here");
+            let outcome = crate::support::Outcome::of(name, command.output().unwrap());
+            outcome.code(0).stdout("here\n");
+            let version = scene
+                .store
+                .command(bin.join(name))
+                .arg("--version")
+                .output();
+            let version = crate::support::Outcome::of(name, version.unwrap());
+            version
+                .code(0)
+                .stdout_has(&format!("{name} version "))
+                .stdout_has("spec: 1.");
+        }
+        scene.assert_empty();
+    }
+}
