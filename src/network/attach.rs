@@ -182,8 +182,10 @@ fn connect_child(
     container: BorrowedFd<'_>,
 ) -> Result<Connected> {
     let kind = parent::kind(network, parent);
+    // Kernels before 6.15 refuse a name that an interface of the host has, and many a host has `eth0`.
+    let name = pair_name(endpoint);
     let wanted = Wanted {
-        name: interface.name,
+        name: &name,
         // One of ipvlan has the MAC address of its parent.
         mac: mac(endpoint)?.filter(|_| network.driver == Driver::Macvlan),
         mtu: bridge::mtu(network)?,
@@ -196,10 +198,20 @@ fn connect_child(
         .map_err(|refusal| link::refused(&refusal, &kind))
         .with_context(|| format!("connect `{}` to `{}`", interface.name, network.interface))?;
     let inside = inside_network(container, link::socket)??;
-    let connected = Connected {
-        undo: Some((inside, interface.name.to_owned())),
+    let mut connected = Connected {
+        undo: Some((inside, name)),
         filter: None,
     };
+    if let Some((inside, name)) = &mut connected.undo {
+        let found = link::find(inside, name)?;
+        let index = found.context("the new interface is gone again")?.index;
+        let mut batch = Batch::default();
+        link::rename(&mut batch, index, interface.name);
+        inside
+            .apply(&batch)
+            .with_context(|| format!("give the interface the name `{}`", interface.name))?;
+        interface.name.clone_into(name);
+    }
     furnish(network, endpoint, interface, container, None)?;
     Ok(connected)
 }

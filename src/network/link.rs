@@ -143,6 +143,13 @@ pub enum Which<'a> {
     Name(&'a str),
 }
 
+/// Gives one that is down another name.
+pub fn rename(batch: &mut Batch, index: u32, name: &str) {
+    change(batch, Which::Index(index), 0, |link| {
+        link.text(libc::IFLA_IFNAME, name);
+    });
+}
+
 /// Makes it a port of a bridge.
 pub fn join_bridge(batch: &mut Batch, which: Which<'_>, bridge: u32) {
     change(batch, which, 0, |link| {

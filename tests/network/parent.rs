@@ -18,8 +18,10 @@ fn with_parent(driver: Driver, parent: &str) -> Network {
 }
 
 fn make_parent() {
+    // The host may have one of the name that containers' interfaces have.
     let made =
-        "ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up";
+        "ip link add lan0 type veth peer name lan1 && ip link set lan0 up && ip link set lan1 up &&
+        ip link add eth0 type bridge";
     assert!(
         Command::new("sh")
             .args(["-c", made])
