@@ -3,6 +3,7 @@
 use crate::scene::scenes;
 use crate::support::life::until;
 use serde_json::Value;
+use std::ffi::OsStr;
 
 #[test]
 fn from_nothing_to_nothing() {
@@ -125,6 +126,35 @@ fn processes_are_told_and_signals_come() {
         scene.run(["kill", "web", "USR1"]).code(0);
         until("it has ended", || scene.status("web") == "stopped");
         assert_eq!(scene.printed(), "got it\n");
+        scene.run(["delete", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
+
+/// Callers read what `create` prints to its end, and the container has a terminal.
+#[test]
+fn who_has_a_terminal_holds_nothing_of_the_callers() {
+    for scene in scenes() {
+        scene.program(&["sleep", "1000"]);
+        scene.change(|config| config["process"]["terminal"] = serde_json::json!(true));
+        let path = scene.store.home().join("console");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(&path, everybody).unwrap();
+        let bundle = scene.bundle();
+        let words = [
+            OsStr::new("create"),
+            OsStr::new("--bundle"),
+            bundle.as_os_str(),
+        ];
+        let create = scene
+            .call(words)
+            .args([OsStr::new("--console-socket"), path.as_os_str()]);
+        create.args(["web"]).run().code(0).stdout("").stderr("");
+        let (mut console, _) = listener.accept().unwrap();
+        let mut name = String::new();
+        std::io::Read::read_to_string(&mut console, &mut name).unwrap();
+        assert_eq!(name, "/dev/ptmx");
         scene.run(["delete", "web"]).code(0);
         scene.assert_empty();
     }

@@ -19,7 +19,7 @@ use crate::sys::process::{Child, Identity};
 use crate::sys::socket::Listener;
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
-use oci_spec::runtime::ContainerState;
+use oci_spec::runtime::{ContainerState, Process};
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -156,7 +156,12 @@ fn fill(
         sockets: sockets(order.preserved)?,
         sources: Default::default(),
     };
-    let streams = streams()?;
+    let process = bundle.spec.process().as_ref();
+    let streams = match process.and_then(Process::terminal) {
+        // Whoever reads what the caller prints must not wait for the end of a container that prints elsewhere.
+        Some(true) => nothing()?,
+        _ => streams()?,
+    };
     let started = parent::start(bundle, &streams, None)?;
     let Child { pid, pidfd } = &started.child;
     let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
@@ -206,6 +211,13 @@ pub(super) fn tier() -> Tier {
         true => Tier::Root,
         false => Tier::Subordinate,
     }
+}
+
+fn nothing() -> Result<Streams> {
+    let file = File::options().read(true).write(true).open("/dev/null");
+    let file = OwnedFd::from(file.context("open `/dev/null`")?);
+    let copy = || file.try_clone().context("duplicate a descriptor");
+    Ok([copy()?, copy()?, copy()?])
 }
 
 /// The standard streams of the calling process.

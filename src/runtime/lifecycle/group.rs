@@ -32,15 +32,15 @@ pub(super) fn make(spec: &Spec, id: &str, systemd: bool) -> Result<Made> {
         .and_then(|linux| linux.resources().as_ref())
         .unwrap_or(&none);
     let settings = resources::settings(resources)?;
-    let limits = settings.iter().any(|setting| setting.value != "max");
+    let is_limited = settings.iter().any(limits);
     let place = match find(path, id, systemd) {
         Ok(place) => place,
         // Who may make no group needs none for what is not limited.
-        Err(_) if !limits && !systemd => None,
+        Err(_) if !is_limited && !systemd => None,
         Err(error) => return Err(error),
     };
     let Some(place) = place else {
-        if let Some(setting) = settings.iter().find(|setting| setting.value != "max") {
+        if let Some(setting) = settings.iter().find(|setting| limits(setting)) {
             let message = format!(
                 "the limits of the `{}` controller cannot be applied: there are no control groups of version 2 here",
                 setting.controller.name()
@@ -66,6 +66,12 @@ pub(super) fn make(spec: &Spec, id: &str, systemd: bool) -> Result<Made> {
             Err(error)
         }
     }
+}
+
+/// Whether it is another value than a new group has: containerd writes the weight that all have.
+fn limits(setting: &Setting) -> bool {
+    setting.value != "max"
+        && (setting.file.as_str(), setting.value.as_str()) != ("cpu.weight", "100")
 }
 
 /// Where it is to be; `None` where there are no groups of version 2.
@@ -176,7 +182,7 @@ fn apply(place: Option<&Place>, group: &Cgroup, settings: &[Setting]) -> Result<
     placement::enable_from_root(group, &names)?;
     let enabled = group.words("cgroup.controllers")?;
     let counts = |setting: &&Setting| {
-        setting.value != "max" || enabled.iter().any(|word| word == setting.controller.name())
+        limits(setting) || enabled.iter().any(|word| word == setting.controller.name())
     };
     let settings: Vec<Setting> = settings.iter().filter(counts).cloned().collect();
     resources::apply(group, &settings, false, None)?;
