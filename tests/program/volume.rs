@@ -40,7 +40,7 @@ fn a_volume_is_made_shown_and_removed() {
             "{table}"
         );
         for (filter, expected) in [
-            ("name=^da", &["data"][..]),
+            ("name=^dat", &["data"][..]),
             ("label=a", &["data"]),
             ("label=a=2", &[]),
             ("label!=a", &[unnamed, "older"]),
