@@ -5,6 +5,7 @@
 use super::bundle::{self, Map};
 use super::floor;
 use crate::measure::Contender;
+use crate::support::store::program;
 use crate::support::{Store, User, images};
 use onggi::runtime::seccomp::{Identity, default_filter};
 use std::ffi::OsStr;
@@ -117,6 +118,51 @@ pub fn with_binds<'a>(store: &'a Store, source: &Path, count: usize) -> Vec<Cont
         of(&with, format!("runc run, {count} mounts"), "runc", &[]),
         of(&without, "runc run".to_owned(), "runc", &[]),
     ]
+}
+
+/// Ours, crun and runc on the same bundle, and the kernel's calls alone: `run`, and then `create`, `start` and `delete` as
+/// three commands. `leave_out` takes something out of the configuration.
+pub fn of_a_bundle<'a>(
+    store: &'a Store,
+    name: &str,
+    leave_out: impl FnOnce(&mut serde_json::Value),
+) -> [Vec<Contender<'a>>; 2] {
+    let rootfs = store.home().join("rootfs");
+    let rootfs = match rootfs.exists() {
+        true => rootfs,
+        false => self::rootfs(store),
+    };
+    let maps = maps(store);
+    let mut config = bundle::config(&rootfs, maps.as_ref().map(|(uids, gids)| (uids, gids)));
+    leave_out(&mut config);
+    let bundle = write_bundle(store, name, &config);
+    let ours = program().to_str().unwrap();
+    let of = |title: &str, words: &'static [&'static str], program: &str, script: &'static str| {
+        let state = store.path().join("runtime").join(title.replace(' ', "-"));
+        let (bundle, program) = (bundle.clone(), program.to_owned());
+        Contender::new(title, move || {
+            let mut command = store.command("sh");
+            command.args(["-c", script, &program]).arg(&bundle);
+            command.args(words).arg("--root").arg(&state);
+            command
+        })
+    };
+    const RUN: &str = r#"b=$1; shift; exec "$0" "$@" run --bundle "$b" bench"#;
+    const THREE: &str = r#"b=$1; shift
+        "$0" "$@" create --bundle "$b" bench && "$0" "$@" start bench && "$0" "$@" delete --force bench"#;
+    [RUN, THREE].map(|script| {
+        vec![
+            of("onggi runtime", &["runtime"], ours, script),
+            of(
+                "crun, no cgroup",
+                &["--cgroup-manager=disabled"],
+                "crun",
+                script,
+            ),
+            of("crun", &["--cgroup-manager=cgroupfs"], "crun", script),
+            of("runc", &[], "runc", script),
+        ]
+    })
 }
 
 /// A bundle whose program sleeps.
