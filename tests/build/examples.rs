@@ -2,13 +2,9 @@
 //!
 //! They are built in the network of the machine, where packages come from, and serve in one of their own.
 
-#[path = "../network/namespaces.rs"]
-#[allow(dead_code, reason = "one part of it is used")]
-mod namespaces;
-
+use crate::namespaces::on_a_host;
 use crate::support::life::until;
 use crate::support::{Outcome, Store, User, debian, store};
-use namespaces::on_a_host;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

@@ -1,5 +1,8 @@
 //! `build`, as its users see it: one file per topic.
 
+#[path = "../network/namespaces.rs"]
+#[allow(dead_code, reason = "one part of it is used")]
+mod namespaces;
 #[path = "../registry/real.rs"]
 mod real;
 #[path = "../support/mod.rs"]

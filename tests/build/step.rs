@@ -1,11 +1,7 @@
 //! Options of steps: networks, names, memory, limits, what they may do.
 
-#[path = "../network/namespaces.rs"]
-#[allow(dead_code, reason = "one part of it is used")]
-mod namespaces;
-
+use crate::namespaces::on_a_host;
 use crate::support::{Store, User, everyone_with_alpine, skip};
-use namespaces::on_a_host;
 
 /// Builds `RUN` with these lines; what their output was in the image's file `/told`.
 #[track_caller]

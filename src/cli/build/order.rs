@@ -199,6 +199,13 @@ fn entitlements(allow: &[String], network: Option<&str>) -> Result<Entitlements,
     Ok(allowed)
 }
 
+/// As seen from the current directory, which workers do not have.
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let absolute = paths.iter().map(std::path::absolute);
+    let absolute: std::io::Result<_> = absolute.collect();
+    absolute.context("find the current directory")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,11 +223,4 @@ mod tests {
         assert_eq!(allowed(&[], Some("host")), (true, false));
         assert!(entitlements(&words(&["everything"]), None).is_err());
     }
-}
-
-/// As seen from the current directory, which workers do not have.
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let absolute = paths.iter().map(std::path::absolute);
-    let absolute: std::io::Result<_> = absolute.collect();
-    absolute.context("find the current directory")
 }
