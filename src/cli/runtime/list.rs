@@ -91,17 +91,9 @@ fn row(container: &Container) -> Result<Vec<String>> {
 }
 
 fn object(container: &Container) -> Result<Value> {
-    let record = &container.record;
-    Ok(json!({
-        "ociVersion": record.oci_version,
-        "id": record.id,
-        "pid": container.pid(),
-        "status": container.status()?.word(),
-        "bundle": record.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "owner": owner(container),
-    }))
+    let mut object = super::described(container)?;
+    object["owner"] = json!(owner(container));
+    Ok(object)
 }
 
 /// Options of `runtime ps`.

@@ -17,10 +17,11 @@ use super::{Context, Outcome};
 use crate::error::bad_input;
 use crate::paths::bundle::BundlePaths;
 use crate::runtime::bundle::VERSIONS;
-use crate::runtime::lifecycle::{self, Access, Containers};
+use crate::runtime::lifecycle::{self, Access, Container, Containers};
 use crate::sys::namespace;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -151,4 +152,18 @@ impl Context {
             words
         }
     }
+}
+
+/// What `state` and `list` tell of a container alike, in the order in which runc does.
+fn described(container: &Container) -> Result<Value> {
+    let record = &container.record;
+    Ok(json!({
+        "ociVersion": record.oci_version,
+        "id": record.id,
+        "pid": container.pid(),
+        "status": container.status()?.word(),
+        "bundle": record.bundle,
+        "rootfs": record.rootfs,
+        "created": record.created,
+    }))
 }

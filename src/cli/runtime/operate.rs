@@ -34,18 +34,10 @@ pub struct State {
 impl Verb for State {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let container = context.containers()?.find(&self.id)?;
-        let record = &container.record;
-        let mut state = json!({
-            "ociVersion": record.oci_version,
-            "id": record.id,
-            "pid": container.pid(),
-            "status": container.status()?.word(),
-            "bundle": record.bundle,
-            "rootfs": record.rootfs,
-            "created": record.created,
-        });
-        if !record.annotations.is_empty() {
-            state["annotations"] = json!(record.annotations);
+        let mut state = super::described(&container)?;
+        let annotations = &container.record.annotations;
+        if !annotations.is_empty() {
+            state["annotations"] = json!(annotations);
         }
         state["owner"] = json!("");
         context.output.line(serde_json::to_string_pretty(&state)?)?;
