@@ -421,6 +421,11 @@ pub fn refused(refusal: &Refusal, kind: &Kind<'_>) -> Error {
                  without a network of its own: --network host, or --network none",
             )
         }
+        Errno::INVAL if matches!(kind, Kind::Macvlan(..)) => {
+            Error::new(ErrorKind::Conflict, refusal.to_string()).hint(
+                "an interface with a macvlan in passthru mode is that container's alone: stop it, or use another parent",
+            )
+        }
         _ => Error::new(ErrorKind::Conflict, refusal.to_string()),
     }
 }

@@ -39,7 +39,11 @@ fn macvlan_has_addresses_and_neighbours() {
     on_a_host(|| {
         make_parent();
         let home = Home::here();
-        for (mode, reached, number) in [("bridge", true, 1), ("private", false, 3)] {
+        for (mode, reached, number) in [
+            ("bridge", true, 1),
+            ("private", false, 3),
+            ("vepa", false, 5),
+        ] {
             let mut network = with_parent(Driver::Macvlan, "lan0");
             network
                 .options
@@ -71,6 +75,39 @@ fn macvlan_has_addresses_and_neighbours() {
                 .unwrap()
                 .is_some()
         );
+    });
+}
+
+#[test]
+fn passthru_has_the_interface_to_itself() {
+    if !requires(&[Need::Root]) {
+        return;
+    }
+    on_a_host(|| {
+        make_parent();
+        let home = Home::here();
+        let mut network = with_parent(Driver::Macvlan, "lan0");
+        network
+            .options
+            .insert("macvlan_mode".to_owned(), "passthru".to_owned());
+        ensure(&home, &network).unwrap();
+        let (one, _) = join(&home, &network, 1);
+        let show = one.run("ip -d link show eth0; ip addr");
+        for part in ["macvlan mode passthru", "inet 192.0.2."] {
+            assert!(show.contains(part), "{part} in {show}");
+        }
+        let container = Namespace::new();
+        let options = BTreeMap::new();
+        let refused = connect(
+            &home,
+            ensure(&home, &network).unwrap(),
+            &network,
+            &mut endpoint(&network, 2),
+            &interface("eth0", &options),
+            container.descriptor(),
+        );
+        let hint = "an interface with a macvlan in passthru mode is that container's alone: stop it, or use another parent";
+        assert_eq!(onggi::error::hint(&refused.unwrap_err()), Some(hint));
     });
 }
 

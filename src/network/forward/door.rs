@@ -9,7 +9,8 @@ use crate::sys::transparent;
 use anyhow::Result;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with,
+    sockopt,
 };
 use rustix::process::{Resource, getrlimit};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +28,7 @@ pub struct Wanted {
     pub host: Option<(u16, u16)>,
     /// First and last port of the container.
     pub container: (u16, u16),
-    /// TCP or UDP.
+    /// TCP, UDP, or as root SCTP.
     pub protocol: Protocol,
 }
 
@@ -36,8 +37,9 @@ pub struct Wanted {
 pub struct Door {
     /// The socket; it does not block.
     pub socket: OwnedFd,
-    /// What it is for.
-    pub transport: Transport,
+    /// What it is for. One of SCTP only keeps the port from others: the kernel's rules alone lead to the container, since
+    /// bytes that are carried between two sockets lose the messages and streams that they belong to.
+    pub protocol: Protocol,
     /// The address that was asked for.
     pub address: Option<IpAddr>,
     /// The port of the host.
@@ -54,15 +56,15 @@ impl Door {
     pub fn open(
         address: Option<IpAddr>,
         port: u16,
-        transport: Transport,
+        protocol: Protocol,
         target: u16,
     ) -> Result<Self, Errno> {
         let socket = match address {
-            Some(address) => bound(SocketAddr::new(address, port), transport),
+            Some(address) => bound(SocketAddr::new(address, port), protocol),
             // Where the host has no IPv6 there is nothing but IPv4 to be asked at.
-            None => match bound((Ipv6Addr::UNSPECIFIED, port).into(), transport) {
+            None => match bound((Ipv6Addr::UNSPECIFIED, port).into(), protocol) {
                 Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-                    bound((Ipv4Addr::UNSPECIFIED, port).into(), transport)
+                    bound((Ipv4Addr::UNSPECIFIED, port).into(), protocol)
                 }
                 result => result,
             },
@@ -73,7 +75,7 @@ impl Door {
         };
         Ok(Self {
             socket,
-            transport,
+            protocol,
             address,
             port,
             target,
@@ -82,11 +84,20 @@ impl Door {
     }
 
     /// Whether nobody else can have that port.
-    pub fn is_at(&self, address: Option<IpAddr>, port: u16, transport: Transport) -> bool {
+    pub fn is_at(&self, address: Option<IpAddr>, port: u16, protocol: Protocol) -> bool {
         let everywhere =
             |address: Option<IpAddr>| address.is_none_or(|address| address.is_unspecified());
-        (self.port, self.transport) == (port, transport)
+        (self.port, self.protocol) == (port, protocol)
             && (everywhere(address) || everywhere(self.address) || self.address == address)
+    }
+
+    /// How what comes there is carried, unless that is the kernel's work.
+    pub fn transport(&self) -> Option<Transport> {
+        match self.protocol {
+            Protocol::Tcp => Some(Transport::Stream),
+            Protocol::Udp => Some(Transport::Datagram),
+            Protocol::Sctp => None,
+        }
     }
 
     /// Who has come, if somebody has.
@@ -126,32 +137,34 @@ pub fn local_address(socket: &OwnedFd) -> Result<SocketAddr, Errno> {
     SocketAddr::try_from(getsockname(socket)?)
 }
 
-fn bound(address: SocketAddr, transport: Transport) -> Result<OwnedFd, Errno> {
+fn bound(address: SocketAddr, protocol: Protocol) -> Result<OwnedFd, Errno> {
     let ipv6 = address.is_ipv6();
     let family = match ipv6 {
         true => AddressFamily::INET6,
         false => AddressFamily::INET,
     };
-    let kind = match transport {
-        Transport::Stream => SocketType::STREAM,
-        Transport::Datagram => SocketType::DGRAM,
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, None),
+        Protocol::Udp => (SocketType::DGRAM, None),
+        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, kind, flags, None)?;
+    let socket = socket_with(family, kind, flags, number)?;
     if ipv6 {
         sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
     }
-    match transport {
-        Transport::Stream => {
+    match protocol {
+        Protocol::Tcp => {
             // Connections of whoever had the port before may still be ending.
             sockopt::set_socket_reuseaddr(&socket, true)?;
             // Connections inherit it.
             attend(&socket)?;
         }
-        Transport::Datagram => transparent::tell_address(socket.as_fd(), ipv6)?,
+        Protocol::Udp => transparent::tell_address(socket.as_fd(), ipv6)?,
+        Protocol::Sctp => {}
     }
     bind(&socket, &address)?;
-    if transport == Transport::Stream {
+    if protocol == Protocol::Tcp {
         listen(&socket, BACKLOG)?;
     }
     Ok(socket)
@@ -178,8 +191,9 @@ pub fn refusal(
 ) -> Error {
     let at = SocketAddr::new(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
     let flag = match protocol {
+        Protocol::Tcp => "tlnp",
         Protocol::Udp => "ulnp",
-        _ => "tlnp",
+        Protocol::Sctp => "Slnp",
     };
     match error {
         Errno::ADDRINUSE => Error::new(
@@ -208,6 +222,11 @@ pub fn refusal(
             format!("Bind for {at} failed: no interface has that address"),
         )
         .hint("`ip address` shows the host's; leave the address out to listen at all of them"),
+        Errno::PROTONOSUPPORT => Error::new(
+            Kind::Unsupported,
+            format!("Bind for {at} failed: this kernel has no {}", protocol.word().to_uppercase()),
+        )
+        .hint("`modprobe sctp` loads it where it is a module"),
         Errno::MFILE => Error::new(
             Kind::Denied,
             format!(

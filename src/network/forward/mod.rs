@@ -118,12 +118,13 @@ impl Forwarder {
         }
         let owner = self.enroll(target);
         for door in doors {
-            let kind = match door.transport {
-                Transport::Stream => STREAM_DOOR,
-                Transport::Datagram => DATAGRAM_DOOR,
-            };
+            let transport = door.transport();
             let key = self.doors.insert((door, owner));
-            if let Some((door, _)) = self.doors.get(key) {
+            if let (Some(transport), Some((door, _))) = (transport, self.doors.get(key)) {
+                let kind = match transport {
+                    Transport::Stream => STREAM_DOOR,
+                    Transport::Datagram => DATAGRAM_DOOR,
+                };
                 self.events
                     .watch(door.socket.as_fd(), Token::new(kind, key), Watch::Level)
                     .context("watch a published port")?;
@@ -170,7 +171,7 @@ impl Forwarder {
         let mut doors = self.doors.iter().map(|(_, (door, _))| door);
         let is_wanted = |door: &&Door| {
             door.port == port
-                && door.transport == transport
+                && door.transport() == Some(transport)
                 && door.address.is_none_or(|address| !address.is_loopback())
         };
         let door = doors.find(is_wanted)?;
@@ -191,22 +192,17 @@ impl Forwarder {
         doors: &mut Vec<Door>,
         publications: &mut Vec<Publication>,
     ) -> Result<()> {
-        let transport = match wanted.protocol {
-            Protocol::Tcp => Transport::Stream,
-            Protocol::Udp => Transport::Datagram,
-            Protocol::Sctp if !self.inside.is_transparent() => return Ok(()),
-            Protocol::Sctp => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!(
-                        "port {}/sctp cannot be published by an ordinary user",
-                        wanted.container.0
-                    ),
-                )
-                .hint("publish it as root, or use the network of the host (`--network host`)")
-                .into());
-            }
-        };
+        if wanted.protocol == Protocol::Sctp && self.inside.is_transparent() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "port {}/sctp cannot be published by an ordinary user",
+                    wanted.container.0
+                ),
+            )
+            .hint("publish it as root, or use the network of the host (`--network host`)")
+            .into());
+        }
         let (first, last) = wanted.container;
         for target in first..=last {
             let ports = match wanted.host {
@@ -217,7 +213,7 @@ impl Forwarder {
                     (port, port)
                 }
             };
-            let door = self.open_one(wanted, ports, transport, target, doors)?;
+            let door = self.open_one(wanted, ports, target, doors)?;
             add(publications, wanted, door.port, target);
             doors.push(door);
         }
@@ -229,19 +225,18 @@ impl Forwarder {
         &self,
         wanted: &Wanted,
         (first, last): (u16, u16),
-        transport: Transport,
         target: u16,
         own: &[Door],
     ) -> Result<Door> {
         let mut result = Err(Errno::INVAL);
         for port in first..=last {
-            result = Door::open(wanted.address, port, transport, target);
+            result = Door::open(wanted.address, port, wanted.protocol, target);
             if !matches!(result, Err(Errno::ADDRINUSE)) {
                 break;
             }
         }
         result.map_err(|error| {
-            let is_it = |door: &Door| door.is_at(wanted.address, first, transport);
+            let is_it = |door: &Door| door.is_at(wanted.address, first, wanted.protocol);
             let holder = match own.iter().any(is_it) {
                 true => Holder::Itself,
                 false => self.holder(is_it),
