@@ -47,7 +47,7 @@ use graph::schedule::Schedule;
 use graph::scope::{Globals, Lexis, Unset};
 use graph::stage::Stages;
 use graph::{Graph, NodeId};
-use order::{Built, EPOCH, Order, Outcome};
+use order::{EPOCH, Order, Outcome};
 use report::{Event, Reporter};
 use source::Diagnostic;
 use std::collections::BTreeSet;
@@ -106,14 +106,14 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
         true => Imports::default(),
         false => Imports::open(&order.cache_from, &mut vertices),
     };
-    let (key, time) = (
-        cache::definition_key(contexts.dockerfile_digest()),
-        contexts.dockerfile_time(),
-    );
-    let start = match given {
-        Some(given) => given,
-        None if order.no_cache => time,
-        None => cache.first_seen(&key, imports.find(&key).map(|found| found.epoch), time)?,
+    let key = cache::definition_key(contexts.dockerfile_digest());
+    let start = match (given, contexts.dockerfile_time()) {
+        (Some(given), _) => given,
+        (None, time) if order.no_cache => time,
+        (None, time) => {
+            let elsewhere = imports.find(&key).map(|found| found.epoch);
+            cache.first_seen(&key, elsewhere, time)?
+        }
     };
     let tops = plan.drafts.iter().filter_map(|(_, draft)| draft.top);
     let tops: Vec<NodeId> = tops.collect();
@@ -133,38 +133,31 @@ pub fn build(engine: &Engine, order: &Order, reporter: &mut dyn Reporter) -> Res
         schedule.run(start)
     };
     let progress = run(&cache, &mut vertices)?;
-    let (mut differences, mut entered) = (Vec::new(), false);
-    if order.verify {
-        let own = Hold::new(&engine.paths)?;
-        let cache = Cache::forgetful(&engine.paths, &own)?;
-        vertices.again();
-        let second = run(&cache, &mut vertices)?;
-        entered = verify::enter(engine, &progress, &second)?;
-        differences = verify::differences(&engine.paths, &plan.graph, &progress, &second)?;
-        drop(cache);
-        drop(own);
-        verify::drop_second(&engine.paths, &progress, &second)?;
-    }
+    let (differences, entered) = match order.verify {
+        true => {
+            let run = |cache: &Cache<'_>| {
+                vertices.again();
+                run(cache, &mut vertices)
+            };
+            verify::again(engine, &plan.graph, &progress, run)?
+        }
+        false => (Vec::new(), false),
+    };
     let start = given.is_none().then_some((key, start));
     let graph = &plan.graph;
-    let finish = |(platform, draft): (Platform, Draft)| {
+    let mut images = Vec::new();
+    for (platform, draft) in plan.drafts {
         let top: Vec<NodeId> = draft.top.into_iter().collect();
-        let built = image::finish(draft, graph, &progress, &order.labels, given, &platform)?;
-        let built = Built {
-            materials: orders.materials(graph, &graph.needed(&top)),
-            ..built
-        };
-        match order.inline_cache {
-            true => {
-                let records = portable::records(graph, &progress, &top, start.as_ref());
-                image::with_records(built, &records)
-            }
-            false => Ok(built),
+        let mut built = image::finish(draft, graph, &progress, &order.labels, given, &platform)?;
+        built.materials = orders.materials(graph, &graph.needed(&top));
+        if order.inline_cache {
+            let records = portable::records(graph, &progress, &top, start.as_ref());
+            built = image::with_records(built, &records)?;
         }
-    };
-    let images = plan.drafts.into_iter().map(finish);
+        images.push(built);
+    }
     Ok(Outcome {
-        images: images.collect::<Result<_>>()?,
+        images,
         steps: Steps::new(graph, &progress, &tops, start.as_ref(), imports),
         warnings: plan.warnings,
         differences,

@@ -1,10 +1,12 @@
 //! `--verify`: what two builds of the same have made, compared step by step, as the tars of their layers tell it.
 
+use super::cache::Cache;
 use super::graph::schedule::{Made, Progress};
 use super::graph::{Graph, NodeId};
 use crate::container::engine::Engine;
 use crate::container::root;
 use crate::image::digest::Digest;
+use crate::image::hold::Hold;
 use crate::image::layer::stream_tar;
 use crate::image::remove;
 use crate::paths::Paths;
@@ -13,6 +15,25 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read, Write};
 use tar::EntryType;
+
+/// Builds once more by `run`, with a cache that knows nothing: the files that differ, and whether this process is root of
+/// the store's user namespace since ([`enter`]).
+pub fn again(
+    engine: &Engine,
+    graph: &Graph,
+    first: &Progress,
+    run: impl FnOnce(&Cache<'_>) -> Result<Progress>,
+) -> Result<(Vec<Difference>, bool)> {
+    let own = Hold::new(&engine.paths)?;
+    let cache = Cache::forgetful(&engine.paths, &own)?;
+    let second = run(&cache)?;
+    let entered = enter(engine, first, &second)?;
+    let differences = differences(&engine.paths, graph, first, &second)?;
+    drop(cache);
+    drop(own);
+    drop_second(&engine.paths, first, &second)?;
+    Ok((differences, entered))
+}
 
 /// A file that is not the same in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +110,7 @@ impl Entry {
 }
 
 /// Makes an ordinary user's process root of the store's user namespace if there is anything to be compared.
-pub fn enter(engine: &Engine, first: &Progress, second: &Progress) -> Result<bool> {
+fn enter(engine: &Engine, first: &Progress, second: &Progress) -> Result<bool> {
     let is_needed = engine.mapping.needs_user_namespace() && !first.names().eq(second.names());
     if is_needed {
         root::enter(engine)?;
@@ -98,7 +119,7 @@ pub fn enter(engine: &Engine, first: &Progress, second: &Progress) -> Result<boo
 }
 
 /// What the layers of the second build have otherwise than those of the first.
-pub fn differences(
+fn differences(
     paths: &Paths,
     graph: &Graph,
     first: &Progress,
@@ -135,7 +156,7 @@ fn diff_ids(progress: &Progress, id: NodeId) -> &[Digest] {
 }
 
 /// The layers of the second build need not stay: those that nobody else has are given up.
-pub fn drop_second(paths: &Paths, first: &Progress, second: &Progress) -> Result<()> {
+fn drop_second(paths: &Paths, first: &Progress, second: &Progress) -> Result<()> {
     let kept: BTreeSet<&String> = first.names().collect();
     let lost: BTreeSet<&String> = second.names().filter(|name| !kept.contains(name)).collect();
     if lost.is_empty() {

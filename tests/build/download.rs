@@ -163,6 +163,13 @@ fn a_context_that_comes_from_a_server_is_shown() {
             .code(0)
             .stderr_has("[internal] load remote build context http://127.0.0.1:")
             .stderr_lacks("word");
+        let file = ["build", "--progress", "plain", "-f", &at, "context"];
+        store.file("context/x", "");
+        let built = store.onggi(file).run();
+        built
+            .code(0)
+            .stderr_has("[internal] load remote Dockerfile http://127.0.0.1:")
+            .stderr_lacks("word");
         let named = ["build", "--build-context", &format!("c={at}"), "context"];
         store.file("context/Dockerfile", "FROM scratch\nCOPY --from=c x /\n");
         let failed = store.onggi(named).run();
@@ -170,5 +177,24 @@ fn a_context_that_comes_from_a_server_is_shown() {
             .code(1)
             .stderr_has("the context c is no archive")
             .stderr_has("[context c] load http");
+    }
+}
+
+#[test]
+fn what_does_not_come_is_told_once() {
+    for store in everyone_with_alpine().take(1) {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("http://{}/x", closed.local_addr().unwrap());
+        drop(closed);
+        let file = format!("FROM alpine:3.20\nADD {at} /\n");
+        store.file("context/Dockerfile", file);
+        let words = ["build", "--progress", "plain", "context"];
+        let failed = store.onggi(words).run();
+        failed
+            .code(1)
+            .stderr_has(&format!("   2 | >>> ADD {at} /"))
+            .stderr_has(&format!("onggi: download {at}: "));
+        let told = failed.stderr_text().matches(" ERROR: ").count();
+        assert_eq!(told, 1, "{}", failed.stderr_text());
     }
 }

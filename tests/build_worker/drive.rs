@@ -193,10 +193,10 @@ fn begin_with(order: &mut Order, now: &Layers, base: &Layers) {
         Order::Run(run) => {
             run.base = now.clone();
             for mount in &mut run.mounts {
-                if let Source::Layers { layers, .. } = &mut mount.source
-                    && layers.names.is_empty()
+                if let Source::Layers(shown) = &mut mount.source
+                    && shown.layers.names.is_empty()
                 {
-                    *layers = now.clone();
+                    shown.layers = now.clone();
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::drive::{Script, give, listed, mount, names, on_alpine, order, shell};
 use super::run::assert_nothing_is_left;
 use super::support::store::{copy_program, reachable_copy};
 use super::support::{Store, User, everyone_with_alpine};
-use onggi::build::worker::order::{Layers, Mount, NewCache, Run, Source};
+use onggi::build::worker::order::{Access, Layers, Mount, NewCache, Run, Shown, Source};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -35,10 +35,10 @@ fn with_mounts(script: &str, mounts: Vec<Mount>) -> Run {
 
 /// Files of the image, and of what was made on it, below a path.
 fn of_image(path: &str) -> Source {
-    Source::Layers {
+    Source::Layers(Shown {
         layers: Layers::default(),
         path: path.to_owned(),
-    }
+    })
 }
 
 fn cache(descriptor: usize) -> Source {
@@ -162,11 +162,10 @@ fn caches_are_not_reached_by_names() {
 fn secrets_are_in_memory() {
     for store in everyone_with_alpine() {
         let file = store.file("token", "hush");
-        let secret = |mode, uid| Source::Secret {
+        let secret = |mode, uid| Source::File {
             descriptor: 0,
-            mode,
-            uid,
-            gid: 0,
+            access: Access { mode, uid, gid: 0 },
+            is_program: false,
         };
         let run = with_mounts(
             "cat /run/secrets/token; stat -c '%a %u' /run/secrets/token /other; ! echo x > /other; grep -c ramfs /proc/mounts",
@@ -214,9 +213,11 @@ fn an_agent_is_reached() {
         copy_program(&program, &programs.join("speak"));
         let agent = Source::Agent {
             socket: path.to_string_lossy().into_owned(),
-            mode: 0o600,
-            uid: 0,
-            gid: 0,
+            access: Access {
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+            },
         };
         let run = with_mounts(
             "stat -c '%F %a' /run/agent.sock && /programs/speak speak /run/agent.sock",

@@ -1,6 +1,7 @@
 //! The Dockerfile, and the file that says what of the context is left out: where they are looked for.
 
-use super::{Context as BuildContext, Host};
+use super::address::shown;
+use super::{Context as BuildContext, Host, Watch};
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::sys::openat2::open_in_root;
 use anyhow::{Context, Result};
@@ -41,8 +42,13 @@ impl Definition {
 
 /// Reads the Dockerfile of a build, and what it says is left out of the main context: `DOCKERFILE.dockerignore` beside
 /// it, else the context's own file. `asked` is `--file`: a path of the host where the context is a directory of the host,
-/// else one in the context; `-` is standard input, or an address.
-pub fn read(context: &mut BuildContext, asked: Option<&str>, host: &Host) -> Result<Definition> {
+/// else one in the context; `-` is standard input. What is behind an address was `downloaded`.
+pub fn read(
+    context: &mut BuildContext,
+    asked: Option<&str>,
+    downloaded: Option<Definition>,
+    host: &Host,
+) -> Result<Definition> {
     if let Some(text) = context.definition.take() {
         return match asked {
             None => Ok(text),
@@ -52,23 +58,12 @@ pub fn read(context: &mut BuildContext, asked: Option<&str>, host: &Host) -> Res
             .into()),
         };
     }
-    let (definition, ignore) = match asked {
-        Some("-") => (Definition::text("Dockerfile", host.read_input()?), None),
-        Some(address) if address.starts_with("https://") || address.starts_with("http://") => {
-            let download = host.downloader().get(address, None, &|_, _| ())?;
-            let file = File::from(download.file);
-            (
-                Definition {
-                    name: download.name,
-                    bytes: limited(file, address)?,
-                    modified: download.modified,
-                },
-                None,
-            )
-        }
-        Some(path) if context.is_local() => local(Path::new(path))?,
-        Some(path) => inside(context.root(), path)?.ok_or_else(|| missing(path))?,
-        None => {
+    let (definition, ignore) = match (downloaded, asked) {
+        (Some(downloaded), _) => (downloaded, None),
+        (None, Some("-")) => (Definition::text("Dockerfile", host.read_input()?), None),
+        (None, Some(path)) if context.is_local() => local(Path::new(path))?,
+        (None, Some(path)) => inside(context.root(), path)?.ok_or_else(|| missing(path))?,
+        (None, None) => {
             let mut found = None;
             for name in NAMES {
                 found = inside(context.root(), name)?;
@@ -84,6 +79,21 @@ pub fn read(context: &mut BuildContext, asked: Option<&str>, host: &Host) -> Res
         None => context.read_ignored()?,
     }
     Ok(definition)
+}
+
+/// Whether a `--file` is an address rather than a path.
+pub fn is_address(asked: &str) -> bool {
+    asked.starts_with("https://") || asked.starts_with("http://")
+}
+
+/// Brings what is behind one.
+pub fn download(address: &str, host: &Host, watch: Watch<'_>) -> Result<Definition> {
+    let download = host.downloader().get(address, None, watch)?;
+    Ok(Definition {
+        name: download.name,
+        bytes: limited(File::from(download.file), &shown(address))?,
+        modified: download.modified,
+    })
 }
 
 /// A file beside the Dockerfile: its name and what it says.

@@ -128,7 +128,7 @@ fn directories_with_their_dockerfile_and_what_is_left_out() {
     let at = |name: &str| place.path(name).display().to_string();
     let host = place.host(b"FROM input");
     let mut context = place.open(&at("c"), b"").unwrap();
-    let found = definition::read(&mut context, None, &host).unwrap();
+    let found = definition::read(&mut context, None, None, &host).unwrap();
     assert_eq!(
         (&found.name[..], &found.bytes[..]),
         ("Dockerfile", &b"FROM scratch"[..])
@@ -139,22 +139,22 @@ fn directories_with_their_dockerfile_and_what_is_left_out() {
     );
     assert!(text(names(&context, "secret/key")).contains("take it back with a line `!secret/key`"));
     let mut context = place.open(&at("c"), b"").unwrap();
-    let found = definition::read(&mut context, Some(&at("other/Special")), &host).unwrap();
+    let found = definition::read(&mut context, Some(&at("other/Special")), None, &host).unwrap();
     assert_eq!(found.bytes, b"FROM other");
     assert_eq!(names(&context, ".").unwrap(), ["a.md"]);
-    let found = definition::read(&mut context, Some("-"), &host).unwrap();
+    let found = definition::read(&mut context, Some("-"), None, &host).unwrap();
     assert_eq!(found.bytes, b"FROM input");
-    let error = text(definition::read(&mut context, Some("-"), &host));
+    let error = text(definition::read(&mut context, Some("-"), None, &host));
     assert!(error.contains("can't use stdin"), "{error}");
     let mut empty = place.open(&at("other"), b"").unwrap();
-    let error = text(definition::read(&mut empty, None, &host));
+    let error = text(definition::read(&mut empty, None, None, &host));
     assert!(
         error.contains("failed to read dockerfile: open Dockerfile: no such file"),
         "{error}"
     );
     place.file("other/Dockerfile.dockerignore", "[");
     place.file("other/Dockerfile", "");
-    let error = text(definition::read(&mut empty, None, &host));
+    let error = text(definition::read(&mut empty, None, None, &host));
     assert!(error.contains("syntax error in pattern"), "{error}");
     assert!(text(place.open(&at("none"), b"")).contains("not found"));
     assert!(text(place.open(&at("c/Dockerfile"), b"")).contains("is not a directory"));
@@ -179,7 +179,7 @@ fn archives_and_dockerfiles_come_by_standard_input() {
     for input in [&plain, &gzip, &zstd] {
         let host = place.host(b"");
         let mut context = place.open("-", input).unwrap();
-        let found = definition::read(&mut context, None, &host).unwrap();
+        let found = definition::read(&mut context, None, None, &host).unwrap();
         assert_eq!(
             (&found.bytes[..], found.modified),
             (&b"FROM scratch"[..], 77)
@@ -195,7 +195,7 @@ fn archives_and_dockerfiles_come_by_standard_input() {
     let host = place.host(b"");
     let mut context = place.open("-", b"FROM scratch\n").unwrap();
     assert!(names(&context, ".").unwrap().is_empty());
-    let found = definition::read(&mut context, None, &host).unwrap();
+    let found = definition::read(&mut context, None, None, &host).unwrap();
     assert_eq!(found.bytes, b"FROM scratch\n");
     for (input, expected) in [
         (&b""[..], "it is empty"),
@@ -290,7 +290,7 @@ fn repositories_are_fetched_without_what_this_machine_adds() {
     ] {
         let mut context = place.open(&format!("{url}{suffix}"), b"").unwrap();
         let host = place.host(b"");
-        let found = definition::read(&mut context, None, &host).unwrap();
+        let found = definition::read(&mut context, None, None, &host).unwrap();
         assert_eq!(found.bytes, b"FROM one", "{suffix}");
     }
     let sub = place.open(&format!("{url}#main:sub/dir"), b"").unwrap();
@@ -396,7 +396,7 @@ fn addresses_give_archives_dockerfiles_and_files() {
     let context = place.open(&format!("{url}/c.tar"), b"").unwrap();
     assert_eq!(names(&context, ".").unwrap(), ["Dockerfile", "file"]);
     let mut context = place.open(&format!("{url}/d"), b"").unwrap();
-    let found = definition::read(&mut context, None, &place.host(b"")).unwrap();
+    let found = definition::read(&mut context, None, None, &place.host(b"")).unwrap();
     assert_eq!(
         (&found.bytes[..], found.modified),
         (&b"FROM net"[..], 784_111_777)

@@ -4,9 +4,9 @@
 use super::draft::Draft;
 use super::instruct;
 use super::scope::Scope;
-use super::{Mount, MountSource, Run, Shown};
+use super::{CacheSource, Mount, MountSource, Run, Shown};
 use crate::build::dockerfile::instruction::{self, Command, MountKind, Program};
-use crate::build::worker::order::Network;
+use crate::build::worker::order::{Access, Network};
 use crate::error::bad_input;
 use crate::image::change::absolute;
 use anyhow::Result;
@@ -109,23 +109,9 @@ fn expanded(
     let (source, read_only) = match mount.kind {
         MountKind::Bind => (MountSource::Bind(from(&mount.source)?), read_only(true)),
         MountKind::Cache => {
-            let mut id = scope.expand(mount.identifier())?;
-            if mount.id.is_empty() {
-                id = cleaned(&id);
-            }
-            let seed = match &mount.from {
-                Some(_) => Some(from(&mount.source)?),
-                None => None,
-            };
-            let source = MountSource::Cache {
-                id,
-                sharing: mount.sharing,
-                seed,
-                mode: mount.mode.as_ref().map(|_| words.mode(0)).transpose()?,
-                uid: words.given("uid", mount.uid.as_deref())?,
-                gid: words.given("gid", mount.gid.as_deref())?,
-            };
-            (source, read_only(false))
+            let seed = mount.from.as_ref().map(|_| from(&mount.source));
+            let source = words.cache(seed.transpose()?)?;
+            (MountSource::Cache(source), read_only(false))
         }
         MountKind::Tmpfs => {
             let size = mount
@@ -143,9 +129,7 @@ fn expanded(
             let source = MountSource::Agent {
                 id: scope.expand(mount.identifier())?,
                 required: mount.required,
-                mode: words.mode(0o600)?,
-                uid: words.number("uid", mount.uid.as_deref())?,
-                gid: words.number("gid", mount.gid.as_deref())?,
+                access: words.access(0o600)?,
             };
             (source, true)
         }
@@ -177,6 +161,22 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    fn cache(&self, seed: Option<Shown>) -> Result<CacheSource> {
+        let mount = self.mount;
+        let id = self.scope.expand(mount.identifier())?;
+        Ok(CacheSource {
+            id: match mount.id.is_empty() {
+                true => cleaned(&id),
+                false => id,
+            },
+            sharing: mount.sharing,
+            seed,
+            mode: mount.mode.as_ref().map(|_| self.mode(0)).transpose()?,
+            uid: self.given("uid", mount.uid.as_deref())?,
+            gid: self.given("gid", mount.gid.as_deref())?,
+        })
+    }
+
     fn secret(&self, target: &mut String) -> Result<MountSource> {
         let id = self.scope.expand(self.mount.identifier())?;
         let variable = self.mount.variable.as_deref();
@@ -193,9 +193,16 @@ impl Words<'_> {
             variable,
             file,
             required: self.mount.required,
-            mode: self.mode(0o400)?,
-            uid: self.number("uid", self.mount.uid.as_deref())?,
-            gid: self.number("gid", self.mount.gid.as_deref())?,
+            access: self.access(0o400)?,
+        })
+    }
+
+    fn access(&self, usual: u32) -> Result<Access> {
+        let (uid, gid) = (self.mount.uid.as_deref(), self.mount.gid.as_deref());
+        Ok(Access {
+            mode: self.mode(usual)?,
+            uid: self.given("uid", uid)?.unwrap_or(0),
+            gid: self.given("gid", gid)?.unwrap_or(0),
         })
     }
 
@@ -211,10 +218,6 @@ impl Words<'_> {
             ))
             .into()),
         }
-    }
-
-    fn number(&self, name: &str, word: Option<&str>) -> Result<u32> {
-        Ok(self.given(name, word)?.unwrap_or(0))
     }
 
     fn given(&self, name: &str, word: Option<&str>) -> Result<Option<u32>> {

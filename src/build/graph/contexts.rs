@@ -7,7 +7,8 @@ use super::gather::{Gathering, Said, Work};
 use super::selected::Selected;
 use super::wanted::{self, Brought, Wanted};
 use super::{Part, stage};
-use crate::build::context::address::Address;
+use crate::build::context::address::{Address, shown};
+use crate::build::context::definition::Definition;
 use crate::build::context::{Context as BuildContext, Host, Watch, definition};
 use crate::build::diagnostics::Diagnostics;
 use crate::build::dockerfile::instruction::Dockerfile;
@@ -51,8 +52,25 @@ pub struct Contexts<'a> {
 enum State {
     Coming,
     Here(Brought),
-    /// Why it does not come, until that was told.
-    Failed(Option<anyhow::Error>),
+    /// Why it does not come, until somebody has asked.
+    Failed(Option<Missing>),
+}
+
+/// What does not come.
+pub struct Missing {
+    /// Why.
+    pub error: anyhow::Error,
+    /// Progress has shown that already, at a step of its own.
+    pub is_shown: bool,
+}
+
+impl From<anyhow::Error> for Missing {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            error,
+            is_shown: false,
+        }
+    }
 }
 
 /// What a thread does.
@@ -85,24 +103,49 @@ impl<'a> Contexts<'a> {
             digest: Digest::of(b""),
             definition: 0,
         };
-        let main = Wanted::Context(String::new());
-        while !contexts.has(&main, vertices)? {
-            vertices.wait(&[contexts.as_fd()], None)?;
-            contexts.hear(vertices)?;
-        }
+        contexts.wait_for(&Wanted::Context(String::new()), vertices)?;
         Ok(contexts)
+    }
+
+    fn wait_for(&mut self, wanted: &Wanted, vertices: &mut Vertices<'_>) -> Result<()> {
+        while !self
+            .has(wanted, vertices)
+            .map_err(|missing| missing.error)?
+        {
+            vertices.wait(&[self.as_fd()], None)?;
+            self.hear(vertices)?;
+        }
+        Ok(())
+    }
+
+    /// The Dockerfile, where `--file` is an address.
+    fn download(
+        &mut self,
+        asked: Option<&str>,
+        vertices: &mut Vertices<'_>,
+    ) -> Result<Option<Definition>> {
+        let Some(address) = asked.filter(|asked| definition::is_address(asked)) else {
+            return Ok(None);
+        };
+        let wanted = Wanted::Definition(address.to_owned());
+        self.wait_for(&wanted, vertices)?;
+        match self.found.remove(&wanted) {
+            Some(State::Here(Brought::Definition(found))) => Ok(Some(found)),
+            _ => Err(anyhow!("find the Dockerfile that was downloaded")),
+        }
     }
 
     /// Reads the Dockerfile.
     pub fn dockerfile(&mut self, vertices: &mut Vertices<'_>) -> Result<Dockerfile> {
         let started = Instant::now();
         let asked = self.order.dockerfile.as_deref();
+        let downloaded = self.download(asked, vertices)?;
         let main = match self.found.get_mut(&Wanted::Context(String::new())) {
             Some(State::Here(Brought::Context(main))) => Arc::get_mut(main),
             _ => None,
         };
         let main = main.context("find the main context")?;
-        let found = definition::read(main, asked, &self.host)?;
+        let found = definition::read(main, asked, downloaded, &self.host)?;
         self.time = found.modified;
         self.digest = Digest::of(&found.bytes);
         let name = format!("[internal] load build definition from {}", found.name);
@@ -159,7 +202,7 @@ impl<'a> Contexts<'a> {
         part: &Part,
         is_ready: bool,
         vertices: &mut Vertices<'_>,
-    ) -> Result<bool> {
+    ) -> Result<bool, Missing> {
         let Some(wanted) = Wanted::of(part) else {
             return Ok(true);
         };
@@ -195,18 +238,20 @@ impl<'a> Contexts<'a> {
     }
 
     /// Whether it is here; if not, it comes.
-    fn has(&mut self, wanted: &Wanted, vertices: &mut Vertices<'_>) -> Result<bool> {
+    fn has(&mut self, wanted: &Wanted, vertices: &mut Vertices<'_>) -> Result<bool, Missing> {
         match self.found.get_mut(wanted) {
             Some(State::Here(_)) => return Ok(true),
             Some(State::Coming) => return Ok(false),
-            Some(State::Failed(error)) => return Err(error.take().context("bring it again")?),
+            Some(State::Failed(missing)) => {
+                return Err(missing.take().context("bring it again")?);
+            }
             None => {}
         }
         let (step, work) = self.work(wanted)?;
         // Steps take many files of one context.
         let step = step.map(|step| match wanted {
             Wanted::Files(..) => vertices.same(&step),
-            Wanted::Context(_) | Wanted::Net(_) => (vertices.start(&step), true),
+            _ => (vertices.start(&step), true),
         });
         let job = Job {
             wanted: wanted.clone(),
@@ -255,6 +300,14 @@ impl<'a> Contexts<'a> {
                 };
                 (Some(format!("[internal] load {step}")), Box::new(bring))
             }
+            Wanted::Definition(address) => {
+                let step = format!("[internal] load remote Dockerfile {}", shown(address));
+                let address = address.clone();
+                let bring = move |watch: Watch<'_>| {
+                    definition::download(&address, &host, watch).map(Brought::Definition)
+                };
+                (Some(step), Box::new(bring))
+            }
         })
     }
 
@@ -302,10 +355,10 @@ impl<'a> Contexts<'a> {
         for warning in &warnings {
             tell(Event::Warning(warning));
         }
+        // What is wrong with files is the affair of the step that takes them.
+        let is_shown = is_first && !matches!(job.wanted, Wanted::Files(..));
         match (&ended, &job.wanted) {
-            (Err(error), Wanted::Context(_) | Wanted::Net(_)) => {
-                tell(Event::Failed(&format!("{error:#}")));
-            }
+            (Err(error), _) if is_shown => tell(Event::Failed(&format!("{error:#}"))),
             _ if !is_first => {}
             (ended, wanted) => {
                 if let Ok(Brought::Files(files)) = ended {
@@ -321,7 +374,7 @@ impl<'a> Contexts<'a> {
         }
         let state = match ended {
             Ok(brought) => State::Here(brought),
-            Err(error) => State::Failed(Some(error)),
+            Err(error) => State::Failed(Some(Missing { error, is_shown })),
         };
         self.found.insert(job.wanted, state);
     }

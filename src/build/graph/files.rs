@@ -10,6 +10,17 @@ use crate::error::bad_input;
 use crate::image::change::absolute;
 use anyhow::Result;
 
+/// The words of one, expanded.
+struct Words {
+    is_add: bool,
+    sources: Vec<String>,
+    excludes: Vec<String>,
+    owner: Option<String>,
+    mode: Option<String>,
+    checksum: Option<String>,
+    destination: String,
+}
+
 /// Expands a `COPY` (or an `ADD`); `find` tells what a `--from` means, the main context where there is none. Beside it, how
 /// the history tells it.
 pub fn copy(
@@ -19,45 +30,15 @@ pub fn copy(
     is_add: bool,
     find: &mut dyn FnMut(Option<&str>) -> Result<Place>,
 ) -> Result<(Copy, String)> {
-    let expand_all = |words: &[String]| {
-        let expanded = words.iter().map(|word| scope.expand(word));
-        expanded.collect::<Result<Vec<String>>>()
-    };
-    let expand = |word: &Option<String>| {
-        let word = word.as_deref().map(|word| scope.expand(word)).transpose();
-        word.map(|word| word.filter(|word| !word.is_empty()))
-    };
-    let sources = expand_all(&copy.sources)?;
-    let excludes = expand_all(&copy.excludes)?;
-    let (owner, mode, checksum) = (
-        expand(&copy.owner)?,
-        expand(&copy.mode)?,
-        expand(&copy.checksum)?,
-    );
-    let written = scope.expand(&copy.destination)?;
-    let mut parts = Vec::new();
-    let mut local = Vec::new();
-    for source in &sources {
-        let remote = if is_add { remote(source)? } else { None };
-        match remote {
-            Some(address) => parts.push(Part::Remote(FromNet {
-                address,
-                checksum: checksum.clone(),
-                keep_git_directory: copy.keep_git_directory,
-                unpack: copy.unpack,
-            })),
-            None => local.push(source.clone()),
-        }
-    }
-    if checksum.is_some() && !local.is_empty() {
-        return Err(bad_input("checksum can't be specified for a file of the context").into());
-    }
+    let words = Words::expand(copy, is_add, scope)?;
+    let (remote, local) = words.parts(copy)?;
+    let mut parts = remote;
     if !local.is_empty() {
         parts.push(Part::Files {
             place: find(copy.from.as_deref())?,
             selector: Selector {
                 sources: local,
-                excludes: excludes.clone(),
+                excludes: words.excludes.clone(),
                 parents: copy.parents,
             },
             unpack: copy.unpack.unwrap_or(is_add),
@@ -72,31 +53,12 @@ pub fn copy(
             },
         });
     }
-    let mut text = if is_add { "ADD" } else { "COPY" }.to_owned();
-    let flags = [("chown", &owner), ("chmod", &mode)];
-    if copy.parents {
-        text.push_str(" --parents");
-    }
-    for (name, value) in flags {
-        if let Some(value) = value {
-            text.push_str(&format!(" --{name}={value}"));
-        }
-    }
-    for exclude in &excludes {
-        text.push_str(&format!(" --exclude={exclude}"));
-    }
-    for source in &sources {
-        text.push_str(&format!(" {source}"));
-    }
-    for heredoc in &copy.heredocs {
-        text.push_str(&format!(" <<{}", heredoc.name));
-    }
-    text.push_str(&format!(" {written} # buildkit"));
-    let destination = destination(&draft.config.config.working_dir, &written);
-    if sources.len() + copy.heredocs.len() > 1 && !destination.ends_with('/') {
-        let name = if is_add { "ADD" } else { "COPY" };
+    let history = words.history(copy);
+    let destination = destination(&draft.config.config.working_dir, &words.destination);
+    if words.sources.len() + copy.heredocs.len() > 1 && !destination.ends_with('/') {
         let message = format!(
-            "When using {name} with more than one source file, the destination must be a directory and end with a /"
+            "When using {} with more than one source file, the destination must be a directory and end with a /",
+            words.instruction()
         );
         return Err(bad_input(message).into());
     }
@@ -104,10 +66,81 @@ pub fn copy(
         link: copy.link,
         parts,
         destination,
-        owner,
-        mode,
+        owner: words.owner,
+        mode: words.mode,
     };
-    Ok((expanded, text))
+    Ok((expanded, history))
+}
+
+impl Words {
+    fn expand(copy: &instruction::Copy, is_add: bool, scope: &Scope<'_>) -> Result<Self> {
+        let all = |words: &[String]| {
+            let expanded = words.iter().map(|word| scope.expand(word));
+            expanded.collect::<Result<Vec<String>>>()
+        };
+        let one = |word: &Option<String>| {
+            let word = word.as_deref().map(|word| scope.expand(word)).transpose();
+            word.map(|word| word.filter(|word| !word.is_empty()))
+        };
+        Ok(Self {
+            is_add,
+            sources: all(&copy.sources)?,
+            excludes: all(&copy.excludes)?,
+            owner: one(&copy.owner)?,
+            mode: one(&copy.mode)?,
+            checksum: one(&copy.checksum)?,
+            destination: scope.expand(&copy.destination)?,
+        })
+    }
+
+    fn instruction(&self) -> &'static str {
+        if self.is_add { "ADD" } else { "COPY" }
+    }
+
+    /// What of the sources is in the net, and which of them are files.
+    fn parts(&self, copy: &instruction::Copy) -> Result<(Vec<Part>, Vec<String>)> {
+        let (mut parts, mut local) = (Vec::new(), Vec::new());
+        for source in &self.sources {
+            let remote = if self.is_add { remote(source)? } else { None };
+            match remote {
+                Some(address) => parts.push(Part::Remote(FromNet {
+                    address,
+                    checksum: self.checksum.clone(),
+                    keep_git_directory: copy.keep_git_directory,
+                    unpack: copy.unpack,
+                })),
+                None => local.push(source.clone()),
+            }
+        }
+        if self.checksum.is_some() && !local.is_empty() {
+            let message = "checksum can't be specified for a file of the context";
+            return Err(bad_input(message).into());
+        }
+        Ok((parts, local))
+    }
+
+    fn history(&self, copy: &instruction::Copy) -> String {
+        let mut text = self.instruction().to_owned();
+        if copy.parents {
+            text.push_str(" --parents");
+        }
+        for (name, value) in [("chown", &self.owner), ("chmod", &self.mode)] {
+            if let Some(value) = value {
+                text.push_str(&format!(" --{name}={value}"));
+            }
+        }
+        for exclude in &self.excludes {
+            text.push_str(&format!(" --exclude={exclude}"));
+        }
+        for source in &self.sources {
+            text.push_str(&format!(" {source}"));
+        }
+        for heredoc in &copy.heredocs {
+            text.push_str(&format!(" <<{}", heredoc.name));
+        }
+        text.push_str(&format!(" {} # buildkit", self.destination));
+        text
+    }
 }
 
 /// Absolute, with a slash at its end if it must be a directory.

@@ -3,8 +3,11 @@
 //! Invariant: two steps with the same key come to the same layer, as far as their programs do.
 
 use super::schedule::Progress;
-use super::{Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown};
+use super::{
+    CacheSource, Copy, Graph, Mount, MountSource, Node, NodeId, Operation, Part, Place, Run, Shown,
+};
 use crate::build::order::Order;
+use crate::build::worker::order::Access;
 use crate::image::digest::Digest;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -98,37 +101,45 @@ impl<'a> Keys<'a> {
         json!({"target": mount.target, "source": source, "read_only": mount.read_only})
     }
 
-    /// What it shows; of a cache that is what it begins with, not what has come into it since.
-    pub fn source(&self, source: &MountSource) -> Value {
-        let shown = |shown: &Shown| json!({"files": self.chain(shown.top), "path": shown.path});
+    fn shown(&self, shown: &Shown) -> Value {
+        json!({"files": self.chain(shown.top), "path": shown.path})
+    }
+
+    /// What a cache begins with, not what has come into it since.
+    fn cache(&self, cache: &CacheSource) -> Value {
+        let seed = cache.seed.as_ref().map(|seed| self.shown(seed));
+        json!({"cache": cache.id, "seed": seed, "new": [cache.mode, cache.uid, cache.gid]})
+    }
+
+    /// What tells one cache from another.
+    pub fn of_cache(&self, cache: &CacheSource) -> String {
+        let is_usual = cache.seed.is_none() && cache.mode.or(cache.uid).or(cache.gid).is_none();
+        match is_usual {
+            true => cache.id.clone(),
+            false => self.cache(cache).to_string(),
+        }
+    }
+
+    /// What a mount shows.
+    fn source(&self, source: &MountSource) -> Value {
         match source {
-            MountSource::Bind(files) => json!({"bind": shown(files)}),
-            MountSource::Cache {
-                id,
-                seed,
-                mode,
-                uid,
-                gid,
-                ..
-            } => {
-                let seed = seed.as_ref().map(shown);
-                json!({"cache": id, "seed": seed, "new": [mode, uid, gid]})
-            }
+            MountSource::Bind(files) => json!({"bind": self.shown(files)}),
+            MountSource::Cache(cache) => self.cache(cache),
             // What a secret is is nobody's business.
             MountSource::Tmpfs { size } => json!({"tmpfs": size}),
             MountSource::Secret {
                 id,
                 variable,
                 file,
-                mode,
-                uid,
-                gid,
+                access: Access { mode, uid, gid },
                 ..
             } => {
                 json!({"secret": id, "variable": variable, "file": file, "mode": mode, "owner": [uid, gid]})
             }
             MountSource::Agent {
-                id, mode, uid, gid, ..
+                id,
+                access: Access { mode, uid, gid },
+                ..
             } => json!({"agent": id, "mode": mode, "owner": [uid, gid]}),
         }
     }

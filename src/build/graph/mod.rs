@@ -30,7 +30,7 @@ pub mod wanted;
 use super::context::address::Remote;
 use super::copy::plan::Selector;
 use super::source::Span;
-use super::worker::order::{Layers, Network};
+use super::worker::order::{Access, Layers, Network};
 use crate::build::dockerfile::instruction::Sharing;
 use crate::build::output::material::Material;
 use crate::image::platform::Platform;
@@ -145,20 +145,7 @@ pub enum MountSource {
     /// Files of a stage, an image or a context.
     Bind(Shown),
     /// A directory that outlives the build.
-    Cache {
-        /// What it is called.
-        id: String,
-        /// Who may use it at the same time.
-        sharing: Sharing,
-        /// What a new one begins with.
-        seed: Option<Shown>,
-        /// Permission bits of a new one, where they are said.
-        mode: Option<u32>,
-        /// Its owner, likewise.
-        uid: Option<u32>,
-        /// Its group, likewise.
-        gid: Option<u32>,
-    },
+    Cache(CacheSource),
     /// Memory.
     Tmpfs {
         /// Bytes.
@@ -174,12 +161,8 @@ pub enum MountSource {
         file: bool,
         /// It must be there.
         required: bool,
-        /// Permission bits.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
+        /// Whose it is.
+        access: Access,
     },
     /// The socket of an agent.
     Agent {
@@ -187,13 +170,26 @@ pub enum MountSource {
         id: String,
         /// It must be there.
         required: bool,
-        /// Permission bits.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
+        /// Whose it is.
+        access: Access,
     },
+}
+
+/// A directory that outlives the build.
+#[derive(Clone, Debug)]
+pub struct CacheSource {
+    /// What it is called.
+    pub id: String,
+    /// Who may use it at the same time.
+    pub sharing: Sharing,
+    /// What a new one begins with.
+    pub seed: Option<Shown>,
+    /// Permission bits of a new one, where they are said.
+    pub mode: Option<u32>,
+    /// Its owner, likewise.
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    pub gid: Option<u32>,
 }
 
 /// `COPY` or `ADD`, expanded.
@@ -317,7 +313,7 @@ impl Mount {
     fn top(&self) -> Option<NodeId> {
         match &self.source {
             MountSource::Bind(shown) => shown.top,
-            MountSource::Cache { seed, .. } => seed.as_ref().and_then(|shown| shown.top),
+            MountSource::Cache(cache) => cache.seed.as_ref().and_then(|shown| shown.top),
             _ => None,
         }
     }

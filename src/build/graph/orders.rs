@@ -2,7 +2,7 @@
 
 mod prepare;
 
-use super::contexts::Contexts;
+use super::contexts::{Contexts, Missing};
 use super::key::Keys;
 use super::schedule::Progress;
 use super::{Graph, MountSource, Node, NodeId, Operation, Part, Place, Run};
@@ -27,7 +27,7 @@ pub struct Orders<'a> {
     times: Times,
     /// Where files come from.
     pub contexts: Contexts<'a>,
-    /// Directories of cache mounts by their keys ([`cache_key`]), locked while their step runs.
+    /// Directories of cache mounts by their keys ([`Keys::of_cache`]), locked while their step runs.
     mounts: BTreeMap<NodeId, BTreeMap<String, CacheMount>>,
     /// What nodes take from the net.
     materials: BTreeMap<NodeId, Vec<Material>>,
@@ -82,7 +82,7 @@ impl Orders<'_> {
         node: &Node,
         is_ready: bool,
         vertices: &mut Vertices<'_>,
-    ) -> Result<bool> {
+    ) -> Result<bool, Missing> {
         let Operation::Copy(copy) = &node.operation else {
             return Ok(true);
         };
@@ -246,34 +246,15 @@ impl Orders<'_> {
     }
 }
 
-/// What tells one cache from another, its id, and who may share it.
-fn cache_key<'a>(keys: &Keys<'_>, source: &'a MountSource) -> Option<(String, &'a str, Sharing)> {
-    let MountSource::Cache {
-        id,
-        sharing,
-        seed,
-        mode,
-        uid,
-        gid,
-    } = source
-    else {
-        return None;
-    };
-    let is_usual = seed.is_none() && mode.or(*uid).or(*gid).is_none();
-    let key = match is_usual {
-        true => id.clone(),
-        false => keys.source(source).to_string(),
-    };
-    Some((key, id, *sharing))
-}
-
 /// The caches of a step, each once however often it is mounted: nobody waits for himself.
 fn caches<'a>(keys: &Keys<'_>, run: &'a Run) -> BTreeMap<String, (&'a str, Sharing)> {
     let mut caches = BTreeMap::new();
-    let sources = run.mounts.iter().map(|mount| &mount.source);
-    for (key, id, sharing) in sources.filter_map(|source| cache_key(keys, source)) {
-        let (_, strictest) = caches.entry(key).or_insert((id, sharing));
-        *strictest = (*strictest).max(sharing);
+    for mount in &run.mounts {
+        if let MountSource::Cache(cache) = &mount.source {
+            let usual = (cache.id.as_str(), cache.sharing);
+            let (_, strictest) = caches.entry(keys.of_cache(cache)).or_insert(usual);
+            *strictest = (*strictest).max(cache.sharing);
+        }
     }
     caches
 }

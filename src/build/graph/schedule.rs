@@ -257,7 +257,10 @@ impl Schedule<'_, '_, '_> {
             let has_files = self
                 .orders
                 .has_files(&self.graph.nodes[id], is_ready, self.vertices)
-                .map_err(|error| self.explain(id, error))?;
+                .map_err(|missing| match missing.is_shown {
+                    true => self.unshown(id, &missing.error),
+                    false => self.explain(id, missing.error),
+                })?;
             if is_ready && has_files {
                 found |= self
                     .begin(id, state)

@@ -4,6 +4,7 @@ use super::gather::Lane;
 use super::selected::Selected;
 use super::{FromNet, Part, Place};
 use crate::build::context::address::{Address, Remote};
+use crate::build::context::definition::Definition;
 use crate::build::context::{Context as BuildContext, Host, Watch};
 use crate::build::copy::plan::Selector;
 use crate::error::bad_input;
@@ -19,6 +20,8 @@ pub enum Wanted {
     Files(String, Selector),
     /// Files from the net.
     Net(FromNet),
+    /// The Dockerfile, by its address.
+    Definition(String),
 }
 
 /// That, here.
@@ -27,6 +30,8 @@ pub enum Brought {
     Context(Arc<BuildContext>),
     /// Files.
     Files(Selected),
+    /// A Dockerfile.
+    Definition(Definition),
 }
 
 impl Wanted {
@@ -47,7 +52,7 @@ impl Wanted {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Files(..) => Lane::Files,
-            Self::Context(_) | Self::Net(_) => Lane::Net,
+            Self::Context(_) | Self::Net(_) | Self::Definition(_) => Lane::Net,
         }
     }
 }

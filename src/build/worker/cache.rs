@@ -7,7 +7,7 @@
 //! Invariant: what is at `PLACE/files` is whole. Of two steps that make it at the same time one finds the other's.
 
 use super::mounts::{give, here};
-use super::order::NewCache;
+use super::order::{Access, NewCache};
 use crate::container::engine::Engine;
 use crate::paths::MOUNT_FILES;
 use crate::store::copy::Copier;
@@ -63,7 +63,11 @@ fn make(
         Ok::<_, anyhow::Error>((path, open))
     };
     let (path, files) = make(MOUNT_FILES)?;
-    let mut usual = (0o755, 0, 0);
+    let mut usual = Access {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
     let mut warnings = Vec::new();
     let (begin, _) = make("seed")?;
     if let Some(seed) = seed(&begin)? {
@@ -74,10 +78,13 @@ fn make(
         let copier = Copier::new(links.as_fd(), &owner);
         warnings = copier.directory(seed.as_fd(), files.as_fd())?;
         let found = fstat(&files).context("fstat")?;
-        usual = (found.st_mode & 0o7777, found.st_uid, found.st_gid);
+        usual = Access::of(&found);
     }
-    let mode = new.mode.unwrap_or(usual.0);
-    let (uid, gid) = (new.uid.unwrap_or(usual.1), new.gid.unwrap_or(usual.2));
-    give(engine, files.as_fd(), mode, uid, gid)?;
+    let access = Access {
+        mode: new.mode.unwrap_or(usual.mode),
+        uid: new.uid.unwrap_or(usual.uid),
+        gid: new.gid.unwrap_or(usual.gid),
+    };
+    give(engine, files.as_fd(), access)?;
     Ok((path, warnings))
 }

@@ -6,7 +6,7 @@
 //! layer.
 
 use super::agent::{self, Agent};
-use super::order::{Mount, Source};
+use super::order::{Access, Mount, NewCache, Shown, Source};
 use super::{cache, layer, layers};
 use crate::container::engine::Engine;
 use crate::container::step::{self, Step};
@@ -17,11 +17,11 @@ use crate::runtime::plan::{Held, Sources};
 use crate::sys::mount::{self, Attributes};
 use crate::sys::openat2::open_in_root;
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, openat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, fstat, openat};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// As [`step::Wanted`] has them.
 pub fn wanted(mounts: &[Mount]) -> Vec<step::Mount> {
@@ -54,73 +54,96 @@ pub fn open(
     mounts: &[Mount],
     descriptors: &[OwnedFd],
 ) -> Result<Opened> {
-    let mut opened = Opened {
-        sources: Sources::new(),
+    let mut opening = Opening {
+        engine,
+        step,
+        intake,
+        descriptors,
         agents: Vec::new(),
         warnings: Vec::new(),
     };
+    let mut sources = Sources::new();
     for (number, mount) in mounts.iter().enumerate() {
-        let handed = |number: usize| {
-            let found = descriptors.get(number).map(AsFd::as_fd);
-            found.with_context(|| format!("descriptor {number} was not handed over"))
-        };
-        let mut attempt = || {
-            Ok(Some(match &mount.source {
-                Source::Tmpfs { .. } => return Ok(None),
-                Source::Cache { descriptor, new } => {
-                    let seed = new.seed.as_deref();
-                    let scratch = || step.scratch(&format!("mount-{number}"));
-                    let mut seeded = |scratch: &Path| match seed {
-                        Some(Source::Layers { layers, path }) => {
-                            layer::hold(intake, layers)?;
-                            layers::part(engine, &layers.names, path, scratch, false).map(Some)
-                        }
-                        _ => Ok(None),
-                    };
-                    let place = handed(*descriptor)?;
-                    let (files, warnings) =
-                        cache::files(engine, place, new, &scratch, &mut seeded)?;
-                    opened.warnings.extend(warnings);
-                    mount::clone_tree(files.as_fd(), false).context("bind it")?
-                }
-                Source::Layers { layers, path } => {
-                    layer::hold(intake, layers)?;
-                    let scratch = step.scratch(&format!("mount-{number}"))?;
-                    layers::part(engine, &layers.names, path, &scratch, !mount.read_only)?
-                }
-                Source::Secret {
-                    descriptor,
-                    mode,
-                    uid,
-                    gid,
-                } => {
-                    let give = |file: BorrowedFd<'_>| give(engine, file, *mode, *uid, *gid);
-                    in_memory(handed(*descriptor)?, hardened(), give)?
-                }
-                Source::Script { descriptor } => {
-                    let attributes = hardened().difference(Attributes::MOUNT_ATTR_NOEXEC);
-                    let give = |file: BorrowedFd<'_>| give(engine, file, 0o755, 0, 0);
-                    in_memory(handed(*descriptor)?, attributes, give)?
-                }
-                Source::Agent {
-                    socket,
-                    mode,
-                    uid,
-                    gid,
-                } => {
-                    let (tree, agent) =
-                        agent::open(socket, |place| give(engine, place, *mode, *uid, *gid))?;
-                    opened.agents.push(agent);
-                    tree
-                }
-            }))
-        };
-        let tree: Result<Option<OwnedFd>> = attempt();
+        let tree = opening.tree(number, mount);
         let tree = tree.with_context(|| format!("mount on `{}`", mount.target))?;
         let held = tree.map(|tree| (OsString::from(&mount.target), Held::Mount(tree)));
-        opened.sources.extend(held);
+        sources.extend(held);
     }
-    Ok(opened)
+    Ok(Opened {
+        sources,
+        agents: opening.agents,
+        warnings: opening.warnings,
+    })
+}
+
+/// What mounts are opened with, and what has come of it.
+struct Opening<'a, 'b> {
+    engine: &'a Engine,
+    step: &'a Step<'a>,
+    intake: &'a mut Intake<'b>,
+    descriptors: &'a [OwnedFd],
+    agents: Vec<Agent>,
+    warnings: Vec<String>,
+}
+
+impl Opening<'_, '_> {
+    /// What a mount shows, attached nowhere; `None` for what is made where it is attached.
+    fn tree(&mut self, number: usize, mount: &Mount) -> Result<Option<OwnedFd>> {
+        let engine = self.engine;
+        Ok(Some(match &mount.source {
+            Source::Tmpfs { .. } => return Ok(None),
+            Source::Cache { descriptor, new } => self.cache(number, *descriptor, new)?,
+            Source::Layers(Shown { layers, path }) => {
+                layer::hold(self.intake, layers)?;
+                let scratch = scratch(self.step, number)?;
+                layers::part(engine, &layers.names, path, &scratch, !mount.read_only)?
+            }
+            Source::File {
+                descriptor,
+                access,
+                is_program,
+            } => {
+                let attributes = match is_program {
+                    true => hardened().difference(Attributes::MOUNT_ATTR_NOEXEC),
+                    false => hardened(),
+                };
+                let give = |file: BorrowedFd<'_>| give(engine, file, *access);
+                in_memory(handed(self.descriptors, *descriptor)?, attributes, give)?
+            }
+            Source::Agent { socket, access } => {
+                let (tree, agent) = agent::open(socket, |place| give(engine, place, *access))?;
+                self.agents.push(agent);
+                tree
+            }
+        }))
+    }
+
+    fn cache(&mut self, number: usize, descriptor: usize, new: &NewCache) -> Result<OwnedFd> {
+        let place = handed(self.descriptors, descriptor)?;
+        let (engine, step) = (self.engine, self.step);
+        let scratch = || scratch(step, number);
+        let mut seeded = |scratch: &Path| {
+            let Some(Shown { layers, path }) = &new.seed else {
+                return Ok(None);
+            };
+            layer::hold(self.intake, layers)?;
+            layers::part(engine, &layers.names, path, scratch, false).map(Some)
+        };
+        let (files, warnings) = cache::files(engine, place, new, &scratch, &mut seeded)?;
+        self.warnings.extend(warnings);
+        mount::clone_tree(files.as_fd(), false).context("bind it")
+    }
+}
+
+/// A directory of a mount's own.
+fn scratch(step: &Step<'_>, number: usize) -> Result<PathBuf> {
+    step.scratch(&format!("mount-{number}"))
+}
+
+/// What was handed over under a number.
+pub fn handed(descriptors: &[OwnedFd], number: usize) -> Result<BorrowedFd<'_>> {
+    let found = descriptors.get(number).map(AsFd::as_fd);
+    found.with_context(|| format!("descriptor {number} was not handed over"))
 }
 
 /// A file in memory that is never written to a disk: ramfs is not swapped. `give` gives it a mode and an owner.
@@ -174,7 +197,8 @@ pub fn here(handed: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// Gives a file of ours a mode and an owner. With a single id there is nobody else to give it to.
-pub fn give(engine: &Engine, place: BorrowedFd<'_>, mode: u32, uid: u32, gid: u32) -> Result<()> {
+pub fn give(engine: &Engine, place: BorrowedFd<'_>, access: Access) -> Result<()> {
+    let Access { mode, uid, gid } = access;
     let found = fstat(place).context("fstat")?;
     let itself = format!("/proc/self/fd/{}", place.as_raw_fd());
     if engine.mapping.tier != Tier::Single && (found.st_uid, found.st_gid) != (uid, gid) {
@@ -187,4 +211,15 @@ pub fn give(engine: &Engine, place: BorrowedFd<'_>, mode: u32, uid: u32, gid: u3
         chmodat(CWD, &itself, mode, AtFlags::empty()).context("change its mode")?;
     }
     Ok(())
+}
+
+impl Access {
+    /// That of a file.
+    pub fn of(found: &Stat) -> Self {
+        Self {
+            mode: found.st_mode & 0o7777,
+            uid: found.st_uid,
+            gid: found.st_gid,
+        }
+    }
 }

@@ -124,13 +124,8 @@ pub struct Mount {
 /// Where a mount comes from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Source {
-    /// Files of layers, below `path`. Where they may be written, what is written is gone with the step.
-    Layers {
-        /// Which.
-        layers: Layers,
-        /// Absolute in them.
-        path: String,
-    },
+    /// Files of layers. Where they may be written, what is written is gone with the step.
+    Layers(Shown),
     /// A cache mount, whose place was handed over, locked as it has to be.
     Cache {
         /// The number of the descriptor.
@@ -143,40 +138,49 @@ pub enum Source {
         /// Bytes.
         size: Option<u64>,
     },
-    /// A file with a secret in it, which is never on a disk.
-    Secret {
+    /// A file that is never on a disk: a secret, or a program that stands in the Dockerfile.
+    File {
         /// The number of the descriptor that it is read from.
         descriptor: usize,
-        /// Permission bits.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
-    },
-    /// A program that stands in the Dockerfile.
-    Script {
-        /// The number of the descriptor that it is read from.
-        descriptor: usize,
+        /// Whose it is.
+        access: Access,
+        /// Whether it may be a program.
+        is_program: bool,
     },
     /// The socket of an agent, whose connections are passed on.
     Agent {
         /// The host's path of the socket.
         socket: String,
-        /// Permission bits.
-        mode: u32,
-        /// Its owner.
-        uid: u32,
-        /// Its group.
-        gid: u32,
+        /// Whose it is.
+        access: Access,
     },
+}
+
+/// Files of layers, below a path.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// Which.
+    pub layers: Layers,
+    /// Absolute in them.
+    pub path: String,
+}
+
+/// Who may do what with a file of a step's.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 /// What a new cache mount is. What is not said is as in its seed, or else 0755 and root's.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewCache {
-    /// [`Source::Layers`] or [`Source::Directory`], whose files it begins with.
-    pub seed: Option<Box<Source>>,
+    /// The files that it begins with.
+    pub seed: Option<Shown>,
     /// Permission bits.
     pub mode: Option<u32>,
     /// Its owner.

@@ -5,8 +5,8 @@
 
 use super::agent::{self, Agent};
 use super::guest::Guests;
-use super::mounts::give;
-use super::order::{Mount, Run, Source};
+use super::mounts::{give, handed};
+use super::order::{Access, Mount, NewCache, Run, Shown, Source};
 use super::{cache, layer, layers};
 use crate::container::engine::Engine;
 use crate::container::step::HOSTNAME;
@@ -52,28 +52,27 @@ pub fn place(
     run: &Run,
     descriptors: &[OwnedFd],
 ) -> Result<Opened> {
-    let mut opened = Opened::default();
+    let mut copying = Copying {
+        engine,
+        intake,
+        descriptors,
+        opened: Opened::default(),
+    };
     if !place_devices(guests)? {
         let text = "programs have no device nodes: they cannot be made where the store lies (CAP_MKNOD, and a mount without nodev); a file stands \
                     for /dev/null";
-        opened.warnings.push(text.to_owned());
+        copying.opened.warnings.push(text.to_owned());
     }
     place_files(guests, run)?;
     for mount in &run.mounts {
         let number = guests.count();
         let to = guests.aside(number);
-        copy(
-            engine,
-            intake,
-            mount,
-            descriptors,
-            (number, &to),
-            &mut opened,
-        )
-        .and_then(|()| guests.place(&mount.target))
-        .with_context(|| format!("mount on `{}`", mount.target))?;
+        copying
+            .copy(mount, number, &to)
+            .and_then(|()| guests.place(&mount.target))
+            .with_context(|| format!("mount on `{}`", mount.target))?;
     }
-    Ok(opened)
+    Ok(copying.opened)
 }
 
 fn place_devices(guests: &mut Guests<'_>) -> Result<bool> {
@@ -114,87 +113,78 @@ fn place_files(guests: &mut Guests<'_>, run: &Run) -> Result<()> {
     Ok(())
 }
 
-fn copy(
-    engine: &Engine,
-    intake: &mut Intake<'_>,
-    mount: &Mount,
-    descriptors: &[OwnedFd],
-    (number, to): (usize, &Path),
-    opened: &mut Opened,
-) -> Result<()> {
-    let handed = |number: usize| {
-        let found = descriptors.get(number);
-        found.with_context(|| format!("descriptor {number} was not handed over"))
-    };
-    let given = |mode, uid, gid| give(engine, open_source(to)?.as_fd(), mode, uid, gid);
-    match &mount.source {
-        Source::Tmpfs { .. } => make_directory(to, 0o1777),
-        Source::Layers { layers, path } => {
-            layer::hold(intake, layers)?;
-            let whole = to.with_extension("whole");
-            layers::copy(engine, &layers.names, &whole)?;
-            part(&open_root(&whole)?, path.trim_start_matches('/'), to)
-        }
-        Source::Cache { descriptor, new } => {
-            let scratch = || {
-                let path = to.with_extension("new");
-                make_directory(&path, 0o700).map(|()| path)
-            };
-            let beneath = |root: BorrowedFd<'_>, path: &str| {
-                let path = below(path.trim_start_matches('/'));
-                let found = open_in_root(root, path, OFlags::PATH, Mode::empty());
-                found.map(Some).context("open what it begins with")
-            };
-            let mut seed = |scratch: &Path| match new.seed.as_deref() {
-                Some(Source::Layers { layers, path }) => {
-                    layer::hold(intake, layers)?;
-                    let whole = scratch.join("whole");
-                    layers::copy(engine, &layers.names, &whole)?;
-                    beneath(open_root(&whole)?.as_fd(), path)
-                }
-                _ => Ok(None),
-            };
-            let place = handed(*descriptor)?.as_fd();
-            let (data, warnings) = cache::files(engine, place, new, &scratch, &mut seed)?;
-            opened.warnings.extend(warnings);
-            let found = fstat(&data).context("stat the cache's directory")?;
-            let path = std::fs::read_link(magic_link(data.as_fd()));
-            let data = path.context("find the cache's directory")?;
-            {
-                let _lock = Lock::directory(&data)?;
-                shift(&data, to, &Ok, &Ok)?;
+/// What mounts are copied with, and what has come of it.
+struct Copying<'a, 'b> {
+    engine: &'a Engine,
+    intake: &'a mut Intake<'b>,
+    descriptors: &'a [OwnedFd],
+    opened: Opened,
+}
+
+impl Copying<'_, '_> {
+    fn copy(&mut self, mount: &Mount, number: usize, to: &Path) -> Result<()> {
+        match &mount.source {
+            Source::Tmpfs { .. } => make_directory(to, 0o1777),
+            Source::Layers(Shown { layers, path }) => {
+                layer::hold(self.intake, layers)?;
+                let whole = to.with_extension("whole");
+                layers::copy(self.engine, &layers.names, &whole)?;
+                part(&open_root(&whole)?, path.trim_start_matches('/'), to)
             }
-            opened.caches.push(Cache { number, data });
-            given(found.st_mode & 0o7777, found.st_uid, found.st_gid)
+            Source::Cache { descriptor, new } => self.cache(*descriptor, new, number, to),
+            Source::File {
+                descriptor, access, ..
+            } => {
+                file(handed(self.descriptors, *descriptor)?, to)?;
+                self.give(to, *access)
+            }
+            Source::Agent { socket, access } => {
+                self.opened.agents.push(agent::listen(socket, to)?);
+                self.give(to, *access)
+            }
         }
-        Source::Secret {
-            descriptor,
-            mode,
-            uid,
-            gid,
-        } => {
-            file(handed(*descriptor)?, to)?;
-            given(*mode, *uid, *gid)
+    }
+
+    fn give(&self, to: &Path, access: Access) -> Result<()> {
+        give(self.engine, open_source(to)?.as_fd(), access)
+    }
+
+    fn cache(&mut self, descriptor: usize, new: &NewCache, number: usize, to: &Path) -> Result<()> {
+        let engine = self.engine;
+        let scratch = || {
+            let path = to.with_extension("new");
+            make_directory(&path, 0o700).map(|()| path)
+        };
+        let mut seed = |scratch: &Path| {
+            let Some(Shown { layers, path }) = &new.seed else {
+                return Ok(None);
+            };
+            layer::hold(self.intake, layers)?;
+            let whole = scratch.join("whole");
+            layers::copy(engine, &layers.names, &whole)?;
+            let path = below(path.trim_start_matches('/'));
+            let found = open_in_root(open_root(&whole)?, path, OFlags::PATH, Mode::empty());
+            found.map(Some).context("open what it begins with")
+        };
+        let place = handed(self.descriptors, descriptor)?;
+        let (data, warnings) = cache::files(engine, place, new, &scratch, &mut seed)?;
+        self.opened.warnings.extend(warnings);
+        let found = fstat(&data).context("stat the cache's directory")?;
+        let path = std::fs::read_link(magic_link(data.as_fd()));
+        let data = path.context("find the cache's directory")?;
+        {
+            let _lock = Lock::directory(&data)?;
+            shift(&data, to, &Ok, &Ok)?;
         }
-        Source::Script { descriptor } => {
-            file(handed(*descriptor)?, to)?;
-            given(0o755, 0, 0)
-        }
-        Source::Agent {
-            socket,
-            mode,
-            uid,
-            gid,
-        } => {
-            opened.agents.push(agent::listen(socket, to)?);
-            given(*mode, *uid, *gid)
-        }
+        self.opened.caches.push(Cache { number, data });
+        self.give(to, Access::of(&found))
     }
 }
 
 /// Makes a file of what is read.
-fn file(from: &OwnedFd, to: &Path) -> Result<()> {
-    let mut from = File::from(from.try_clone().context("duplicate a descriptor")?);
+fn file(from: BorrowedFd<'_>, to: &Path) -> Result<()> {
+    let from = from.try_clone_to_owned();
+    let mut from = File::from(from.context("duplicate a descriptor")?);
     let mut options = File::options();
     let made = options.write(true).create_new(true).mode(0o600).open(to);
     let mut file = made.with_context(|| format!("create `{}`", to.display()))?;

@@ -47,10 +47,6 @@ impl Repository {
         let Some(url) = git_url(address) else {
             return Ok(None);
         };
-        let refused = |what: String| {
-            bad_input(format!("invalid git address `{}`: {what}", shown(text)))
-                .hint("URL#REF:DIRECTORY, or URL?ref=REF&subdir=DIRECTORY")
-        };
         let mut repository = Self {
             url,
             revision: Revision::Head,
@@ -58,6 +54,10 @@ impl Repository {
             checksum: None,
             keep_git_directory: None,
             submodules: true,
+        };
+        let refused = |what: String| {
+            bad_input(format!("invalid git address `{}`: {what}", shown(text)))
+                .hint("URL#REF:DIRECTORY, or URL?ref=REF&subdir=DIRECTORY")
         };
         if let Some(fragment) = fragment {
             let (reference, directory) = match fragment.split_once(':') {
@@ -69,46 +69,50 @@ impl Repository {
         }
         for pair in query.iter().flat_map(|query| query.split('&')) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value =
-                decoded(value).ok_or_else(|| refused(format!("`{value}` is not encoded")))?;
-            let flag = || match value.as_str() {
-                "" | "1" | "true" => Ok(true),
-                "0" | "false" => Ok(false),
-                other => Err(refused(format!("{key} is true or false, not `{other}`"))),
-            };
-            let twice = |is_set: bool| match is_set {
-                true => Err(refused(
-                    "it names more than one commit or directory".to_owned(),
-                )),
-                false => Ok(()),
-            };
-            let has_revision = repository.revision != Revision::Head;
-            match key {
-                "" => {}
-                "ref" | "branch" | "tag" => {
-                    twice(has_revision)?;
-                    let revision = match key {
-                        "branch" => Revision::Reference(format!("refs/heads/{value}")),
-                        "tag" => Revision::Reference(format!("refs/tags/{value}")),
-                        _ => Revision::Any(value.clone()),
-                    };
-                    repository.set_revision(revision, &value);
-                }
-                "subdir" => {
-                    twice(repository.directory.is_some())?;
-                    repository.directory = Some(value).filter(|text| !text.is_empty());
-                }
-                "checksum" | "commit" => {
-                    twice(repository.checksum.is_some())?;
-                    repository.checksum = Some(value);
-                }
-                "keep-git-dir" => repository.keep_git_directory = Some(flag()?),
-                "submodules" => repository.submodules = flag()?,
-                other => return Err(refused(format!("unexpected query `{other}`"))),
-            }
+            let value = decoded(value).ok_or_else(|| format!("`{value}` is not encoded"));
+            value
+                .and_then(|value| repository.set(key, value))
+                .map_err(refused)?;
         }
         repository.check().map_err(refused)?;
         Ok(Some(repository))
+    }
+
+    /// Takes one pair of the query.
+    fn set(&mut self, key: &str, value: String) -> Result<(), String> {
+        let flag = |value: &str| match value {
+            "" | "1" | "true" => Ok(true),
+            "0" | "false" => Ok(false),
+            other => Err(format!("{key} is true or false, not `{other}`")),
+        };
+        let once = |is_set: bool| match is_set {
+            true => Err("it names more than one commit or directory".to_owned()),
+            false => Ok(()),
+        };
+        match key {
+            "" => {}
+            "ref" | "branch" | "tag" => {
+                once(self.revision != Revision::Head)?;
+                let revision = match key {
+                    "branch" => Revision::Reference(format!("refs/heads/{value}")),
+                    "tag" => Revision::Reference(format!("refs/tags/{value}")),
+                    _ => Revision::Any(value.clone()),
+                };
+                self.set_revision(revision, &value);
+            }
+            "subdir" => {
+                once(self.directory.is_some())?;
+                self.directory = Some(value).filter(|text| !text.is_empty());
+            }
+            "checksum" | "commit" => {
+                once(self.checksum.is_some())?;
+                self.checksum = Some(value);
+            }
+            "keep-git-dir" => self.keep_git_directory = Some(flag(&value)?),
+            "submodules" => self.submodules = flag(&value)?,
+            other => return Err(format!("unexpected query `{other}`")),
+        }
+        Ok(())
     }
 
     /// Whether it lies on this machine.

@@ -2,13 +2,13 @@
 
 use super::super::key::Keys;
 use super::super::schedule::Progress;
-use super::super::{Copy, Graph, MountSource, NodeId, Part, Place, Run, Shown};
-use super::{Orders, cache_key};
+use super::super::{CacheSource, Copy, Graph, MountSource, NodeId, Part, Place, Run, Shown};
+use super::Orders;
 use crate::build::copy::plan::{self, Plan};
 use crate::build::order::Secret;
-use crate::build::worker::order::{self as worker, NewCache, Source};
+use crate::build::worker::order::{self as worker, Access, NewCache, Source};
 use crate::error::{bad_input, not_found};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use rustix::fs::MemfdFlags;
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -102,7 +102,15 @@ impl Preparing<'_, '_> {
             let descriptor = self.hand(in_memory(content.as_bytes())?);
             mounts.push(worker::Mount {
                 target: path.clone(),
-                source: Source::Script { descriptor },
+                source: Source::File {
+                    descriptor,
+                    access: Access {
+                        mode: 0o755,
+                        uid: 0,
+                        gid: 0,
+                    },
+                    is_program: true,
+                },
                 read_only: true,
             });
         }
@@ -126,8 +134,8 @@ impl Preparing<'_, '_> {
         })
     }
 
-    fn shown(&self, shown: &Shown) -> Source {
-        Source::Layers {
+    fn shown(&self, shown: &Shown) -> worker::Shown {
+        worker::Shown {
             layers: self.progress.layers(self.graph, shown.top),
             path: shown.path.clone(),
         }
@@ -140,17 +148,15 @@ impl Preparing<'_, '_> {
         environment: &mut Vec<String>,
     ) -> Result<Option<Source>> {
         Ok(match source {
-            MountSource::Bind(shown) => Some(self.shown(shown)),
-            MountSource::Cache { .. } => Some(self.cache(source)?),
+            MountSource::Bind(shown) => Some(Source::Layers(self.shown(shown))),
+            MountSource::Cache(cache) => Some(self.cache(cache)?),
             MountSource::Tmpfs { size } => Some(Source::Tmpfs { size: *size }),
             MountSource::Secret {
                 id,
                 variable,
                 file,
                 required,
-                mode,
-                uid,
-                gid,
+                access,
             } => {
                 let Some(secret) = self.secret(id, *required)? else {
                     return Ok(None);
@@ -164,57 +170,42 @@ impl Preparing<'_, '_> {
                 if !file {
                     return Ok(None);
                 }
-                Some(Source::Secret {
+                Some(Source::File {
                     descriptor: self.hand(in_memory(&secret)?),
-                    mode: *mode,
-                    uid: *uid,
-                    gid: *gid,
+                    access: *access,
+                    is_program: false,
                 })
             }
             MountSource::Agent {
                 id,
                 required,
-                mode,
-                uid,
-                gid,
+                access,
             } => {
                 let socket = self.agent(id, *required)?;
                 socket.map(|socket| Source::Agent {
                     socket: socket.display().to_string(),
-                    mode: *mode,
-                    uid: *uid,
-                    gid: *gid,
+                    access: *access,
                 })
             }
         })
     }
 
-    fn cache(&mut self, source: &MountSource) -> Result<Source> {
-        let MountSource::Cache {
-            seed,
-            mode,
-            uid,
-            gid,
-            ..
-        } = source
-        else {
-            return Err(anyhow!("find a cache mount"));
-        };
+    fn cache(&mut self, source: &CacheSource) -> Result<Source> {
         let (order, asked) = (self.orders.order, self.orders.times.asked);
         let keys = Keys::of(order, asked, self.graph, self.progress);
-        let (key, ..) = cache_key(&keys, source).context("tell which cache it is")?;
+        let key = keys.of_cache(source);
         let taken = self.orders.mounts.get(&self.id);
         let cache = taken.and_then(|taken| taken.get(&key));
         let cache = cache.context("find the cache mount that was taken")?;
         let directory = cache.directory.try_clone().context("dup")?;
-        let seed = seed.as_ref().map(|seed| Box::new(self.shown(seed)));
+        let seed = source.seed.as_ref().map(|seed| self.shown(seed));
         Ok(Source::Cache {
             descriptor: self.hand(directory),
             new: NewCache {
                 seed,
-                mode: *mode,
-                uid: *uid,
-                gid: *gid,
+                mode: source.mode,
+                uid: source.uid,
+                gid: source.gid,
             },
         })
     }

@@ -129,8 +129,14 @@ impl Schedule<'_, '_, '_> {
         if error.is::<Failure>() {
             return error;
         }
-        let hint = crate::error::hint(&error).map(str::to_owned);
-        self.failed(id, format!("{error:#}"), hint, LastLines::default())
+        self.vertices.tell(id, Event::Failed(&format!("{error:#}")));
+        self.unshown(id, &error)
+    }
+
+    /// Likewise one that progress has shown elsewhere.
+    pub(super) fn unshown(&self, id: NodeId, error: &anyhow::Error) -> anyhow::Error {
+        let hint = crate::error::hint(error).map(str::to_owned);
+        self.failure(id, format!("{error:#}"), hint, LastLines::default())
     }
 
     fn failed(
@@ -141,6 +147,16 @@ impl Schedule<'_, '_, '_> {
         lines: LastLines,
     ) -> anyhow::Error {
         self.vertices.tell(id, Event::Failed(&message));
+        self.failure(id, message, hint, lines)
+    }
+
+    fn failure(
+        &self,
+        id: NodeId,
+        message: String,
+        hint: Option<String>,
+        lines: LastLines,
+    ) -> anyhow::Error {
         let node = &self.graph.nodes[id];
         let excerpt = node.span.map(|span| Excerpt::new(self.file, span));
         Failure {
