@@ -1,7 +1,7 @@
 //! Owners that programs give to files, for everybody, and above all for a user with a single id: what is in the image is what
 //! root would have got, but for what programs make as somebody else.
 
-use crate::support::{Store, User, everyone_with_alpine};
+use crate::support::{Store, User, debian, everyone, everyone_with_alpine};
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -127,6 +127,75 @@ fn packages_of_alpine_give_files_to_their_users() {
             ("srv/jar/file", "Regular 644 333:333"),
             ("var/jar", "Directory 755 333:333"),
             ("etc/shadow", "Regular 640 0:42"),
+            ("etc/passwd", "Regular 644 0:0"),
+        ] {
+            let found = found.get(path).map(String::as_str);
+            assert_eq!(found, Some(expected), "{path} as {:?}", store.user);
+        }
+    }
+}
+
+/// Packages of dnf's, likewise: the second has files of the user whom the first makes.
+const SPECS: [(&str, &str); 2] = [
+    (
+        "keeper",
+        "Provides: /bin/sh
+%description
+Who has the jar.
+%pre
+groupadd -r -g 321 jar && useradd -r -u 321 -g jar jar
+%files
+",
+    ),
+    (
+        "jar",
+        "Requires(pre): keeper
+%description
+A jar.
+%install
+install -d %{buildroot}/srv/jar %{buildroot}/usr/bin
+echo kimchi > %{buildroot}/srv/jar/kimchi
+ln %{buildroot}/srv/jar/kimchi %{buildroot}/srv/jar/same
+ln -s kimchi %{buildroot}/srv/jar/link
+echo '#!/bin/sh' > %{buildroot}/usr/bin/jar
+%post
+mkdir /var/jar && chown jar:jar /var/jar
+%files
+%attr(2750,jar,jar) %dir /srv/jar
+%attr(640,jar,jar) /srv/jar/kimchi
+%attr(640,jar,jar) /srv/jar/same
+%attr(-,jar,jar) /srv/jar/link
+%attr(4755,root,jar) %caps(cap_net_bind_service=ep) /usr/bin/jar
+",
+    ),
+];
+const DNF: &str = "FROM dnf AS packages
+COPY *.spec /
+RUN rpmbuild -bb --define '_rpmdir /packages' /keeper.spec /jar.spec && createrepo_c -q /packages
+FROM dnf
+RUN --mount=from=packages,source=/packages,target=/packages \\
+    dnf -q -y --disablerepo='*' --repofrompath=local,file:///packages --nogpgcheck install jar && rpm -q keeper jar
+";
+
+#[test]
+fn packages_of_dnf_give_files_to_their_users() {
+    for store in everyone().filter(|store| debian::import_with_dnf(store, "dnf")) {
+        for (name, rest) in SPECS {
+            let begin = format!(
+                "Name: {name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: none\nBuildArch: noarch\nAutoReqProv: no\n"
+            );
+            store.file(&format!("context/{name}.spec"), begin + rest);
+        }
+        store.file("context/Dockerfile", DNF);
+        store.ok(["build", "-q", "-t=jar", "context"]);
+        let found = members(&store, "jar");
+        for (path, expected) in [
+            ("srv/jar", "Directory 2750 321:321"),
+            ("srv/jar/kimchi", "Regular 640 321:321"),
+            ("srv/jar/same", "Link 640 321:321"),
+            ("srv/jar/link", "Symlink 777 321:321"),
+            ("usr/bin/jar", "Regular 4755 0:321"),
+            ("var/jar", "Directory 755 321:321"),
             ("etc/passwd", "Regular 644 0:0"),
         ] {
             let found = found.get(path).map(String::as_str);

@@ -1,5 +1,5 @@
 //! Debians made once, with mmdebstrap and the host's own sources of packages, and kept in cargo's target directory: one with
-//! real servers and clients for them, and one with nothing but apt.
+//! real servers and clients for them, one with nothing but apt, and one with what Fedora's packages are installed by.
 
 use super::{Need, Outcome, Store, requires, skip};
 use std::fs::File;
@@ -41,6 +41,16 @@ pub fn import(store: &Store, changes: &[&str], reference: &str) -> bool {
 pub fn import_bare(store: &Store, reference: &str) -> bool {
     static ARCHIVE: LazyLock<Result<PathBuf, String>> =
         LazyLock::new(|| archive("bare", &[NO_SYNC]));
+    import_archive(store, &ARCHIVE, &[], reference)
+}
+
+/// Imports that with dnf and rpm, and with what makes packages for them; false, with a skip, where it cannot be made.
+#[must_use]
+pub fn import_with_dnf(store: &Store, reference: &str) -> bool {
+    static ARCHIVE: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+        let include = ["--include", "dnf,rpm,createrepo-c", NO_SYNC];
+        archive("with-dnf", &include)
+    });
     import_archive(store, &ARCHIVE, &[], reference)
 }
 
