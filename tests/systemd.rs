@@ -79,6 +79,7 @@ fn scope(name: &str) -> Scope<'_> {
         description: "a test of onggi",
         slice: None,
         patience: Some(Duration::from_secs(1)),
+        properties: &[],
     }
 }
 

@@ -121,15 +121,19 @@ impl Placement {
 }
 
 impl Place {
-    /// In a new scope, which the calling process is in from then on.
-    pub fn in_scope(manager: &mut systemd::Manager, scope: &Scope<'_>) -> Result<Self> {
+    /// In a new scope, which the calling process is in from then on; `name` is that of the group, if that matters.
+    pub fn in_scope(
+        manager: &mut systemd::Manager,
+        scope: &Scope<'_>,
+        name: Option<&str>,
+    ) -> Result<Self> {
         let path = manager.start_scope(scope, &[std::process::id()])?;
         let parent = Cgroup::open(&path)?.with_context(|| format!("`{}` is gone", scope.name))?;
         parent.child(MONITOR)?.enter(0)?;
         Ok(Self {
             manager: Manager::Systemd,
             parent,
-            name: CONTAINER.to_owned(),
+            name: name.unwrap_or(CONTAINER).to_owned(),
             is_ours: true,
         })
     }
@@ -469,8 +473,9 @@ fn in_scope(wish: &Wish<'_>) -> Result<Place> {
         description: wish.description,
         slice: wish.parent,
         patience: wish.patience,
+        properties: &[],
     };
-    Place::in_scope(&mut manager, &scope)
+    Place::in_scope(&mut manager, &scope, None)
 }
 
 #[cfg(test)]

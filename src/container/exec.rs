@@ -279,7 +279,7 @@ pub(super) fn start(
 ) -> Result<(Started, Pipes, Target)> {
     let record = &container.record;
     let target = target(container)?;
-    let plan = plan(engine, record, options, size)?;
+    let mut plan = plan(engine, record, options, size)?;
     let nested = user_namespace::nested(&record.options, engine).map(|nested| runtime::Nested {
         depth: nested.depth,
         owner: nested.maps.owner(),
@@ -292,7 +292,7 @@ pub(super) fn start(
         Some(state) => cgroup::to_join(engine, state)?,
         None => None,
     };
-    let started = runtime::start(&target, nested, cgroup.as_ref(), &plan, &streams)?;
+    let started = runtime::start(&target, nested, cgroup.as_ref(), &mut plan, &streams)?;
     Ok((started, pipes, target))
 }
 

@@ -5,6 +5,7 @@
 //! | `ID/` | one container | flock of the directory: who creates, starts or deletes it |
 //! | `ID/state.json` | the record; a directory without it is half made | flock of `ID/` |
 //! | `ID/config.json` | the bundle's, as it was when the container was created | written once |
+//! | `ID/notify/` | what it sees of who is told that it is ready; there only where somebody is | made once |
 //! | `ID/gate` | where the first process waits to be started; not there once it was | flock of `ID/` |
 
 use super::{BUNDLE_CONFIGURATION, ROOTS_RUN, variable};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// In a container's directory: where its first process waits.
 pub const GATE: &str = "gate";
+/// In a container's directory: where whoever starts it listens for its readiness.
+pub const NOTIFY: &str = "notify";
 
 /// The state root of bundles' containers.
 #[derive(Clone, Debug)]

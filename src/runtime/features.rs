@@ -5,20 +5,17 @@ use super::bundle::{VERSIONS, kinds_of_hooks};
 use super::capabilities::CapabilitySet;
 use super::namespaces::KINDS;
 use super::scheduling::{MEMORY_FLAGS, MEMORY_MODES};
-use super::{mount_options, seccomp};
+use super::{annotations, mount_options, seccomp};
 use oci_spec::runtime::{
     Apparmor, Cgroup, Features, Hooks, IDMap, IntelRdt, LinuxFeature, MemoryPolicy,
     MountExtensions, NetDevices, Seccomp, Selinux,
 };
 
-/// Annotations of a container that make the runtime do something; one that ends with a dot is the beginning of several.
-pub const ACTING_ANNOTATIONS: [&str; 1] = ["org.systemd.property."];
-
 /// What `features` says.
 pub fn features() -> Features {
     let hooks = kinds_of_hooks(&Hooks::default()).map(|(kind, _)| kind.to_owned());
     let version = ("org.onggi.version", env!("CARGO_PKG_VERSION"));
-    let annotations = [version].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let own = [version].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let mut features = Features::default();
     features
         .set_oci_version_min(VERSIONS[0].to_owned())
@@ -26,8 +23,8 @@ pub fn features() -> Features {
         .set_hooks(Some(hooks.to_vec()))
         .set_mount_options(Some(mount_options::words()))
         .set_linux(Some(linux()))
-        .set_annotations(Some(annotations.into()))
-        .set_potentially_unsafe_config_annotations(Some(owned(ACTING_ANNOTATIONS)));
+        .set_annotations(Some(own.into()))
+        .set_potentially_unsafe_config_annotations(Some(owned(annotations::ACTING)));
     features
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Each gets the container's state on its standard input.
 
+use super::annotations::Annotations;
 use crate::error::{Error, Kind, bad_input};
 use crate::sys::process::Child;
 use anyhow::{Context, Result, bail};
@@ -18,9 +19,11 @@ use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How much of what a hook says is told, from the end, in bytes.
@@ -32,19 +35,23 @@ pub struct Hooks {
     lists: Lists,
     /// Of the container, without status and pid.
     state: State,
+    /// Where its annotations want what hooks print to go: standard output, standard error.
+    outputs: [Option<Arc<File>>; 2],
 }
 
 impl Hooks {
     /// Those of a configuration.
     ///
-    /// Errors: a path that is not absolute, a timeout that is none.
+    /// Errors: a path that is not absolute, a timeout that is none, a file for their output that cannot be opened.
     pub fn new(lists: Option<&Lists>, state: &State) -> Result<Self> {
         let Some(lists) = lists else {
             return Ok(Self::default());
         };
+        let [output, error] = Annotations::of(state.annotations())?.hooks;
         let hooks = Self {
             lists: lists.clone(),
             state: state.clone(),
+            outputs: [append(output)?, append(error)?],
         };
         for (name, list) in hooks.named() {
             for hook in list {
@@ -85,7 +92,7 @@ impl Hooks {
         let state = self.state(ContainerState::Creating, pid);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of_runtime();
-        hooks.try_for_each(|(name, hook)| run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
     }
 
     /// In init, while the root is that of the caller.
@@ -93,14 +100,14 @@ impl Hooks {
         let state = self.state(ContainerState::Creating, std::process::id() as i32);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of("createContainer");
-        hooks.try_for_each(|(name, hook)| run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
     }
 
     /// In init, once the container is to start.
     pub fn start_container(&self) -> Result<()> {
         let state = self.state(ContainerState::Created, std::process::id() as i32);
         let mut hooks = self.of("startContainer");
-        hooks.try_for_each(|(name, hook)| run(name, hook, &state, None))
+        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, None))
     }
 
     /// Once the program runs; `pid` is that of init.
@@ -108,7 +115,7 @@ impl Hooks {
         let state = self.state(ContainerState::Running, pid);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of("poststart");
-        hooks.try_for_each(|(name, hook)| run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
     }
 
     /// Once the container is gone. One that fails keeps no other from being run: the errors come out.
@@ -117,8 +124,17 @@ impl Hooks {
         state.set_pid(None);
         let bundle = Some(self.state.bundle().as_path());
         let hooks = self.of("poststop");
-        let failed = hooks.filter_map(|(name, hook)| run(name, hook, &state, bundle).err());
+        let failed = hooks.filter_map(|(name, hook)| self.run(name, hook, &state, bundle).err());
         failed.collect()
+    }
+
+    /// Files that whoever runs them has to keep open.
+    pub fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.outputs.iter().flatten().map(AsFd::as_fd)
+    }
+
+    fn run(&self, name: &str, hook: &Hook, state: &State, directory: Option<&Path>) -> Result<()> {
+        run(name, hook, state, directory, &self.outputs)
     }
 
     fn state(&self, status: ContainerState, pid: i32) -> State {
@@ -143,10 +159,16 @@ fn check(name: &str, hook: &Hook) -> Result<(), Error> {
     Ok(())
 }
 
-/// Runs one to its end, in `directory` if it has one.
+/// Runs one to its end, in `directory` if it has one; what it prints goes to `outputs` where there are such.
 ///
 /// Errors: it cannot be executed, does not succeed, or takes longer than its timeout (seconds); what it has said is told.
-fn run(name: &str, hook: &Hook, state: &State, directory: Option<&Path>) -> Result<()> {
+fn run(
+    name: &str,
+    hook: &Hook,
+    state: &State,
+    directory: Option<&Path>,
+    outputs: &[Option<Arc<File>>; 2],
+) -> Result<()> {
     let path = hook.path().display();
     let say = || format!("run the {name} hook `{path}`");
     let mut input = in_memory().with_context(say)?;
@@ -166,8 +188,11 @@ fn run(name: &str, hook: &Hook, state: &State, directory: Option<&Path>) -> Resu
         command.current_dir(directory);
     }
     command.stdin(Stdio::from(input));
-    command.stdout(output.try_clone().with_context(say)?);
-    command.stderr(output.try_clone().with_context(say)?);
+    let [printed, complained] = outputs
+        .each_ref()
+        .map(|file| file.as_deref().unwrap_or(&output).try_clone());
+    command.stdout(printed.with_context(say)?);
+    command.stderr(complained.with_context(say)?);
     let mut child = command.spawn().with_context(say)?;
     if let Some(seconds) = hook.timeout() {
         let pid = Pid::from_child(&child);
@@ -191,6 +216,15 @@ fn run(name: &str, hook: &Hook, state: &State, directory: Option<&Path>) -> Resu
     };
     let message = format!("the {name} hook `{path}` has failed: {how}{}", said(output));
     Err(Error::new(Kind::Denied, message).into())
+}
+
+/// Opens a file to add to.
+fn append(path: Option<PathBuf>) -> Result<Option<Arc<File>>> {
+    let open = |path: PathBuf| {
+        let opened = File::options().append(true).create(true).open(&path);
+        opened.with_context(|| format!("open `{}` for the output of hooks", path.display()))
+    };
+    Ok(path.map(open).transpose()?.map(Arc::new))
 }
 
 /// A file that nobody else sees.

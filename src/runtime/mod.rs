@@ -1,6 +1,7 @@
 //! What makes a process a container: takes a bundle (runtime-spec `config.json` and a root file system) and
 //! knows nothing of images, networks or Docker's options.
 
+pub mod annotations;
 pub mod bundle;
 pub mod capabilities;
 pub mod device_nodes;

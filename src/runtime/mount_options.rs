@@ -22,6 +22,8 @@ pub struct MountOptions {
     pub propagation: Option<Spread>,
     /// Owners are mapped.
     pub ids: Option<Ids>,
+    /// Nothing is mounted: what is there already is changed.
+    pub remount: bool,
     /// A new file system in memory gets what lies at its target (runc's `tmpcopyup`).
     pub copies_up: bool,
     /// What is left: the options of the file system.
@@ -68,7 +70,7 @@ fn spread(option: &str) -> Option<Spread> {
 
 /// The words that mean the same with every file system, in alphabetical order.
 pub fn words() -> Vec<String> {
-    const OTHERS: [&str; 5] = ["bind", "rbind", "defaults", "idmap", "ridmap"];
+    const OTHERS: [&str; 6] = ["bind", "rbind", "defaults", "idmap", "remount", "ridmap"];
     let twofold = attribute_words().chain(PROPAGATIONS.map(|(word, _)| word));
     let twofold = twofold.flat_map(|word| [word.to_owned(), format!("r{word}")]);
     let single = OTHERS.iter().chain(&WITHOUT_EFFECT_ON_BINDS);
@@ -158,6 +160,7 @@ impl MountOptions {
         match (key, value) {
             ("bind", None) => self.bind = Some(false),
             ("rbind", None) => self.bind = Some(true),
+            ("remount", None) => self.remount = true,
             ("defaults" | "silent" | "loud", None) => {}
             ("tmpcopyup", None) => self.copies_up = true,
             ("notmpcopyup", None) => self.copies_up = false,
@@ -320,12 +323,11 @@ mod tests {
     fn all_words_are_taken() {
         let all = words();
         let twofold = 2 * (18 + 4);
-        assert_eq!(all.len(), twofold + 5 + WITHOUT_EFFECT_ON_BINDS.len());
+        assert_eq!(all.len(), twofold + 6 + WITHOUT_EFFECT_ON_BINDS.len());
         for word in &all {
             let taken = options(&["bind", word]).unwrap_or_else(|error| panic!("{word}: {error}"));
             assert_eq!(taken.filesystem, [], "{word}");
         }
-        // Those that runc knows, without `remount`: a mount is made as it is to be.
         for word in [
             "rro",
             "rnostrictatime",
@@ -334,6 +336,7 @@ mod tests {
             "tmpcopyup",
             "ridmap",
             "loud",
+            "remount",
         ] {
             assert!(all.iter().any(|known| known == word), "{word}");
         }

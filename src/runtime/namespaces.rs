@@ -2,12 +2,12 @@
 //! config-linux.md, "Namespaces", "Sysctl", "Offset for Time Namespace". That of users has an order of its own
 //! ([`super::plan::UserNamespace`]).
 
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, bad_input};
 use crate::sys::namespace;
 use crate::sys::process::flags;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -46,16 +46,12 @@ pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
         }
         match namespace.path() {
             None => new |= flag,
-            // The root of its own would become that of everybody who is there.
-            Some(path) if flag == flags::NEW_MOUNT => {
-                let message = format!(
-                    "a container has a mount namespace of its own, and cannot be put into `{}`",
-                    path.display()
-                );
-                return Err(Error::new(Kind::Unsupported, message).into());
-            }
             Some(path) => joined.push((flag, path.clone())),
         }
+    }
+    if joined.iter().any(|(flag, _)| *flag == flags::NEW_MOUNT) {
+        // Where its root is made before it goes there: the paths of sources are those of the caller.
+        new |= flags::NEW_MOUNT;
     }
     if new & flags::NEW_MOUNT == 0 {
         return Err(bad_input("a container needs a mount namespace of its own").into());
@@ -84,6 +80,13 @@ impl Joined {
             let message = format!("`{}` is not a {} namespace", path.display(), name(flag));
             return Err(bad_input(message).into());
         }
+        if flag == flags::NEW_MOUNT && is_of_host(&file)? {
+            let message = format!(
+                "`{}` is the mount namespace of the host, and would get the container's root",
+                path.display()
+            );
+            return Err(bad_input(message).into());
+        }
         let path = path.to_owned();
         Ok(Self { flag, path, file })
     }
@@ -104,6 +107,11 @@ impl Joined {
             .with_context(|| format!("join the namespace `{}`", self.path.display()))
     }
 
+    /// Whether it is of mounts: its root becomes that of the container.
+    pub fn is_of_mounts(&self) -> bool {
+        self.flag == flags::NEW_MOUNT
+    }
+
     /// The namespace as it is.
     pub fn into_file(self) -> OwnedFd {
         self.file
@@ -115,11 +123,27 @@ impl Joined {
     }
 }
 
+impl AsFd for Joined {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Whether a mount namespace is that of the calling process, or of the first one.
+fn is_of_host(file: &OwnedFd) -> Result<bool> {
+    let found = fstat(file).context("fstat")?;
+    let own = stat("/proc/self/ns/mnt").context("stat `/proc/self/ns/mnt`")?;
+    // Whom we may not look at has mounts that we may not change.
+    let first = stat("/proc/1/ns/mnt").ok();
+    let mut others = [Some(own), first].into_iter().flatten();
+    Ok(others.any(|other| (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino)))
+}
+
 /// The lines of `timens_offsets`.
 ///
-/// Errors: a clock that has no offset, an offset without a time namespace.
-pub fn time_offsets(linux: &Linux, namespaces: u64) -> Result<String, Error> {
-    let mut lines = Vec::new();
+/// `more` are such lines. Errors: a clock that has no offset, an offset without a time namespace.
+pub fn time_offsets(linux: &Linux, more: &str, namespaces: u64) -> Result<String, Error> {
+    let mut lines: Vec<String> = more.lines().map(|line| format!("{line}\n")).collect();
     for (clock, offset) in linux.time_offsets().iter().flatten() {
         if !["monotonic", "boottime"].contains(&clock.as_str()) {
             return Err(bad_input(format!(
@@ -258,12 +282,10 @@ mod tests {
             (flags::NEW_TIME, "/t".into()),
         ];
         assert_eq!(of(&pods).unwrap(), (flags::NEW_MOUNT, both));
-        for refused in [
-            json!([{ "type": "uts" }]),
-            json!([{ "type": "mount", "path": "/x" }]),
-        ] {
-            assert!(of(&parse(refused.clone())).is_err(), "{refused}");
-        }
+        let elsewhere = parse(json!([{ "type": "mount", "path": "/m" }]));
+        let one = vec![(flags::NEW_MOUNT, "/m".into())];
+        assert_eq!(of(&elsewhere).unwrap(), (flags::NEW_MOUNT, one));
+        assert!(of(&parse(json!([{ "type": "uts" }]))).is_err());
     }
 
     #[test]
@@ -285,6 +307,11 @@ mod tests {
                 "`/dev/null` is not a user namespace",
             ),
             (
+                flags::NEW_MOUNT,
+                "/proc/self/ns/mnt",
+                "`/proc/self/ns/mnt` is the mount namespace of the host, and would get the container's root",
+            ),
+            (
                 flags::NEW_IPC,
                 "/proc/self/ns/x",
                 "open the namespace `/proc/self/ns/x`",
@@ -301,9 +328,14 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            time_offsets(&linux, flags::NEW_TIME).unwrap(),
+            time_offsets(&linux, "", flags::NEW_TIME).unwrap(),
             "boottime -3 0\nmonotonic 5 7\n"
         );
-        assert!(time_offsets(&linux, 0).is_err());
+        assert!(time_offsets(&linux, "", 0).is_err());
+        let more = "boottime 7 0\n";
+        assert_eq!(
+            time_offsets(&Linux::default(), more, flags::NEW_TIME).unwrap(),
+            more
+        );
     }
 }

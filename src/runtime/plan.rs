@@ -7,6 +7,7 @@ mod given;
 
 pub use given::{Bundle, FileEdit, Held, Life, Root, Sockets, Sources, UserNamespace};
 
+use super::annotations::Annotations;
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
 use super::hooks::Hooks;
 use super::lsm::{self, Labels};
@@ -17,7 +18,7 @@ use super::resctrl;
 use super::scheduling::Scheduling;
 use super::seccomp::{self, Filter, Identity};
 use crate::cgroup::Cgroup;
-use crate::error::bad_input;
+use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::process::flags;
 use crate::sys::socket::Listener;
@@ -44,6 +45,7 @@ impl MountStep {
         let options = MountOptions::of(mount)?;
         let target = mount.destination().clone();
         let source = match (options.bind, mount.source()) {
+            _ if options.remount => Source::Remount,
             (Some(_), Some(path)) => Source::Bind { path: path.clone() },
             (Some(_), None) => {
                 return Err(bad_input(format!(
@@ -88,6 +90,8 @@ pub enum Source {
         /// Path on the host.
         path: PathBuf,
     },
+    /// Nothing: what is there already is changed; its file system too, unless it is bound.
+    Remount,
 }
 
 /// A device node that the container gets.
@@ -144,6 +148,8 @@ pub struct ProcessPlan {
     pub sockets: Sockets,
     /// It goes on when its maker has ended.
     pub outlives_maker: bool,
+    /// It has the groups of its maker, and no others.
+    pub keeps_groups: bool,
     /// It has the session keyring of its maker (keyrings(7)).
     pub keeps_keyring: bool,
 }
@@ -175,6 +181,8 @@ pub struct Plan {
     pub root: Root,
     /// SELinux context of its files.
     pub mount_label: Option<String>,
+    /// The mount option that takes it for new file systems.
+    pub label_option: &'static str,
     /// Mount it read-only at the end.
     pub read_only_root: bool,
     /// What becomes of later mounts below it.
@@ -203,6 +211,8 @@ pub struct Plan {
     pub hooks: Hooks,
     /// See [`Bundle`].
     pub gate: Option<Listener>,
+    /// Its root covers that of the caller, which is not dropped.
+    pub moves_root: bool,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -233,30 +243,28 @@ impl Plan {
         let (namespaces, joined) = namespaces::of(wanted)?;
         let owned = joined.iter().fold(namespaces, |all, (flag, _)| all | flag);
         let user = user_namespace.or_else(|| user(linux, wanted));
+        if user.is_some() && joined.iter().any(|(flag, _)| *flag == flags::NEW_MOUNT) {
+            let message = "a container with a user namespace of its own cannot be put into a mount namespace that is there";
+            return Err(Error::new(Kind::Unsupported, message).into());
+        }
         let resctrl = resctrl::of(linux, state.id())?;
         let process = spec
             .process()
             .as_ref()
             .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let annotations = Annotations::of(spec.annotations())?;
         let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
-        let seccomp = filter(seccomp, linux, tier)?.map(|filter| filter.of_container(state));
-        let mounts = spec
-            .mounts()
-            .iter()
-            .flatten()
-            .map(MountStep::of)
-            .collect::<Result<_>>()?;
-        let named = |value: &Option<String>, what| match (value, owned & flags::NEW_UTS) {
-            (Some(_), 0) => Err(bad_input(format!(
-                "a {what} needs a UTS namespace of its own"
-            ))),
-            _ => Ok(value.clone()),
-        };
+        let seccomp =
+            filter(seccomp, linux, tier, &annotations)?.map(|filter| filter.of_container(state));
+        let mounts = spec.mounts().iter().flatten();
+        let mounts = mounts.map(MountStep::of).collect::<Result<_>>()?;
+        let named = |value, what| named(value, what, owned);
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         process_plan.scheduling.add_container(linux)?;
         process_plan.sockets = sockets;
         process_plan.outlives_maker = life.gate.is_some();
         process_plan.keeps_keyring = life.keeps_keyring;
+        process_plan.keeps_groups = annotations.keeps_groups;
         let paths =
             |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect();
         Ok(Self {
@@ -266,7 +274,7 @@ impl Plan {
             awaits_network: false,
             net_devices: net_devices::of(linux, owned)?,
             resctrl,
-            time_offsets: namespaces::time_offsets(linux, namespaces)?,
+            time_offsets: namespaces::time_offsets(linux, &annotations.time_offsets, namespaces)?,
             cgroup,
             root,
             edits,
@@ -274,6 +282,7 @@ impl Plan {
                 .mount_label()
                 .clone()
                 .filter(|label| !label.is_empty()),
+            label_option: annotations.label_option.unwrap_or("context"),
             read_only_root: spec
                 .root()
                 .as_ref()
@@ -301,6 +310,7 @@ impl Plan {
             sysctls: sysctls(linux, owned)?,
             hooks,
             gate: life.gate,
+            moves_root: life.moves_root,
             process: process_plan,
             user_namespace: tier != Tier::Root || user.is_some(),
             user,
@@ -355,6 +365,7 @@ impl ProcessPlan {
             labels: Labels::from_oci(process)?,
             sockets: Sockets::default(),
             outlives_maker: false,
+            keeps_groups: false,
             keeps_keyring: false,
         })
     }
@@ -370,17 +381,41 @@ fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<Range> {
 }
 
 /// That which was made already, else what the policy of the configuration says.
-fn filter(made: Option<Filter>, linux: &Linux, tier: Tier) -> Result<Option<Filter>> {
+fn filter(
+    made: Option<Filter>,
+    linux: &Linux,
+    tier: Tier,
+    annotations: &Annotations,
+) -> Result<Option<Filter>> {
     let identity = match tier {
         Tier::Single => Identity::Single,
         _ => Identity::Mapped,
     };
     Ok(match (made, linux.seccomp()) {
         (Some(filter), _) => Some(filter),
-        (None, Some(policy)) => Some(seccomp::compile(policy, identity)?),
+        (None, Some(policy)) => {
+            let mut policy = policy.clone();
+            if policy.listener_path().is_none() {
+                policy.set_listener_path(annotations.agent.clone());
+            }
+            if annotations.knows_calls {
+                seccomp::require_known_calls(&policy)?;
+            }
+            Some(seccomp::compile(&policy, identity)?)
+        }
         (None, None) if tier == Tier::Single => Some(seccomp::no_op_filter()?),
         (None, None) => None,
     })
+}
+
+fn named(value: &Option<String>, what: &str, owned: u64) -> Result<Option<String>> {
+    match (value, owned & flags::NEW_UTS) {
+        (Some(_), 0) => {
+            let message = format!("a {what} needs a UTS namespace of its own");
+            Err(bad_input(message).into())
+        }
+        _ => Ok(value.clone()),
+    }
 }
 
 /// Kernel parameters that belong to the `owned` namespaces, by file.

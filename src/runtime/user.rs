@@ -114,6 +114,15 @@ impl Database {
         Ok(identity)
     }
 
+    /// The home directory of a user by number, `/` where it is not known.
+    pub fn home(&self, uid: u32) -> String {
+        let known = self.users().find(|entry| entry.uid == uid);
+        let home = known
+            .map(|entry| entry.home)
+            .filter(|home| !home.is_empty());
+        home.unwrap_or("/").to_owned()
+    }
+
     fn users(&self) -> impl Iterator<Item = User<'_>> {
         self.passwd.lines().filter_map(|line| {
             let mut fields = line.split(':');

@@ -19,6 +19,7 @@ pub mod packet;
 pub mod process;
 pub mod procfs;
 pub mod quota;
+pub mod root;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
-    open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen, fspick, move_mount, open_tree,
 };
 use rustix::process::{chdir, fchdir};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -36,6 +36,15 @@ pub fn new_filesystem(
     fsconfig_set_string(context, "source", source)
         .map_err(|error| explain(context, error))
         .with_context(|| format!("set the source `{source}` of {kind}"))?;
+    set_options(context, kind, options)?;
+    fsconfig_create(context)
+        .map_err(|error| explain(context, error))
+        .with_context(|| format!("make a {kind}"))?;
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .with_context(|| format!("mount a {kind}"))
+}
+
+fn set_options(context: BorrowedFd<'_>, kind: &str, options: &[FsOption<'_>]) -> Result<()> {
     for (key, value) in options {
         let (set, written) = match value {
             Some(value) => (
@@ -47,11 +56,18 @@ pub fn new_filesystem(
         set.map_err(|error| explain(context, error))
             .with_context(|| format!("set the option `{written}` of {kind}"))?;
     }
-    fsconfig_create(context)
+    Ok(())
+}
+
+/// Gives the file system of a mount, of which `place` is the root, other options (fspick(2)). What is not named stays.
+pub fn reconfigure(place: BorrowedFd<'_>, options: &[FsOption<'_>]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let picked = fspick(place, "", flags).context("open the file system")?;
+    let context = picked.as_fd();
+    set_options(context, "what is mounted", options)?;
+    fsconfig_reconfigure(context)
         .map_err(|error| explain(context, error))
-        .with_context(|| format!("make a {kind}"))?;
-    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .with_context(|| format!("mount a {kind}"))
+        .context("change the file system")
 }
 
 /// Whether something is mounted at a path, which may be a link and is not followed (statx(2),
@@ -537,17 +553,6 @@ pub fn read_only_copy(source: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mount = clone_tree(source, false)?;
     add_attributes(mount.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
     Ok(mount)
-}
-
-/// Makes the current directory the root of this mount namespace and drops the old one
-/// (pivot_root(2), "pivot_root(".", ".")").
-pub fn pivot_to_current_directory() -> Result<()> {
-    // Both at once: the old root lands on top of the new one, where it is reached as "." …
-    rustix::process::pivot_root(".", ".").context("pivot_root")?;
-    // … and taken off with everything below it. Without private propagation the host would lose its mounts too.
-    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)
-        .context("unmount the old root")?;
-    rustix::process::chdir("/").context("chdir to the new root")
 }
 
 /// Opens a path of the host to be mounted, without triggering automounts or reading.

@@ -6,6 +6,7 @@
 use crate::error::bad_input;
 use crate::sys::descriptor;
 use anyhow::{Context, Result};
+use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -43,20 +44,53 @@ fn count(pid: Option<&str>, number: Option<&str>, own: u32) -> Result<RawFd> {
 
 /// Tells the service manager, if there is one, something like `READY=1`.
 pub fn notify(state: &str) -> Result<()> {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
-        return Ok(());
-    };
-    let tell = || {
-        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str());
-        let address = match bytes.strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(&name)?,
+    match Notifier::connect()? {
+        Some(manager) => manager.tell(state),
+        None => Ok(()),
+    }
+}
+
+/// A service manager that wants to be told something (sd_notify(3)).
+#[derive(Debug)]
+pub struct Notifier(UnixDatagram);
+
+impl Notifier {
+    /// Whether there is one.
+    pub fn is_there() -> bool {
+        named().is_some()
+    }
+
+    /// The one that `NOTIFY_SOCKET` names; `None` where that is not set.
+    ///
+    /// Errors: nobody listens there.
+    pub fn connect() -> Result<Option<Self>> {
+        let Some(name) = named() else {
+            return Ok(None);
         };
-        let told = UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
-        Ok::<_, std::io::Error>(told)
-    };
-    tell().with_context(|| format!("tell the service manager at {name:?}"))?;
-    Ok(())
+        let connect = || {
+            let bytes = std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str());
+            let address = match bytes.strip_prefix(b"@") {
+                Some(name) => SocketAddr::from_abstract_name(name)?,
+                None => SocketAddr::from_pathname(&name)?,
+            };
+            let socket = UnixDatagram::unbound()?;
+            socket.connect_addr(&address)?;
+            Ok::<_, std::io::Error>(socket)
+        };
+        let socket = connect()
+            .with_context(|| format!("reach the service manager at NOTIFY_SOCKET {name:?}"))?;
+        Ok(Some(Self(socket)))
+    }
+
+    /// Tells it something.
+    pub fn tell(&self, state: &str) -> Result<()> {
+        let told = self.0.send(state.as_bytes());
+        told.context("tell the service manager").map(drop)
+    }
+}
+
+fn named() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -17,6 +17,28 @@ fn nothing_is_made_of_them() {
             scene.store.file("bundle/config.json", before);
             assert!(!scene.state().join("web").exists(), "{what}");
         }
+        let empty = scene.store.file("empty/.keep", "");
+        let without = scene.call(["create", "--bundle"]);
+        let without = without.args([empty.parent().unwrap()]).args(["web"]).run();
+        without.code(1).stderr_has("has no `config.json`");
+        let is_file = scene.call(["create", "--bundle"]);
+        let is_file = is_file.args([&empty]).args(["web"]).run();
+        is_file.code(1).stderr_has("is not a directory");
+        let rootfs = scene.bundle().join("rootfs");
+        let aside = scene.bundle().join("aside");
+        std::fs::rename(&rootfs, &aside).unwrap();
+        let unrooted = scene.make(&["create", "web"]);
+        unrooted.code(1).stderr_has("the root file system");
+        std::fs::rename(&aside, &rootfs).unwrap();
+        scene.refuses("has an empty key", |config| {
+            config["annotations"] = json!({ "": "x" })
+        });
+        scene.refuses("is not an absolute path", |config| {
+            config["hooks"] = json!({ "prestart": [{ "path": "true" }] });
+        });
+        scene.refuses("timeout` is not greater than 0", |config| {
+            config["hooks"] = json!({ "prestart": [{ "path": "/bin/true", "timeout": 0 }] });
+        });
         let terminal =
             |wanted: bool| scene.change(|config| config["process"]["terminal"] = json!(wanted));
         terminal(true);

@@ -46,6 +46,52 @@ fn a_program_joins_and_is_told_its_words() {
     }
 }
 
+/// Also where it runs as somebody else (the descriptors are those of the caller, whoever owns the files).
+#[test]
+fn descriptors_are_passed_on() {
+    for scene in scenes() {
+        scene.program(&["sleep", "1000"]);
+        scene.make(&["run", "--detach", "web"]).code(0);
+        for (number, name) in [(3, "three"), (4, "four"), (5, "five")] {
+            scene.store.file(name, format!("{name} at {number}"));
+        }
+        let state = scene.state();
+        let exec = |variables: &str, options: &str, script: &str| {
+            let line = format!(
+                "exec 3<three 4<four 5<five; {variables} exec onggi runtime --root {} exec {options} web sh -c '{script}'",
+                state.display()
+            );
+            scene.store.script(&line).run()
+        };
+        exec(
+            "",
+            "--preserve-fds 2",
+            "cat <&3; cat <&4; ls /proc/self/fd | tr \"\\n\" \" \"",
+        )
+        .code(0)
+        .stdout("three at 3four at 40 1 2 3 4 5 ");
+        exec(
+            "LISTEN_FDS=1",
+            "",
+            "cat <&3; echo \" $LISTEN_FDS\"; test $LISTEN_PID = $$; test ! -e /proc/self/fd/4",
+        )
+        .code(0)
+        .stdout("three at 3 1\n");
+        exec(
+            "LISTEN_FDS=1",
+            "--preserve-fds 2",
+            "cat <&3; cat <&4; cat <&5; echo \" $LISTEN_FDS\"",
+        )
+        .code(0)
+        .stdout("three at 3four at 4five at 5 1\n");
+        exec("", "--preserve-fds 9", "true")
+            .code(255)
+            .stderr_has("pass descriptor 6 on");
+        scene.run(["delete", "--force", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
+
 #[test]
 fn one_that_is_left_goes_on() {
     for scene in scenes() {

@@ -67,7 +67,12 @@ fn one_that_fails_or_hangs_ends_the_container() {
             ("createContainer", &fails, "the createContainer hook"),
         ] {
             scene.change(|config| config["hooks"] = json!({ name: hook }));
-            scene.make(&["create", "web"]).code(1).stderr_has(message);
+            scene.change(|config| config["hooks"]["poststop"] = json!(fails));
+            scene
+                .make(&["create", "web"])
+                .code(1)
+                .stderr_has(message)
+                .stderr_has("warning: the poststop hook `/bin/sh` has failed");
             scene.assert_empty();
         }
         for (name, message) in [

@@ -5,9 +5,19 @@ mod support;
 
 mod scene;
 
+mod annotations;
 mod bad_bundles;
 mod exec;
 mod hooks;
+mod id_mappings;
 mod life_cycle;
+mod linux;
 mod log;
+mod mounts;
+mod namespaces;
+mod notify;
 mod podman;
+mod process;
+mod root;
+mod seccomp;
+mod user;

@@ -98,6 +98,11 @@ impl Scene {
     /// `create` or `run` of the bundle, with what it prints going to files: a container that stays would hold a pipe
     /// open.
     pub fn make(&self, words: &[&str]) -> Outcome {
+        self.make_with(&[], words)
+    }
+
+    /// The same with these variables.
+    pub fn make_with(&self, variables: &[(&str, &str)], words: &[&str]) -> Outcome {
         let mut command = self
             .call(&words[..1])
             .args(["--bundle".as_ref(), self.bundle().as_os_str()]);
@@ -105,6 +110,7 @@ impl Scene {
         let output = self.store.file("output", "");
         let open = || std::fs::File::options().append(true).open(&output).unwrap();
         let mut command = command.into_command();
+        command.envs(variables.iter().copied());
         let status = command
             .stdin(std::process::Stdio::null())
             .stdout(open())
@@ -119,6 +125,34 @@ impl Scene {
                 stderr: said,
             },
         )
+    }
+
+    /// Runs a script in the container to its end.
+    pub fn shell(&self, script: &str) -> Outcome {
+        self.script(script);
+        self.call(["run", "--bundle"])
+            .args([self.bundle()])
+            .args(["web"])
+            .run()
+    }
+
+    /// A configuration that is changed like that is refused with these words, and nothing is left; then it is as before.
+    #[track_caller]
+    pub fn refuses(&self, message: &str, change: impl FnOnce(&mut Value)) {
+        let before = std::fs::read(self.bundle().join("config.json")).unwrap();
+        self.change(change);
+        self.make(&["create", "web"]).code(1).stderr_has(message);
+        self.store.file("bundle/config.json", before);
+        assert!(!self.state().join("web").exists(), "{message}");
+    }
+
+    /// Runs a script with a configuration that is changed like that; then it is as before.
+    pub fn shell_with(&self, change: impl FnOnce(&mut Value), script: &str) -> Outcome {
+        let before = std::fs::read(self.bundle().join("config.json")).unwrap();
+        self.change(change);
+        let outcome = self.shell(script);
+        self.store.file("bundle/config.json", before);
+        outcome
     }
 
     /// What has been printed by whatever [`Self::make`] has started.

@@ -145,6 +145,7 @@ fn plan(run: &Run) -> Result<ProcessPlan> {
         labels: Labels::default(),
         sockets: Sockets::default(),
         outlives_maker: false,
+        keeps_groups: false,
         keeps_keyring: false,
     })
 }

@@ -12,6 +12,7 @@ use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::namespace::unshare;
 use crate::sys::process::{attempt, flags};
+use crate::sys::root;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsFd;
@@ -111,7 +112,7 @@ fn in_namespaces() -> Result<()> {
     let place = mount::open_source(Path::new("/"))?;
     mount::attach(memory.as_fd(), place.as_fd()).context("attach a mount")?;
     rustix::process::fchdir(&memory).context("fchdir")?;
-    mount::pivot_to_current_directory()
+    root::pivot_to_current_directory()
 }
 
 /// Mounts what is around somewhere else.

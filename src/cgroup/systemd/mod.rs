@@ -14,6 +14,7 @@
 mod address;
 mod connection;
 mod message;
+mod property;
 pub mod session;
 mod slice;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::error::{Error, Kind as Failure, bad_input};
 use anyhow::{Context, Result, ensure};
 use connection::{Connection, PATIENCE, Refusal};
 use message::{Call, Kind, Message};
+pub use property::Property;
 use slice::check_slice;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,6 +58,8 @@ pub struct Scope<'a> {
     /// How long its processes have from SIGTERM to SIGKILL when the scope is stopped, as when the machine goes down;
     /// `None`: for ever.
     pub patience: Option<Duration>,
+    /// What it is to be besides; these win.
+    pub properties: &'a [Property],
 }
 
 impl Manager {
@@ -324,6 +328,10 @@ fn start_transient_unit(scope: &Scope<'_>, pids: &[u32]) -> Call<'static> {
         });
         // What a container may use is set in the groups below; systemd's own default is a limit nobody asked for.
         properties.property("TasksMax", "t", |value| value.long(u64::MAX));
+        scope
+            .properties
+            .iter()
+            .for_each(|one| one.write(properties));
     });
     // No further units.
     body.array(8, |_| {});

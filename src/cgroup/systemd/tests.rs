@@ -12,6 +12,7 @@ const SCOPE: Scope<'static> = Scope {
     description: "a\nb",
     slice: Some("a.slice"),
     patience: None,
+    properties: &[],
 };
 
 /// The other side.

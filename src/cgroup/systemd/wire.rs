@@ -33,6 +33,12 @@ impl Writer {
         self.0.extend(value.to_le_bytes());
     }
 
+    /// `y`, `n`, `q`, `i`, `u`, `x` or `t` by their size in bytes; the number must fit.
+    pub fn integer(&mut self, size: usize, value: i128) {
+        self.align(size);
+        self.0.extend(&value.to_le_bytes()[..size]);
+    }
+
     /// `b`
     pub fn boolean(&mut self, value: bool) {
         self.number(value.into());
@@ -46,7 +52,7 @@ impl Writer {
     }
 
     /// `g`, at most 255 types.
-    pub fn signature(&mut self, value: &'static str) {
+    pub fn signature(&mut self, value: &str) {
         self.0
             .push(u8::try_from(value.len()).expect("our signatures are short"));
         self.0.extend(value.as_bytes());
@@ -66,7 +72,7 @@ impl Writer {
     }
 
     /// `(sv)`: a name with a value of that type, which `value` writes.
-    pub fn property(&mut self, name: &str, kind: &'static str, value: impl FnOnce(&mut Self)) {
+    pub fn property(&mut self, name: &str, kind: &str, value: impl FnOnce(&mut Self)) {
         self.align(8);
         self.text(name);
         self.signature(kind);

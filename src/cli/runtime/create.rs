@@ -21,7 +21,7 @@ pub struct Making {
     /// Write the number of the first process to this file
     #[arg(long, value_name = "path")]
     pid_file: Option<PathBuf>,
-    /// Accepted: the root is always changed by pivot_root(2), also on a ramdisk
+    /// Cover the caller's root instead of changing it by pivot_root(2), which a ramdisk does not allow
     #[arg(long)]
     no_pivot: bool,
     /// Stay in the caller's session keyring
@@ -41,7 +41,6 @@ impl Making {
         let again = context.again(&containers);
         lifecycle::enter(&|| Ok(bundle::read(&self.bundle)?.spec), &again)?;
         let mut opened = bundle::read(&self.bundle)?;
-        let mut warnings = std::mem::take(&mut opened.warnings);
         let console = match (self.console_socket, attended) {
             (Some(_), true) => {
                 return Err(
@@ -54,6 +53,7 @@ impl Making {
             (None, true) => Console::Caller,
             (None, false) => Console::Nobody,
         };
+        let mut warnings = std::mem::take(&mut opened.warnings);
         let created = lifecycle::create(
             &containers,
             opened,
@@ -64,14 +64,15 @@ impl Making {
                 preserved: self.preserve_fds,
                 systemd: context.systemd(),
                 keeps_keyring: self.no_new_keyring,
+                moves_root: self.no_pivot,
                 access: context.access(),
             },
-        )?;
-        warnings.extend(created.warnings.iter().cloned());
+            &mut warnings,
+        );
         for warning in &warnings {
             context.output.warn(warning);
         }
-        Ok(created)
+        created
     }
 }
 
@@ -114,16 +115,21 @@ impl Verb for Run {
         let mut created = self.making.create(context, !self.detach)?;
         let containers = context.containers()?;
         let id = created.container.record.id.clone();
-        if let Err(error) = lifecycle::start(&created.container) {
-            created.child.end();
-            drop(created.terminal);
-            lifecycle::delete(&containers, &id, true)?;
-            return Err(error);
-        }
+        let readiness = match lifecycle::start(&created.container) {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                created.child.end();
+                drop(created.terminal);
+                lifecycle::delete(&containers, &id, true)?;
+                return Err(error);
+            }
+        };
         let Some(signals) = signals else {
+            readiness.map_or(Ok(()), |readiness| readiness.wait(&created.container))?;
             return Ok(0);
         };
-        let ended = lifecycle::attend(&created.child, created.terminal.take(), &signals)?;
+        let terminal = created.terminal.take();
+        let ended = lifecycle::attend(&created.child, terminal, &signals, readiness)?;
         if !self.keep {
             for error in lifecycle::delete(&containers, &id, true)? {
                 context.output.warn(format!("{error:#}"));

@@ -94,7 +94,7 @@ impl Verb for Exec {
         };
         let (child, terminal) = lifecycle::exec(&container, &spec, &guest)?;
         match signals {
-            Some(signals) => Ok(lifecycle::attend(&child, terminal, &signals)?.code()),
+            Some(signals) => Ok(lifecycle::attend(&child, terminal, &signals, None)?.code()),
             None => Ok(0),
         }
     }

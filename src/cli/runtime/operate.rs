@@ -19,7 +19,9 @@ pub struct Start {
 impl Verb for Start {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let container = context.containers()?.find(&self.id)?;
-        lifecycle::start(&container)?;
+        if let Some(readiness) = lifecycle::start(&container)? {
+            readiness.wait(&container)?;
+        }
         Ok(0)
     }
 }

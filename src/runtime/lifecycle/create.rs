@@ -2,11 +2,12 @@
 
 use super::access::{self, Access};
 use super::record::{self, Container, Containers, Record};
-use super::{console::Console, foreground, group};
+use super::{console::Console, foreground, group, notify};
 use crate::cgroup::{Cgroup, parents};
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
-use crate::paths::bundle::{BundlePaths, GATE};
+use crate::paths::bundle::{BundlePaths, GATE, NOTIFY};
+use crate::runtime::annotations::Annotations;
 use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
@@ -16,7 +17,7 @@ use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use crate::store::tree;
 use crate::sys::process::{Child, Identity};
-use crate::sys::socket::Listener;
+use crate::sys::socket::{self, Listener};
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
 use oci_spec::runtime::{ContainerState, Process};
@@ -41,6 +42,8 @@ pub struct Order {
     pub systemd: bool,
     /// It stays in the session keyring of the caller (keyrings(7)).
     pub keeps_keyring: bool,
+    /// Its root covers the caller's instead of taking its place, which a ramdisk does not leave.
+    pub moves_root: bool,
     /// How the calling process has come here.
     pub access: Access,
 }
@@ -54,23 +57,38 @@ pub struct Created {
     pub child: Child,
     /// Its terminal, if that is for the calling process to relay.
     pub terminal: Option<foreground::Terminal>,
-    /// What is otherwise than one would think.
-    pub warnings: Vec<String>,
 }
 
-/// Makes it. After an error nothing of it is left. The calling process must have one thread.
-pub fn create(containers: &Containers, bundle: Opened, order: &Order) -> Result<Created> {
+/// What is undone where a container cannot be made.
+#[derive(Default)]
+struct Undo {
+    group: Option<Cgroup>,
+    /// Once they may have been run.
+    hooks: Option<Hooks>,
+}
+
+/// Makes it. After an error nothing of it is left. The calling process must have one thread. `warnings` gets what is
+/// otherwise than one would think, also then.
+pub fn create(
+    containers: &Containers,
+    bundle: Opened,
+    order: &Order,
+    warnings: &mut Vec<String>,
+) -> Result<Created> {
     record::check_id(&order.id)?;
     order.console.check(bundle.spec.process().as_ref())?;
     let directory = containers.paths.container(&order.id);
     let _lock = claim(containers, &order.id)?;
-    let mut made = None;
-    let created = fill(containers, bundle, order, &mut made);
+    let mut undo = Undo::default();
+    let created = fill(containers, bundle, order, &mut undo, warnings);
     if created.is_err() {
-        if let Some(group) = made {
+        if let Some(group) = undo.group {
             let _ = parents::end(group);
         }
         let _ = tree::remove(&directory);
+        // As at the end of one that was made (runtime.md, "Lifecycle").
+        let failed = undo.hooks.iter().flat_map(Hooks::poststop);
+        warnings.extend(failed.map(|error| format!("{error:#}")));
     }
     created
 }
@@ -103,7 +121,8 @@ fn fill(
     containers: &Containers,
     bundle: Opened,
     order: &Order,
-    made: &mut Option<Cgroup>,
+    undo: &mut Undo,
+    warnings: &mut Vec<String>,
 ) -> Result<Created> {
     let paths = &containers.paths;
     let Opened {
@@ -121,10 +140,15 @@ fn fill(
     }
     let maps = spec.linux().as_ref().and_then(plan::id_maps);
     record.user_namespace = maps.map(|maps| maps.owner());
-    let group = group::make(&spec, &order.id, order.systemd)?;
+    let annotations = Annotations::of(spec.annotations())?;
+    warnings.extend(annotations.warnings.iter().cloned());
+    if !order.systemd {
+        warnings.extend(annotations.of_scopes());
+    }
+    let group = group::make(&spec, &order.id, order.systemd, &annotations)?;
     if let Some(group) = &group.cgroup {
         record.cgroup = Some(group.path().to_owned());
-        *made = Some(group.try_clone()?);
+        undo.group = Some(group.try_clone()?);
     }
     let is_open = group.filters_devices || device_nodes::all_are_allowed(&spec);
     if !is_open {
@@ -135,7 +159,8 @@ fn fill(
         File::open(paths.container(&order.id)).context("open the container's directory")?;
     let mut state = record::state(&record);
     state.set_status(ContainerState::Creating);
-    let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
+    undo.hooks = Some(Hooks::new(spec.hooks().as_ref(), &state)?);
+    notify::offer(&mut spec, &paths.container(&order.id).join(NOTIFY))?;
     let bundle = Bundle {
         root: Root::Directory {
             path: root,
@@ -150,6 +175,7 @@ fn fill(
         life: Life {
             gate: Some(Listener::bind(directory.as_fd(), GATE)?),
             keeps_keyring: order.keeps_keyring,
+            moves_root: order.moves_root,
         },
         seccomp: None,
         edits: Vec::new(),
@@ -162,16 +188,20 @@ fn fill(
         Some(true) => nothing()?,
         _ => streams()?,
     };
-    let started = parent::start(bundle, &streams, None)?;
+    let mut started = parent::start(bundle, &streams, None)?;
+    warnings.append(&mut started.warnings);
     let Child { pid, pidfd } = &started.child;
     let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
-    finish(paths, record, started, order).inspect_err(|_| {
-        // It ends by itself as soon as its maker is gone, and its hooks have been run.
-        hooks.poststop();
-        if let Ok(init) = pidfd {
-            init.end();
-        }
-    })
+    let receiver = annotations.pidfd_receiver.as_deref();
+    let told = receiver.map_or(Ok(()), |path| {
+        socket::deliver(path, b"\0", started.child.pidfd.as_fd())
+    });
+    told.and_then(|()| finish(paths, record, started, order))
+        .inspect_err(|_| {
+            if let Ok(init) = pidfd {
+                init.end();
+            }
+        })
 }
 
 /// Once it waits at its gate.
@@ -194,7 +224,6 @@ fn finish(
     started.let_go()?;
     Ok(Created {
         container,
-        warnings: std::mem::take(&mut started.warnings),
         child: started.child,
         terminal,
     })

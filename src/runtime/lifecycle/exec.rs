@@ -7,6 +7,7 @@ use super::foreground::Terminal;
 use super::record::{Container, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
+use crate::runtime::annotations::Annotations;
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::process::exec::{self, Nested, Target};
 use crate::runtime::seccomp::{self, Identity};
@@ -72,10 +73,11 @@ pub fn exec(
     if let Some(linux) = spec.linux() {
         plan.scheduling.add_container(linux)?;
     }
+    plan.keeps_groups = Annotations::of(spec.annotations())?.keeps_groups;
     plan.outlives_maker = guest.outlives_caller;
     plan.sockets = sockets(guest.preserved)?;
     let group = group(container, guest.group.as_deref())?;
-    let started = exec::start(&target, nested, group.as_ref(), &plan, &streams()?)?;
+    let started = exec::start(&target, nested, group.as_ref(), &mut plan, &streams()?)?;
     let child = started.child;
     if let Some(path) = &guest.pid_file {
         write_pid(path, child.pid).inspect_err(|_| child.end())?;

@@ -1,5 +1,6 @@
 //! A caller that stays: it passes signals and a terminal on, and ends as the program does.
 
+use super::notify::Readiness;
 use crate::sys::process::{Child, Ended};
 use crate::sys::signal::SignalFd;
 use crate::sys::terminal::{self, RawMode};
@@ -53,8 +54,13 @@ impl Terminal {
 }
 
 /// Waits for the end of a child, with its terminal if it has one. Signals to the calling process are passed on from
-/// here on; those that it has blocked before are not lost.
-pub fn attend(child: &Child, mut terminal: Option<Terminal>, signals: &SignalFd) -> Result<Ended> {
+/// here on; those that it has blocked before are not lost. When the program is ready, `readiness` is passed on.
+pub fn attend(
+    child: &Child,
+    mut terminal: Option<Terminal>,
+    signals: &SignalFd,
+    mut readiness: Option<Readiness>,
+) -> Result<Ended> {
     loop {
         let none = PollFlags::empty();
         let mut ready = vec![
@@ -71,6 +77,11 @@ pub fn attend(child: &Child, mut terminal: Option<Terminal>, signals: &SignalFd)
             ready.push(PollFd::new(&terminal.controller, PollFlags::IN));
             ready.push(PollFd::from_borrowed_fd(input, wanted));
         }
+        ready.extend(
+            readiness
+                .iter()
+                .map(|socket| PollFd::new(socket, PollFlags::IN)),
+        );
         match poll(&mut ready, None) {
             Err(Errno::INTR) => continue,
             result => drop(result.context("poll")?),
@@ -83,6 +94,12 @@ pub fn attend(child: &Child, mut terminal: Option<Terminal>, signals: &SignalFd)
             if terminal.input_is_open && !ready[3].is_empty() {
                 terminal.pass_input()?;
             }
+        }
+        if readiness.as_ref().is_some_and(Readiness::has_come)
+            && let Some(readiness) = readiness.take()
+        {
+            // A service manager that is gone by now is no reason to leave the program alone.
+            let _ = readiness.tell(None);
         }
         while let Some(signal) = signals.next() {
             match (signal, &terminal) {

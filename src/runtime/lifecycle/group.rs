@@ -9,6 +9,7 @@ use crate::cgroup::resources::{self, Setting};
 use crate::cgroup::systemd::{self, Scope};
 use crate::cgroup::{self, Cgroup, parents};
 use crate::error::{Error, Kind, bad_input};
+use crate::runtime::annotations::Annotations;
 use anyhow::Result;
 use oci_spec::runtime::{LinuxResources, Spec};
 use std::os::fd::AsFd;
@@ -24,7 +25,12 @@ pub(super) struct Made {
 
 /// Makes it, with all limits; `systemd`: `cgroupsPath` is `slice:prefix:name`. With systemd the calling process is in
 /// the scope from then on.
-pub(super) fn make(spec: &Spec, id: &str, systemd: bool) -> Result<Made> {
+pub(super) fn make(
+    spec: &Spec,
+    id: &str,
+    systemd: bool,
+    annotations: &Annotations,
+) -> Result<Made> {
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let none = LinuxResources::default();
@@ -33,7 +39,11 @@ pub(super) fn make(spec: &Spec, id: &str, systemd: bool) -> Result<Made> {
         .unwrap_or(&none);
     let settings = resources::settings(resources)?;
     let is_limited = settings.iter().any(limits);
-    let place = match find(path, id, systemd) {
+    let found = match systemd {
+        true if cgroup::is_version_2() => in_scope(path, id, annotations).map(Some),
+        _ => find(path, id),
+    };
+    let place = match found {
         Ok(place) => place,
         // Who may make no group needs none for what is not limited.
         Err(_) if !is_limited && !systemd => None,
@@ -75,12 +85,9 @@ fn limits(setting: &Setting) -> bool {
 }
 
 /// Where it is to be; `None` where there are no groups of version 2.
-fn find(path: Option<&Path>, id: &str, systemd: bool) -> Result<Option<Place>> {
+fn find(path: Option<&Path>, id: &str) -> Result<Option<Place>> {
     if !cgroup::is_version_2() {
         return Ok(None);
-    }
-    if systemd {
-        return in_scope(path, id).map(Some);
     }
     if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
         return Place::at(&Path::new("/").join(path)).map(Some);
@@ -99,7 +106,7 @@ fn find(path: Option<&Path>, id: &str, systemd: bool) -> Result<Option<Place>> {
     })
 }
 
-fn in_scope(path: Option<&Path>, id: &str) -> Result<Place> {
+fn in_scope(path: Option<&Path>, id: &str, annotations: &Annotations) -> Result<Place> {
     let path = path.unwrap_or(Path::new("")).to_string_lossy();
     let parts: Vec<&str> = path.split(':').collect();
     let (slice, prefix, name) = match parts[..] {
@@ -125,7 +132,9 @@ fn in_scope(path: Option<&Path>, id: &str) -> Result<Place> {
             description: &format!("container {id}"),
             slice: (!slice.is_empty()).then_some(slice),
             patience: None,
+            properties: &annotations.properties,
         },
+        annotations.subgroup.as_deref(),
     )
 }
 

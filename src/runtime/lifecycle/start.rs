@@ -1,5 +1,6 @@
 //! `start`: the first process of a container that was created becomes its program (runtime.md, "Start").
 
+use super::notify::Readiness;
 use super::record::{Container, Status};
 use crate::error::{Error, Kind};
 use crate::paths::bundle::GATE;
@@ -11,8 +12,9 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::os::fd::AsFd;
 
-/// Starts it. Returns once its program has been executed, or the reason why not is known: then it has stopped.
-pub fn start(container: &Container) -> Result<()> {
+/// Starts it. Returns once its program has been executed, or the reason why not is known: then it has stopped. Where somebody
+/// is to be told when it is ready, what comes out has to be waited for.
+pub fn start(container: &Container) -> Result<Option<Readiness>> {
     let id = &container.record.id;
     let path = container.directory();
     let _lock = Lock::directory(&path)?;
@@ -22,6 +24,7 @@ pub fn start(container: &Container) -> Result<()> {
         Status::Stopped => return Err(refused("a container that has stopped").into()),
         _ => return Err(refused("an already running container").into()),
     }
+    let readiness = Readiness::of(container)?;
     let directory = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
     let gone = || refused("a container whose first process has ended");
     let init = container.init().ok_or_else(gone)?;
@@ -34,5 +37,6 @@ pub fn start(container: &Container) -> Result<()> {
     hooks.poststart(init.pid).inspect_err(|_| {
         // The container is stopped then (runtime.md, "Lifecycle").
         let _ = init.kill(libc::SIGKILL);
-    })
+    })?;
+    Ok(readiness)
 }

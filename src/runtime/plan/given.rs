@@ -3,11 +3,13 @@
 use crate::cgroup::Cgroup;
 use crate::id_mapping::{IdMaps, Tier};
 use crate::runtime::seccomp::Filter;
+use crate::sys::descriptor;
 use crate::sys::socket::Listener;
+use anyhow::Result;
 use oci_spec::runtime::{Spec, State};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 /// What the container's root file system is made of.
@@ -86,6 +88,8 @@ pub struct Life {
     pub gate: Option<Listener>,
     /// It stays in the session keyring of its maker (keyrings(7)).
     pub keeps_keyring: bool,
+    /// Its root covers that of its maker, which is a ramdisk and cannot be dropped.
+    pub moves_root: bool,
 }
 
 /// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).
@@ -103,6 +107,16 @@ impl Sockets {
     /// All of them, in order.
     pub fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.descriptors.iter().chain(&self.untold).map(AsFd::as_fd)
+    }
+
+    /// They lie from that number on by now, and nowhere else.
+    pub fn moved_to(&mut self, first: RawFd) -> Result<()> {
+        let all = self.descriptors.iter_mut().chain(&mut self.untold);
+        for (number, file) in (first..).zip(all) {
+            // Its number is nobody's, or somebody else's.
+            std::mem::forget(std::mem::replace(file, descriptor::inherited(number)?));
+        }
+        Ok(())
     }
 
     /// What the calling process, which becomes the program, tells it of them.

@@ -121,7 +121,7 @@ pub fn start(
     target: &Target,
     nested: Option<Nested>,
     cgroup: Option<&Cgroup>,
-    plan: &ProcessPlan,
+    plan: &mut ProcessPlan,
     streams: &Streams,
 ) -> Result<Started> {
     let (ours, theirs) = Channel::pair()?;
@@ -159,7 +159,7 @@ fn join(
     target: &Target,
     nested: Option<Nested>,
     cgroup: Option<&Cgroup>,
-    plan: &ProcessPlan,
+    plan: &mut ProcessPlan,
     channel: &Channel,
     streams: &Streams,
 ) -> Result<Channel> {
@@ -212,11 +212,13 @@ fn join(
         Some(terminal) => [terminal.as_fd(); 3],
         None => streams.each_ref().map(AsFd::as_fd),
     };
-    descriptor::place(&[input, output, error, channel.as_fd()])
-        .context("set the standard streams")?;
-    descriptor::close_from(4).context("close_range")?;
-    // Closed, or its number is that of something else by now.
+    let mut placed = vec![input, output, error, channel.as_fd()];
+    placed.extend(plan.sockets.all());
+    descriptor::place(&placed).context("set the standard streams")?;
+    descriptor::close_from(placed.len() as u32).context("close_range")?;
+    // Closed, or their numbers are those of something else by now.
     std::mem::forget(terminal);
+    plan.sockets.moved_to(CHANNEL + 1)?;
     descriptor::inherited(CHANNEL).map(Channel::from_descriptor)
 }
 

@@ -14,7 +14,7 @@ use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, mount, namespace, openat2};
+use crate::sys::{descriptor, mount, namespace, openat2, root};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -33,10 +33,11 @@ pub fn run(plan: &Plan, channel: &Channel, streams: &Streams) -> u8 {
 }
 
 fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::convert::Infallible> {
+    let mounts = plan.held.iter().find(|joined| joined.is_of_mounts());
     let mut joined = plan
         .held
         .iter()
-        .filter(|joined| joined.of_children().is_none());
+        .filter(|joined| joined.of_children().is_none() && !joined.is_of_mounts());
     joined.try_for_each(Joined::enter)?;
     // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
     let streams = streams.each_ref().map(AsFd::as_fd);
@@ -44,6 +45,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
     needed.extend(plan.gate.as_ref().map(AsFd::as_fd));
     needed.extend(plan.process.sockets.all());
+    needed.extend(plan.hooks.files());
+    needed.extend(mounts.map(AsFd::as_fd));
     descriptor::close_all_but(&needed).context("close_range")?;
     if plan.cgroup.is_some() && plan.namespaces & flags::NEW_CGROUP != 0 {
         cgroup::make_own_root()?;
@@ -54,7 +57,12 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     // While it is the host's, and nothing that the container has put there.
     let processes = Processes::open()?;
     // While the host's root is still there, and as whoever started us: sources of mounts are paths of the host.
-    let pieces = rootfs::open(plan)?;
+    let mut pieces = rootfs::open(plan)?;
+    if let Some(mounts) = mounts {
+        mounts.enter()?;
+        mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
+        pieces.is_for(Path::new("/"))?;
+    }
     if let Some(UserNamespace::Held(_, owner)) = &plan.user {
         nested::become_owner(*owner)?;
     }
@@ -88,7 +96,10 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     plan.hooks.create_container()?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
-    mount::pivot_to_current_directory().map_err(sandbox::explain)?;
+    match plan.moves_root {
+        false => root::pivot_to_current_directory().map_err(sandbox::explain)?,
+        true => root::move_current_directory()?,
+    }
     // The paths to cover are now the container's.
     rootfs::restrict(plan, &mut built)?;
     drop(built);

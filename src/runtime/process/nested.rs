@@ -32,12 +32,22 @@ pub fn clone_init(
 ) -> Result<Child> {
     let copy = namespace.try_clone().context("duplicate a descriptor")?;
     plan.user = Some(UserNamespace::Held(copy, owner));
+    let join = || join(plan, &namespace, channel, streams);
+    through_joiner(listener, join)
+}
+
+/// Makes the first process of a container in a process that does not come back from where it goes for that; `make` has to
+/// make a sibling of that one. `listener` is the caller's end of init's channel.
+pub(super) fn through_joiner(
+    listener: &Channel,
+    make: impl FnOnce() -> Result<Child>,
+) -> Result<Child> {
     let (ours, theirs) = Channel::pair()?;
     let joiner = process::clone3(0, || {
         // With a copy here, nobody would notice that the caller is gone.
         let left = descriptor::close(&[listener.as_fd(), ours.as_fd()]).context("close");
         let made = left
-            .and_then(|()| join(plan, &namespace, channel, streams))
+            .and_then(|()| make())
             .and_then(|child| protocol::send_child(&theirs, &child));
         let Err(error) = made else {
             return 0;

@@ -79,6 +79,12 @@ pub fn start(
         user.as_ref().map(|(namespace, _)| namespace.as_fd()),
     )?;
     let child = match user {
+        // Nobody returns to namespaces that lie outside of the own user namespace.
+        None if plan.user_namespace && leaves_namespaces(&plan) => {
+            nested::through_joiner(&ours, || {
+                clone_init(&plan, flags::SIBLING, &theirs, streams)
+            })?
+        }
         None => clone_init(&plan, 0, &theirs, streams)?,
         Some(user) => nested::clone_init(&mut plan, user, [&ours, &theirs], streams)?,
     };
@@ -116,6 +122,12 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+/// Whether the process that makes the first one is in other namespaces for its children meanwhile.
+fn leaves_namespaces(plan: &Plan) -> bool {
+    let mut held = plan.held.iter();
+    plan.namespaces & flags::NEW_TIME != 0 || held.any(|joined| joined.of_children().is_some())
 }
 
 /// Makes the first process in the container's namespaces; `more` are further flags of [`flags`].

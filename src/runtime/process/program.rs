@@ -135,7 +135,10 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
                 uid: *uid,
                 gid: *gid,
                 groups,
-                home: "/".into(),
+                home: match has_home(&plan.environment) {
+                    true => String::new(),
+                    false => Database::read().home(*uid),
+                },
             }
         }
     };
@@ -265,6 +268,10 @@ fn die_with_parent(channel: &Channel) -> Result<()> {
     }
 }
 
+fn has_home(environment: &[String]) -> bool {
+    environment.iter().any(|entry| entry.starts_with("HOME="))
+}
+
 fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
     let capabilities = match user.uid {
         0 => plan.capabilities,
@@ -277,11 +284,17 @@ fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
     };
     let denied = |error: Errno| match error {
         Errno::INVAL => unmapped::error(user, plan.tier).into(),
+        // setgroups(2) is forbidden where an ordinary user's own ids are all that is mapped.
+        Errno::PERM if plan.tier != Tier::Root => unmapped::error(user, plan.tier).into(),
         error => {
             anyhow::Error::from(error).context(format!("become user {}:{}", user.uid, user.gid))
         }
     };
-    match process::set_groups(&user.groups) {
+    let groups = match plan.keeps_groups {
+        true => Ok(()),
+        false => process::set_groups(&user.groups),
+    };
+    match groups {
         // With a single id setgroups(2) is forbidden for good, and there is no group to give up.
         Err(Errno::PERM) if plan.tier == Tier::Single => {}
         // Likewise where the configuration has such a mapping.
@@ -356,7 +369,7 @@ fn candidates(name: &str, environment: &[String]) -> Vec<String> {
 fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infallible> {
     let name = &plan.arguments[0];
     let mut environment = plan.environment.clone();
-    if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
+    if !has_home(&environment) {
         environment.push(format!("HOME={home}"));
     }
     environment.extend(plan.sockets.variables());

@@ -47,6 +47,14 @@ pub struct Pieces {
     null: Option<OwnedFd>,
 }
 
+impl Pieces {
+    /// The root is to be attached at that path, in the mount namespace that the process has come to.
+    pub fn is_for(&mut self, path: &Path) -> Result<()> {
+        self.place = mount::open_source(path)?;
+        Ok(())
+    }
+}
+
 /// What hides a file or a directory. One mount serves all: a copy is cheaper than another one, but can be made only of
 /// one that is attached (before Linux 6.15).
 #[derive(Debug)]
@@ -103,7 +111,12 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
     attach(&root, &place)?;
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
-    let mut below = Below::new(&root, plan.mount_label.as_deref())?;
+    let mut below = Below::new(
+        &root,
+        plan.mount_label
+            .as_deref()
+            .map(|label| (plan.label_option, label)),
+    )?;
     for (step, tree) in plan.mounts.iter().zip(&plan.trees) {
         let mounted = below
             .mount(step, tree.as_ref())

@@ -9,12 +9,13 @@ use crate::error::{Error, Kind as Failure, bad_input};
 use crate::runtime::plan::{MountStep, Source};
 use crate::store::{copy, tree};
 use crate::sys::mount::{self, Attributes};
-use crate::sys::openat2::open_in_root;
+use crate::sys::openat2::{open_beneath, open_in_root};
 use crate::sys::procfs::{Processes, is_proc};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, openat, statx};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Files of the kernel that others may be mounted over, below `/proc`: lxcfs shows there what the container may use.
@@ -47,6 +48,7 @@ pub fn describe(step: &MountStep) -> String {
     match &step.source {
         Source::Bind { path } => format!("bind `{}` on `{target}`", path.display()),
         Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{target}`"),
+        Source::Remount => format!("remount `{target}`"),
     }
 }
 
@@ -54,8 +56,8 @@ pub fn describe(step: &MountStep) -> String {
 #[derive(Debug)]
 pub struct Below<'a> {
     root: &'a OwnedFd,
-    /// SELinux context of new files.
-    label: Option<&'a str>,
+    /// SELinux context of new file systems, and the mount option that takes it.
+    label: Option<(&'a str, &'a str)>,
     /// The mount that the root is, and whether that is a process file system.
     home: (Option<u64>, bool),
     /// The directory of the image that `/proc` is, by device and inode.
@@ -66,7 +68,7 @@ pub struct Below<'a> {
 
 impl<'a> Below<'a> {
     /// Nothing is mounted there yet.
-    pub fn new(root: &'a OwnedFd, label: Option<&'a str>) -> Result<Self> {
+    pub fn new(root: &'a OwnedFd, label: Option<(&'a str, &'a str)>) -> Result<Self> {
         let found = open_in_root(root, b"proc", OFlags::PATH, Mode::empty());
         let identity = |found: OwnedFd| {
             let found = statx(found, "", AtFlags::EMPTY_PATH, StatxFlags::INO)?;
@@ -88,8 +90,48 @@ impl<'a> Below<'a> {
             (Source::Filesystem { kind, source }, None) => {
                 self.new_filesystem(step, kind, source).map(Some)
             }
+            (Source::Remount, None) => self.remount(step).map(|()| None),
             (Source::Bind { .. }, None) => bail!("the parent has not opened it"),
         }
+    }
+
+    /// Changes what is mounted there: what the options do not name stays as it is.
+    fn remount(&self, step: &MountStep) -> Result<()> {
+        let nothing = || bad_input("nothing is mounted there that could be changed");
+        let path = step.target.strip_prefix("/").unwrap_or(&step.target);
+        let path = Path::new(".").join(path);
+        // A link of the image's would lead to another mount than the one that is meant.
+        let place = open_beneath(
+            self.root,
+            path.as_os_str().as_bytes(),
+            OFlags::PATH,
+            Mode::empty(),
+        );
+        let place = match place {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(nothing().into()),
+            place => place?,
+        };
+        let options = &step.options;
+        let spread = options.propagation;
+        for (change, recursive) in [(options.all, true), (options.own, false)] {
+            let spread = spread.filter(|spread| spread.recursive == recursive);
+            let propagation = spread.map(|spread| spread.propagation);
+            if change.is_empty() && propagation.is_none() {
+                continue;
+            }
+            match mount::change(place.as_fd(), change, propagation, None, recursive) {
+                Err(Errno::INVAL) => return Err(nothing().into()),
+                changed => changed?,
+            }
+        }
+        if options.filesystem.is_empty() {
+            return Ok(());
+        }
+        let given = options.filesystem.iter();
+        let given: Vec<_> = given
+            .map(|(key, value)| (key.as_str(), value.as_deref()))
+            .collect();
+        mount::reconfigure(place.as_fd(), &given)
     }
 
     fn attach(&self, step: &MountStep, tree: &OwnedFd) -> Result<()> {
@@ -116,7 +158,7 @@ impl<'a> Below<'a> {
         let label = self
             .label
             .filter(|_| labelled)
-            .map(|label| ("context", Some(label)));
+            .map(|(option, label)| (option, Some(label)));
         let given = &step.options.filesystem;
         // Memory that takes the place of a directory is open to those that this was open to, as with runc.
         let mode = match kind == "tmpfs" && was_there && !given.iter().any(|(key, _)| key == "mode")
@@ -124,7 +166,7 @@ impl<'a> Below<'a> {
             true => Some(format!("{:o}", fstat(&place)?.st_mode & 0o7777)),
             false => None,
         };
-        let options: Vec<_> = given
+        let mut options: Vec<_> = given
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_deref()))
             .chain(mode.as_deref().map(|mode| ("mode", Some(mode))))
@@ -136,7 +178,15 @@ impl<'a> Below<'a> {
             true => attributes - Attributes::MOUNT_ATTR_RDONLY,
             false => attributes,
         };
-        let mounted = new_or_of_host(kind, source, &options, first)?;
+        let is_group = |(key, _): &mount::FsOption<'_>| *key == "gid";
+        let mounted = match new_or_of_host(kind, source, &options, first) {
+            // The group of terminals may have no place in the user namespace.
+            Err(error) if kind == "devpts" && options.iter().any(is_group) => {
+                options.retain(|option| !is_group(option));
+                new_or_of_host(kind, source, &options, first).map_err(|_| error)?
+            }
+            mounted => mounted?,
+        };
         if copies {
             copy_up(place.as_fd(), mounted.as_fd())
                 .context("copy what the image has there into memory")?;

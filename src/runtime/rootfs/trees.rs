@@ -67,7 +67,7 @@ impl Maker<'_> {
             }
             (Some(Held::Place(place)), _) => place,
             (None, Source::Bind { path }) => mount::open_source(path)?,
-            (None, Source::Filesystem { .. }) => return Ok(None),
+            (None, Source::Filesystem { .. } | Source::Remount) => return Ok(None),
         };
         if let Some(spread) = options.propagation {
             self.require_group(&step.source, &place, spread.propagation, is_open)?;

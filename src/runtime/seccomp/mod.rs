@@ -37,6 +37,7 @@ use oci_spec::runtime::{
 };
 use policy::Policy;
 use seccompiler::{BpfProgram, BpfProgramRef};
+use std::collections::HashSet;
 use syscall_table::Family;
 
 /// Version and patch level, as in "6.18": `minKernel` of Docker's policies compares these.
@@ -211,6 +212,30 @@ pub fn compile(seccomp: &LinuxSeccomp, identity: Identity) -> Result<Filter> {
         filter.agent = Some(Agent::new(path, seccomp.listener_metadata().clone())?);
     }
     Ok(filter)
+}
+
+/// Fails for a policy that names a system call which no kernel has, and which [`compile`] passes over.
+pub fn require_known_calls(seccomp: &LinuxSeccomp) -> Result<()> {
+    let mut known = HashSet::new();
+    for table in [Family::X86, Family::Arm]
+        .iter()
+        .flat_map(|family| family.tables())
+    {
+        table.for_each(|_, name| {
+            known.insert(name);
+        });
+    }
+    let mut names = seccomp
+        .syscalls()
+        .iter()
+        .flatten()
+        .flat_map(|call| call.names());
+    match names.find(|name| !known.contains(name.as_str())) {
+        Some(name) => {
+            Err(bad_input(format!("seccomp policy: there is no system call `{name}`")).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Where no policy is wanted (`seccomp=unconfined`, `--privileged`) and only one id is mapped: everything is

@@ -5,6 +5,7 @@ mod mounts;
 use super::*;
 use crate::runtime::plan::{Bundle, Device, Held, Sources};
 use crate::sys::process::{self, flags};
+use crate::sys::root;
 use oci_spec::runtime::{ContainerState, Mount, MountBuilder, Spec, StateBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -56,7 +57,7 @@ fn seen(plan: &Plan, look: impl Fn() -> String) -> String {
         mount::set_propagation_of_all(false)?;
         let mut built = build(plan, open(plan)?)?;
         rustix::process::fchdir(&built.root)?;
-        mount::pivot_to_current_directory()?;
+        root::pivot_to_current_directory()?;
         restrict(plan, &mut built)?;
         Ok(look())
     };

@@ -1,0 +1,98 @@
+//! The program and what it runs as (config.md, "Process").
+
+use crate::scene::scenes;
+use serde_json::{Value, json};
+
+fn set(pointer: &'static str, value: Value) -> impl FnOnce(&mut Value) {
+    move |config| {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[key] = value;
+    }
+}
+
+#[test]
+fn the_program_is_as_it_is_written() {
+    for scene in scenes() {
+        scene.change(|config| {
+            config["process"]["env"] = json!(["PATH=/bin:/usr/bin", "A=one two", "EMPTY="]);
+            config["process"]["cwd"] = json!("/usr");
+        });
+        let told = scene.shell("env | sort; pwd; umask; cat /proc/self/oom_score_adj");
+        let told = told.code(0).stdout_text();
+        assert!(
+            told.starts_with("A=one two\nEMPTY=\nHOME=/root\nPATH=/bin:/usr/bin\n"),
+            "{told}"
+        );
+        assert!(told.contains("\n/usr\n0022\n"), "{told}");
+        // Made where it is missing, which takes a root that can be written to.
+        let missing = |config: &mut Value| {
+            config["process"]["cwd"] = json!("/made/for/it");
+            config["process"]["user"]["umask"] = json!(0o077);
+            config["process"]["oomScoreAdj"] = json!(777);
+            config["root"]["readonly"] = json!(false);
+        };
+        let told = scene.shell_with(
+            missing,
+            "pwd; umask; cat /proc/self/oom_score_adj; touch /tmp/x; stat -c %a /tmp/x",
+        );
+        told.code(0).stdout("/made/for/it\n0077\n777\n600\n");
+        for wanted in [true, false] {
+            let told = scene.shell_with(
+                set("/process/noNewPrivileges", json!(wanted)),
+                "grep NoNewPrivs /proc/self/status",
+            );
+            told.code(0)
+                .stdout(&format!("NoNewPrivs:\t{}\n", u8::from(wanted)));
+        }
+        let labelled = scene.shell_with(set("/process/user/username", json!("somebody")), "id -u");
+        labelled
+            .code(0)
+            .stdout("0\n")
+            .stderr_has("`process.user.username` is for Windows");
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn what_cannot_be_a_program_is_refused() {
+    for scene in scenes() {
+        scene.refuses(
+            "`process.cwd` is not an absolute path",
+            set("/process/cwd", json!("usr")),
+        );
+        scene.refuses("`process.args` is empty", set("/process/args", json!([])));
+        scene.refuses(
+            "`process.commandLine` is for Windows",
+            set("/process/commandLine", json!("x")),
+        );
+        scene.refuses("the configuration has no `process`", |config| {
+            config.as_object_mut().unwrap().remove("process");
+        });
+        scene.refuses(
+            "executable file not found",
+            set("/process/args", json!(["nosuch"])),
+        );
+        scene.refuses(
+            "permission denied",
+            set("/process/args", json!(["/etc/alpine-release"])),
+        );
+        scene.refuses(
+            "cannot enter the working directory",
+            set("/process/cwd", json!("/etc/alpine-release")),
+        );
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn a_terminal_has_its_size() {
+    for scene in scenes() {
+        scene.change(|config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["consoleSize"] = json!({ "height": 33, "width": 99 });
+        });
+        let told = scene.shell("stty size; tty; test -c /dev/console && echo console");
+        told.code(0).stdout("33 99\r\n/dev/pts/0\r\nconsole\r\n");
+        scene.assert_empty();
+    }
+}
