@@ -4,6 +4,7 @@
 pub mod annotations;
 pub mod bundle;
 pub mod capabilities;
+pub mod criu;
 pub mod device_nodes;
 pub mod features;
 pub mod hooks;

@@ -55,6 +55,15 @@ pub fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
     above(unsafe { BorrowedFd::borrow_raw(number) }, 3)
 }
 
+/// A copy that stays open across execve(2), and its number: for the program that follows.
+pub fn inheritable(file: BorrowedFd<'_>) -> Result<RawFd, Errno> {
+    // SAFETY: plain integers.
+    match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, 3) } {
+        -1 => Err(last_error()),
+        number => Ok(number),
+    }
+}
+
 /// The number that the next descriptor of this process gets, the lowest that is free (open(2)); true until one is
 /// opened or closed.
 pub fn next_number() -> Result<RawFd, Errno> {

@@ -7,6 +7,7 @@ mod scene;
 
 mod annotations;
 mod bad_bundles;
+mod checkpoint;
 mod exec;
 mod hooks;
 mod id_mappings;

@@ -354,6 +354,16 @@ pub const COMMANDS: &[Command] = &[
         "ID",
         "Tell what a container uses, and when memory runs out",
     ),
+    command::<runtime::checkpoint::Checkpoint>(
+        &["runtime checkpoint"],
+        "ID",
+        "Write the processes of a container down",
+    ),
+    command::<runtime::checkpoint::Restore>(
+        &["runtime restore"],
+        "ID",
+        "Make a container of what was written down",
+    ),
     command::<registry::serve::Serve>(
         &["registry serve"],
         "",

@@ -3,6 +3,7 @@
 //!
 //! Its options before the command are its own, and what it has to say goes to the log that they name.
 
+pub mod checkpoint;
 pub mod create;
 pub mod describe;
 pub mod events;
@@ -52,7 +53,7 @@ pub struct Globals {
     /// Accepted: what the caller may do is found by trying
     #[arg(long, default_value = "auto")]
     pub rootless: String,
-    /// Accepted: criu is looked for in PATH
+    /// The criu that makes checkpoints, by its name in PATH or its path
     #[arg(long, default_value = "criu")]
     pub criu: String,
     /// Accepted: "cgroupfs", "systemd" or "disabled", as crun has it

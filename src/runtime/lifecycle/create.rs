@@ -94,7 +94,7 @@ pub fn create(
 }
 
 /// Makes the directory of a container, or takes that of one whose maker was killed.
-fn claim(containers: &Containers, id: &str) -> Result<Lock> {
+pub(super) fn claim(containers: &Containers, id: &str) -> Result<Lock> {
     let root = containers.paths.root();
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o711);

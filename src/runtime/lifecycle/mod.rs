@@ -15,6 +15,7 @@
 //! changes it holds the lock of its directory.
 
 mod access;
+mod checkpoint;
 mod console;
 mod create;
 mod delete;
@@ -27,6 +28,7 @@ mod start;
 mod statistics;
 
 pub use access::{Access, enter, is_root, join};
+pub use checkpoint::{checkpoint, restore};
 pub use console::Console;
 pub use create::{Created, Order, create};
 pub use delete::delete;
