@@ -78,6 +78,19 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// One that nobody has entered, for the user and group `own` outside.
+    pub fn new(tier: Tier, own: (u32, u32), uids: Vec<Range>, gids: Vec<Range>) -> Self {
+        Self {
+            tier,
+            uid: own.0,
+            gid: own.1,
+            uids,
+            gids,
+            entered: false,
+            refused: None,
+        }
+    }
+
     /// The mapping for the calling process.
     pub fn detect() -> Result<Self> {
         let (uid, gid) = (
@@ -87,15 +100,8 @@ impl Mapping {
         let refused = Self::refusal(uid)?;
         let is_root = has_capabilities(CapabilitySet::SYS_ADMIN)?;
         if is_root || (refused.is_some() && has_capabilities(OVER_FILES)?) {
-            return Ok(Self {
-                tier: Tier::Root,
-                uid,
-                gid,
-                uids: Vec::new(),
-                gids: Vec::new(),
-                entered: false,
-                refused,
-            });
+            let root = Self::new(Tier::Root, (uid, gid), Vec::new(), Vec::new());
+            return Ok(Self { refused, ..root });
         }
         let own = |outside| Range {
             inside: 0,
@@ -114,15 +120,8 @@ impl Mapping {
             }
             _ => Tier::Single,
         };
-        Ok(Self {
-            tier,
-            uid,
-            gid,
-            uids,
-            gids,
-            entered: false,
-            refused,
-        })
+        let mapping = Self::new(tier, (uid, gid), uids, gids);
+        Ok(Self { refused, ..mapping })
     }
 
     /// Why this process, which is not root of one, can make no user namespace.
@@ -153,15 +152,7 @@ impl Mapping {
             }
             None => Tier::Single,
         };
-        Ok(Some(Self {
-            tier,
-            uid,
-            gid,
-            uids,
-            gids,
-            entered: false,
-            refused: None,
-        }))
+        Ok(Some(Self::new(tier, (uid, gid), uids, gids)))
     }
 
     /// Whether a user namespace is needed. Who has a single id can do without where there is none.

@@ -100,15 +100,7 @@ fn mapping(spec: &Spec) -> Result<Mapping> {
         true => Tier::Single,
         false => Tier::Subordinate,
     };
-    Ok(Mapping {
-        tier,
-        uid,
-        gid,
-        uids,
-        gids,
-        entered: false,
-        refused: None,
-    })
+    Ok(Mapping::new(tier, (uid, gid), uids, gids))
 }
 
 /// The configuration without the user namespace that was entered already.
