@@ -287,6 +287,15 @@ impl Cgroup {
 
     /// Removes it with the groups in it; its processes must be gone. One that is removed already is fine.
     pub fn remove(self) -> Result<()> {
+        let context = || format!("remove `{}`", self.directory().display());
+        let name = self.path.file_name().with_context(context)?;
+        let name = CString::new(name.as_bytes()).with_context(context)?;
+        let above = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = openat(&self.directory, c"..", above, Mode::empty()).with_context(context)?;
+        // Most have none in them, and need not be read.
+        if let Ok(()) | Err(Errno::NOENT) = unlinkat(&above, &name, AtFlags::REMOVEDIR) {
+            return Ok(());
+        }
         let until = Instant::now() + PATIENCE;
         self.each_below(|above, name, _| {
             remove_in(above, name, until).with_context(|| {
@@ -294,11 +303,6 @@ impl Cgroup {
                 format!("remove `{name}` below `{}`", self.directory().display())
             })
         })?;
-        let context = || format!("remove `{}`", self.directory().display());
-        let name = self.path.file_name().with_context(context)?;
-        let name = CString::new(name.as_bytes()).with_context(context)?;
-        let above = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = openat(&self.directory, c"..", above, Mode::empty()).with_context(context)?;
         remove_in(&above, &name, until).with_context(context)
     }
 }
