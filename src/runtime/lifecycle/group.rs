@@ -180,6 +180,9 @@ pub fn update(container: &Container, resources: &LinuxResources) -> Result<()> {
 
 /// Writes limits, of a new group at a place or of one that is there.
 fn apply(place: Option<&Place>, group: &Cgroup, settings: &[Setting]) -> Result<()> {
+    if settings.is_empty() {
+        return Ok(());
+    }
     let names: Vec<&str> = settings
         .iter()
         .map(|setting| setting.controller.name())
