@@ -135,7 +135,17 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         Ok(words) => words,
         Err(error) => return fail(&mut context, &error, USAGE),
     };
-    match globals(&mut context, &words) {
+    // Its options come after the word: there are none before it.
+    let outcome = match words.first() {
+        Some(word) if word == runtime::NOUN => {
+            if let Err(error) = runtime::seal(&words) {
+                return fail(&mut context, &error, 1);
+            }
+            Ok(Outcome::Command(words))
+        }
+        _ => globals(&mut context, &words),
+    };
+    match outcome {
         Ok(Outcome::Done(code)) => code,
         Ok(Outcome::Command(words)) => match runtime::take_globals(&mut context, words) {
             Ok(Outcome::Command(words)) => dispatch(&mut context, &words),

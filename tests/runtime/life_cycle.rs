@@ -1,7 +1,9 @@
 //! Create, start, state, kill, delete (runtime.md, "Lifecycle"), and what runc has beside them.
 
 use crate::scene::scenes;
+use crate::support::User;
 use crate::support::life::until;
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use serde_json::Value;
 use std::ffi::OsStr;
 
@@ -20,6 +22,11 @@ fn from_nothing_to_nothing() {
         let pid: i64 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
         assert_eq!(state["pid"], pid);
         assert_eq!(state["status"], "created");
+        if scene.store.user == User::Root {
+            // What it runs from until then is within reach of the container as `/proc/1/exe` (CVE-2019-5736).
+            let program = statvfs(format!("/proc/{pid}/exe")).unwrap();
+            assert!(program.f_flag.contains(StatVfsMountFlags::RDONLY));
+        }
         assert_eq!(state["id"], "web");
         assert_eq!(state["bundle"], scene.bundle().to_str().unwrap());
         assert!(state["ociVersion"].is_string());

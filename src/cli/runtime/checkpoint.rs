@@ -5,7 +5,7 @@ use crate::cli::command::Verb;
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::bundle;
 use crate::runtime::criu::{self, Wishes};
-use crate::runtime::lifecycle::{self, Console, Order};
+use crate::runtime::lifecycle::{self, Access, Console, Order};
 use crate::sys::namespace;
 use crate::sys::signal::SignalFd;
 use anyhow::Result;
@@ -226,7 +226,7 @@ impl Verb for Restore {
             systemd: context.systemd(),
             keeps_keyring: false,
             moves_root: false,
-            access: context.access(),
+            access: context.access().unwrap_or(Access::Own),
         };
         let opened = bundle::read(&self.bundle)?;
         let adopts = !self.detach && !self.no_subreaper;

@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::error::bad_input;
 use crate::runtime::bundle;
-use crate::runtime::lifecycle::{self, Console, Created, Order};
+use crate::runtime::lifecycle::{self, Console, Containers, Created, Order};
 use crate::sys::signal::SignalFd;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -36,11 +36,14 @@ pub struct Making {
 
 impl Making {
     /// `attended`: the caller stays.
-    fn create(self, context: &mut Context, attended: bool) -> Result<Created> {
-        let containers = context.containers()?;
-        let again = context.again(&containers);
-        lifecycle::enter(&|| Ok(bundle::read(&self.bundle)?.spec), &again)?;
+    fn create(
+        self,
+        context: &mut Context,
+        containers: &Containers,
+        attended: bool,
+    ) -> Result<Created> {
         let mut opened = bundle::read(&self.bundle)?;
+        let entered = lifecycle::enter(&opened.spec, &context.again(containers))?;
         let console = match (self.console_socket, attended) {
             (Some(_), true) => {
                 return Err(
@@ -55,7 +58,7 @@ impl Making {
         };
         let mut warnings = std::mem::take(&mut opened.warnings);
         let created = lifecycle::create(
-            &containers,
+            containers,
             opened,
             &Order {
                 id: self.id,
@@ -65,7 +68,7 @@ impl Making {
                 systemd: context.systemd(),
                 keeps_keyring: self.no_new_keyring,
                 moves_root: self.no_pivot,
-                access: context.access(),
+                access: context.access().unwrap_or(entered),
             },
             &mut warnings,
         );
@@ -85,7 +88,8 @@ pub struct Create {
 
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        self.making.create(context, false).map(|_| 0)
+        let containers = context.containers()?;
+        self.making.create(context, &containers, false).map(|_| 0)
     }
 }
 
@@ -112,8 +116,9 @@ impl Verb for Run {
             // Before there is somebody whom they would be passed on to.
             false => Some(SignalFd::block_all()?),
         };
-        let mut created = self.making.create(context, !self.detach)?;
+        // Before the process is root of a user namespace, which has another place for them.
         let containers = context.containers()?;
+        let mut created = self.making.create(context, &containers, !self.detach)?;
         let id = created.container.record.id.clone();
         let readiness = match lifecycle::start(&created.container) {
             Ok(readiness) => readiness,

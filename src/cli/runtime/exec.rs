@@ -5,7 +5,7 @@ use crate::cli::command::Verb;
 use crate::cli::value;
 use crate::error::{Error, bad_input};
 use crate::runtime::bundle;
-use crate::runtime::lifecycle::{self, Console, Guest};
+use crate::runtime::lifecycle::{self, Access, Console, Guest};
 use crate::sys::signal::SignalFd;
 use crate::sys::terminal;
 use anyhow::Result;
@@ -86,7 +86,7 @@ impl Verb for Exec {
             even_if_paused: self.ignore_paused,
             outlives_caller: self.detach,
             group: self.cgroup,
-            access: context.access(),
+            access: context.access().unwrap_or(Access::Own),
         };
         let signals = match self.detach {
             true => None,

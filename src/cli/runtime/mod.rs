@@ -72,6 +72,19 @@ pub struct Globals {
     words: Vec<String>,
 }
 
+/// Commands that make a process inside a container.
+const ENTERING: [&str; 3] = ["create", "run", "exec"];
+
+/// Lets this process run from a sealed copy where one of these commands may be meant: before anything else is done, which
+/// would have to be done again if it is executed once more.
+pub(super) fn seal(words: &[String]) -> Result<()> {
+    let may_enter = words.iter().any(|word| ENTERING.contains(&word.as_str()));
+    match may_enter {
+        true => lifecycle::seal_as_root(),
+        false => Ok(()),
+    }
+}
+
 /// Takes the options between `runtime` and its command.
 pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<Outcome> {
     if words[0] != NOUN || words.len() == 1 {
@@ -132,12 +145,10 @@ impl Context {
         Ok(Containers { paths })
     }
 
-    /// How this process has come to where it is.
-    fn access(&self) -> Access {
-        match &self.runtime {
-            Some(globals) if globals.entered => Access::Entered,
-            _ => Access::Own,
-        }
+    /// How this process has come to where it is, if it was executed again to get there.
+    fn access(&self) -> Option<Access> {
+        let globals = self.runtime.as_ref()?;
+        globals.entered.then_some(Access::Entered)
     }
 
     /// What this program is executed with once more: in another user namespace the usual state root would be another.

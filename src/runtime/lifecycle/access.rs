@@ -1,8 +1,9 @@
 //! How the calling process comes to where it can make a container, or join one.
 //!
 //! It must not run from a file that a container could write to (CVE-2019-5736), and an ordinary user's must be root of a
-//! user namespace first: the one that the configuration asks for, or that of the container. So it executes itself once
-//! more, from a sealed copy, with the same words.
+//! user namespace first: the one that the configuration asks for, or that of the container. So it goes on from a sealed
+//! copy, for which most have to execute it once more, with the same words; unless nobody in that user namespace could write
+//! to the file anyway.
 
 use super::record::Container;
 use crate::error::{Error, Kind, bad_input};
@@ -33,18 +34,27 @@ pub fn is_root() -> Result<bool> {
     Ok(sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
-/// For a container that is to be made with the configuration `spec`: returns where the process can do so; else executes `words`, told by `access` what
-/// was done, and returns only when that failed.
-pub fn enter(
-    spec: &dyn Fn() -> Result<Spec>,
-    words: &dyn Fn(Access) -> Vec<OsString>,
-) -> Result<()> {
+/// For a container that is to be made with the configuration `spec`: returns where the process can do so, and how it has
+/// come there; else executes `words`, told by `access` what was done, and returns only when that failed.
+pub fn enter(spec: &Spec, words: &dyn Fn(Access) -> Vec<OsString>) -> Result<Access> {
     if is_root()? {
-        return seal(&words(Access::Own));
+        seal(&words(Access::Own))?;
+        return Ok(Access::Own);
     }
-    mapping(&spec()?)?.enter()?;
+    let mapping = mapping(spec)?;
+    // Such as one that root has installed.
+    let is_beyond = own_program::is_beyond(|uid| id_mapping::inside(&mapping.uids, uid).is_some());
+    mapping.enter()?;
     namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
-    seal(&words(Access::Entered))
+    // Who was not executed again in the user namespace belongs to the one outside, and lets nobody take the listener of an agent
+    // (ptrace(2), "Ptrace access mode checking").
+    let linux = spec.linux().as_ref();
+    let policy = linux.and_then(|linux| linux.seccomp().as_ref());
+    let has_agent = policy.is_some_and(|policy| policy.listener_path().is_some());
+    if !is_beyond || has_agent {
+        seal(&words(Access::Entered))?;
+    }
+    Ok(Access::Entered)
 }
 
 /// Likewise for one that is to be joined.
@@ -61,13 +71,27 @@ pub fn join(container: &Container, words: &dyn Fn(Access) -> Vec<OsString>) -> R
     seal(&words(Access::Entered))
 }
 
-/// Executes this program from a sealed copy, unless it runs from one.
+/// Lets this process run from a sealed copy, where it needs no user namespace to be root of. It may be executed once more, with
+/// the same words.
+pub fn seal_as_root() -> Result<()> {
+    match is_root()? {
+        true => seal(&std::env::args_os().collect::<Vec<_>>()),
+        false => Ok(()),
+    }
+}
+
+/// Lets this process run from a sealed copy, unless it does: where that needs it to be executed once more, with these words.
 fn seal(words: &[OsString]) -> Result<()> {
     if own_program::is_sealed()? {
         return Ok(());
     }
     let own = std::fs::read_link("/proc/self/exe").context("read the link `/proc/self/exe`")?;
     let program = own_program::seal(&own)?;
+    // In a user namespace of an ordinary user's it has to be executed there, see `enter`.
+    let is_own = namespace::is_initial_user();
+    if is_own && own_program::run_from(&program).is_ok() && own_program::is_sealed()? {
+        return Ok(());
+    }
     let words = Words::new(words.iter().map(|word| word.as_bytes()))?;
     let environment = std::env::vars_os();
     let entries = environment.map(|(key, value)| [key.as_bytes(), b"=", value.as_bytes()].concat());

@@ -27,7 +27,7 @@ mod record;
 mod start;
 mod statistics;
 
-pub use access::{Access, enter, is_root, join};
+pub use access::{Access, enter, is_root, join, seal_as_root};
 pub use checkpoint::{checkpoint, restore};
 pub use console::Console;
 pub use create::{Created, Order, create};
