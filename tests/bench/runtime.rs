@@ -1,8 +1,15 @@
-//! `onggi runtime` beside crun and runc on the same bundles: `run`, and `create`, `start` and `delete` one after the other;
-//! with everything, without a network namespace, without a filter, without both.
+//! `onggi runtime` beside crun and runc on the same bundles, and beside the kernel's calls alone: `run`, and `create`,
+//! `start` and `delete` one after the other; with everything, without a network namespace, without a filter, without both.
+//! Then the most memory that a process of each has used.
 //!
 //! `cargo bench --bench runtime [-- root|subuid|single…]`, in a mount namespace as `start` does. The shell that starts each is
 //! in all of them.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a bench prints its figures, and the floor is a program of its own"
+)]
 
 #[path = "measure.rs"]
 mod measure;
@@ -12,25 +19,29 @@ mod support;
 #[path = "start/bundle.rs"]
 mod bundle;
 #[path = "start/floor.rs"]
-#[allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "the bench `start` uses it"
-)]
 mod floor;
 #[path = "start/peers.rs"]
 mod peers;
 #[path = "start/pure.rs"]
 mod pure;
 
-use measure::{race, rounds};
+use measure::{Contender, race, rounds};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
-use support::{User, store};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use support::{Store, User, store};
 
-fn main() {
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("floor") => return floor::main(&arguments[1..]).into(),
+        Some("peak") => return peak(&arguments[1..]),
+        _ => {}
+    }
     pure::enter_cgroup2();
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
+    let asked: Vec<&String> = arguments
+        .iter()
         .filter(|word| !word.starts_with("--"))
         .collect();
     for (name, user) in [
@@ -38,10 +49,11 @@ fn main() {
         ("subuid", User::Subuid),
         ("single", User::Single),
     ] {
-        if asked.is_empty() || asked.iter().any(|word| word == name) {
+        if asked.is_empty() || asked.iter().any(|word| *word == name) {
             measure_as(name, user);
         }
     }
+    ExitCode::SUCCESS
 }
 
 fn measure_as(name: &str, user: User) {
@@ -53,12 +65,63 @@ fn measure_as(name: &str, user: User) {
         ("neither", &["network", "seccomp"]),
     ] {
         let [run, three] = peers::of_a_bundle(&store, what, |config| without(config, leave_out));
-        race(&format!("run, {what}, as {name}"), rounds(31), run);
-        race(
-            &format!("create, start, delete, {what}, as {name}"),
-            rounds(31),
-            three,
-        );
+        for (title, all) in [("run", run), ("create, start, delete", three)] {
+            let title = format!("{title}, {what}, as {name}");
+            race(&title, rounds(31), contenders(&store, &all));
+            all.iter().for_each(|one| print_peak(&store, one));
+        }
+    }
+}
+
+fn contenders<'a>(store: &'a Store, all: &'a [peers::Words]) -> Vec<Contender<'a>> {
+    let one = |(name, words): &'a peers::Words| {
+        Contender::new(name, || {
+            let mut command = store.command(&words[0]);
+            command.args(&words[1..]);
+            command
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+/// Of the largest process.
+fn print_peak(store: &Store, (name, words): &peers::Words) {
+    let mut command = store.command(peers::own_copy(store));
+    let measured = command
+        .arg("peak")
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
+    let measured = measured.unwrap();
+    match measured.status.success() {
+        true => {
+            let kilobytes = String::from_utf8(measured.stdout).unwrap();
+            println!("  {name:44}{:>8} kB at most in a process", kilobytes.trim());
+        }
+        false => println!("  left out: {name}"),
+    }
+}
+
+/// Prints how much memory the largest process of a command has used. Whoever is forked by a process that waits for it has
+/// little of that one's memory; who shares it until execve(2), as the standard library's children otherwise do, would be
+/// taken for as large (getrusage(2)).
+fn peak(words: &[String]) -> ExitCode {
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
+    let mut command = Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .uid(nix::unistd::geteuid().as_raw());
+    let status = command.status().unwrap();
+    while nix::sys::wait::wait().is_ok() {}
+    println!(
+        "{}",
+        getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss()
+    );
+    match status.success() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -1,22 +1,27 @@
 //! The kernel calls that a container needs, and nothing else: no image, no record, no monitor. What is left of a
 //! runtime's time above this is its own.
 //!
-//! `floor ROOTFS WORK FILTER [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable part below `WORK`, all namespaces,
+//! `floor [--bind] [--host-network] [--group] ROOTFS WORK FILTER [UIDMAP GIDMAP]`: overlay on `ROOTFS` with its writable
+//! part below `WORK`, or `ROOTFS` itself; all namespaces, or all but that of the network; a control group with a filter for
+//! devices, or none;
 //! Docker's mounts, nodes and masked paths, its capabilities and system
-//! calls (`FILTER` holds the program as the kernel takes it), `/bin/true`. A map is `INSIDE OUTSIDE COUNT…`.
+//! calls (`FILTER` holds the program as the kernel takes it; none where it is empty), `/bin/true`. A map is
+//! `INSIDE OUTSIDE COUNT…`.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
+use onggi::cgroup::{self, Cgroup, devices};
 use onggi::runtime::capabilities::CapabilitySet as Kept;
 use onggi::sys::namespace::{bring_loopback_up, write_map};
-use onggi::sys::process::{Ended, clone3, flags};
+use onggi::sys::process::{Ended, clone3_into, flags};
 use onggi::sys::seccomp::set_filter;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
 };
 use seccompiler::sock_filter;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,36 +43,42 @@ pub fn main(arguments: &[String]) -> u8 {
 }
 
 fn contain(arguments: &[String]) -> Result<Ended> {
+    let is_option = |word: &&String| word.starts_with("--");
+    let (options, arguments) = arguments.split_at(arguments.iter().take_while(is_option).count());
+    let has = |option: &str| options.iter().any(|word| word == option);
     let [rootfs, work, filter, maps @ ..] = arguments else {
-        return Err("ROOTFS WORK FILTER [UIDMAP GIDMAP]".into());
+        return Err(
+            "[--bind] [--host-network] [--group] ROOTFS WORK FILTER [UIDMAP GIDMAP]".into(),
+        );
     };
-    let (work, filter) = (Path::new(work), read_filter(filter)?);
-    for directory in [
-        work.to_owned(),
-        work.join("upper"),
-        work.join("work"),
-        work.join("merged"),
-    ] {
-        std::fs::create_dir(directory)?;
+    let filter = match filter.as_str() {
+        "" => Vec::new(),
+        path => read_filter(path)?,
+    };
+    let work = (!has("--bind")).then_some(Path::new(work));
+    for name in ["", "upper", "work", "merged"] {
+        work.map_or(Ok(()), |work| std::fs::create_dir(work.join(name)))?;
     }
-    let mut namespaces = flags::NEW_MOUNT
-        | flags::NEW_PID
-        | flags::NEW_IPC
-        | flags::NEW_UTS
-        | flags::NEW_CGROUP
-        | flags::NEW_NET;
-    if !maps.is_empty() {
-        namespaces |= flags::NEW_USER;
+    let group = has("--group").then(control_group).transpose()?;
+    let mut namespaces = flags::NEW_MOUNT | flags::NEW_PID | flags::NEW_IPC | flags::NEW_UTS;
+    for (is_wanted, flag) in [
+        (group.is_none(), flags::NEW_CGROUP),
+        (!has("--host-network"), flags::NEW_NET),
+        (!maps.is_empty(), flags::NEW_USER),
+    ] {
+        namespaces |= if is_wanted { flag } else { 0 };
     }
     let (mut wait, go) = std::io::pipe()?;
     let mut go = Some(go);
-    let child = clone3(namespaces, || {
+    let child = clone3_into(namespaces, group.as_ref().map(AsFd::as_fd), || {
         if !maps.is_empty() {
             // Only the parent's end may keep us waiting.
             go = None;
             let _ = wait.read(&mut [0]);
         }
-        match inside(rootfs, work, &filter, !maps.is_empty()) {
+        let entered = group.as_ref().map_or(Ok(()), |_| cgroup::make_own_root());
+        let entered = entered.map_err(Into::into);
+        match entered.and_then(|()| inside(rootfs, work, &filter, namespaces)) {
             Ok(()) => 127,
             Err(error) => {
                 eprintln!("floor: {error}");
@@ -80,6 +91,10 @@ fn contain(arguments: &[String]) -> Result<Ended> {
     }
     drop(go);
     let ended = child.wait()?;
+    group.map_or(Ok(()), Cgroup::remove)?;
+    let Some(work) = work else {
+        return Ok(ended);
+    };
     // What overlayfs makes there has mode 0.
     for locked in [
         "work/work",
@@ -90,6 +105,14 @@ fn contain(arguments: &[String]) -> Result<Ended> {
     }
     std::fs::remove_dir_all(work)?;
     Ok(ended)
+}
+
+/// With the filter that every container has.
+fn control_group() -> Result<Cgroup> {
+    let top = Cgroup::open(Path::new("/"))?.ok_or("there are no control groups")?;
+    let group = top.child("floor")?;
+    devices::attach(group.as_fd(), &devices::everybodys())?;
+    Ok(group)
 }
 
 /// `struct sock_filter` after another (filter(2)).
@@ -150,7 +173,13 @@ fn filesystem(kind: &str, target: &str, flags: MsFlags, options: Option<&str>) -
         .map_err(|error| format!("{target}: {error}").into())
 }
 
-fn inside(rootfs: &str, work: &Path, filter: &[sock_filter], rootless: bool) -> Result<()> {
+fn inside(
+    rootfs: &str,
+    work: Option<&Path>,
+    filter: &[sock_filter],
+    namespaces: u64,
+) -> Result<()> {
+    let rootless = namespaces & flags::NEW_USER != 0;
     mount(
         NOTHING,
         "/",
@@ -159,32 +188,31 @@ fn inside(rootfs: &str, work: &Path, filter: &[sock_filter], rootless: bool) -> 
         NOTHING,
     )?;
     nix::unistd::sethostname("bench")?;
-    let path = |name: &str| -> PathBuf { work.join(name) };
-    let mut options = format!(
-        "lowerdir={rootfs},upperdir={},workdir={},volatile",
-        path("upper").display(),
-        path("work").display()
-    );
-    if rootless {
-        options += ",userxattr";
+    match work {
+        Some(work) => overlay(rootfs, work, rootless)?,
+        None => {
+            let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(rootfs), rootfs, NOTHING, bind, NOTHING)?;
+            std::env::set_current_dir(rootfs)?;
+        }
     }
-    let merged = path("merged");
-    filesystem(
-        "overlay",
-        merged.to_str().ok_or("path")?,
-        MsFlags::empty(),
-        Some(&options),
-    )?;
-    std::env::set_current_dir(&merged)?;
     filesystem("proc", "proc", QUIET, None)?;
-    devices(rootless)?;
-    filesystem("sysfs", "sys", QUIET | MsFlags::MS_RDONLY, None)?;
+    nodes(rootless)?;
+    // Without a network namespace of its own a user cannot mount it anew.
+    if rootless && namespaces & flags::NEW_NET == 0 {
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some("/sys"), "sys", NOTHING, bind, NOTHING)?;
+    } else {
+        filesystem("sysfs", "sys", QUIET | MsFlags::MS_RDONLY, None)?;
+    }
     filesystem("cgroup2", "sys/fs/cgroup", QUIET | MsFlags::MS_RDONLY, None)?;
     hide()?;
     nix::unistd::pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
     std::env::set_current_dir("/")?;
-    bring_loopback_up()?;
+    if namespaces & flags::NEW_NET != 0 {
+        bring_loopback_up()?;
+    }
     for capability in CapabilitySet::all()
         .difference(KEPT)
         .iter_names()
@@ -192,7 +220,9 @@ fn inside(rootfs: &str, work: &Path, filter: &[sock_filter], rootless: bool) -> 
     {
         remove_capability_from_bounding_set(capability)?;
     }
-    set_filter(filter, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)?;
+    if !filter.is_empty() {
+        set_filter(filter, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW)?;
+    }
     let sets = CapabilitySets {
         effective: KEPT,
         permitted: KEPT,
@@ -204,7 +234,23 @@ fn inside(rootfs: &str, work: &Path, filter: &[sock_filter], rootless: bool) -> 
     Ok(())
 }
 
-fn devices(rootless: bool) -> Result<()> {
+fn overlay(rootfs: &str, work: &Path, rootless: bool) -> Result<()> {
+    let path = |name: &str| -> PathBuf { work.join(name) };
+    let mut options = format!(
+        "lowerdir={rootfs},upperdir={},workdir={},volatile",
+        path("upper").display(),
+        path("work").display()
+    );
+    if rootless {
+        options += ",userxattr";
+    }
+    let merged = path("merged");
+    let target = merged.to_str().ok_or("path")?;
+    filesystem("overlay", target, MsFlags::empty(), Some(&options))?;
+    Ok(std::env::set_current_dir(&merged)?)
+}
+
+fn nodes(rootless: bool) -> Result<()> {
     filesystem(
         "tmpfs",
         "dev",

@@ -8,7 +8,7 @@ use crate::measure::Contender;
 use crate::support::store::program;
 use crate::support::{Store, User, images};
 use onggi::runtime::seccomp::{Identity, default_filter};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,7 +23,14 @@ pub fn all(store: &Store) -> Vec<Contender<'_>> {
     }
     let unfiltered = write_bundle(store, "unfiltered", &config);
     let mut all = vec![
-        kernel_calls(store, &rootfs, maps.as_ref()),
+        Contender::new(FLOOR, {
+            let words = kernel_calls(store, &rootfs, maps.as_ref(), &[]);
+            move || {
+                let mut command = store.command(&words[0]);
+                command.args(&words[1..]);
+                command
+            }
+        }),
         runtime(
             store,
             &bundle,
@@ -120,13 +127,16 @@ pub fn with_binds<'a>(store: &'a Store, source: &Path, count: usize) -> Vec<Cont
     ]
 }
 
+/// A contender's name and the command that it is.
+pub type Words = (String, Vec<OsString>);
+
 /// Ours, crun and runc on the same bundle, and the kernel's calls alone: `run`, and then `create`, `start` and `delete` as
 /// three commands. `leave_out` takes something out of the configuration.
-pub fn of_a_bundle<'a>(
-    store: &'a Store,
+pub fn of_a_bundle(
+    store: &Store,
     name: &str,
     leave_out: impl FnOnce(&mut serde_json::Value),
-) -> [Vec<Contender<'a>>; 2] {
+) -> [Vec<Words>; 2] {
     let rootfs = store.home().join("rootfs");
     let rootfs = match rootfs.exists() {
         true => rootfs,
@@ -137,19 +147,24 @@ pub fn of_a_bundle<'a>(
     leave_out(&mut config);
     let bundle = write_bundle(store, name, &config);
     let ours = program().to_str().unwrap();
-    let of = |title: &str, words: &'static [&'static str], program: &str, script: &'static str| {
+    let of = |title: &str, words: &[&str], program: &str, script: &str| {
         let state = store.path().join("runtime").join(title.replace(' ', "-"));
-        let (bundle, program) = (bundle.clone(), program.to_owned());
-        Contender::new(title, move || {
-            let mut command = store.command("sh");
-            command.args(["-c", script, &program]).arg(&bundle);
-            command.args(words).arg("--root").arg(&state);
-            command
-        })
+        let mut all: Vec<OsString> = ["sh", "-c", script, program].map(Into::into).into();
+        all.push(bundle.clone().into());
+        all.extend(words.iter().map(Into::into));
+        all.extend(["--root".into(), state.into()]);
+        (title.to_owned(), all)
     };
     const RUN: &str = r#"b=$1; shift; exec "$0" "$@" run --bundle "$b" bench"#;
     const THREE: &str = r#"b=$1; shift
         "$0" "$@" create --bundle "$b" bench && "$0" "$@" start bench && "$0" "$@" delete --force bench"#;
+    let mut floor: Vec<OsString> = ["sh", "-c", r#"exec "$0" "$@""#].map(Into::into).into();
+    floor.extend(kernel_calls(
+        store,
+        &rootfs,
+        maps.as_ref(),
+        &floor_options(store, &config),
+    ));
     [RUN, THREE].map(|script| {
         vec![
             of("onggi runtime", &["runtime"], ours, script),
@@ -161,8 +176,36 @@ pub fn of_a_bundle<'a>(
             ),
             of("crun", &["--cgroup-manager=cgroupfs"], "crun", script),
             of("runc", &[], "runc", script),
+            (FLOOR.to_owned(), floor.clone()),
         ]
     })
+}
+
+/// What the kernel's calls alone are to do for a bundle; `--no-filter` is for [`kernel_calls`].
+fn floor_options(store: &Store, config: &serde_json::Value) -> Vec<&'static str> {
+    let linux = &config["linux"];
+    let namespaces = linux["namespaces"].as_array();
+    let has_network = namespaces.is_some_and(|all| all.iter().any(|one| one["type"] == "network"));
+    let options = [
+        (true, "--bind"),
+        (!has_network, "--host-network"),
+        (store.user == User::Root, "--group"),
+        (linux.get("seccomp").is_none(), NO_FILTER),
+    ];
+    let wanted = options.into_iter().filter(|(is_wanted, _)| *is_wanted);
+    wanted.map(|(_, option)| option).collect()
+}
+
+const NO_FILTER: &str = "--no-filter";
+const FLOOR: &str = "the same kernel calls and nothing else";
+
+/// This program, from where the user can reach it.
+pub fn own_copy(store: &Store) -> PathBuf {
+    let program = store.path().join("floor");
+    if !program.exists() {
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    }
+    program
 }
 
 /// A bundle whose program sleeps.
@@ -221,28 +264,32 @@ fn maps(store: &Store) -> Option<(Map, Map)> {
     (store.user != User::Root).then(|| (map(uid, "/etc/subuid"), map(gid, "/etc/subgid")))
 }
 
-fn kernel_calls<'a>(store: &'a Store, rootfs: &Path, maps: Option<&(Map, Map)>) -> Contender<'a> {
-    // The program is this one, from where the user can reach it.
-    let program = store.path().join("floor");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let work = store.home().join("floor");
+/// The command that does them.
+fn kernel_calls(
+    store: &Store,
+    rootfs: &Path,
+    maps: Option<&(Map, Map)>,
+    options: &[&str],
+) -> Vec<OsString> {
     let identity = if store.user == User::Single {
         Identity::Single
     } else {
         Identity::Mapped
     };
-    let filter = default_filter(bundle::circumstances(), identity);
-    let filter = store.file("filter", floor::filter_bytes(filter.program()));
-    let mut arguments = [
-        "floor".as_ref(),
-        rootfs.as_os_str(),
-        work.as_os_str(),
-        filter.as_os_str(),
-    ]
-    .map(OsStr::to_owned)
-    .to_vec();
+    let filter = match options.contains(&NO_FILTER) {
+        true => OsString::new(),
+        false => {
+            let filter = default_filter(bundle::circumstances(), identity);
+            let filter = floor::filter_bytes(filter.program());
+            store.file("filter", filter).into()
+        }
+    };
+    let mut words: Vec<OsString> = vec![own_copy(store).into(), "floor".into()];
+    let options = options.iter().filter(|option| **option != NO_FILTER);
+    words.extend(options.map(Into::into));
+    words.extend([rootfs.into(), store.home().join("floor").into(), filter]);
     if let Some((uids, gids)) = maps {
-        arguments.extend([uids, gids].map(|map| {
+        words.extend([uids, gids].map(|map| {
             let numbers = map
                 .iter()
                 .flat_map(|&(inside, outside, count)| [inside, outside, count]);
@@ -253,11 +300,7 @@ fn kernel_calls<'a>(store: &'a Store, rootfs: &Path, maps: Option<&(Map, Map)>) 
                 .into()
         }));
     }
-    Contender::new("the same kernel calls and nothing else", move || {
-        let mut command = store.command(&program);
-        command.args(&arguments);
-        command
-    })
+    words
 }
 
 fn runtime<'a>(
