@@ -319,6 +319,21 @@ impl ProcessCapabilities {
         }
     }
 
+    /// Leaves out what the calling process has not got and so cannot give (config.md, "capabilities"): the second is
+    /// that. What is left out of the bounding set alone cannot be missed.
+    pub fn within_own(&self) -> Result<(Self, CapabilitySet)> {
+        let own = CapabilitySet::from_bits(sys::capability::get()?.permitted);
+        let wanted = self.effective | self.permitted | self.inheritable | self.ambient;
+        let granted = Self {
+            effective: self.effective.intersection(own),
+            permitted: self.permitted.intersection(own),
+            inheritable: self.inheritable.intersection(own),
+            ambient: self.ambient.intersection(own),
+            ..*self
+        };
+        Ok((granted, wanted.difference(own)))
+    }
+
     /// First step, while the process still has `CAP_SETPCAP`: the bounding set shrinks. Ambient capabilities are
     /// the only ones a user other than 0 keeps across execve(2); for them the permitted set is told to survive
     /// the change of the user id.

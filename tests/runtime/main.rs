@@ -8,6 +8,7 @@ mod scene;
 mod annotations;
 mod bad_bundles;
 mod checkpoint;
+mod capabilities;
 mod exec;
 mod hooks;
 mod id_mappings;

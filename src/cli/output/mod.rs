@@ -129,12 +129,12 @@ impl Output {
         self.closed
     }
 
-    /// Something the user should know although the command goes on.
+    /// Something the user should know although the command goes on. Where there is a log it is told there alone: then
+    /// standard error is the program's that is started.
     pub fn warn(&mut self, message: impl fmt::Display) {
         if let Some(log) = &mut self.log {
             log.add("warning", &one_line(&message.to_string()));
-        }
-        if self.warnings {
+        } else if self.warnings {
             self.note(&format!(
                 "{}: warning: {}\n",
                 self.program,

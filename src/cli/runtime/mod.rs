@@ -38,7 +38,7 @@ pub struct Globals {
     /// Directory of the containers' state
     #[arg(long)]
     pub root: Option<PathBuf>,
-    /// Tell errors and warnings in this file too
+    /// Tell errors in this file too, and warnings there alone
     #[arg(long)]
     pub log: Option<PathBuf>,
     /// How: "text" or "json"

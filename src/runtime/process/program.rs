@@ -150,11 +150,17 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
         // The caller's keys are not the container's.
         process::join_new_session_keyring();
     }
-    plan.capabilities.limit()?;
+    let (capabilities, missing) = plan.capabilities.within_own()?;
+    if !missing.is_empty() {
+        let names = missing.names().collect::<Vec<_>>().join(", ");
+        let text = format!("the container goes without {names}: onggi has not got it itself");
+        protocol::send_warning(channel, &text)?;
+    }
+    capabilities.limit()?;
     if company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
-    take_identity(plan, &user)?;
+    take_identity(plan, &user, capabilities)?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
     }
@@ -272,14 +278,18 @@ fn has_home(environment: &[String]) -> bool {
     environment.iter().any(|entry| entry.starts_with("HOME="))
 }
 
-fn take_identity(plan: &ProcessPlan, user: &Identity) -> Result<()> {
+fn take_identity(
+    plan: &ProcessPlan,
+    user: &Identity,
+    capabilities: ProcessCapabilities,
+) -> Result<()> {
     let capabilities = match user.uid {
-        0 => plan.capabilities,
+        0 => capabilities,
         // As execve(2) of a program without file capabilities would leave them.
         _ => ProcessCapabilities {
-            effective: plan.capabilities.ambient,
-            permitted: plan.capabilities.ambient,
-            ..plan.capabilities
+            effective: capabilities.ambient,
+            permitted: capabilities.ambient,
+            ..capabilities
         },
     };
     let denied = |error: Errno| match error {
