@@ -1,7 +1,7 @@
 //! What others push is pulled by others: skopeo, podman, docker where it has an engine, and onggi itself.
 
 use crate::client::Value;
-use crate::support::{Need, User, image, requires, store};
+use crate::support::{Need, User, engine, image, requires, store};
 use crate::{Served, digest_of};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -218,10 +218,9 @@ docker image inspect -f '{{.Id}}' "$1/kiln/bowl:1"
 
 #[test]
 fn docker_pushes_and_pulls() {
-    let engine = std::env::var_os("ONGGI_TEST_DOCKER_ENGINE");
-    if engine.is_none() && !requires(&[Need::Program("dockerd")]) {
+    let Some(path) = engine("dockerd") else {
         return;
-    }
+    };
     if !requires(&[Need::Root, Need::Program("skopeo")]) {
         return;
     }
@@ -240,15 +239,7 @@ fn docker_pushes_and_pulls() {
     command
         .args(["-m", "sh", "-c", ENGINE, "sh", &served.address])
         .arg(directory.path());
-    if let Some(engine) = engine {
-        let engine = Path::new(&engine);
-        let path = std::env::var("PATH").unwrap_or_default();
-        let (bin, sbin) = (engine.join("usr/bin"), engine.join("usr/sbin"));
-        command.env(
-            "PATH",
-            format!("{}:{}:{path}", bin.display(), sbin.display()),
-        );
-    }
+    command.env("PATH", path);
     let output = command.output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(

@@ -1,5 +1,6 @@
 //! What this host can show: users, programs, namespaces, real images; and the skips where it cannot.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,18 @@ pub fn has_program(name: &str) -> bool {
             .is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
     };
     std::env::split_paths(&path).any(executable)
+}
+
+/// A search path on which Docker's engine is, containerd and all: that which tests/run has unpacked, or the host's.
+/// Skips the test where `program` of it is on neither.
+pub fn engine(program: &str) -> Option<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let Some(engine) = std::env::var_os("ONGGI_TEST_DOCKER_ENGINE") else {
+        return requires(&[Need::Program(program)]).then_some(path);
+    };
+    let unpacked = ["usr/bin", "usr/sbin"].map(|below| Path::new(&engine).join(below));
+    let all = unpacked.into_iter().chain(std::env::split_paths(&path));
+    Some(std::env::join_paths(all).unwrap())
 }
 
 /// Says that a part of the test that runs now is left out, and why; `tests/run` counts these lines.

@@ -27,7 +27,7 @@ pub mod store;
 pub mod terminal;
 
 pub use command::{Call, Outcome};
-pub use host::{Need, User, image, images, requires, skip};
+pub use host::{Need, User, engine, image, images, requires, skip};
 pub use own_mounts::OwnMounts;
 pub use refusal::without_user_namespaces;
 pub use store::{ALPINE, Store, everyone, everyone_in_memory, everyone_with_alpine, store};

@@ -4,10 +4,12 @@
 //! What exists in cgroup version 1 only is not converted; [`of_version_1`] says what is to be said of it.
 
 mod apply;
+mod before;
 mod convert;
 mod version_1;
 
 pub use apply::{apply, missing};
+pub use before::Before;
 pub use convert::settings;
 pub use version_1::of_version_1;
 

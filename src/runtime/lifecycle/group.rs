@@ -5,11 +5,13 @@
 use super::record::Container;
 use crate::cgroup::devices::{self, Enforcement};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
-use crate::cgroup::resources::{self, Setting};
+use crate::cgroup::resources::{self, Before, Setting};
 use crate::cgroup::systemd::{self, Scope};
 use crate::cgroup::{self, Cgroup, parents};
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::annotations::Annotations;
+use crate::id_mapping::{self, IdMaps};
+use crate::sys::namespace;
 use anyhow::Result;
 use oci_spec::runtime::{LinuxResources, Spec};
 use std::os::fd::AsFd;
@@ -122,7 +124,7 @@ fn in_scope(path: Option<&Path>, id: &str, annotations: &Annotations) -> Result<
         "" => format!("{name}.scope"),
         prefix => format!("{prefix}-{name}.scope"),
     };
-    let user = (!rustix::process::geteuid().is_root()).then(|| rustix::process::geteuid().as_raw());
+    let user = user()?;
     let mut manager =
         systemd::Manager::connect(user)?.ok_or_else(|| systemd::Manager::absent(user))?;
     Place::in_scope(
@@ -136,6 +138,16 @@ fn in_scope(path: Option<&Path>, id: &str, annotations: &Annotations) -> Result<
         },
         annotations.subgroup.as_deref(),
     )
+}
+
+/// Whose manager is asked: the caller's, whoever that is in the user namespace which was entered; `None`: the system's.
+fn user() -> Result<Option<u32>> {
+    let own = rustix::process::geteuid().as_raw();
+    if namespace::is_initial_user() {
+        return Ok((own != 0).then_some(own));
+    }
+    let maps = IdMaps::of_process(std::process::id() as i32)?;
+    Ok(id_mapping::outside(&maps.uids, own))
 }
 
 /// Makes it unless it is there; one with processes is somebody else's.
@@ -172,10 +184,11 @@ fn limit(
     })
 }
 
-/// Changes the limits of a container.
+/// Changes the limits of a container; after an error they are as they were.
 pub fn update(container: &Container, resources: &LinuxResources) -> Result<()> {
-    let group = container.needed_cgroup("limit")?;
-    apply(None, &group, &resources::settings(resources)?)
+    let settings = resources::settings(resources)?;
+    let before = Before::of(container.needed_cgroup("limit")?, &settings)?;
+    apply(None, &before.group, &settings).inspect_err(|_| before.restore())
 }
 
 /// Writes limits, of a new group at a place or of one that is there.

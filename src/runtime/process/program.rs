@@ -352,6 +352,8 @@ pub fn look_for(plan: &ProcessPlan) -> Result<()> {
     for candidate in candidates(name, &plan.environment) {
         let access = Access::EXEC_OK;
         match accessat(CWD, candidate.as_str(), access, AtFlags::EACCESS) {
+            // Anybody may search some directories.
+            Ok(()) if Path::new(&candidate).is_dir() => worst = Errno::ISDIR,
             Ok(()) => return Ok(()),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(error) => worst = error,
@@ -417,7 +419,8 @@ fn not_executable(name: &str, error: Errno) -> anyhow::Error {
     let reason = match error {
         Errno::ACCESS => "permission denied".to_owned(),
         Errno::NOEXEC => "exec format error".to_owned(),
-        Errno::ISDIR => "is a directory".to_owned(),
+        // Callers take the number 126 from the second half.
+        Errno::ISDIR => "is a directory: permission denied".to_owned(),
         error => error.to_string(),
     };
     let failure = Error::new(Kind::CannotExecute, format!("exec: \"{name}\": {reason}"));
