@@ -10,6 +10,7 @@ mod bad_bundles;
 mod checkpoint;
 mod capabilities;
 mod buildah;
+mod capabilities;
 mod containerd;
 mod dockerd;
 mod examples;

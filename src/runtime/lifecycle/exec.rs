@@ -4,6 +4,7 @@ use super::access::Access;
 use super::console::Console;
 use super::create::{sockets, streams, tier, write_pid};
 use super::foreground::Terminal;
+use super::group;
 use super::record::{Container, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
@@ -76,7 +77,7 @@ pub fn exec(
     plan.keeps_groups = Annotations::of(spec.annotations())?.keeps_groups;
     plan.outlives_maker = guest.outlives_caller;
     plan.sockets = sockets(guest.preserved)?;
-    let group = group(container, guest.group.as_deref())?;
+    let group = group_of(container, guest.group.as_deref())?;
     let started = exec::start(&target, nested, group.as_ref(), &mut plan, &streams()?)?;
     let child = started.child;
     if let Some(path) = &guest.pid_file {
@@ -90,9 +91,10 @@ pub fn exec(
 }
 
 /// Where it lives: the group of the container, or one in it.
-fn group(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
+fn group_of(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(below) = below else {
-        return container.cgroup();
+        let found = container.cgroup()?;
+        return found.map(group::come_near).transpose();
     };
     let group = container.needed_cgroup("run a program in a group of")?;
     let path = Path::new(below.trim_start_matches('/'));
@@ -103,7 +105,6 @@ fn group(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
         return Err(bad_input(format!("`{below}` is no group in that of the container")).into());
     }
     let found = Cgroup::open(&group.path().join(path)).context("open the group")?;
-    Ok(Some(found.ok_or_else(|| {
-        bad_input(format!("the container has no group `{below}`"))
-    })?))
+    let missing = || bad_input(format!("the container has no group `{below}`"));
+    group::come_near(found.ok_or_else(missing)?).map(Some)
 }

@@ -184,6 +184,13 @@ fn limit(
     })
 }
 
+/// The group, once the calling process is where it can put others into it: an ordinary user's session is not.
+pub(super) fn come_near(group: Cgroup) -> Result<Cgroup> {
+    let own = cgroup::of_process(None)?;
+    placement::come_near(&group, own.as_deref(), user()?)?;
+    Ok(group)
+}
+
 /// Changes the limits of a container; after an error they are as they were.
 pub fn update(container: &Container, resources: &LinuxResources) -> Result<()> {
     let settings = resources::settings(resources)?;
