@@ -7,10 +7,9 @@ mod scene;
 
 mod annotations;
 mod bad_bundles;
-mod checkpoint;
-mod capabilities;
 mod buildah;
 mod capabilities;
+mod checkpoint;
 mod containerd;
 mod dockerd;
 mod examples;
