@@ -22,7 +22,7 @@ buildah $options commit -q "$base" alpine >/dev/null
 container=$(buildah $options from alpine)
 run "$container" -- echo hello
 run "$container" -- sh -c 'exit 5' 2>/dev/null || echo $?
-run "$container" -- nosuch 2>&1 | grep -o 'onggi: exec: .*'
+run "$container" -- nosuch 2>&1 | grep -o 'exec: "nosuch".*'
 echo given | run "$container" -- cat
 run --user 5:6 --cap-drop all --workingdir /tmp --hostname kiln -e A=b "$container" -- \
     sh -c 'echo $(id -u):$(id -g) $(pwd) $(hostname) $A $(grep CapEff /proc/self/status)'
@@ -65,7 +65,7 @@ fn it_runs_and_builds() {
         let expected = [
             "hello",
             "5",
-            "onggi: exec: \"nosuch\": executable file not found in $PATH",
+            "exec: \"nosuch\": executable file not found in $PATH",
             "given",
             "5:6 /tmp kiln b CapEff: 0000000000000000",
             "/dev/pts/0",
