@@ -75,39 +75,47 @@ impl Hooks {
         .map(|(name, list)| (name, list.as_deref().unwrap_or_default()))
     }
 
-    fn of(&self, wanted: &'static str) -> impl Iterator<Item = (&'static str, &Hook)> {
+    /// Each with what it is called in errors, as by runc.
+    fn of(&self, wanted: &'static str) -> impl Iterator<Item = (String, &Hook)> {
         let mut named = self.named().into_iter();
         let found = named.find(|(name, _)| *name == wanted);
-        let found = found.into_iter();
-        found.flat_map(|(name, list)| list.iter().map(move |hook| (name, hook)))
+        let hooks = found.into_iter().flat_map(|(_, list)| list).enumerate();
+        hooks.map(move |(number, hook)| (format!("{wanted} hook #{number}"), hook))
     }
 
     /// Those that the parent runs while init waits.
-    pub fn of_runtime(&self) -> impl Iterator<Item = (&'static str, &Hook)> {
+    pub fn of_runtime(&self) -> impl Iterator<Item = (String, &Hook)> {
         self.of("prestart").chain(self.of("createRuntime"))
     }
 
-    /// In the parent, before init changes the root; `pid` is that of init.
+    /// In the parent, before init changes the root; `pid` is that of init. Its namespaces are there, which is the step
+    /// behind which a container counts as created (runtime.md, "State").
     pub fn create_runtime(&self, pid: i32) -> Result<()> {
-        let state = self.state(ContainerState::Creating, pid);
+        let state = self.state(ContainerState::Created, pid);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of_runtime();
-        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
     }
 
     /// In init, while the root is that of the caller.
     pub fn create_container(&self) -> Result<()> {
-        let state = self.state(ContainerState::Creating, std::process::id() as i32);
+        let state = self.state(ContainerState::Created, std::process::id() as i32);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of("createContainer");
-        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
     }
 
-    /// In init, once the container is to start.
-    pub fn start_container(&self) -> Result<()> {
+    /// In init, once the container is to start. Who names no variables has those of the program, as with runc.
+    pub fn start_container(&self, environment: &[String]) -> Result<()> {
         let state = self.state(ContainerState::Created, std::process::id() as i32);
         let mut hooks = self.of("startContainer");
-        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, None))
+        hooks.try_for_each(|(name, hook)| {
+            let mut hook = hook.clone();
+            if hook.env().is_none() {
+                hook.set_env(Some(environment.to_vec()));
+            }
+            self.run(&name, &hook, &state, None)
+        })
     }
 
     /// Once the program runs; `pid` is that of init.
@@ -115,7 +123,7 @@ impl Hooks {
         let state = self.state(ContainerState::Running, pid);
         let bundle = Some(self.state.bundle().as_path());
         let mut hooks = self.of("poststart");
-        hooks.try_for_each(|(name, hook)| self.run(name, hook, &state, bundle))
+        hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
     }
 
     /// Once the container is gone. One that fails keeps no other from being run: the errors come out.
@@ -124,7 +132,7 @@ impl Hooks {
         state.set_pid(None);
         let bundle = Some(self.state.bundle().as_path());
         let hooks = self.of("poststop");
-        let failed = hooks.filter_map(|(name, hook)| self.run(name, hook, &state, bundle).err());
+        let failed = hooks.filter_map(|(name, hook)| self.run(&name, hook, &state, bundle).err());
         failed.collect()
     }
 
@@ -170,7 +178,7 @@ fn run(
     outputs: &[Option<Arc<File>>; 2],
 ) -> Result<()> {
     let path = hook.path().display();
-    let say = || format!("run the {name} hook `{path}`");
+    let say = || format!("error running {name}: `{path}`");
     let mut input = in_memory().with_context(say)?;
     serde_json::to_writer(&mut input, state).with_context(say)?;
     seek(&input, SeekFrom::Start(0)).with_context(say)?;
@@ -203,7 +211,7 @@ fn run(
         };
         if !own.has_ended_within(Duration::from_secs(seconds.unsigned_abs())) {
             own.end();
-            bail!("the {name} hook `{path}` has not ended within {seconds} s");
+            bail!("error running {name}: `{path}` has not ended within {seconds} s");
         }
     }
     let status = child.wait().with_context(say)?;
@@ -214,7 +222,7 @@ fn run(
         (Some(code), _) => format!("exit status {code}"),
         (_, signal) => format!("signal {}", signal.unwrap_or_default()),
     };
-    let message = format!("the {name} hook `{path}` has failed: {how}{}", said(output));
+    let message = format!("error running {name}: `{path}`: {how}{}", said(output));
     Err(Error::new(Kind::Denied, message).into())
 }
 
@@ -279,7 +287,7 @@ mod tests {
             (&state["pid"], &state["status"]),
             (&json!(42), &json!("creating"))
         );
-        assert!(hooks.start_container().is_ok() && hooks.create_container().is_ok());
+        assert!(hooks.start_container(&[]).is_ok() && hooks.create_container().is_ok());
     }
 
     #[test]

@@ -107,8 +107,7 @@ const WITHOUT_EFFECT_ON_BINDS: [&str; 15] = [
 ];
 
 impl MountOptions {
-    /// Those of one mount of config.json.
-    pub fn of(mount: &Mount) -> Result<Self> {
+    fn words_of(mount: &Mount) -> Result<Self> {
         let mut all = Self::default();
         for option in mount.options().iter().flatten() {
             all.add(mount, option)?;
@@ -119,6 +118,35 @@ impl MountOptions {
         if all.bind.is_some() {
             let counts = |(key, _): &(String, _)| !WITHOUT_EFFECT_ON_BINDS.contains(&key.as_str());
             all.filesystem.retain(counts);
+        }
+        Ok(all)
+    }
+
+    /// Takes out of a bind mount what is for a file system, which mount(2) does not look at there either (MS_BIND): what it
+    /// was. An option that is wrong otherwise is left for [`Self::of`] to refuse.
+    pub fn take_data_of_bind(mount: &mut Mount) -> Vec<String> {
+        let Ok(Self {
+            bind: Some(_),
+            filesystem,
+            ..
+        }) = Self::words_of(mount)
+        else {
+            return Vec::new();
+        };
+        let is_data = |option: &mut String| {
+            let key = option.split('=').next().unwrap_or_default();
+            filesystem.iter().any(|(data, _)| data == key)
+        };
+        let mut options = mount.options().clone().unwrap_or_default();
+        let data = options.extract_if(.., is_data).collect();
+        mount.set_options(Some(options));
+        data
+    }
+
+    /// Those of one mount of config.json.
+    pub fn of(mount: &Mount) -> Result<Self> {
+        let mut all = Self::words_of(mount)?;
+        if all.bind.is_some() {
             if let Some((option, _)) = all.filesystem.first() {
                 return Err(refuse(
                     mount,

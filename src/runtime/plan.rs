@@ -25,6 +25,7 @@ use crate::sys::socket::Listener;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process};
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -338,7 +339,7 @@ impl ProcessPlan {
                 .clone()
                 .filter(|words| !words.is_empty())
                 .ok_or_else(|| bad_input("no command specified"))?,
-            environment: process.env().clone().unwrap_or_default(),
+            environment: last_of_each(process.env().iter().flatten()),
             working_directory: process.cwd().clone(),
             user: user.username().clone().ok_or((user.uid(), user.gid())),
             additional_groups: user
@@ -369,6 +370,16 @@ impl ProcessPlan {
             keeps_keyring: false,
         })
     }
+}
+
+/// Variables that are there once, with the value that was given last (environ(7) leaves open which one counts).
+fn last_of_each<'a>(entries: impl DoubleEndedIterator<Item = &'a String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let name = |entry: &'a str| entry.split_once('=').map_or(entry, |(name, _)| name);
+    let last = entries.rev().filter(|entry| seen.insert(name(entry)));
+    let mut environment: Vec<_> = last.cloned().collect();
+    environment.reverse();
+    environment
 }
 
 fn ranges(mappings: &Option<Vec<LinuxIdMapping>>) -> Vec<Range> {

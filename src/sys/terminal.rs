@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::termios::{
-    OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, OutputModes, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -51,6 +52,13 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         self.0.restore();
     }
+}
+
+/// Has what is printed to a pseudo-terminal come out as it is, lines without a carriage return (termios(3), ONLCR).
+pub fn end_lines_without_return(controller: BorrowedFd<'_>) -> Result<()> {
+    let mut settings = tcgetattr(controller).context("read the terminal's settings")?;
+    settings.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(controller, OptionalActions::Now, &settings).context("set the terminal")
 }
 
 /// What Ctrl-C types.

@@ -61,7 +61,7 @@ fn one_that_fails_or_hangs_ends_the_container() {
             (
                 "createRuntime",
                 &fails,
-                "the createRuntime hook `/bin/sh` has failed: exit status 3: why",
+                "error running createRuntime hook #0: `/bin/sh`: exit status 3: why",
             ),
             ("prestart", &hangs, "has not ended within 1 s"),
             ("createContainer", &fails, "the createContainer hook"),
@@ -72,15 +72,18 @@ fn one_that_fails_or_hangs_ends_the_container() {
                 .make(&["create", "web"])
                 .code(1)
                 .stderr_has(message)
-                .stderr_has("warning: the poststop hook `/bin/sh` has failed");
+                .stderr_has("warning: error running poststop hook #0: `/bin/sh`: exit status");
             scene.assert_empty();
         }
         for (name, message) in [
             (
                 "startContainer",
-                "the startContainer hook `/bin/sh` has failed",
+                "error running startContainer hook #0: `/bin/sh`: exit status",
             ),
-            ("poststart", "the poststart hook `/bin/sh` has failed"),
+            (
+                "poststart",
+                "error running poststart hook #0: `/bin/sh`: exit status",
+            ),
         ] {
             scene.change(|config| config["hooks"] = json!({ name: fails }));
             scene.make(&["create", "web"]).code(0);
@@ -96,7 +99,7 @@ fn one_that_fails_or_hangs_ends_the_container() {
         scene
             .make(&["run", "web"])
             .code(0)
-            .stderr_has("warning: the poststop hook `/bin/sh` has failed");
+            .stderr_has("warning: error running poststop hook #0: `/bin/sh`: exit status");
         scene.assert_empty();
     }
 }

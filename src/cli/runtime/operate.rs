@@ -2,7 +2,6 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::cli::value;
 use crate::error::{Error, Kind};
 use crate::runtime::lifecycle::{self, Status};
 use crate::sys::process::signal_number;
@@ -55,16 +54,23 @@ pub struct Kill {
     all: bool,
     #[arg(required = true)]
     id: String,
-    #[arg(default_value = "TERM", value_parser = value::signal)]
-    signal: String,
+    #[arg(default_value = "TERM", value_parser = signal)]
+    signal: i32,
 }
 
 impl Verb for Kill {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let signal = signal_number(&self.signal).unwrap_or(libc::SIGTERM);
         let container = context.containers()?.find(&self.id)?;
-        container.kill(signal, self.all)?;
+        container.kill(self.signal, self.all)?;
         Ok(0)
+    }
+}
+
+/// With 0 nothing is sent: it asks whether there is somebody (kill(2)).
+fn signal(text: &str) -> Result<i32, String> {
+    match text {
+        "0" => Ok(0),
+        text => signal_number(text).ok_or_else(|| format!("invalid signal: {text}")),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::foreign;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
+use crate::runtime::mount_options::MountOptions;
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, Mount, Process, Spec};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,11 @@ pub fn check(spec: &mut Spec) -> Result<Vec<String>, Error> {
     }
     for mount in spec.mounts_mut().iter_mut().flatten() {
         warnings.extend(destination(mount)?);
+        let data = MountOptions::take_data_of_bind(mount);
+        let place = mount.destination().display();
+        warnings.extend(data.iter().map(|option| {
+            format!("the option `{option}` of the bind mount at `{place}` has no effect: it is for a file system")
+        }));
     }
     if let Some(hooks) = spec.hooks() {
         self::hooks(hooks)?;

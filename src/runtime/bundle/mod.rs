@@ -20,8 +20,8 @@ use oci_spec::runtime::{Capability, Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -136,8 +136,8 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<(T, Vec<String>
         return Err(foreign(section));
     }
     let warnings = pass_over(&mut value);
-    // Again from the text where nothing was passed over: only there are places in it.
-    let parsed = match warnings.is_empty() {
+    // Again from the text where nothing was changed: only there are places in it.
+    let parsed = match warnings.is_empty() && !supply_user(&mut value) {
         true => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)),
         false => serde_path_to_error::deserialize(value),
     };
@@ -153,6 +153,20 @@ fn foreign(section: &str) -> Error {
     let message =
         format!("the configuration has a section `{section}`, and this is a Linux runtime");
     Error::new(Kind::Unsupported, message)
+}
+
+/// Whether it has put root where no user is named, as runc does.
+fn supply_user(value: &mut Value) -> bool {
+    let process = match value.get("process").is_some() {
+        true => &mut value["process"],
+        // One that is alone.
+        false => value,
+    };
+    let is_missing = process.get("args").is_some() && process.get("user").is_none();
+    if is_missing {
+        process["user"] = json!({ "uid": 0, "gid": 0 });
+    }
+    is_missing
 }
 
 /// Capabilities of another kernel are to be warned of (config.md, "capabilities").

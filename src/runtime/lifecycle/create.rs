@@ -12,6 +12,7 @@ use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
 use crate::runtime::plan::{self, Bundle, Life, Root, Sockets};
+use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
@@ -20,7 +21,7 @@ use crate::sys::process::{Child, Identity};
 use crate::sys::socket::{self, Listener};
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
-use oci_spec::runtime::{ContainerState, Process};
+use oci_spec::runtime::{ContainerState, Linux, LinuxNamespaceType, Process};
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -138,8 +139,7 @@ fn fill(
     if order.access == Access::Entered {
         access::without_user_namespace(&mut spec);
     }
-    let maps = spec.linux().as_ref().and_then(plan::id_maps);
-    record.user_namespace = maps.map(|maps| maps.owner());
+    record.user_namespace = spec.linux().as_ref().and_then(user_namespace);
     let annotations = Annotations::of(spec.annotations())?;
     warnings.extend(annotations.warnings.iter().cloned());
     if !order.systemd {
@@ -202,6 +202,24 @@ fn fill(
                 init.end();
             }
         })
+}
+
+/// Where it is, seen from here, if not here: one that cannot be opened or is none is found out at the start.
+fn user_namespace(linux: &Linux) -> Option<Nested> {
+    if let Some(maps) = plan::id_maps(linux) {
+        return Some(Nested {
+            depth: 1,
+            owner: maps.owner(),
+        });
+    }
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let user = namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
+    let file = File::open(user.path().as_ref()?).ok()?;
+    let depth = namespace::lineage(file.into()).ok()?.len();
+    (depth > 0).then_some(Nested {
+        depth,
+        owner: (0, 0),
+    })
 }
 
 /// Once it waits at its gate.

@@ -10,7 +10,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::annotations::Annotations;
 use crate::runtime::plan::ProcessPlan;
-use crate::runtime::process::exec::{self, Nested, Target};
+use crate::runtime::process::exec::{self, Target};
 use crate::runtime::seccomp::{self, Identity};
 use crate::sys::process::Child;
 use anyhow::{Context, Result};
@@ -59,8 +59,8 @@ pub fn exec(
     }
     let target = Target::open(&container.record.init)?.ok_or_else(|| refused("stopped"))?;
     let nested = match (guest.access, container.record.user_namespace) {
-        (Access::Own, Some(owner)) => Some(Nested { depth: 1, owner }),
-        _ => None,
+        (Access::Own, nested) => nested,
+        (Access::Entered, _) => None,
     };
     let policy = spec
         .linux()

@@ -23,7 +23,11 @@ impl Terminal {
     pub(super) fn new(controller: OwnedFd) -> Result<Self> {
         let raw = match rustix::termios::isatty(stdin()) {
             true => Some(RawMode::enter(stdin())?),
-            false => None,
+            false => {
+                // No terminal needs them, and whoever reads lines does not expect them.
+                terminal::end_lines_without_return(controller.as_fd())?;
+                None
+            }
         };
         let terminal = Self {
             controller,

@@ -3,6 +3,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input, not_found};
 use crate::paths::bundle::BundlePaths;
+use crate::runtime::process::exec::Nested;
 use crate::store::atomic::{self, Durability};
 use crate::store::{directory, record};
 use crate::sys::process::{Child, Identity, send_signal};
@@ -70,7 +71,7 @@ pub struct Record {
     /// Its control group, below the root of the hierarchy; `None`: that of who has created it.
     pub cgroup: Option<PathBuf>,
     /// Who acts in its user namespace ([`crate::id_mapping::IdMaps::owner`]), where it has one of its own.
-    pub user_namespace: Option<(u32, u32)>,
+    pub user_namespace: Option<Nested>,
 }
 
 impl Record {
@@ -220,12 +221,15 @@ impl Container {
 
     /// Sends a signal to its first process, or to all of them.
     ///
-    /// Errors: it has ended (with the words that callers look for), it has no control group and all are meant.
+    /// Errors: it has ended, unless all are meant (with the words that callers look for).
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
         if all {
             return self.kill_all(signal);
         }
         let gone = || Error::new(Kind::Conflict, "container not running");
+        if self.status()? == Status::Stopped {
+            return Err(gone().into());
+        }
         let init = self.init().ok_or_else(gone)?;
         send_signal(init.pidfd.as_fd(), signal).with_context(|| format!("send signal {signal}"))
     }

@@ -76,8 +76,8 @@ fn run(
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     program::raise_limits(plan)?;
     program::set_limits(plan)?;
-    let home = program::confine(plan, Company::Alone, channel)?;
-    program::execute(plan, Company::Alone, &home, channel)
+    let confined = program::confine(plan, Company::Alone, channel)?;
+    program::execute(plan, Company::Alone, &confined, channel)
 }
 
 /// Mounts what is around at the same place below the root, unless that has none.

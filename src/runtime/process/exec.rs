@@ -19,7 +19,7 @@
 
 use super::nested::become_owner;
 use super::parent::{Started, Streams};
-use super::program::{self, Company};
+use super::program::{self, Company, Confined};
 use super::protocol;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind};
@@ -33,16 +33,18 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The names of namespaces in `/proc/PID/ns`, but for the user namespace, which has an order of its own.
-const NAMESPACES: [(&str, u64); 6] = [
+const NAMESPACES: [(&str, u64); 7] = [
     ("mnt", flags::NEW_MOUNT),
     ("pid", flags::NEW_PID),
     ("net", flags::NEW_NET),
     ("ipc", flags::NEW_IPC),
     ("uts", flags::NEW_UTS),
     ("cgroup", flags::NEW_CGROUP),
+    ("time", flags::NEW_TIME),
 ];
 
 /// The process whose surroundings are joined: the first of a container.
@@ -94,8 +96,12 @@ impl Target {
             let stat = |directory: BorrowedFd<'_>, path: String| {
                 statat(directory, &path, AtFlags::empty()).with_context(|| format!("stat `{path}`"))
             };
+            let ours = match stat(CWD, format!("/proc/self/ns/{name}")) {
+                // Before Linux 5.6.
+                Err(_) if flag == flags::NEW_TIME => continue,
+                found => found?,
+            };
             let theirs = stat(self.directory.as_fd(), format!("ns/{name}"))?;
-            let ours = stat(CWD, format!("/proc/self/ns/{name}"))?;
             if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino) {
                 foreign |= flag;
             }
@@ -105,7 +111,7 @@ impl Target {
 }
 
 /// The user namespace of a container below ours.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Nested {
     /// How many levels below.
     pub depth: usize,
@@ -225,14 +231,14 @@ fn join(
 /// In the joiner: gives up its privileges and makes the process.
 fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
     // An agent is told whose filter it is, so the process itself must load that.
-    let home = match program::asks_agent(plan) {
+    let confined = match program::asks_agent(plan) {
         true => None,
         false => Some(program::confine(plan, Company::Container, channel)?),
     };
     // Another identity may have made it dumpable again (proc_sys_fs(5), `suid_dumpable`).
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     let child = process::clone3(flags::SIBLING, || {
-        let Err(error) = become_program(plan, home, channel);
+        let Err(error) = become_program(plan, confined, channel);
         protocol::send_failure(channel, &error);
         125
     })
@@ -254,21 +260,21 @@ fn not_cloned(error: Errno) -> anyhow::Error {
     }
 }
 
-/// In the process inside the container, which has its streams, and the channel at 3. `home` is there if the joiner has
-/// done all that takes privileges.
+/// In the process inside the container, which has its streams, and the channel at 3. `confined` is there if the joiner
+/// has done all that takes privileges.
 fn become_program(
     plan: &ProcessPlan,
-    home: Option<String>,
+    confined: Option<Confined>,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
     let streams = [stdin(), stdout(), stderr()];
     program::connect_streams(plan.terminal.map(|_| stdin()), streams)?;
     program::set_limits(plan)?;
-    let home = match home {
-        Some(home) => home,
+    let confined = match confined {
+        Some(confined) => confined,
         None => program::confine(plan, Company::Container, channel)?,
     };
-    program::execute(plan, Company::Container, &home, channel)
+    program::execute(plan, Company::Container, &confined, channel)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! The socket lies where only the caller can reach it, and is open in init from the beginning: no path leads out of the
 //! container.
 
-use super::program::{self, Company};
+use super::program::{self, Company, Confined};
 use super::protocol;
 use crate::runtime::plan::Plan;
 use crate::sys::process::{self, Child};
@@ -32,17 +32,17 @@ pub fn open(channel: &Channel, init: &Child) -> Result<()> {
 pub(super) fn pass(
     plan: &Plan,
     gate: &Listener,
-    home: &str,
+    confined: &Confined,
     maker: &Channel,
 ) -> Result<std::convert::Infallible> {
-    program::look_for(&plan.process)?;
+    program::look_for(&plan.process, confined)?;
     protocol::send_created(maker)?;
     // Nobody would ever start, or end, what is recorded nowhere.
     protocol::await_connected(maker)?;
     let starter = gate.wait()?;
     let run = || {
-        plan.hooks.start_container()?;
-        program::execute(&plan.process, Company::Alone, home, &starter)
+        plan.hooks.start_container(&plan.process.environment)?;
+        program::execute(&plan.process, Company::Alone, confined, &starter)
     };
     let Err(error) = run();
     protocol::send_failure(&starter, &error);

@@ -119,12 +119,12 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     // Processes that it shares a pid namespace with may have its ids soon.
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     program::set_limits(&plan.process)?;
-    let home = program::confine(&plan.process, Company::Alone, channel)?;
+    let confined = program::confine(&plan.process, Company::Alone, channel)?;
     match &plan.gate {
-        Some(gate) => gate::pass(plan, gate, &home, channel),
+        Some(gate) => gate::pass(plan, gate, &confined, channel),
         None => {
-            plan.hooks.start_container()?;
-            program::execute(&plan.process, Company::Alone, &home, channel)
+            plan.hooks.start_container(&plan.process.environment)?;
+            program::execute(&plan.process, Company::Alone, &confined, channel)
         }
     }
 }

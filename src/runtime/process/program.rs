@@ -121,8 +121,10 @@ pub fn set_limits(plan: &ProcessPlan) -> Result<()> {
 }
 
 /// Becomes what the plan says: everything that takes privileges, then they are given up. The streams are in place.
-/// What it leaves to [`execute`] is harmless. `channel` leads to the parent. The home directory of the user comes out.
-pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Result<String> {
+/// What it leaves to [`execute`] is harmless. `channel` leads to the parent.
+pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Result<Confined> {
+    // As runc: root of the container enters a directory of others too, and no filter forbids it yet.
+    let is_inside = enter_working_directory(&plan.working_directory).is_ok();
     let user = match &plan.user {
         Ok(name) => Database::read().resolve(name, &plan.additional_groups)?,
         Err((uid, gid)) => {
@@ -164,14 +166,25 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
     }
-    Ok(user.home)
+    Ok(Confined {
+        home: user.home,
+        is_inside,
+    })
+}
+
+/// A process with the privileges of its program only.
+pub struct Confined {
+    /// The home directory of its user.
+    home: String,
+    /// It is in the working directory already.
+    is_inside: bool,
 }
 
 /// The rest of the way, with the privileges of the program only; returns only when that failed.
 pub fn execute(
     plan: &ProcessPlan,
     company: Company,
-    home: &str,
+    confined: &Confined,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
     let moved = hand_over(&plan.sockets, channel)?;
@@ -184,9 +197,11 @@ pub fn execute(
     if !company.filters_early(plan) {
         load_filter(plan, channel)?;
     }
-    enter_working_directory(&plan.working_directory)?;
+    if !confined.is_inside {
+        enter_working_directory(&plan.working_directory)?;
+    }
     signal::reset_all()?;
-    execute_program(plan, home)
+    execute_program(plan, &confined.home)
 }
 
 /// Puts them where the program looks for them; the channel, which may be there, is another one from then on.
@@ -275,7 +290,10 @@ fn die_with_parent(channel: &Channel) -> Result<()> {
 }
 
 fn has_home(environment: &[String]) -> bool {
-    environment.iter().any(|entry| entry.starts_with("HOME="))
+    let mut values = environment
+        .iter()
+        .filter_map(|entry| entry.strip_prefix("HOME="));
+    values.any(|value| !value.is_empty())
 }
 
 fn take_identity(
@@ -345,8 +363,10 @@ fn enter_working_directory(path: &Path) -> Result<()> {
 
 /// Whether the program is there and may be executed by whoever this process is, as far as can be told before: a container
 /// that cannot be started is better not created.
-pub fn look_for(plan: &ProcessPlan) -> Result<()> {
-    enter_working_directory(&plan.working_directory)?;
+pub fn look_for(plan: &ProcessPlan, confined: &Confined) -> Result<()> {
+    if !confined.is_inside {
+        enter_working_directory(&plan.working_directory)?;
+    }
     let name = &plan.arguments[0];
     let mut worst = Errno::NOENT;
     for candidate in candidates(name, &plan.environment) {
@@ -354,7 +374,8 @@ pub fn look_for(plan: &ProcessPlan) -> Result<()> {
         match accessat(CWD, candidate.as_str(), access, AtFlags::EACCESS) {
             // Anybody may search some directories.
             Ok(()) if Path::new(&candidate).is_dir() => worst = Errno::ISDIR,
-            Ok(()) => return Ok(()),
+            // A filter of before Linux 5.8 does not know faccessat2(2): executing it tells.
+            Ok(()) | Err(Errno::PERM | Errno::NOSYS) => return Ok(()),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(error) => worst = error,
         }
@@ -382,6 +403,7 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
     let name = &plan.arguments[0];
     let mut environment = plan.environment.clone();
     if !has_home(&environment) {
+        environment.retain(|entry| entry != "HOME=");
         environment.push(format!("HOME={home}"));
     }
     environment.extend(plan.sockets.variables());
