@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(state["id"], "web");
         assert_eq!(
             (&state["pid"], &state["status"]),
-            (&json!(42), &json!("creating"))
+            (&json!(42), &json!("created"))
         );
         assert!(hooks.start_container(&[]).is_ok() && hooks.create_container().is_ok());
     }

@@ -123,7 +123,7 @@ impl MountOptions {
     }
 
     /// Takes out of a bind mount what is for a file system, which mount(2) does not look at there either (MS_BIND): what it
-    /// was. An option that is wrong otherwise is left for [`Self::of`] to refuse.
+    /// was. A word that nothing is called is left for [`Self::of`] to refuse.
     pub fn take_data_of_bind(mount: &mut Mount) -> Vec<String> {
         let Ok(Self {
             bind: Some(_),
@@ -134,8 +134,8 @@ impl MountOptions {
             return Vec::new();
         };
         let is_data = |option: &mut String| {
-            let key = option.split('=').next().unwrap_or_default();
-            filesystem.iter().any(|(data, _)| data == key)
+            let key = option.split_once('=').map(|(key, _)| key);
+            key.is_some_and(|key| filesystem.iter().any(|(data, _)| data == key))
         };
         let mut options = mount.options().clone().unwrap_or_default();
         let data = options.extract_if(.., is_data).collect();

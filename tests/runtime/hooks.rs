@@ -40,7 +40,7 @@ fn each_is_run_at_its_moment() {
         });
         let told = || std::fs::read_to_string(&file).unwrap();
         scene.make(&["create", "web"]).code(0);
-        let created = "prestart creating outside\ncreateRuntime creating outside\ncreateContainer creating outside\n";
+        let created = "prestart created outside\ncreateRuntime created outside\ncreateContainer created outside\n";
         assert_eq!(told(), created);
         scene.run(["start", "web"]).code(0);
         let started =
@@ -64,7 +64,11 @@ fn one_that_fails_or_hangs_ends_the_container() {
                 "error running createRuntime hook #0: `/bin/sh`: exit status 3: why",
             ),
             ("prestart", &hangs, "has not ended within 1 s"),
-            ("createContainer", &fails, "the createContainer hook"),
+            (
+                "createContainer",
+                &fails,
+                "error running createContainer hook #0",
+            ),
         ] {
             scene.change(|config| config["hooks"] = json!({ name: hook }));
             scene.change(|config| config["hooks"]["poststop"] = json!(fails));

@@ -132,7 +132,19 @@ fn one_that_is_there_is_joined() {
             };
             let told = scene.shell_with(join, "readlink /proc/self/ns/user; id -u; tty");
             told.code(0)
-                .stdout(&format!("{}\r\n0\r\n/dev/pts/0\r\n", expected.display()));
+                .stdout(&format!("{}\n0\n/dev/pts/0\n", expected.display()));
+            // Whoever is executed there is in it too.
+            scene.program(&["sleep", "1000"]);
+            scene.change(|config| {
+                let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+                list.push(json!({ "type": "user", "path": path }));
+                config["process"]["terminal"] = json!(false);
+            });
+            scene.make(&["run", "--detach", "second"]).code(0);
+            let told = scene.run(["exec", "second", "readlink", "/proc/self/ns/user"]);
+            told.code(0).stdout(&format!("{}\n", expected.display()));
+            scene.run(["delete", "--force", "second"]).code(0);
+            scene.store.file("bundle/config.json", &plain);
             scene.run(["delete", "--force", "first"]).code(0);
         }
         scene.refuses("is not a user namespace", |config| {

@@ -195,7 +195,7 @@ fn terminals_need_no_group() {
             options.push(json!("gid=5"));
             config["process"]["terminal"] = json!(true);
         });
-        scene.shell("tty").code(0).stdout("/dev/pts/0\r\n");
+        scene.shell("tty").code(0).stdout("/dev/pts/0\n");
         scene.assert_empty();
     }
 }

@@ -119,7 +119,7 @@ fn those_that_are_there_are_joined() {
             ("ipc", "ipc", &["--ipc"]),
             ("uts", "uts", &["--uts"]),
             ("cgroup", "cgroup", &["--cgroup"]),
-            ("pid", "pid", &["--pid", "--fork"]),
+            ("pid", "pid", &["--pid", "--fork", "--kill-child"]),
             ("time", "time", &["--time"]),
         ] {
             let holder = Holder::new(options);

@@ -92,7 +92,7 @@ fn a_terminal_has_its_size() {
             config["process"]["consoleSize"] = json!({ "height": 33, "width": 99 });
         });
         let told = scene.shell("stty size; tty; test -c /dev/console && echo console");
-        told.code(0).stdout("33 99\r\n/dev/pts/0\r\nconsole\r\n");
+        told.code(0).stdout("33 99\n/dev/pts/0\nconsole\n");
         scene.assert_empty();
     }
 }
