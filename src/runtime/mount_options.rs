@@ -146,14 +146,14 @@ impl MountOptions {
     /// Those of one mount of config.json.
     pub fn of(mount: &Mount) -> Result<Self> {
         let mut all = Self::words_of(mount)?;
-        if all.bind.is_some() {
-            if let Some((option, _)) = all.filesystem.first() {
-                return Err(refuse(
-                    mount,
-                    "bind mount",
-                    &format!("has an unknown option `{option}`"),
-                ));
-            }
+        if all.bind.is_some()
+            && let Some((option, _)) = all.filesystem.first()
+        {
+            return Err(refuse(
+                mount,
+                "bind mount",
+                &format!("has an unknown option `{option}`"),
+            ));
         }
         if mount.typ().as_deref() == Some("tmpfs") {
             // mount(2) takes them as flags of any file system, and they change nothing in memory.

@@ -83,6 +83,7 @@ fn in_scope() {
         description: "a bench of onggi",
         slice: None,
         patience: Some(Duration::from_secs(1)),
+        properties: &[],
     };
     manager.start_scope(&scope, &[pid]).unwrap();
 }
