@@ -198,14 +198,14 @@ fn inside(
     }
     filesystem("proc", "proc", QUIET, None)?;
     nodes(rootless)?;
-    // Without a network namespace of its own a user cannot mount it anew.
+    // Without a network namespace of its own a user cannot mount it anew, and control groups are below it already.
     if rootless && namespaces & flags::NEW_NET == 0 {
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some("/sys"), "sys", NOTHING, bind, NOTHING)?;
     } else {
         filesystem("sysfs", "sys", QUIET | MsFlags::MS_RDONLY, None)?;
+        filesystem("cgroup2", "sys/fs/cgroup", QUIET | MsFlags::MS_RDONLY, None)?;
     }
-    filesystem("cgroup2", "sys/fs/cgroup", QUIET | MsFlags::MS_RDONLY, None)?;
     hide()?;
     nix::unistd::pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
