@@ -66,7 +66,13 @@ fn ours(paths: &Paths, store: &ImageStore, image: Image) -> Result<Image> {
 /// says, and its layers are those of the config.
 fn with_places(paths: &Paths, store: &ImageStore, mut image: Image) -> Result<Image> {
     let file = store.paths().image_config(image.id.hex());
-    let bytes = store::read_document(&file)?.unwrap_or_default();
+    // Its owner may remove it at any moment.
+    let bytes = store::read_document(&file)?.ok_or_else(|| {
+        not_found(format!(
+            "the image `{}` is gone from the image store that it was in",
+            image.id
+        ))
+    })?;
     if Digest::of(&bytes) != image.id {
         return Err(damaged(&file, "it has another digest than its image").into());
     }
