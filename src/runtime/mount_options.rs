@@ -133,6 +133,9 @@ impl MountOptions {
         else {
             return Vec::new();
         };
+        if filesystem.is_empty() {
+            return Vec::new();
+        }
         let is_data = |option: &mut String| {
             let key = option.split_once('=').map(|(key, _)| key);
             key.is_some_and(|key| filesystem.iter().any(|(data, _)| data == key))

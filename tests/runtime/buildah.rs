@@ -1,7 +1,8 @@
 //! buildah(1) with this runtime: `run` and `bud` in isolation `oci`, as root in a view of the host with control groups of
 //! version 2 only, and as a user with subordinate ids.
 
-use crate::support::{Need, Outcome, User, image, requires, store};
+use crate::scene::alpine_archive;
+use crate::support::{Need, Outcome, User, requires, store};
 
 /// Without limits that the tests' host cannot raise.
 const CONFIGURATION: &str = r#"
@@ -34,12 +35,8 @@ run "$made" -- cat /made
 
 #[test]
 fn it_runs_and_builds() {
-    let name = format!(
-        "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
-        std::env::consts::ARCH
-    );
     let Some(archive) =
-        image(&name).filter(|_| requires(&[Need::Program("buildah"), Need::Program("script")]))
+        alpine_archive().filter(|_| requires(&[Need::Program("buildah"), Need::Program("script")]))
     else {
         return;
     };

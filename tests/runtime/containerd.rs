@@ -1,14 +1,11 @@
 //! containerd with this runtime, in a view of the host with control groups of version 2 only; limits and the CRI are in
 //! the virtual machine (tests/vm/called).
 
-use crate::support::{Need, Outcome, User, engine, image, requires, store};
+use crate::engine;
+use crate::support::{self, Need, User, image, requires, store};
 
 /// A daemon of its own, told what to do, and ended.
 const SCRIPT: &str = r#"
-mount -t cgroup2 none /sys/fs/cgroup
-mount -t tmpfs none /run
-mount -t tmpfs none /usr/local/bin
-ln -s "$PROGRAM" /usr/local/bin/onggi-runtime
 export CONTAINERD_NAMESPACE=$(basename "${PWD%/home}")
 containerd --config "$CONFIGURATION" --root "$PWD/containerd" >containerd.log 2>&1 &
 daemon=$!
@@ -53,7 +50,7 @@ find "/sys/fs/cgroup/$CONTAINERD_NAMESPACE" 2>/dev/null || true
 
 #[test]
 fn it_runs_execs_pauses_and_deletes() {
-    let (Some(path), Some(store)) = (engine("containerd"), store(User::Root)) else {
+    let (Some(path), Some(store)) = (support::engine("containerd"), store(User::Root)) else {
         return;
     };
     let needs = [Need::Root, Need::Program("script")];
@@ -62,22 +59,7 @@ fn it_runs_execs_pauses_and_deletes() {
     else {
         return;
     };
-    let configuration = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/examples/containerd/config.toml"
-    );
-    let mut command = store.command("unshare");
-    command
-        .env("PATH", path)
-        .env("PROGRAM", crate::support::store::program())
-        .env("CONFIGURATION", configuration)
-        .env("ARCHIVE", archive)
-        .args(["-m", "-p", "-f", "--kill-child", "--mount-proc"])
-        .args(["sh", "-ec", SCRIPT])
-        .stdin(std::process::Stdio::null());
-    let outcome = Outcome::of("containerd", command.output().unwrap());
-    let said = outcome.code(0).stdout_text();
-    let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+    let lines = engine::lines_of(SCRIPT, &store, &path, "containerd/config.toml", &archive);
     let missing = "ctr: failed to create shim task: OCI runtime create failed: exec: \"nosuch\": executable file not found in $PATH: unknown";
     let expected = [
         "hello",

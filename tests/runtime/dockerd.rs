@@ -1,14 +1,12 @@
 //! Docker's engine with this runtime, in a view of the host with control groups of version 2 only; limits, a network and
 //! the comparison with runc are in the virtual machine (tests/vm/called).
 
-use crate::support::{Need, Outcome, User, engine, image, requires, store};
+use crate::engine;
+use crate::scene::alpine_archive;
+use crate::support::{self, Need, User, requires, store};
 
 /// An engine of its own, told what to do, and ended.
 const SCRIPT: &str = r#"
-mount -t cgroup2 none /sys/fs/cgroup
-mount -t tmpfs none /run
-mount -t tmpfs none /usr/local/bin
-ln -s "$PROGRAM" /usr/local/bin/onggi-runtime
 mkdir config
 name=$(basename "${PWD%/home}")
 export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG="$PWD/config"
@@ -69,30 +67,14 @@ find "/sys/fs/cgroup/$name" -mindepth 1 2>/dev/null || true
 
 #[test]
 fn it_runs_execs_pauses_and_removes() {
-    let (Some(path), Some(store)) = (engine("dockerd"), store(User::Root)) else {
+    let (Some(path), Some(store)) = (support::engine("dockerd"), store(User::Root)) else {
         return;
     };
-    let name = format!(
-        "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
-        std::env::consts::ARCH
-    );
     let needs = [Need::Root, Need::Program("script"), Need::Program("runc")];
-    let Some(archive) = image(&name).filter(|_| requires(&needs)) else {
+    let Some(archive) = alpine_archive().filter(|_| requires(&needs)) else {
         return;
     };
-    let configuration = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/docker/daemon.json");
-    let mut command = store.command("unshare");
-    command
-        .env("PATH", path)
-        .env("PROGRAM", crate::support::store::program())
-        .env("CONFIGURATION", configuration)
-        .env("ARCHIVE", archive)
-        .args(["-m", "-p", "-f", "--kill-child", "--mount-proc"])
-        .args(["sh", "-ec", SCRIPT])
-        .stdin(std::process::Stdio::null());
-    let outcome = Outcome::of("dockerd", command.output().unwrap());
-    let said = outcome.code(0).stdout_text();
-    let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
+    let lines = engine::lines_of(SCRIPT, &store, &path, "docker/daemon.json", &archive);
     let failed = "docker: Error response from daemon: ";
     let missing = format!(
         "{failed}failed to create shim task: OCI runtime create failed: exec: \"nosuch\": executable file not found in $PATH: unknown."

@@ -1,6 +1,7 @@
 //! podman(1) with this runtime, in a view of the host with control groups of version 2 only.
 
-use crate::support::{Need, Outcome, User, image, requires, store};
+use crate::scene::alpine_archive;
+use crate::support::{Need, Outcome, User, requires, store};
 
 /// Without limits that the tests' host cannot raise.
 const CONFIGURATION: &str = r#"
@@ -21,11 +22,7 @@ fn it_runs_execs_pauses_and_removes() {
     let Some(store) = store(User::Root) else {
         return;
     };
-    let name = format!(
-        "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
-        std::env::consts::ARCH
-    );
-    let Some(archive) = image(&name) else {
+    let Some(archive) = alpine_archive() else {
         return;
     };
     let configuration = store.file("containers.conf", CONFIGURATION);

@@ -15,13 +15,18 @@ pub fn scenes() -> impl Iterator<Item = Scene> {
     everyone().filter_map(Scene::new)
 }
 
+/// The root file system of Alpine; skipped where it is not.
+pub fn alpine_archive() -> Option<PathBuf> {
+    let name = format!(
+        "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
+        std::env::consts::ARCH
+    );
+    image(&name)
+}
+
 impl Scene {
     fn new(store: Store) -> Option<Self> {
-        let name = format!(
-            "alpine-3.20.3-rootfs/alpine-minirootfs-3.20.3-{}.tar.gz",
-            std::env::consts::ARCH
-        );
-        let archive = image(&name)?;
+        let archive = alpine_archive()?;
         let scene = Self { store };
         scene.store.file("bundle/rootfs/.keep", "");
         let mut tar = scene.store.command("tar");

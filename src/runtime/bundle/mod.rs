@@ -155,13 +155,17 @@ fn foreign(section: &str) -> Error {
     Error::new(Kind::Unsupported, message)
 }
 
+/// The process of a configuration, or one that is alone.
+fn process_of(value: &mut Value) -> &mut Value {
+    match value.get("process").is_some() {
+        true => &mut value["process"],
+        false => value,
+    }
+}
+
 /// Whether it has put root where no user is named, as runc does.
 fn supply_user(value: &mut Value) -> bool {
-    let process = match value.get("process").is_some() {
-        true => &mut value["process"],
-        // One that is alone.
-        false => value,
-    };
+    let process = process_of(value);
     let is_missing = process.get("args").is_some() && process.get("user").is_none();
     if is_missing {
         process["user"] = json!({ "uid": 0, "gid": 0 });
@@ -172,12 +176,7 @@ fn supply_user(value: &mut Value) -> bool {
 /// Capabilities of another kernel are to be warned of (config.md, "capabilities").
 fn pass_over(value: &mut Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    // In a configuration, or in a process that is alone.
-    let process = match value.get_mut("process").is_some() {
-        true => value.get_mut("process"),
-        false => Some(value),
-    };
-    let sets = process.and_then(|process| process.get_mut("capabilities"));
+    let sets = process_of(value).get_mut("capabilities");
     for (_, set) in sets.and_then(Value::as_object_mut).into_iter().flatten() {
         let known = |name: &Value| {
             let is_known =
