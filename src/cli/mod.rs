@@ -399,7 +399,11 @@ fn fail(context: &mut Context, error: &anyhow::Error, general: u8) -> u8 {
     context.output.error(error);
     if context.globals.debug || context.globals.log_level == "debug" {
         for cause in error.chain().skip(1) {
-            context.output.progress(format!("caused by: {cause}"));
+            let text = format!("caused by: {cause}");
+            match context.runtime {
+                Some(_) => context.output.step(text),
+                None => context.output.progress(text),
+            }
         }
     }
     match context.runtime {

@@ -188,7 +188,7 @@ mod tests {
         std::fs::create_dir(directory.path().join("rootfs")).unwrap();
         for rootless in [None, Some((7, 8))] {
             write(directory.path(), rootless).unwrap();
-            let opened = bundle::read(directory.path()).unwrap();
+            let opened = bundle::read(directory.path(), None).unwrap();
             assert_eq!(opened.warnings, Vec::<String>::new());
             let linux = opened.spec.linux().as_ref().unwrap();
             let id = linux.uid_mappings().as_ref().map(|maps| maps[0].host_id());

@@ -2,11 +2,7 @@
 
 use crate::scene::scenes;
 use crate::support::User;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 
 fn annotate(key: &str, value: &str) -> impl Fn(&mut Value) {
     let (key, value) = (key.to_owned(), value.to_owned());
@@ -133,40 +129,6 @@ fn hooks_print_into_files() {
                 .count(),
             5
         );
-        scene.assert_empty();
-    }
-}
-
-#[test]
-fn a_pidfd_is_handed_over() {
-    for scene in scenes() {
-        let path = scene.store.home().join("receiver");
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(&path, everybody).unwrap();
-        scene.change(annotate("run.oci.pidfd_receiver", path.to_str().unwrap()));
-        scene.make(&["create", "web"]).code(0);
-        let (connection, _) = listener.accept().unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        recvmsg(
-            &connection,
-            &mut [IoSliceMut::new(&mut byte)],
-            &mut ancillary,
-            RecvFlags::empty(),
-        )
-        .unwrap();
-        let mut received = ancillary.drain();
-        let Some(RecvAncillaryMessage::ScmRights(mut files)) = received.next() else {
-            panic!("nothing is handed over");
-        };
-        let pidfd = files.next().unwrap();
-        let told =
-            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
-        let pid = scene.run(["state", "web"]).json()["pid"].clone();
-        assert!(told.contains(&format!("Pid:\t{pid}\n")), "{told}");
-        scene.run(["delete", "web"]).code(0);
         scene.assert_empty();
     }
 }

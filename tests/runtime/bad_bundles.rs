@@ -20,7 +20,7 @@ fn nothing_is_made_of_them() {
         let empty = scene.store.file("empty/.keep", "");
         let without = scene.call(["create", "--bundle"]);
         let without = without.args([empty.parent().unwrap()]).args(["web"]).run();
-        without.code(1).stderr_has("has no `config.json`");
+        without.code(1).stderr_has("there is no configuration");
         let is_file = scene.call(["create", "--bundle"]);
         let is_file = is_file.args([&empty]).args(["web"]).run();
         is_file.code(1).stderr_has("is not a directory");

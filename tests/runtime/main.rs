@@ -24,6 +24,7 @@ mod log;
 mod mounts;
 mod namespaces;
 mod notify;
+mod pidfd;
 mod podman;
 mod process;
 mod root;

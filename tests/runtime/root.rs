@@ -104,3 +104,31 @@ fn paths_are_hidden_or_cannot_be_written() {
         scene.assert_empty();
     }
 }
+
+#[test]
+fn the_configuration_may_lie_elsewhere() {
+    for scene in scenes() {
+        scene.program(&["echo", "here"]);
+        let own = scene.bundle().join("config.json");
+        let other = scene.store.home().join("other.json");
+        std::fs::rename(&own, &other).unwrap();
+        let other = other.to_str().unwrap();
+        scene
+            .make(&["run", "web"])
+            .code(1)
+            .stderr_has("there is no configuration");
+        for option in ["--config", "-f"] {
+            // What is relative is so to the bundle, which is not where it lies.
+            scene
+                .make(&["run", option, other, "web"])
+                .code(0)
+                .stdout("here\n");
+        }
+        let failed = scene.make(&["create", "--config", "/nowhere", "web"]);
+        failed
+            .code(1)
+            .stderr_has("there is no configuration `/nowhere`");
+        std::fs::rename(other, own).unwrap();
+        scene.assert_empty();
+    }
+}

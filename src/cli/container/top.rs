@@ -131,12 +131,12 @@ pub fn columns(options: &[String]) -> Result<Vec<Titled>, Error> {
         () if bsd_has('u') => USER,
         () if bsd_has('l') => BSD_LONG,
         () if bsd_has('j') => BSD_JOBS,
-        () if !bsd.is_empty() && letters.is_empty() => BSD,
         () if has('l') && (has('f') || has('F')) => FULL_LONG,
         () if has('F') => EXTRA_FULL,
         () if has('f') => FULL,
         () if has('l') => LONG,
         () if has('j') => JOBS,
+        () if !bsd.is_empty() || has('x') => BSD,
         () => SHORT,
     })
 }
@@ -168,6 +168,7 @@ mod tests {
             (&["axuww"], user),
             (&["-e"], "PID TTY TIME CMD"),
             (&["ax"], "PID TTY STAT TIME COMMAND"),
+            (&["-e", "-x"], "PID TTY STAT TIME COMMAND"),
             (&["-ely"], ""),
             (&["-el"], "F S UID PID PPID C PRI NI SZ WCHAN TTY TIME CMD"),
             (&["-o", "pid,comm"], "PID COMMAND"),

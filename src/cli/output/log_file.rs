@@ -26,6 +26,18 @@ impl Format {
             _ => Err(format!("invalid log-format: {text}")),
         }
     }
+
+    /// One, of now.
+    pub fn line(self, level: &str, message: &str) -> String {
+        let time = Timestamp::now();
+        match self {
+            Self::Text => format!("time=\"{time}\" level={level} msg={message:?}\n"),
+            Self::Json => format!(
+                "{}\n",
+                json!({ "level": level, "msg": message, "time": time.to_string() })
+            ),
+        }
+    }
 }
 
 /// A file to which lines are added.
@@ -45,16 +57,8 @@ impl LogFile {
 
     /// Adds one, in one write(2), as several programs may share the file.
     pub fn add(&mut self, level: &str, message: &str) {
-        let time = Timestamp::now();
-        let line = match self.format {
-            Format::Text => format!("time=\"{time}\" level={level} msg={message:?}\n"),
-            Format::Json => format!(
-                "{}\n",
-                json!({ "level": level, "msg": message, "time": time.to_string() })
-            ),
-        };
         // It is said on standard error too.
-        let _ = self.file.write_all(line.as_bytes());
+        let _ = (self.file).write_all(self.format.line(level, message).as_bytes());
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Output {
     program: String,
     warnings: bool,
     log: Option<LogFile>,
+    /// How steps are told, if they are.
+    steps: Option<Format>,
 }
 
 impl fmt::Debug for Output {
@@ -67,6 +69,7 @@ impl Output {
             program: "onggi".to_owned(),
             warnings: true,
             log: None,
+            steps: None,
         }
     }
 
@@ -84,6 +87,11 @@ impl Output {
     pub fn log_to(&mut self, path: &Path, format: Format) -> Result<()> {
         self.log = Some(LogFile::open(path, format)?);
         Ok(())
+    }
+
+    /// Steps are wanted too (`runtime --debug`).
+    pub fn tell_steps(&mut self, format: Format) {
+        self.steps = Some(format);
     }
 
     /// Data as it is.
@@ -140,6 +148,16 @@ impl Output {
                 self.program,
                 one_line(&message.to_string())
             ));
+        }
+    }
+
+    /// What has been done, for who looks for a fault ([`Self::tell_steps`]): to the log, or to standard error without one.
+    pub fn step(&mut self, message: impl fmt::Display) {
+        let Some(format) = self.steps else { return };
+        let message = one_line(&message.to_string());
+        match &mut self.log {
+            Some(log) => log.add("debug", &message),
+            None => self.note(&format.line("debug", &message)),
         }
     }
 

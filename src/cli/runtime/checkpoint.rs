@@ -222,13 +222,14 @@ impl Verb for Restore {
             id: self.id,
             console: Console::Nobody,
             pid_file: self.pid_file,
+            pidfd_socket: None,
             preserved: 0,
             systemd: context.systemd(),
             keeps_keyring: false,
             moves_root: false,
             access: context.access().unwrap_or(Access::Own),
         };
-        let opened = bundle::read(&self.bundle)?;
+        let opened = bundle::read(&self.bundle, None)?;
         let adopts = !self.detach && !self.no_subreaper;
         let criu = (program.as_path(), &wishes);
         let (_, child) = lifecycle::restore(&containers, opened, &order, criu, adopts)?;

@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::command::Verb;
 use crate::error::bad_input;
 use crate::runtime::bundle;
-use crate::runtime::lifecycle::{self, Console, Containers, Created, Order};
+use crate::runtime::lifecycle::{self, Console, Container, Containers, Created, Order};
 use crate::sys::signal::SignalFd;
 use anyhow::Result;
 use std::path::PathBuf;
@@ -15,12 +15,18 @@ pub struct Making {
     /// Directory of the bundle
     #[arg(short, long, value_name = "directory", default_value = ".")]
     bundle: PathBuf,
+    /// Configuration that is read instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "file")]
+    config: Option<PathBuf>,
     /// Socket that gets the other side of the terminal
     #[arg(long, value_name = "path")]
     console_socket: Option<PathBuf>,
     /// Write the number of the first process to this file
     #[arg(long, value_name = "path")]
     pid_file: Option<PathBuf>,
+    /// Socket that gets a descriptor of the first process (pidfd_open(2))
+    #[arg(long, value_name = "path")]
+    pidfd_socket: Option<PathBuf>,
     /// Cover the caller's root instead of changing it by pivot_root(2), which a ramdisk does not allow
     #[arg(long)]
     no_pivot: bool,
@@ -42,7 +48,9 @@ impl Making {
         containers: &Containers,
         attended: bool,
     ) -> Result<Created> {
-        let mut opened = bundle::read(&self.bundle)?;
+        let mut opened = bundle::read(&self.bundle, self.config.as_deref())?;
+        let (directory, root) = (opened.directory.display(), opened.root.display());
+        (context.output).step(format!("bundle `{directory}`, root `{root}`"));
         let entered = lifecycle::enter(&opened.spec, &context.again(containers))?;
         let console = match (self.console_socket, attended) {
             (Some(_), true) => {
@@ -64,6 +72,7 @@ impl Making {
                 id: self.id,
                 console,
                 pid_file: self.pid_file,
+                pidfd_socket: self.pidfd_socket,
                 preserved: self.preserve_fds,
                 systemd: context.systemd(),
                 keeps_keyring: self.no_new_keyring,
@@ -75,7 +84,15 @@ impl Making {
         for warning in &warnings {
             context.output.warn(warning);
         }
-        created
+        let created = created?;
+        let Container { record, .. } = &created.container;
+        let group = match &record.cgroup {
+            Some(path) => format!("control group `{}`", path.display()),
+            None => "no control group".to_owned(),
+        };
+        let (id, pid) = (&record.id, created.child.pid);
+        (context.output).step(format!("created `{id}`: process {pid}, {group}"));
+        Ok(created)
     }
 }
 
@@ -129,12 +146,14 @@ impl Verb for Run {
                 return Err(error);
             }
         };
+        context.output.step(format!("started `{id}`"));
         let Some(signals) = signals else {
             readiness.map_or(Ok(()), |readiness| readiness.wait(&created.container))?;
             return Ok(0);
         };
         let terminal = created.terminal.take();
         let ended = lifecycle::attend(&created.child, terminal, &signals, readiness)?;
+        (context.output).step(format!("`{id}` ended with {}", ended.code()));
         if !self.keep {
             for error in lifecycle::delete(&containers, &id, true)? {
                 context.output.warn(format!("{error:#}"));

@@ -42,6 +42,9 @@ pub struct Exec {
     /// Write its number to this file
     #[arg(long, value_name = "path")]
     pid_file: Option<PathBuf>,
+    /// Socket that gets a descriptor of the process (pidfd_open(2))
+    #[arg(long, value_name = "path")]
+    pidfd_socket: Option<PathBuf>,
     /// SELinux label
     #[arg(long, value_name = "label")]
     process_label: Option<String>,
@@ -82,6 +85,7 @@ impl Verb for Exec {
                 (None, true) => Console::Nobody,
             },
             pid_file: self.pid_file,
+            pidfd_socket: self.pidfd_socket,
             preserved: self.preserve_fds,
             even_if_paused: self.ignore_paused,
             outlives_caller: self.detach,
@@ -93,6 +97,7 @@ impl Verb for Exec {
             false => Some(SignalFd::block_all()?),
         };
         let (child, terminal) = lifecycle::exec(&container, &spec, &guest)?;
+        (context.output).step(format!("started process {} in `{id}`", child.pid));
         match signals {
             Some(signals) => Ok(lifecycle::attend(&child, terminal, &signals, None)?.code()),
             None => Ok(0),

@@ -44,7 +44,7 @@ pub struct Globals {
     /// How: "text" or "json"
     #[arg(long, default_value = "text", value_parser = Format::parse)]
     pub log_format: Format,
-    /// Tell each cause of a failure on a line of its own
+    /// Tell each step, and each cause of a failure on a line of its own
     #[arg(long)]
     pub debug: bool,
     /// Control groups are systemd's, and cgroupsPath is slice:prefix:name
@@ -110,6 +110,11 @@ pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<
     context.globals.debug |= globals.debug;
     if let Some(path) = &globals.log {
         context.output.log_to(path, globals.log_format)?;
+    }
+    if globals.debug {
+        context.output.tell_steps(globals.log_format);
+        let (name, version) = (&context.program, env!("CARGO_PKG_VERSION"));
+        (context.output).step(format!("{name} {version}: {}", words[1..].join(" ")));
     }
     let rest = std::mem::take(&mut globals.words);
     globals.given = words[1..].to_vec();

@@ -24,7 +24,7 @@ use serde_json::error::Category;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The first and the last version of the specification that this knows: every one of the first major version is read, and
@@ -50,16 +50,21 @@ pub struct Opened {
     pub warnings: Vec<String>,
 }
 
-/// Reads and checks the bundle in a directory.
+/// Reads and checks the bundle in a directory; `named` is a configuration in place of its own.
 ///
 /// Errors: `NotFound` where the bundle, its configuration or its root is not there; `BadInput` for a configuration that is
 /// not of the specification; `Unsupported` for what is of it and cannot be done.
-pub fn read(directory: &Path) -> Result<Opened> {
+pub fn read(directory: &Path, named: Option<&Path>) -> Result<Opened> {
     let opened = open_directory(directory)?;
     let directory = std::fs::canonicalize(directory)
         .with_context(|| format!("resolve `{}`", directory.display()))?;
-    let text = configuration(&opened, &directory)?;
-    let (mut spec, mut warnings): (Spec, _) = parse(&text, BUNDLE_CONFIGURATION)?;
+    let own = directory.join(BUNDLE_CONFIGURATION);
+    let text = match named {
+        Some(path) => configuration(CWD, path, path)?,
+        None => configuration(opened.as_fd(), Path::new(BUNDLE_CONFIGURATION), &own)?,
+    };
+    let name = named.unwrap_or(Path::new(BUNDLE_CONFIGURATION));
+    let (mut spec, mut warnings): (Spec, _) = parse(&text, &name.to_string_lossy())?;
     warnings.extend(check::check(&mut spec)?);
     let root = root(&opened, &directory, &spec)?;
     check::make_absolute(&mut spec, &directory);
@@ -83,17 +88,14 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
     })
 }
 
-fn configuration(bundle: &OwnedFd, directory: &Path) -> Result<Vec<u8>> {
-    let place = || format!("`{}`", directory.join(BUNDLE_CONFIGURATION).display());
+/// What is in the file; `shown` is where it lies.
+fn configuration(directory: BorrowedFd<'_>, path: &Path, shown: &Path) -> Result<Vec<u8>> {
+    let place = || format!("`{}`", shown.display());
     // A named pipe would keep open(2) waiting.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(bundle, BUNDLE_CONFIGURATION, flags, Mode::empty()) {
+    let file = match openat(directory, path, flags, Mode::empty()) {
         Err(Errno::NOENT) => {
-            let message = format!(
-                "the bundle `{}` has no `{BUNDLE_CONFIGURATION}`",
-                directory.display()
-            );
-            return Err(not_found(message)
+            return Err(not_found(format!("there is no configuration {}", place()))
                 .hint("`onggi runtime spec` writes one")
                 .into());
         }

@@ -22,7 +22,7 @@ fn bundle(configuration: &str) -> tempfile::TempDir {
 }
 
 fn read_value(configuration: &Value) -> Result<Opened> {
-    read(bundle(&configuration.to_string()).path())
+    read(bundle(&configuration.to_string()).path(), None)
 }
 
 /// The least with a value at a JSON pointer; `Null` takes it away.
@@ -45,7 +45,7 @@ fn a_sound_one_is_read_and_its_paths_are_absolute() {
         { "destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts" },
     ]);
     let directory = bundle(&with("/mounts", mounts).to_string());
-    let opened = read(directory.path()).unwrap();
+    let opened = read(directory.path(), None).unwrap();
     let real = std::fs::canonicalize(directory.path()).unwrap();
     assert_eq!(
         (&opened.directory, &opened.root),
@@ -75,14 +75,14 @@ fn the_root_may_lie_elsewhere_and_be_reached_by_a_link() {
     assert_eq!(opened.root, real);
     let directory = bundle(&with("/root/path", json!("link")).to_string());
     std::os::unix::fs::symlink(root.path(), directory.path().join("link")).unwrap();
-    assert_eq!(read(directory.path()).unwrap().root, real);
+    assert_eq!(read(directory.path(), None).unwrap().root, real);
 }
 
 #[test]
 fn what_is_not_a_bundle_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let kind = |path: &Path| {
-        let error = read(path).unwrap_err();
+        let error = read(path, None).unwrap_err();
         (
             error::kind(&error),
             error.to_string(),
@@ -144,7 +144,7 @@ fn text_that_is_no_configuration_is_refused_with_its_place() {
             "`linux.namespaces[1].type` of `config.json`: unknown variant `dream`",
         ),
     ] {
-        let error = read(bundle(text).path()).unwrap_err();
+        let error = read(bundle(text).path(), None).unwrap_err();
         assert_eq!(error::kind(&error), Some(Kind::BadInput), "{text}");
         assert!(error.to_string().starts_with(expected), "{text}: {error}");
     }

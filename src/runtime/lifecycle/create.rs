@@ -37,6 +37,8 @@ pub struct Order {
     pub console: Console,
     /// Gets the number of its first process.
     pub pid_file: Option<PathBuf>,
+    /// Gets a descriptor of it (pidfd_open(2)).
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program gets, after those that a service manager has given.
     pub preserved: usize,
     /// `cgroupsPath` is for systemd.
@@ -192,10 +194,8 @@ fn fill(
     warnings.append(&mut started.warnings);
     let Child { pid, pidfd } = &started.child;
     let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
-    let receiver = annotations.pidfd_receiver.as_deref();
-    let told = receiver.map_or(Ok(()), |path| {
-        socket::deliver(path, b"\0", started.child.pidfd.as_fd())
-    });
+    let mut receivers = order.pidfd_socket.iter().chain(&annotations.pidfd_receiver);
+    let told = receivers.try_for_each(|path| hand_pidfd(path, &started.child, "standard"));
     told.and_then(|()| finish(paths, record, started, order))
         .inspect_err(|_| {
             if let Ok(init) = pidfd {
@@ -250,6 +250,14 @@ fn finish(
 /// Whole or not at all, as its readers wait for it to appear.
 pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
     atomic::write(path, pid.to_string().as_bytes(), Durability::Volatile)
+}
+
+/// To whoever listens there; `kind` is said beside, as runc has it: of a container's first process "standard", of a later
+/// one "setns".
+pub(super) fn hand_pidfd(path: &Path, child: &Child, kind: &str) -> Result<()> {
+    let path = std::path::absolute(path).context("find the current directory")?;
+    socket::deliver(&path, kind.as_bytes(), child.pidfd.as_fd())
+        .context("hand over a descriptor of the process")
 }
 
 /// Root of another user namespace than the first one has not all ids, and no device nodes of its own.

@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::console::Console;
-use super::create::{sockets, streams, tier, write_pid};
+use super::create::{hand_pidfd, sockets, streams, tier, write_pid};
 use super::foreground::Terminal;
 use super::group;
 use super::record::{Container, Status};
@@ -26,6 +26,8 @@ pub struct Guest {
     pub console: Console,
     /// Gets its number.
     pub pid_file: Option<PathBuf>,
+    /// Gets a descriptor of it (pidfd_open(2)).
+    pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on it gets.
     pub preserved: usize,
     /// Also in a container whose processes are frozen, where it then waits.
@@ -80,13 +82,16 @@ pub fn exec(
     let group = group_of(container, guest.group.as_deref())?;
     let started = exec::start(&target, nested, group.as_ref(), &mut plan, &streams()?)?;
     let child = started.child;
-    if let Some(path) = &guest.pid_file {
-        write_pid(path, child.pid).inspect_err(|_| child.end())?;
-    }
-    let terminal = guest
-        .console
-        .take(started.terminal)
-        .inspect_err(|_| child.end())?;
+    let told = || {
+        if let Some(path) = &guest.pidfd_socket {
+            hand_pidfd(path, &child, "setns")?;
+        }
+        if let Some(path) = &guest.pid_file {
+            write_pid(path, child.pid)?;
+        }
+        guest.console.take(started.terminal)
+    };
+    let terminal = told().inspect_err(|_| child.end())?;
     Ok((child, terminal))
 }
 
