@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `prestart`, `createRuntime` | the parent, in the caller's namespaces, while init waits to change the root |
 //! | `createContainer` | init, in the container's namespaces, with the caller's root |
-//! | `startContainer` | init, with the container's root, before the program |
+//! | `startContainer` | init, with the container's root, and all that confines the program, before it |
 //! | `poststart`, `poststop` | whoever starts and deletes it, in the caller's namespaces |
 //!
 //! Each gets the container's state on its standard input.
@@ -13,6 +13,7 @@
 use super::annotations::Annotations;
 use crate::error::{Error, Kind, bad_input};
 use crate::sys::process::Child;
+use crate::sys::signal;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{ContainerState, Hook, Hooks as Lists, State};
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
@@ -88,6 +89,11 @@ impl Hooks {
         self.of("prestart").chain(self.of("createRuntime"))
     }
 
+    /// Those that init runs once the container is to start.
+    pub fn of_container(&self) -> impl Iterator<Item = (String, &Hook)> {
+        self.of("startContainer")
+    }
+
     /// In the parent, before init changes the root; `pid` is that of init. Its namespaces are there, which is the step
     /// behind which a container counts as created (runtime.md, "State").
     pub fn create_runtime(&self, pid: i32) -> Result<()> {
@@ -108,7 +114,7 @@ impl Hooks {
     /// In init, once the container is to start. Who names no variables has those of the program, as with runc.
     pub fn start_container(&self, environment: &[String]) -> Result<()> {
         let state = self.state(ContainerState::Created, std::process::id() as i32);
-        let mut hooks = self.of("startContainer");
+        let mut hooks = self.of_container();
         hooks.try_for_each(|(name, hook)| {
             let mut hook = hook.clone();
             if hook.env().is_none() {
@@ -220,7 +226,10 @@ fn run(
     }
     let how = match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (_, signal) => format!("signal {}", signal.unwrap_or_default()),
+        (_, number) => {
+            let number = number.unwrap_or_default();
+            format!("signal {number} ({})", signal::description(number))
+        }
     };
     let message = format!("error running {name}: `{path}`: {how}{}", said(output));
     Err(Error::new(Kind::Denied, message).into())
@@ -299,7 +308,7 @@ mod tests {
             ),
             (
                 json!({"path": "/bin/sh", "args": ["sh", "-c", "kill -9 $$"]}),
-                "signal 9",
+                "signal 9 (killed)",
             ),
             (
                 json!({"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}),

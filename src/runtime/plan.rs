@@ -115,7 +115,7 @@ pub struct Device {
 /// The program and what it runs as.
 #[derive(Debug)]
 pub struct ProcessPlan {
-    /// The program and its arguments.
+    /// The program and its arguments; none where it is not to be started.
     pub arguments: Vec<String>,
     /// `KEY=VALUE`.
     pub environment: Vec<String>,
@@ -249,10 +249,9 @@ impl Plan {
             return Err(Error::new(Kind::Unsupported, message).into());
         }
         let resctrl = resctrl::of(linux, state.id())?;
-        let process = spec
-            .process()
-            .as_ref()
-            .ok_or_else(|| bad_input("the configuration has no `process` section"))?;
+        let mut nobody = Process::default();
+        nobody.set_args(None);
+        let process = spec.process().as_ref().unwrap_or(&nobody);
         let annotations = Annotations::of(spec.annotations())?;
         let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
         let seccomp =
@@ -334,11 +333,7 @@ impl ProcessPlan {
                 .map_or((0, 0), |size| (size.height() as u16, size.width() as u16))
         });
         Ok(Self {
-            arguments: process
-                .args()
-                .clone()
-                .filter(|words| !words.is_empty())
-                .ok_or_else(|| bad_input("no command specified"))?,
+            arguments: process.args().clone().unwrap_or_default(),
             environment: last_of_each(process.env().iter().flatten()),
             working_directory: process.cwd().clone(),
             user: user.username().clone().ok_or((user.uid(), user.gid())),

@@ -80,6 +80,19 @@ pub fn unblock_all() -> Result<()> {
     set_mask(&empty_set()).context("unblock signals")
 }
 
+/// What a signal means, such as "bad system call" (strsignal(3)).
+pub fn description(signal: i32) -> String {
+    // SAFETY: it is copied before anybody else asks: texts that are made up on the way belong to the thread.
+    let text = unsafe {
+        let text = libc::strsignal(signal);
+        if text.is_null() {
+            return String::new();
+        }
+        std::ffi::CStr::from_ptr(text)
+    };
+    text.to_string_lossy().to_lowercase()
+}
+
 fn empty_set() -> libc::sigset_t {
     // SAFETY: all-zero is storage for a set, which sigemptyset initialises.
     unsafe {

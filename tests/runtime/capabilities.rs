@@ -1,8 +1,56 @@
-//! Capabilities that cannot be given (config.md, "capabilities").
+//! Capabilities (config.md, "capabilities").
 
 use crate::scene::scenes;
 use crate::support::User;
 use serde_json::{Value, json};
+
+/// What is added for one program stays across execve(2) where it is inheritable.
+#[test]
+fn one_more_program_has_what_is_added() {
+    for scene in scenes() {
+        scene.program(&["sleep", "1000"]);
+        scene.change(|config| {
+            config["process"]["capabilities"] = json!({
+                "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_SYSLOG"],
+                "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                "effective": ["CAP_KILL"],
+                "inheritable": ["CAP_CHOWN", "CAP_SYSLOG"],
+                "ambient": ["CAP_CHOWN"],
+            });
+        });
+        scene.make(&["run", "--detach", "web"]).code(0);
+        // CHOWN is 0, KILL is 5, SYS_NICE is 23, SYSLOG is 34.
+        let (chown, kill, nice, syslog) = (1u64, 1 << 5, 1 << 23, 1 << 34);
+        let held = chown | kill;
+        for (added, permitted, bounding, ambient) in [
+            (&[][..], held, held | syslog, chown),
+            (
+                &["--cap", "CAP_SYSLOG"],
+                held | syslog,
+                held | syslog,
+                chown | syslog,
+            ),
+            (
+                &["--cap", "CAP_SYS_NICE"],
+                held | nice,
+                held | syslog | nice,
+                chown,
+            ),
+        ] {
+            let exec = scene.call(["exec"]).args(added);
+            let told = exec
+                .args(["web", "grep", "^Cap", "/proc/self/status"])
+                .run();
+            told.code(0).stdout(&format!(
+                "CapInh:\t{:016x}\nCapPrm:\t{permitted:016x}\nCapEff:\t{permitted:016x}\nCapBnd:\t{bounding:016x}\n\
+                 CapAmb:\t{ambient:016x}\n",
+                chown | syslog
+            ));
+        }
+        scene.run(["delete", "--force", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
 
 /// What the caller has lost and what no kernel knows is left out; callers read of it in the log, and what the program
 /// prints is its own.

@@ -1,7 +1,9 @@
 //! The program and what it runs as (config.md, "Process").
 
 use crate::scene::scenes;
+use crate::support::life::until;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 
 fn set(pointer: &'static str, value: Value) -> impl FnOnce(&mut Value) {
     move |config| {
@@ -65,9 +67,6 @@ fn what_cannot_be_a_program_is_refused() {
             "`process.commandLine` is for Windows",
             set("/process/commandLine", json!("x")),
         );
-        scene.refuses("the configuration has no `process`", |config| {
-            config.as_object_mut().unwrap().remove("process");
-        });
         scene.refuses(
             "executable file not found",
             set("/process/args", json!(["nosuch"])),
@@ -80,6 +79,52 @@ fn what_cannot_be_a_program_is_refused() {
             "cannot enter the working directory",
             set("/process/cwd", json!("/etc/alpine-release")),
         );
+        scene.assert_empty();
+    }
+}
+
+/// It is needed only when the container is started (runtime.md, "Start").
+#[test]
+fn without_a_process_nothing_is_started() {
+    for scene in scenes() {
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo hook >&2; exit 3"] }]);
+        scene.change(|config| {
+            config.as_object_mut().unwrap().remove("process");
+            config["hooks"]["startContainer"] = hook;
+        });
+        scene.make(&["create", "web"]).code(0).stdout("");
+        assert_eq!(scene.status("web"), "created");
+        let missing = "no command specified: the configuration has no `process`";
+        scene.run(["start", "web"]).code(1).stderr_has(missing);
+        until("it has stopped", || scene.status("web") == "stopped");
+        scene.run(["delete", "web"]).code(0);
+        scene.make(&["run", "web"]).code(1).stderr_has(missing);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn who_has_no_interpreter_is_told() {
+    for scene in scenes() {
+        scene.program(&["sleep", "1000"]);
+        scene.make(&["run", "--detach", "web"]).code(0);
+        for (text, what) in [
+            ("#!/nowhere/sh -e\ntrue\n", "interpreter \"/nowhere/sh\""),
+            ("#! /bin/sh\r\ntrue\r\n", "interpreter \"/bin/sh\\r\""),
+        ] {
+            let script = scene.store.file("bundle/rootfs/bin/own", text);
+            std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+            let missing =
+                format!("exec /bin/own: no such file or directory: its {what} is missing");
+            for name in ["/bin/own", "own"] {
+                scene.program(&[name]);
+                let run = scene.make(&["run", "other"]);
+                run.code(1).stderr_has(&missing);
+                let exec = scene.run(["exec", "web", name]);
+                exec.code(255).stderr_has(&missing);
+            }
+        }
+        scene.run(["delete", "--force", "web"]).code(0);
         scene.assert_empty();
     }
 }

@@ -59,6 +59,25 @@ fn calls_are_answered_as_the_policy_says() {
     }
 }
 
+/// Hooks that are the container's are under its filter, whenever that is loaded.
+#[test]
+fn hooks_of_the_start_are_filtered() {
+    for scene in scenes() {
+        let make = json!([{ "path": "/bin/mkdir", "args": ["mkdir", "/dev/shm/x"] }]);
+        scene.change(policy(rule("SCMP_ACT_KILL_PROCESS", json!({}))));
+        let killed =
+            "error running startContainer hook #0: `/bin/mkdir`: signal 31 (bad system call";
+        for privileges in [true, false] {
+            scene.change(|config| {
+                config["process"]["noNewPrivileges"] = json!(privileges);
+                config["hooks"] = json!({ "startContainer": make });
+            });
+            scene.make(&["run", "web"]).code(1).stderr_has(killed);
+        }
+        scene.assert_empty();
+    }
+}
+
 #[test]
 fn what_is_no_policy_is_refused() {
     for scene in scenes() {

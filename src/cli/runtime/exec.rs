@@ -171,11 +171,14 @@ impl Exec {
                 with(sets.bounding()),
                 with(sets.effective()),
                 with(sets.permitted()),
+                // What is not inheritable too does not stay there.
+                with(sets.ambient()),
             ];
-            let [bounding, effective, permitted] = sets_with;
+            let [bounding, effective, permitted, ambient] = sets_with;
             sets.set_bounding(bounding)
                 .set_effective(effective)
-                .set_permitted(permitted);
+                .set_permitted(permitted)
+                .set_ambient(ambient);
         }
         process.set_capabilities(Some(sets));
         Ok(())

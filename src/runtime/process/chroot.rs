@@ -77,7 +77,7 @@ fn run(
     program::raise_limits(plan)?;
     program::set_limits(plan)?;
     let confined = program::confine(plan, Company::Alone, channel)?;
-    program::execute(plan, Company::Alone, &confined, channel)
+    program::execute(plan, confined, channel)
 }
 
 /// Mounts what is around at the same place below the root, unless that has none.

@@ -274,7 +274,7 @@ fn become_program(
         Some(confined) => confined,
         None => program::confine(plan, Company::Container, channel)?,
     };
-    program::execute(plan, Company::Container, &confined, channel)
+    program::execute(plan, confined, channel)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@
 //! The socket lies where only the caller can reach it, and is open in init from the beginning: no path leads out of the
 //! container.
 
-use super::program::{self, Company, Confined};
-use super::protocol;
+use super::program::{self, Confined};
+use super::{init, protocol};
 use crate::runtime::plan::Plan;
 use crate::sys::process::{self, Child};
 use crate::sys::socket::{Channel, Listener};
@@ -32,19 +32,15 @@ pub fn open(channel: &Channel, init: &Child) -> Result<()> {
 pub(super) fn pass(
     plan: &Plan,
     gate: &Listener,
-    confined: &Confined,
+    confined: Confined,
     maker: &Channel,
 ) -> Result<std::convert::Infallible> {
-    program::look_for(&plan.process, confined)?;
+    program::look_for(&plan.process, &confined)?;
     protocol::send_created(maker)?;
     // Nobody would ever start, or end, what is recorded nowhere.
     protocol::await_connected(maker)?;
     let starter = gate.wait()?;
-    let run = || {
-        plan.hooks.start_container(&plan.process.environment)?;
-        program::execute(&plan.process, Company::Alone, confined, &starter)
-    };
-    let Err(error) = run();
+    let Err(error) = init::become_program(plan, confined, &starter);
     protocol::send_failure(&starter, &error);
     process::exit_now(125)
 }

@@ -2,7 +2,7 @@
 //! stands where it does for the reason given beside it.
 
 use super::parent::Streams;
-use super::program::{self, Company};
+use super::program::{self, Company, Confined};
 use super::protocol;
 use super::{gate, nested};
 use crate::cgroup;
@@ -121,12 +121,24 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     program::set_limits(&plan.process)?;
     let confined = program::confine(&plan.process, Company::Alone, channel)?;
     match &plan.gate {
-        Some(gate) => gate::pass(plan, gate, &confined, channel),
-        None => {
-            plan.hooks.start_container(&plan.process.environment)?;
-            program::execute(&plan.process, Company::Alone, &confined, channel)
-        }
+        Some(gate) => gate::pass(plan, gate, confined, channel),
+        None => become_program(plan, confined, channel),
     }
+}
+
+/// The rest of the way, once the container is to start.
+pub(super) fn become_program(
+    plan: &Plan,
+    mut confined: Confined,
+    channel: &Channel,
+) -> Result<std::convert::Infallible> {
+    program::name(&plan.process)?;
+    if plan.hooks.of_container().next().is_some() {
+        // It holds for them, too, as with runc.
+        confined.filter(&plan.process, channel)?;
+        plan.hooks.start_container(&plan.process.environment)?;
+    }
+    program::execute(&plan.process, confined, channel)
 }
 
 /// mount(2) of a new process file system would show what the one that is there hides (user_namespaces(7)).

@@ -3,7 +3,7 @@
 //! container's namespaces and root by now; each step stands where it does for the reason given beside it.
 
 use super::{protocol, unmapped};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::Tier;
 use crate::runtime::capabilities::{self, CapabilitySet, ProcessCapabilities};
 use crate::runtime::plan::{ProcessPlan, Sockets, limit_name};
@@ -159,17 +159,19 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
         protocol::send_warning(channel, &text)?;
     }
     capabilities.limit()?;
+    let mut confined = Confined {
+        home: user.home.clone(),
+        is_inside,
+        is_filtered: false,
+    };
     if company.filters_early(plan) {
-        load_filter(plan, channel)?;
+        confined.filter(plan, channel)?;
     }
     take_identity(plan, &user, capabilities)?;
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context("set no_new_privs")?;
     }
-    Ok(Confined {
-        home: user.home,
-        is_inside,
-    })
+    Ok(confined)
 }
 
 /// A process with the privileges of its program only.
@@ -178,13 +180,33 @@ pub struct Confined {
     home: String,
     /// It is in the working directory already.
     is_inside: bool,
+    /// It has the filter of its program already.
+    is_filtered: bool,
+}
+
+impl Confined {
+    /// Loads the filter of its program, unless that is done.
+    pub fn filter(&mut self, plan: &ProcessPlan, channel: &Channel) -> Result<()> {
+        let is_filtered = std::mem::replace(&mut self.is_filtered, true);
+        let Some(filter) = plan.seccomp.as_ref().filter(|_| !is_filtered) else {
+            return Ok(());
+        };
+        if filter.agent().is_some() {
+            if !plan.outlives_maker {
+                // What follows waits for the parent, and must not do so for ever.
+                die_with_parent(channel)?;
+            }
+            let number = descriptor::next_number().context("reserve a descriptor")?;
+            protocol::send_listener(channel, number)?;
+        }
+        filter.load().context("load the seccomp filter")
+    }
 }
 
 /// The rest of the way, with the privileges of the program only; returns only when that failed.
 pub fn execute(
     plan: &ProcessPlan,
-    company: Company,
-    confined: &Confined,
+    mut confined: Confined,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
     let moved = hand_over(&plan.sockets, channel)?;
@@ -194,9 +216,7 @@ pub fn execute(
     if !plan.outlives_maker {
         die_with_parent(channel)?;
     }
-    if !company.filters_early(plan) {
-        load_filter(plan, channel)?;
-    }
+    confined.filter(plan, channel)?;
     if !confined.is_inside {
         enter_working_directory(&plan.working_directory)?;
     }
@@ -261,21 +281,6 @@ fn limit_refused(resource: u32, error: Errno) -> Error {
         }
         _ => failure,
     }
-}
-
-fn load_filter(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
-    let Some(filter) = &plan.seccomp else {
-        return Ok(());
-    };
-    if filter.agent().is_some() {
-        if !plan.outlives_maker {
-            // What follows waits for the parent, and must not do so for ever.
-            die_with_parent(channel)?;
-        }
-        let number = descriptor::next_number().context("reserve a descriptor")?;
-        protocol::send_listener(channel, number)?;
-    }
-    filter.load().context("load the seccomp filter")
 }
 
 /// Who ends closes its files before the signal goes to its children: a parent that was gone before the signal was asked
@@ -361,13 +366,25 @@ fn enter_working_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the program is there and may be executed by whoever this process is, as far as can be told before: a container
-/// that cannot be started is better not created.
+/// Its name.
+///
+/// Errors: there is none, which is found out only when it is to be started (runtime.md, "Start").
+pub fn name(plan: &ProcessPlan) -> Result<&str, Error> {
+    plan.arguments.first().map(String::as_str).ok_or_else(|| {
+        bad_input("no command specified: the configuration has no `process`")
+            .hint("nothing can be done with the container but `exec` and `delete`")
+    })
+}
+
+/// Whether the program, if one is named, is there and may be executed by whoever this process is, as far as can be told
+/// before: a container that cannot be started is better not created.
 pub fn look_for(plan: &ProcessPlan, confined: &Confined) -> Result<()> {
     if !confined.is_inside {
         enter_working_directory(&plan.working_directory)?;
     }
-    let name = &plan.arguments[0];
+    let Ok(name) = name(plan) else {
+        return Ok(());
+    };
     let mut worst = Errno::NOENT;
     for candidate in candidates(name, &plan.environment) {
         let access = Access::EXEC_OK;
@@ -400,7 +417,7 @@ fn candidates(name: &str, environment: &[String]) -> Vec<String> {
 
 /// Tries the program wherever it may be.
 fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infallible> {
-    let name = &plan.arguments[0];
+    let name = name(plan)?;
     let mut environment = plan.environment.clone();
     if !has_home(&environment) {
         environment.retain(|entry| entry != "HOME=");
@@ -409,30 +426,31 @@ fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infal
     environment.extend(plan.sockets.variables());
     let candidates = candidates(name, &environment);
     let (arguments, environment) = (Words::new(&plan.arguments)?, Words::new(&environment)?);
-    let mut worst = Errno::NOENT;
+    let (mut worst, mut headless) = (Errno::NOENT, None);
     for candidate in &candidates {
         let program =
             CString::new(candidate.as_str()).context("the program's name contains a NUL byte")?;
         match process::execute(&program, &arguments, &environment) {
-            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::NOENT => headless = headless.or_else(|| without_interpreter(candidate)),
+            Errno::NOTDIR => {}
             Errno::ACCESS => worst = Errno::ACCESS,
             error => return Err(not_executable(candidate, error)),
         }
     }
-    Err(not_found(name, worst))
+    Err(match headless {
+        Some(headless) => headless.into(),
+        None => not_found(name, worst),
+    })
 }
 
 fn not_found(name: &str, worst: Errno) -> anyhow::Error {
     if worst != Errno::NOENT {
         return not_executable(name, worst);
     }
-    let missing = match (name.contains('/'), interpreter_of(name)) {
-        (false, _) if name.is_empty() => "exec: \"\": the command is empty".to_owned(),
-        (false, _) => format!("exec: \"{name}\": executable file not found in $PATH"),
-        (true, None) => format!("exec: \"{name}\": stat {name}: no such file or directory"),
-        (true, Some(interpreter)) => {
-            format!("exec: \"{name}\": its interpreter \"{interpreter}\" is not in the image")
-        }
+    let missing = match name.contains('/') {
+        false if name.is_empty() => "exec: \"\": the command is empty".to_owned(),
+        false => format!("exec: \"{name}\": executable file not found in $PATH"),
+        true => format!("exec: \"{name}\": stat {name}: no such file or directory"),
     };
     Error::new(Kind::CommandNotFound, missing).into()
 }
@@ -455,20 +473,25 @@ fn not_executable(name: &str, error: Errno) -> anyhow::Error {
     .into()
 }
 
-/// What a script that exists would be run by, or the loader of a dynamic program.
-fn interpreter_of(path: &str) -> Option<String> {
+/// What is wrong with a program that execve(2) does not find though it is there; the words up to the second colon are
+/// runc's, which callers look for.
+fn without_interpreter(program: &str) -> Option<Error> {
     use std::io::Read;
-    let mut start = Vec::new();
-    std::fs::File::open(path)
-        .ok()?
-        .take(256)
-        .read_to_end(&mut start)
-        .ok()?;
-    let text = String::from_utf8_lossy(&start).into_owned();
-    match text.strip_prefix("#!") {
-        Some(line) => line.split_whitespace().next().map(str::to_owned),
-        None => Some("the dynamic loader".to_owned()),
-    }
+    let (mut file, mut start) = (std::fs::File::open(program).ok()?.take(256), Vec::new());
+    file.read_to_end(&mut start).ok()?;
+    let start = String::from_utf8_lossy(&start);
+    let interpreter = match start.strip_prefix("#!") {
+        Some(rest) => {
+            let line = rest.split('\n').next().unwrap_or_default();
+            let name = line.trim_matches([' ', '\t']).split([' ', '\t']).next();
+            // A carriage return that belongs to the name is seen.
+            format!("interpreter {:?}", name.unwrap_or_default())
+        }
+        None => "dynamic loader".to_owned(),
+    };
+    let message =
+        format!("exec {program}: no such file or directory: its {interpreter} is missing");
+    Some(Error::new(Kind::CommandNotFound, message))
 }
 
 #[cfg(test)]
