@@ -37,7 +37,7 @@ fn name(flag: u64) -> &'static str {
 }
 
 /// New ones as flags of [`flags`], and those that are there, with their flags and paths.
-pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
+pub fn of(wanted: &[LinuxNamespace]) -> (u64, Vec<(u64, PathBuf)>) {
     let (mut new, mut joined) = (0, Vec::new());
     for namespace in wanted {
         let flag = flag(namespace.typ());
@@ -53,10 +53,13 @@ pub fn of(wanted: &[LinuxNamespace]) -> Result<(u64, Vec<(u64, PathBuf)>)> {
         // Where its root is made before it goes there: the paths of sources are those of the caller.
         new |= flags::NEW_MOUNT;
     }
-    if new & flags::NEW_MOUNT == 0 {
-        return Err(bad_input("a container needs a mount namespace of its own").into());
-    }
-    Ok((new, joined))
+    (new, joined)
+}
+
+/// Whether a container's mounts are made in the namespace of whoever makes it.
+pub fn inherits_mounts(linux: &Linux) -> bool {
+    let mut wanted = linux.namespaces().iter().flatten();
+    !wanted.any(|namespace| namespace.typ() == LinuxNamespaceType::Mount)
 }
 
 /// A namespace that is there already, open.
@@ -273,7 +276,7 @@ mod tests {
             flags::NEW_MOUNT,
             vec![(flags::NEW_NET, PathBuf::from("/run/netns/x"))],
         );
-        assert_eq!(of(&wanted).unwrap(), expected);
+        assert_eq!(of(&wanted), expected);
         let pods = parse(
             json!([{ "type": "mount" }, { "type": "pid", "path": "/p" }, { "type": "time", "path": "/t" }]),
         );
@@ -281,11 +284,12 @@ mod tests {
             (flags::NEW_PID, "/p".into()),
             (flags::NEW_TIME, "/t".into()),
         ];
-        assert_eq!(of(&pods).unwrap(), (flags::NEW_MOUNT, both));
+        assert_eq!(of(&pods), (flags::NEW_MOUNT, both));
         let elsewhere = parse(json!([{ "type": "mount", "path": "/m" }]));
         let one = vec![(flags::NEW_MOUNT, "/m".into())];
-        assert_eq!(of(&elsewhere).unwrap(), (flags::NEW_MOUNT, one));
-        assert!(of(&parse(json!([{ "type": "uts" }]))).is_err());
+        assert_eq!(of(&elsewhere), (flags::NEW_MOUNT, one));
+        let inherited = (flags::NEW_UTS, Vec::new());
+        assert_eq!(of(&parse(json!([{ "type": "uts" }]))), inherited);
     }
 
     #[test]

@@ -219,6 +219,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether its mounts are seen where its maker is.
+    pub fn inherits_mounts(&self) -> bool {
+        self.namespaces & flags::NEW_MOUNT == 0
+    }
+
     /// Decides everything, or says what cannot be done.
     pub fn new(bundle: Bundle) -> Result<Self> {
         let Bundle {
@@ -241,7 +246,7 @@ impl Plan {
             .ok_or_else(|| bad_input("the configuration has no `linux` section"))?;
         lsm::require_selinux(linux.mount_label().as_deref())?;
         let wanted = linux.namespaces().as_deref().unwrap_or_default();
-        let (namespaces, joined) = namespaces::of(wanted)?;
+        let (namespaces, joined) = namespaces::of(wanted);
         let owned = joined.iter().fold(namespaces, |all, (flag, _)| all | flag);
         let user = user_namespace.or_else(|| user(linux, wanted));
         if user.is_some() && joined.iter().any(|(flag, _)| *flag == flags::NEW_MOUNT) {

@@ -31,6 +31,12 @@ pub fn move_current_directory() -> Result<()> {
             let _ = mount::detach(&mount.mount_point);
         }
     }
+    stay_below_current_directory()
+}
+
+/// Makes the current directory the root of this process and of those that come from it, in a mount namespace that others are
+/// in too (chroot(2)): who may call that leaves it again.
+pub fn stay_below_current_directory() -> Result<()> {
     rustix::process::chroot(".").context("chroot")?;
     rustix::process::chdir("/").context("chdir to the new root")
 }

@@ -51,9 +51,6 @@ fn each_kind_is_new_or_that_of_the_host() {
             let shared = scene.shell_with(without, &link);
             shared.code(0).stdout(&format!("{}\n", of_host(file)));
         }
-        scene.refuses("a container needs a mount namespace", |config| {
-            set(config, "mount", None)
-        });
         scene.refuses("host name needs a UTS namespace", |config| {
             set(config, "uts", None)
         });
@@ -155,6 +152,107 @@ fn those_that_are_there_are_joined() {
                 config["linux"]["gidMappings"] = ids;
             },
         );
+        scene.assert_empty();
+    }
+}
+
+/// Those of the configuration are made where the caller is, below the container's root, and are gone with the container.
+#[test]
+fn mounts_of_the_caller_are_inherited() {
+    for scene in scenes() {
+        let without = |config: &mut Value| {
+            set(config, "mount", None);
+            set(config, "cgroup", None);
+            config["root"]["readonly"] = json!(false);
+        };
+        if scene.store.user != User::Root {
+            // What is mounted in a namespace of somebody else's is theirs to say.
+            scene.refuses("`user` needs a namespace of type `mount`", without);
+            continue;
+        }
+        let rootfs = scene.bundle().join("rootfs");
+        let mounts = || {
+            let all = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let places = all
+                .lines()
+                .map(|line| line.split(' ').nth(4).unwrap().to_owned());
+            let own = places.filter(|place| place.starts_with(rootfs.to_str().unwrap()));
+            own.collect::<Vec<_>>()
+        };
+        let host = scene.store.file("host/file", "of the host");
+        scene.change(without);
+        scene.change(|config| {
+            let source = host.parent().unwrap();
+            let bind = json!({ "destination": "/host", "source": source, "options": ["bind"] });
+            config["mounts"].as_array_mut().unwrap().push(bind);
+            config["linux"]["maskedPaths"] = json!(["/proc/kcore", "/etc/motd"]);
+            config["linux"]["readonlyPaths"] = json!(["/usr"]);
+            config["root"]["readonly"] = json!(true);
+        });
+        scene.script(
+            "readlink /proc/self/ns/mnt; cat /etc/alpine-release /host/file /etc/motd; echo; ! touch /x /usr/x 2>/dev/null; sleep 1000",
+        );
+        scene.make(&["create", "web"]).code(0);
+        for place in ["", "/proc", "/dev/pts", "/host", "/etc/motd", "/usr"] {
+            assert!(
+                mounts().contains(&format!("{}{place}", rootfs.display())),
+                "{place}"
+            );
+        }
+        scene.run(["start", "web"]).code(0);
+        // It is nobody's whose root is the host's.
+        let exec = [
+            "exec",
+            "web",
+            "sh",
+            "-c",
+            "readlink /proc/self/ns/mnt; cat /etc/alpine-release; pwd",
+        ];
+        let expected = format!("{}\n3.20.3\n", of_host("mnt"));
+        scene.run(exec).code(0).stdout(&format!("{expected}/\n"));
+        scene.run(["delete", "--force", "web"]).code(0);
+        assert_eq!(scene.printed(), format!("{expected}of the host\n"));
+        // Its directory is mounted on itself, for callers who take that off.
+        assert_eq!(mounts(), [rootfs.to_str().unwrap()]);
+        std::fs::write(rootfs.join("writable"), "").unwrap();
+        assert!(host.exists() && !rootfs.join("host/file").exists());
+        // That does not grow.
+        scene.shell("true").code(0);
+        assert_eq!(mounts(), [rootfs.to_str().unwrap()]);
+        let unmount = || {
+            Command::new("umount")
+                .arg("--recursive")
+                .arg(&rootfs)
+                .status()
+                .unwrap()
+        };
+        assert!(unmount().success());
+        // Nothing is left of one that cannot be made, early or late.
+        scene.refuses("open `/nowhere`", |config| {
+            let bind = json!({ "destination": "/x", "source": "/nowhere", "options": ["bind"] });
+            config["mounts"].as_array_mut().unwrap().push(bind);
+        });
+        scene.refuses("/etc/motd/x", |config| {
+            let bind =
+                json!({ "destination": "/etc/motd/x", "source": "/tmp", "options": ["bind"] });
+            config["mounts"].as_array_mut().unwrap().push(bind);
+        });
+        assert_eq!(mounts(), [""; 0]);
+        scene.refuses(
+            "`linux.rootfsPropagation` needs a namespace of type `mount`",
+            |config| {
+                config["linux"]["rootfsPropagation"] = json!("shared");
+            },
+        );
+        // Who has taken them off already has done so.
+        scene.make(&["create", "web"]).code(0);
+        let detached = Command::new("umount")
+            .args(["--recursive", "--lazy"])
+            .arg(&rootfs)
+            .status();
+        assert!(detached.unwrap().success());
+        scene.run(["delete", "web"]).code(0);
+        assert_eq!(mounts(), [""; 0]);
         scene.assert_empty();
     }
 }

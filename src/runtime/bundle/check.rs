@@ -5,6 +5,7 @@ use super::foreign;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::mount_options::MountOptions;
+use crate::runtime::namespaces::inherits_mounts;
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, Mount, Process, Spec};
 use std::path::{Path, PathBuf};
 
@@ -228,6 +229,19 @@ fn namespaces(linux: &mut Linux) -> Result<(), Error> {
     let user = all
         .iter()
         .find(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    if inherits_mounts(linux) {
+        let of_root = linux.rootfs_propagation().as_deref().unwrap_or_default();
+        let lacking = match user {
+            Some(_) => Some("a namespace of type `user`"),
+            None if ["", "private", "rprivate"].contains(&of_root) => None,
+            None => Some("`linux.rootfsPropagation`"),
+        };
+        if let Some(what) = lacking {
+            return Err(bad_input(format!(
+                "{what} needs a namespace of type `mount`"
+            )));
+        }
+    }
     let has = |mappings: &Option<Vec<_>>| mappings.as_ref().is_some_and(|list| !list.is_empty());
     let (uids, gids) = (has(linux.uid_mappings()), has(linux.gid_mappings()));
     match user.map(|namespace| namespace.path().is_some()) {

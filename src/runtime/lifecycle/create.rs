@@ -1,6 +1,7 @@
 //! `create`: all of a container but its program (runtime.md, "Create").
 
 use super::access::{self, Access};
+use super::inherited::{self, Place};
 use super::record::{self, Container, Containers, Record};
 use super::{console::Console, foreground, group, notify};
 use crate::cgroup::{Cgroup, parents};
@@ -11,6 +12,7 @@ use crate::runtime::annotations::Annotations;
 use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
+use crate::runtime::namespaces::inherits_mounts;
 use crate::runtime::plan::{self, Bundle, Life, Root, Sockets};
 use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
@@ -68,6 +70,8 @@ struct Undo {
     group: Option<Cgroup>,
     /// Once they may have been run.
     hooks: Option<Hooks>,
+    /// Where its mounts are made in the namespace of the calling process.
+    mounts: Option<Place>,
 }
 
 /// Makes it. After an error nothing of it is left. The calling process must have one thread. `warnings` gets what is
@@ -87,6 +91,9 @@ pub fn create(
     if created.is_err() {
         if let Some(group) = undo.group {
             let _ = parents::end(group);
+        }
+        if let Some(Err(error)) = undo.mounts.map(Place::clear) {
+            warnings.push(format!("{error:#}"));
         }
         let _ = tree::remove(&directory);
         // As at the end of one that was made (runtime.md, "Lifecycle").
@@ -163,6 +170,9 @@ fn fill(
     state.set_status(ContainerState::Creating);
     undo.hooks = Some(Hooks::new(spec.hooks().as_ref(), &state)?);
     notify::offer(&mut spec, &paths.container(&order.id).join(NOTIFY))?;
+    if spec.linux().as_ref().is_some_and(inherits_mounts) {
+        undo.mounts = Some(Place::of(&root)?);
+    }
     let bundle = Bundle {
         root: Root::Directory {
             path: root,
@@ -196,6 +206,9 @@ fn fill(
     let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
     let mut receivers = order.pidfd_socket.iter().chain(&annotations.pidfd_receiver);
     let told = receivers.try_for_each(|path| hand_pidfd(path, &started.child, "standard"));
+    if undo.mounts.is_some() {
+        record.mount = Some(inherited::mount_of(*pid)?);
+    }
     told.and_then(|()| finish(paths, record, started, order))
         .inspect_err(|_| {
             if let Ok(init) = pidfd {

@@ -1,5 +1,6 @@
 //! `delete`: what `create` has made is undone (runtime.md, "Delete").
 
+use super::inherited;
 use super::record::{Container, Containers, Status};
 use crate::cgroup::parents;
 use crate::error::{self, Error, Kind};
@@ -47,6 +48,13 @@ pub fn delete(containers: &Containers, id: &str, force: bool) -> Result<Vec<anyh
     }
     if let Some(group) = container.cgroup()? {
         parents::end(group)?;
+    }
+    if let Some(mount) = container
+        .record
+        .mount
+        .filter(|_| container.record.init.is_of_this_boot())
+    {
+        inherited::take_off(&container.record.rootfs, mount)?;
     }
     // A damaged configuration keeps nobody from removing it.
     let spec = container.spec().unwrap_or_default();

@@ -22,6 +22,7 @@ mod delete;
 mod exec;
 mod foreground;
 mod group;
+mod inherited;
 mod notify;
 mod record;
 mod start;

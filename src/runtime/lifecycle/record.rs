@@ -72,6 +72,8 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// Who acts in its user namespace ([`crate::id_mapping::IdMaps::owner`]), where it has one of its own.
     pub user_namespace: Option<Nested>,
+    /// The mount that its root is, where that lies in the mount namespace of who has created it ([`super::inherited`]).
+    pub mount: Option<u64>,
 }
 
 impl Record {
@@ -89,6 +91,7 @@ impl Record {
             owner: rustix::process::geteuid().as_raw(),
             cgroup: None,
             user_namespace: None,
+            mount: None,
         }
     }
 }

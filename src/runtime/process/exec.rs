@@ -28,7 +28,7 @@ use crate::runtime::seccomp::Filter;
 use crate::sys::process::{self, Identity, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, namespace};
+use crate::sys::{descriptor, namespace, root};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
@@ -86,6 +86,11 @@ impl Target {
             Some(level) if level < lineage.len() => Ok(lineage.swap_remove(level)),
             _ => bail!("the container has no user namespace of its own"),
         }
+    }
+
+    fn root(&self) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.directory, "root", flags, Mode::empty()).context("open the container's root")
     }
 
     /// Which namespaces of the process are not ours. Ours are not joined again: those of the host's that a container
@@ -191,11 +196,17 @@ fn join(
         .map(|nested| target.user_namespace(nested.depth))
         .transpose()?;
     let foreign = target.foreign_namespaces()?;
-    if foreign & flags::NEW_MOUNT == 0 {
-        bail!("the container has no mounts of its own");
-    }
+    let root = match foreign & flags::NEW_MOUNT {
+        // It has inherited ours, and its root is all that is its own.
+        0 => Some(target.root()?),
+        _ => None,
+    };
     // The root and the current directory become those of the mount namespace, whatever chroot(2) the process is in.
     namespace::join(target.pidfd.as_fd(), foreign).context("join the container's namespaces")?;
+    if let Some(root) = root {
+        rustix::process::fchdir(&root).context("enter the container's root")?;
+        root::stay_below_current_directory()?;
+    }
     if let Some(user) = user {
         // Last, since it takes away the power over the namespaces outside of it.
         namespace::join(user.as_fd(), flags::NEW_USER)

@@ -52,7 +52,9 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         cgroup::make_own_root()?;
     }
     // First of all: from here on no mount of ours reaches the host, and none of the host's comes in, unless they are to.
-    mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
+    if !plan.inherits_mounts() {
+        mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
+    }
     process::forget_environment();
     // While it is the host's, and nothing that the container has put there.
     let processes = Processes::open()?;
@@ -97,6 +99,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     plan.hooks.create_container()?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
     match plan.moves_root {
+        // The root of the namespace is that of its maker.
+        _ if plan.inherits_mounts() => root::stay_below_current_directory()?,
         false => root::pivot_to_current_directory().map_err(sandbox::explain)?,
         true => root::move_current_directory()?,
     }

@@ -109,6 +109,12 @@ pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBu
 pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
     let Pieces { root, place, null } = pieces;
     attach(&root, &place)?;
+    if plan.inherits_mounts() {
+        // Where it lies may be shared: what comes below it is to be seen in this namespace alone.
+        let private = Some(Propagation::Private);
+        mount::change(root.as_fd(), Change::default(), private, None, true)
+            .context("make the root file system private")?;
+    }
     let mut device_directory = None;
     let mut nodes = Nodes::Open;
     let mut below = Below::new(
