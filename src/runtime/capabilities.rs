@@ -304,34 +304,52 @@ impl ProcessCapabilities {
                 .unwrap_or_default()
                 .intersection(available)
         };
-        let (permitted, inheritable) = (
-            set(capabilities.permitted()),
-            set(capabilities.inheritable()),
-        );
-        let ambient = set(capabilities.ambient());
         Self {
             bounding: set(capabilities.bounding()),
             effective: set(capabilities.effective()),
-            permitted,
-            inheritable,
-            // Others cannot be (capabilities(7)), and `runc spec` writes some.
-            ambient: ambient.intersection(permitted).intersection(inheritable),
+            permitted: set(capabilities.permitted()),
+            inheritable: set(capabilities.inheritable()),
+            ambient: set(capabilities.ambient()),
         }
     }
 
-    /// Leaves out what the calling process has not got and so cannot give (config.md, "capabilities"): the second is
-    /// that. What is left out of the bounding set alone cannot be missed.
-    pub fn within_own(&self) -> Result<(Self, CapabilitySet)> {
+    /// Leaves out what the calling process has not got and so cannot give, and what cannot be ambient; the second is what
+    /// there is to be said of that (config.md, "capabilities"). What is left out of the bounding set alone cannot be
+    /// missed.
+    pub fn to_be_had(&self) -> Result<(Self, Vec<String>)> {
         let own = CapabilitySet::from_bits(sys::capability::get()?.permitted);
         let wanted = self.effective | self.permitted | self.inheritable | self.ambient;
+        let (permitted, inheritable) = (
+            self.permitted.intersection(own),
+            self.inheritable.intersection(own),
+        );
+        let ambient = self.ambient.intersection(permitted);
         let granted = Self {
+            bounding: self.bounding,
             effective: self.effective.intersection(own),
-            permitted: self.permitted.intersection(own),
-            inheritable: self.inheritable.intersection(own),
-            ambient: self.ambient.intersection(own),
-            ..*self
+            permitted,
+            inheritable,
+            ambient: ambient.intersection(inheritable),
         };
-        Ok((granted, wanted.difference(own)))
+        let mut warnings = Vec::new();
+        let missing = wanted
+            .difference(own)
+            .names()
+            .collect::<Vec<_>>()
+            .join(", ");
+        if !missing.is_empty() {
+            warnings.push(format!(
+                "the container goes without {missing}: onggi has not got it itself"
+            ));
+        }
+        let refused = self.ambient.intersection(own).difference(granted.ambient);
+        // In the words of runc.
+        warnings.extend(refused.names().map(|name| {
+            format!(
+                "can't raise ambient capability {name}: it is not both permitted and inheritable"
+            )
+        }));
+        Ok((granted, warnings))
     }
 
     /// First step, while the process still has `CAP_SETPCAP`: the bounding set shrinks. Ambient capabilities are

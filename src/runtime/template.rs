@@ -63,7 +63,6 @@ fn configuration(rootless: Rootless, has_version_2: bool) -> Value {
                 "bounding": CAPABILITIES,
                 "effective": CAPABILITIES,
                 "permitted": CAPABILITIES,
-                "ambient": CAPABILITIES,
             },
             "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
             "noNewPrivileges": true,
@@ -176,6 +175,9 @@ mod tests {
             let mut theirs: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             theirs["ociVersion"] = json!("1.3.0");
             theirs["hostname"] = json!("onggi");
+            // What cannot be (capabilities(7)), and what runc 1.3 does not write any more.
+            let sets = theirs["process"]["capabilities"].as_object_mut().unwrap();
+            sets.remove("ambient");
             let ours = configuration(rootless, false);
             // In the same order, too.
             assert_eq!(text(&ours).unwrap(), text(&theirs).unwrap(), "{name}");

@@ -118,8 +118,14 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 
 /// Closes these, whoever owns them: call it in a child that uses them no more (close(2)).
 pub fn close(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut numbers = files.iter().map(|file| file.as_raw_fd() as u32);
-    numbers.try_for_each(|number| close_range(number, number))
+    let mut numbers = files.iter().map(AsRawFd::as_raw_fd);
+    numbers.try_for_each(|number| {
+        // SAFETY: plain integers.
+        match unsafe { libc::close(number) } {
+            -1 => Err(last_error()),
+            _ => Ok(()),
+        }
+    })
 }
 
 /// Closes every descriptor from `first` on, whoever owns it (close_range(2)): call it when nothing that uses one

@@ -52,6 +52,23 @@ fn one_more_program_has_what_is_added() {
     }
 }
 
+#[test]
+fn what_cannot_be_ambient_is_warned_of() {
+    for scene in scenes() {
+        scene.script("grep CapAmb /proc/self/status");
+        scene.change(|config| {
+            let sets = &mut config["process"]["capabilities"];
+            sets["inheritable"] = json!(["CAP_KILL"]);
+            sets["ambient"] = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+        });
+        let run = scene.make(&["run", "web"]);
+        run.code(0)
+            .stdout_has("CapAmb:\t0000000000000020\n")
+            .stderr_has("can't raise ambient capability CAP_NET_BIND_SERVICE: ");
+        scene.assert_empty();
+    }
+}
+
 /// What the caller has lost and what no kernel knows is left out; callers read of it in the log, and what the program
 /// prints is its own.
 #[test]

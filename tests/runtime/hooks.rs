@@ -53,6 +53,21 @@ fn each_is_run_at_its_moment() {
 }
 
 #[test]
+fn one_of_the_start_that_names_no_variables_has_the_programs() {
+    for scene in scenes() {
+        let script = "test \"$A $HOME\" = 'b /root' || { env >&2; exit 1; }";
+        scene.change(|config| {
+            config["process"]["args"] = json!(["/bin/true"]);
+            config["process"]["env"] = json!(["A=b"]);
+            config["hooks"] =
+                json!({ "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+        });
+        scene.make(&["run", "web"]).code(0).stdout("");
+        scene.assert_empty();
+    }
+}
+
+#[test]
 fn one_that_fails_or_hangs_ends_the_container() {
     let fails = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo why >&2; exit 3"] }]);
     let hangs = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);

@@ -138,6 +138,51 @@ fn processes_are_told_and_signals_come() {
     }
 }
 
+/// Whoever may trace it gets hold of what it holds.
+#[test]
+fn who_waits_to_be_started_holds_its_streams_and_its_gate() {
+    for scene in scenes() {
+        scene.program(&["true"]);
+        for (before, options, preserved) in [
+            ("", "", 0),
+            (
+                "exec 3>/dev/zero 4>/dev/zero; LISTEN_FDS=1",
+                "--preserve-fds 1",
+                2,
+            ),
+        ] {
+            let line = format!(
+                "{before} exec onggi runtime --root {} create {options} --bundle {} web </dev/null >/dev/null 2>&1",
+                scene.state().display(),
+                scene.bundle().display(),
+            );
+            scene.store.script(&line).run().code(0);
+            let pid = scene.run(["state", "web"]).code(0).json()["pid"].to_string();
+            let held = || {
+                let all = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+                // One that is being closed is gone.
+                let paths = all.filter_map(|one| std::fs::read_link(one.unwrap().path()).ok());
+                let mut names: Vec<String> = paths
+                    .map(|path| path.to_string_lossy().split(':').next().unwrap().to_owned())
+                    .collect();
+                names.sort();
+                names
+            };
+            let mut expected = vec!["/dev/null"; 3];
+            expected.extend(vec!["/dev/zero"; preserved]);
+            expected.push("socket");
+            // The way to its maker is closed once that has ended.
+            until(&format!("only {expected:?} are held"), || {
+                held() == expected
+            });
+            scene.run(["start", "web"]).code(0);
+            until("it has ended", || scene.status("web") == "stopped");
+            scene.run(["delete", "web"]).code(0);
+        }
+        scene.assert_empty();
+    }
+}
+
 /// Callers read what `create` prints to its end, and the container has a terminal.
 #[test]
 fn who_has_a_terminal_holds_nothing_of_the_callers() {

@@ -18,9 +18,11 @@
 use super::program::{self, Confined};
 use super::{init, protocol};
 use crate::runtime::plan::Plan;
+use crate::sys::descriptor;
 use crate::sys::process::{self, Child};
 use crate::sys::socket::{Channel, Listener};
 use anyhow::Result;
+use std::os::fd::AsFd;
 
 /// Lets the first process of a container, which listens at the other end of `channel`, become its program. Returns once that
 /// has been executed, or the reason why not is known.
@@ -39,7 +41,11 @@ pub(super) fn pass(
     protocol::send_created(maker)?;
     // Nobody would ever start, or end, what is recorded nowhere.
     protocol::await_connected(maker)?;
-    let starter = gate.wait()?;
+    // A filter may know no close_range(2) by now. What cannot be closed leads nowhere.
+    let _ = descriptor::close(&[maker.as_fd()]);
+    let Ok(starter) = gate.wait() else {
+        process::exit_now(125)
+    };
     let Err(error) = init::become_program(plan, confined, &starter);
     protocol::send_failure(&starter, &error);
     process::exit_now(125)

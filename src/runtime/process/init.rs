@@ -75,6 +75,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
             if plan.namespaces & flags::NEW_PID != 0 && own.is_same(&processes)? {
                 protocol::send_warning(channel, FOREIGN_PROCESSES)?;
             }
+            drop(processes);
             own
         }
         None => processes,
@@ -120,6 +121,14 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     }
     // Before a path of the container's is followed again: this is the host's.
     drop(processes);
+    drop(terminal);
+    if let Some(gate) = &plan.gate {
+        // What it holds while it waits is within reach of whoever may trace it.
+        let mut needed = vec![channel.as_fd(), gate.as_fd()];
+        needed.extend(plan.process.sockets.all());
+        needed.extend(plan.hooks.files());
+        descriptor::close_all_but(&needed).context("close_range")?;
+    }
     // Processes that it shares a pid namespace with may have its ids soon.
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     program::set_limits(&plan.process)?;
@@ -140,7 +149,8 @@ pub(super) fn become_program(
     if plan.hooks.of_container().next().is_some() {
         // It holds for them, too, as with runc.
         confined.filter(&plan.process, channel)?;
-        plan.hooks.start_container(&plan.process.environment)?;
+        plan.hooks
+            .start_container(&confined.environment(&plan.process))?;
     }
     program::execute(&plan.process, confined, channel)
 }

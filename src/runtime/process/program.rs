@@ -152,12 +152,9 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
         // The caller's keys are not the container's.
         process::join_new_session_keyring();
     }
-    let (capabilities, missing) = plan.capabilities.within_own()?;
-    if !missing.is_empty() {
-        let names = missing.names().collect::<Vec<_>>().join(", ");
-        let text = format!("the container goes without {names}: onggi has not got it itself");
-        protocol::send_warning(channel, &text)?;
-    }
+    let (capabilities, warnings) = plan.capabilities.to_be_had()?;
+    let mut warnings = warnings.iter();
+    warnings.try_for_each(|text| protocol::send_warning(channel, text))?;
     capabilities.limit()?;
     let mut confined = Confined {
         home: user.home.clone(),
@@ -185,6 +182,16 @@ pub struct Confined {
 }
 
 impl Confined {
+    /// The variables of its program, but for those of sockets.
+    pub fn environment(&self, plan: &ProcessPlan) -> Vec<String> {
+        let mut environment = plan.environment.clone();
+        if !has_home(&environment) {
+            environment.retain(|entry| entry != "HOME=");
+            environment.push(format!("HOME={}", self.home));
+        }
+        environment
+    }
+
     /// Loads the filter of its program, unless that is done.
     pub fn filter(&mut self, plan: &ProcessPlan, channel: &Channel) -> Result<()> {
         let is_filtered = std::mem::replace(&mut self.is_filtered, true);
@@ -221,7 +228,7 @@ pub fn execute(
         enter_working_directory(&plan.working_directory)?;
     }
     signal::reset_all()?;
-    execute_program(plan, &confined.home)
+    execute_program(plan, confined.environment(plan))
 }
 
 /// Puts them where the program looks for them; the channel, which may be there, is another one from then on.
@@ -416,13 +423,11 @@ fn candidates(name: &str, environment: &[String]) -> Vec<String> {
 }
 
 /// Tries the program wherever it may be.
-fn execute_program(plan: &ProcessPlan, home: &str) -> Result<std::convert::Infallible> {
+fn execute_program(
+    plan: &ProcessPlan,
+    mut environment: Vec<String>,
+) -> Result<std::convert::Infallible> {
     let name = name(plan)?;
-    let mut environment = plan.environment.clone();
-    if !has_home(&environment) {
-        environment.retain(|entry| entry != "HOME=");
-        environment.push(format!("HOME={home}"));
-    }
     environment.extend(plan.sockets.variables());
     let candidates = candidates(name, &environment);
     let (arguments, environment) = (Words::new(&plan.arguments)?, Words::new(&environment)?);
