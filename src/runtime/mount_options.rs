@@ -173,6 +173,13 @@ impl MountOptions {
             });
             ids.maps = maps;
         }
+        if all.ids.is_some() && (all.bind.is_none() || all.remount) {
+            return Err(refuse(
+                mount,
+                "mount",
+                "binds nothing, and owners are mapped of what is bound",
+            ));
+        }
         Ok(all)
     }
 
@@ -415,7 +422,7 @@ mod tests {
             outside,
             size,
         };
-        let ids = options(&["ridmap=uids=0-5-1#1-100-10;gids=0-7-3"])
+        let ids = options(&["bind", "ridmap=uids=0-5-1#1-100-10;gids=0-7-3"])
             .unwrap()
             .ids
             .unwrap();
@@ -424,7 +431,11 @@ mod tests {
             gids: vec![range(0, 7, 3)],
         };
         assert_eq!((ids.recursive, ids.maps), (true, Some(maps)));
-        assert_eq!(options(&["idmap"]).unwrap().ids.unwrap().maps, None);
+        for words in [&["idmap"][..], &["remount", "bind", "ridmap"]] {
+            let error = options(words).unwrap_err().to_string();
+            assert!(error.contains("binds nothing"), "{words:?}: {error}");
+        }
+        assert_eq!(options(&["bind", "idmap"]).unwrap().ids.unwrap().maps, None);
         for words in [
             "idmap=",
             "idmap=uids=0-1-1",
@@ -434,7 +445,7 @@ mod tests {
             "idmap=0-1-1",
             "idmap=pids=0-1-1",
         ] {
-            assert!(options(&[words]).is_err(), "{words}");
+            assert!(options(&["bind", words]).is_err(), "{words}");
         }
     }
 }

@@ -27,7 +27,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceTyp
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 /// One mount, ready to be made.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +74,28 @@ impl MountStep {
             options,
         })
     }
+
+    /// The same with paths of the host that lead below the container's root taken for what they are there, as runc does.
+    fn inside(mut self, root: &Root) -> Self {
+        let Root::Directory { path: root, .. } = root else {
+            return self;
+        };
+        if let Source::Bind { path } = &self.source
+            && let Some(path) = inside(path, root)
+        {
+            self.source = Source::Inside { path };
+        }
+        self.target = inside(&self.target, root).unwrap_or(self.target);
+        self
+    }
+}
+
+/// What a path that lies lexically below a root is called there.
+fn inside(path: &Path, root: &Path) -> Option<PathBuf> {
+    let rest = path.strip_prefix(root).ok()?;
+    let mut parts = rest.components();
+    let is_plain = parts.all(|part| matches!(part, Component::Normal(_)));
+    (is_plain && root != Path::new("/")).then(|| Path::new("/").join(rest))
 }
 
 /// What is mounted.
@@ -89,6 +111,11 @@ pub enum Source {
     /// A file or directory of the host.
     Bind {
         /// Path on the host.
+        path: PathBuf,
+    },
+    /// What lies below the container's root by then: earlier mounts may have made it.
+    Inside {
+        /// Path in the container.
         path: PathBuf,
     },
     /// Nothing: what is there already is changed; its file system too, unless it is bound.
@@ -261,8 +288,16 @@ impl Plan {
         let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
         let seccomp =
             filter(seccomp, linux, tier, &annotations)?.map(|filter| filter.of_container(state));
-        let mounts = spec.mounts().iter().flatten();
-        let mounts = mounts.map(MountStep::of).collect::<Result<_>>()?;
+        let step = |mount: &Mount| {
+            let step = MountStep::of(mount)?;
+            // What is open is what is meant.
+            Ok(match sources.contains_key(step.target.as_os_str()) {
+                true => step,
+                false => step.inside(&root),
+            })
+        };
+        let mounts = spec.mounts().iter().flatten().map(step);
+        let mounts = mounts.collect::<Result<_>>()?;
         let named = |value, what| named(value, what, owned);
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         process_plan.scheduling.add_container(linux)?;

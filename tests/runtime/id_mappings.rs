@@ -202,3 +202,51 @@ fn owners_of_mounts_are_mapped() {
         scene.assert_empty();
     }
 }
+
+/// A group that it shares with the host sends mounts inside, and none to the host.
+#[test]
+fn what_is_mounted_in_a_user_namespace_stays_there() {
+    for scene in scenes().filter(|scene| scene.store.user == User::Root) {
+        std::fs::create_dir(scene.bundle().join("rootfs/share")).unwrap();
+        for (bind, spread) in [
+            ("bind", "shared"),
+            ("rbind", "shared"),
+            ("rbind", "rshared"),
+        ] {
+            for ids in [&[][..], &["ridmap"]] {
+                let source = scene.store.home().join("share");
+                std::fs::create_dir_all(source.join("inner")).unwrap();
+                std::fs::create_dir_all(source.join("outer")).unwrap();
+                let before = std::fs::read(scene.bundle().join("config.json")).unwrap();
+                scene.change(|config| {
+                    map(config);
+                    let options = [&[bind, spread], ids].concat();
+                    let mount =
+                        json!({ "destination": "/share", "source": source, "options": options });
+                    config["mounts"].as_array_mut().unwrap().push(mount);
+                    for set in ["bounding", "effective", "permitted"] {
+                        let set = config["process"]["capabilities"][set]
+                            .as_array_mut()
+                            .unwrap();
+                        set.push(json!("CAP_SYS_ADMIN"));
+                    }
+                });
+                scene.script(
+                    "grep -c ' /share .* shared:' /proc/self/mountinfo; mount -t tmpfs x /share/inner && echo mounted; \
+                    until grep -q ' /share/outer ' /proc/self/mountinfo; do sleep 0.1; done; echo seen",
+                );
+                let line = format!(
+                    "unshare --mount --propagation private sh -e -c 'mount --bind share share; mount --make-shared share; \
+                    onggi runtime --root {} create --bundle bundle web >told 2>&1 </dev/null; onggi runtime --root {0} start web; \
+                    until grep -q mounted told; do sleep 0.1; done; ! mountpoint -q share/inner; mount -t tmpfs x share/outer; \
+                    until grep -q seen told; do sleep 0.1; done; cat told; onggi runtime --root {0} delete --force web'",
+                    scene.state().display()
+                );
+                let told = scene.store.script(&line).run();
+                told.code(0).stdout("1\nmounted\nseen\n");
+                scene.store.file("bundle/config.json", before);
+            }
+        }
+        scene.assert_empty();
+    }
+}

@@ -223,3 +223,125 @@ fn a_root_can_cover_another() {
         scene.assert_empty();
     }
 }
+
+/// What has `ro` is read-only for the container; until then it gets what belongs in it.
+#[test]
+fn what_is_read_only_is_filled_first() {
+    for scene in scenes() {
+        let change = |config: &mut Value| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["cwd"] = json!("/memory/below/here");
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            let dev = mounts
+                .iter_mut()
+                .find(|mount| mount["destination"] == "/dev")
+                .unwrap();
+            dev["options"].as_array_mut().unwrap().push(json!("ro"));
+            let tmpfs = |target: &str, options: &[&str]| json!({ "destination": target, "type": "tmpfs", "source": "tmpfs", "options": options });
+            mounts.extend([
+                tmpfs("/memory", &["ro"]),
+                tmpfs("/memory/below", &["ro", "mode=755"]),
+                tmpfs("/other", &["ro"]),
+                json!({ "destination": "/other", "options": ["remount", "rw"] }),
+                tmpfs("/group", &["shared"]),
+            ]);
+        };
+        let script = format!(
+            "{OPTIONS} pwd; for at in /dev /memory /memory/below /other; do options $at; done; \
+            for name in null pts/ptmx console; do test -c /dev/$name || echo no $name; done; test -d /dev/shm || echo no shm; \
+            for at in /dev /memory . /other; do touch $at/x 2>/dev/null && echo $at; done; grep -c ' /group .* shared:' /proc/self/mountinfo"
+        );
+        let told = scene.shell_with(change, &script).code(0).stdout_text();
+        let told = told.replace('\r', "");
+        let lines: Vec<&str> = told.lines().collect();
+        let [cwd, dev, memory, below, other, written, shared] = lines[..] else {
+            panic!("{told}");
+        };
+        assert_eq!(
+            (cwd, written, shared),
+            ("/memory/below/here", "/other", "1")
+        );
+        for line in [dev, memory, below] {
+            assert!(line.starts_with("ro"), "{told}");
+        }
+        assert!(other.starts_with("rw"), "{told}");
+        scene.assert_empty();
+    }
+}
+
+/// A source below the root is one of the container's: earlier mounts have made it, or the image, whose links lead nowhere else.
+#[test]
+fn sources_below_the_root_are_the_containers() {
+    for scene in scenes() {
+        scene.store.file("tree/deep/file", "of the host");
+        scene.store.file("bundle/beside", "beside");
+        let source = scene.store.home().join("tree");
+        let rootfs = scene.bundle().join("rootfs");
+        std::os::unix::fs::symlink("/etc", rootfs.join("link")).unwrap();
+        let bind = |source: &str, target: &str, word: &str| json!({ "destination": target, "source": source, "options": [word] });
+        let own = |path: &str| format!("{}{path}", rootfs.display());
+        let mounts = json!([
+            bind(source.to_str().unwrap(), "/srv", "bind"),
+            { "destination": "/srv/deep", "type": "tmpfs", "source": "tmpfs", "options": ["size=64k"] },
+            bind(&own("/link/alpine-release"), "/srv/deep/release", "bind"),
+            // With what is mounted in it; and where callers of runc have it.
+            bind(&own("/srv"), &own("/opt/all"), "rbind"),
+            bind("rootfs/srv", "/opt/own", "bind"),
+            bind(&own("/../beside"), "/opt/beside", "bind"),
+        ]);
+        // Who owns none of them sees no mount without those that lie below it.
+        let mounts = match scene.store.user {
+            User::Root => mounts,
+            _ => json!(
+                mounts
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|mount| mount["destination"] != "/opt/own")
+                    .collect::<Vec<_>>()
+            ),
+        };
+        let script = "cat /opt/all/deep/release; cat /opt/own/deep/file; echo; cat /opt/beside";
+        let told = scene.shell_with(add(mounts), &format!("({script}) 2>/dev/null"));
+        told.code(0).stdout(match scene.store.user {
+            User::Root => "3.20.3\nof the host\nbeside",
+            _ => "3.20.3\n\nbeside",
+        });
+        for (path, message) in [
+            ("/nowhere", "open `/nowhere` in the container"),
+            ("/proc/self/root", "open `/proc/self/root` in the container"),
+        ] {
+            scene.refuses(message, add(json!([bind(&own(path), "/opt/x", "rbind")])));
+        }
+        if scene.store.user == User::Root {
+            let owner = scene.store.home().join("tree/deep/file");
+            std::os::unix::fs::chown(owner, Some(3), Some(4)).unwrap();
+            let ids = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
+            let mapped = json!({ "destination": "/mapped", "source": own("/srv"), "options": ["bind"], "uidMappings": ids, "gidMappings": ids });
+            let mounts = json!([bind(source.to_str().unwrap(), "/srv", "bind"), mapped]);
+            let told = scene.shell_with(add(mounts), "stat -c %u:%g /mapped/deep/file");
+            told.code(0).stdout("1003:1004\n");
+        }
+        scene.assert_empty();
+    }
+}
+
+/// The kernel's own file systems lie where their names say (CVE-2019-19921).
+#[test]
+fn the_kernels_file_systems_follow_no_link() {
+    for scene in scenes() {
+        for (name, kind) in [("proc", "proc"), ("sys", "sysfs")] {
+            let rootfs = scene.bundle().join("rootfs");
+            std::fs::create_dir(rootfs.join(format!("other-{name}"))).unwrap();
+            std::fs::remove_dir(rootfs.join(name)).unwrap();
+            std::os::unix::fs::symlink(format!("/other-{name}"), rootfs.join(name)).unwrap();
+            // An ordinary user's /sys is bound.
+            if kind == "proc" || scene.store.user == User::Root {
+                scene.refuses("must be mounted on ordinary directory", |_| {});
+            }
+            std::fs::remove_file(rootfs.join(name)).unwrap();
+            std::fs::create_dir(rootfs.join(name)).unwrap();
+        }
+        scene.assert_empty();
+    }
+}

@@ -105,6 +105,8 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         false => root::pivot_to_current_directory().map_err(sandbox::explain)?,
         true => root::move_current_directory()?,
     }
+    // While there is something that can be written to.
+    make_working_directory(&plan.process.working_directory)?;
     // The paths to cover are now the container's.
     rootfs::restrict(plan, &mut built)?;
     drop(built);
@@ -115,7 +117,6 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         protocol::await_connected(channel)?;
     }
     program::connect_streams(terminal.as_ref().map(AsFd::as_fd), streams)?;
-    make_working_directory(&plan.process.working_directory)?;
     if plan.user.is_none() {
         program::set_attributes(&plan.process, &processes)?;
     }

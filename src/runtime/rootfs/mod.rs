@@ -35,6 +35,8 @@ pub struct Built {
     pub processes: Option<Processes>,
     /// To cover masked files with, where there are any.
     null: Option<Cover>,
+    /// What nothing more is made in from the change of the root on.
+    read_only: Vec<OwnedFd>,
 }
 
 /// What of the host a root file system is made of, held before the process becomes somebody who may not reach it.
@@ -140,7 +142,11 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             }
         }
     }
-    let processes = below.processes;
+    let Below {
+        processes,
+        read_only,
+        ..
+    } = below;
     if let Some(directory) = device_directory {
         devices::make_all(&root, &directory, plan, nodes)?;
     }
@@ -149,12 +155,17 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         root,
         processes,
         null: null.map(Cover::new),
+        read_only: read_only.into_iter().map(|(_, mounted)| mounted).collect(),
     })
 }
 
 /// Covers what the container may not see or change. Runs after the root has changed, so that the paths are the
 /// container's own.
 pub fn restrict(plan: &Plan, built: &mut Built) -> Result<()> {
+    for mounted in &built.read_only {
+        mount::add_attributes(mounted.as_fd(), Attributes::MOUNT_ATTR_RDONLY, false)
+            .context("make a file system in memory read-only")?;
+    }
     let mut empty = None;
     for path in &plan.masked {
         let Some(target) = open_existing(path)? else {

@@ -5,10 +5,12 @@
 
 use super::is_directory;
 use super::resolve::{Kind, Place, mount as mount_of, target};
+use super::trees;
 use crate::error::{Error, Kind as Failure, bad_input};
+use crate::runtime::mount_options::MountOptions;
 use crate::runtime::plan::{MountStep, Source};
 use crate::store::{copy, tree};
-use crate::sys::mount::{self, Attributes};
+use crate::sys::mount::{self, Attributes, Change};
 use crate::sys::openat2::{open_beneath, open_in_root};
 use crate::sys::procfs::{Processes, is_proc};
 use anyhow::{Context, Result, bail};
@@ -16,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fstat, mkdirat, op
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files of the kernel that others may be mounted over, below `/proc`: lxcfs shows there what the container may use.
 /// Those of runc without `net/dev`, which is one of each process.
@@ -47,6 +49,10 @@ pub fn describe(step: &MountStep) -> String {
     let target = step.target.display();
     match &step.source {
         Source::Bind { path } => format!("bind `{}` on `{target}`", path.display()),
+        Source::Inside { path } => {
+            let path = path.display();
+            format!("bind `{path}` of the container on `{target}`")
+        }
         Source::Filesystem { kind, .. } => format!("mount `{kind}` on `{target}`"),
         Source::Remount => format!("remount `{target}`"),
     }
@@ -64,6 +70,8 @@ pub struct Below<'a> {
     proc_directory: Option<(u32, u32, u64)>,
     /// The container's process file system, once it has one.
     pub processes: Option<Processes>,
+    /// What is to be read-only once all is made in it: new file systems in memory, and where they are.
+    pub read_only: Vec<(PathBuf, OwnedFd)>,
 }
 
 impl<'a> Below<'a> {
@@ -80,12 +88,17 @@ impl<'a> Below<'a> {
             home: (mount_of(root).context("statx")?, is_proc(root.as_fd())?),
             proc_directory: found.and_then(identity).ok(),
             processes: None,
+            read_only: Vec::new(),
         })
     }
 
     /// Makes one mount; `tree` is what the parent has prepared. A new file system comes out.
     pub fn mount(&mut self, step: &MountStep, tree: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
         match (&step.source, tree) {
+            (Source::Inside { path }, namespace) => {
+                let tree = self.copy(path, &step.options, namespace)?;
+                self.attach(step, &tree).map(|()| None)
+            }
             (_, Some(tree)) => self.attach(step, tree).map(|()| None),
             (Source::Filesystem { kind, source }, None) => {
                 self.new_filesystem(step, kind, source).map(Some)
@@ -95,8 +108,21 @@ impl<'a> Below<'a> {
         }
     }
 
+    /// A copy of what earlier mounts and the image have at a path, which is the container's to say.
+    fn copy(
+        &self,
+        path: &Path,
+        options: &MountOptions,
+        namespace: Option<&OwnedFd>,
+    ) -> Result<OwnedFd> {
+        let name = path.as_os_str().as_bytes();
+        let place = open_in_root(self.root, name, OFlags::PATH, Mode::empty())
+            .with_context(|| format!("open `{}` in the container", path.display()))?;
+        trees::bind(&place, options, namespace, false)
+    }
+
     /// Changes what is mounted there: what the options do not name stays as it is.
-    fn remount(&self, step: &MountStep) -> Result<()> {
+    fn remount(&mut self, step: &MountStep) -> Result<()> {
         let nothing = || bad_input("nothing is mounted there that could be changed");
         let path = step.target.strip_prefix("/").unwrap_or(&step.target);
         let path = Path::new(".").join(path);
@@ -122,6 +148,13 @@ impl<'a> Below<'a> {
             match mount::change(place.as_fd(), change, propagation, None, recursive) {
                 Err(Errno::INVAL) => return Err(nothing().into()),
                 changed => changed?,
+            }
+            if change.clear.contains(Attributes::MOUNT_ATTR_RDONLY) {
+                let is_meant = |path: &Path| match recursive {
+                    true => path.starts_with(&step.target),
+                    false => path == step.target,
+                };
+                self.read_only.retain(|(path, _)| !is_meant(path));
             }
         }
         if options.filesystem.is_empty() {
@@ -150,6 +183,7 @@ impl<'a> Below<'a> {
     }
 
     fn new_filesystem(&mut self, step: &MountStep, kind: &str, source: &str) -> Result<OwnedFd> {
+        self.require_no_link(step, kind)?;
         let place = target(self.root.as_fd(), &step.target, Kind::Directory)?;
         self.guard_processes(step, &place, || Ok(kind == "proc"))?;
         let (place, was_there) = (place.file, place.was_there);
@@ -174,8 +208,11 @@ impl<'a> Below<'a> {
             .collect();
         let attributes = step.options.attributes();
         let copies = step.options.copies_up && kind == "tmpfs" && was_there;
-        let first = match copies {
-            true => attributes - Attributes::MOUNT_ATTR_RDONLY,
+        let read_only = attributes & Attributes::MOUNT_ATTR_RDONLY;
+        // Places of later mounts, and device nodes, are made in it.
+        let is_filled = is_memory(&step.source) && !read_only.is_empty();
+        let first = match is_filled {
+            true => attributes - read_only,
             false => attributes,
         };
         let is_group = |(key, _): &mount::FsOption<'_>| *key == "gid";
@@ -190,9 +227,16 @@ impl<'a> Below<'a> {
         if copies {
             copy_up(place.as_fd(), mounted.as_fd())
                 .context("copy what the image has there into memory")?;
-            mount::add_attributes(mounted.as_fd(), attributes, false)?;
         }
         mount::attach(mounted.as_fd(), place.as_fd())?;
+        if let Some(spread) = step.options.propagation {
+            let propagation = Some(spread.propagation);
+            mount::change(mounted.as_fd(), Change::default(), propagation, None, false)?;
+        }
+        if is_filled {
+            let waits = mounted.try_clone().context("duplicate a descriptor")?;
+            self.read_only.push((step.target.clone(), waits));
+        }
         if kind == "proc" && step.target == Path::new("/proc") {
             // Where no new one can be mounted it is that of the host, which is as good.
             self.processes = Processes::at(mounted.try_clone()?).ok();
@@ -220,6 +264,27 @@ impl<'a> Below<'a> {
             return Err(bad_input(message).into());
         }
         processes.open_file(known, OFlags::PATH).map(Some)
+    }
+
+    /// What is done below `/proc` and `/sys` by their names would be done elsewhere (CVE-2019-19921).
+    fn require_no_link(&self, step: &MountStep, kind: &str) -> Result<()> {
+        if !["proc", "sysfs"].contains(&kind) {
+            return Ok(());
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let path = step.target.as_os_str().as_bytes();
+        let Ok(found) = open_in_root(self.root, path, flags, Mode::empty()) else {
+            return Ok(());
+        };
+        match FileType::from_raw_mode(fstat(&found)?.st_mode) {
+            // With what runc says of it.
+            FileType::Symlink => Err(bad_input(format!(
+                "`{}` is a symbolic link in the image, and {kind} must be mounted on ordinary directory",
+                step.target.display()
+            ))
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     /// Whatever else is mounted in `/proc` would cover what is masked, or take what the runtime tells the kernel

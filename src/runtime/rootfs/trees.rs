@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Makes those of all mounts of the plan; `user_namespace` is that of the container, if it has one of its own. The
+/// Makes those of all mounts of the plan, and the user namespaces for what can be bound only once others are made; `user_namespace` is that of the container, if it has one of its own. The
 /// process must have one thread.
 pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<()> {
     let sources = std::mem::take(&mut plan.sources);
@@ -22,7 +22,8 @@ pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<(
     Ok(())
 }
 
-/// Makes those of some mounts, of which `sources` are open, by destination; `None` for a file system that init makes.
+/// Makes those of some mounts, of which `sources` are open, by destination; `None` for a file system that init makes. For
+/// what lies in the container's root it is the user namespace that says what becomes of its owners, if they are mapped.
 /// The process must have one thread.
 pub fn of(
     mounts: &[MountStep],
@@ -60,72 +61,23 @@ impl Maker<'_> {
     fn tree(&mut self, step: &MountStep, held: Option<Held>) -> Result<Option<OwnedFd>> {
         let options = &step.options;
         let is_open = held.is_some();
+        let ids = options.ids.as_ref();
+        let namespace = ids.map(|ids| self.namespace(ids)).transpose()?;
         let place = match (held, &step.source) {
             (Some(Held::Mount(mount)), _) => {
-                self.configure(&mount, options, None)?;
+                configure(&mount, options, None, namespace.as_ref(), false)?;
                 return Ok(Some(mount));
             }
             (Some(Held::Place(place)), _) => place,
             (None, Source::Bind { path }) => mount::open_source(path)?,
+            (None, Source::Inside { .. }) => return Ok(namespace),
             (None, Source::Filesystem { .. } | Source::Remount) => return Ok(None),
         };
-        if let Some(spread) = options.propagation {
-            self.require_group(&step.source, &place, spread.propagation, is_open)?;
+        if let Some(spread) = options.propagation.filter(|_| is_open) {
+            self.require_group(&step.source, &place, spread.propagation)?;
         }
-        let recursive = options.bind.unwrap_or(true);
-        let tree = mount::clone_tree(place.as_fd(), recursive)
-            .map_err(|error| explain_locked(error, recursive))?;
-        self.configure(&tree, options, Some(&place))?;
-        Ok(Some(tree))
-    }
-
-    /// Gives a mount that is attached nowhere its attributes; `place` is what it shows, unless it is nowhere else.
-    fn configure(
-        &mut self,
-        tree: &OwnedFd,
-        options: &MountOptions,
-        place: Option<&OwnedFd>,
-    ) -> Result<()> {
-        let namespace = options
-            .ids
-            .as_ref()
-            .map(|ids| self.namespace(ids))
-            .transpose()?;
-        let (tree, namespace) = (tree.as_fd(), namespace.as_ref().map(AsFd::as_fd));
-        let maps_all = options.ids.as_ref().is_some_and(|ids| ids.recursive);
-        let spread = options.propagation.unwrap_or(Spread {
-            propagation: Propagation::Private,
-            recursive: true,
-        });
-        if options.bind == Some(false) {
-            let both = options.all.then(options.own);
-            return change(tree, both, Some(spread.propagation), namespace, false);
-        }
-        let alone = match place.filter(|_| !spread.recursive) {
-            Some(place) => alone(place.as_fd(), spread.propagation)?,
-            None => None,
-        };
-        let is_alone = alone.is_some() || spread.propagation == Propagation::Unbindable;
-        let of_all = match is_alone && !spread.recursive {
-            true => Propagation::Private,
-            false => spread.propagation,
-        };
-        let of_below = namespace.filter(|_| maps_all);
-        change(tree, options.all, Some(of_all), of_below, true)?;
-        let of_own = namespace.filter(|_| !maps_all);
-        let propagation =
-            (of_all != spread.propagation && alone.is_none()).then_some(spread.propagation);
-        if !options.own.is_empty() || of_own.is_some() || propagation.is_some() {
-            change(tree, options.own, propagation, of_own, false)?;
-        }
-        match alone {
-            Some(alone) => match mount::join_group_of(tree, alone.as_fd()) {
-                // There is nobody whose mounts could appear here.
-                Err(Errno::INVAL) if !place.is_some_and(has_group) => Ok(()),
-                joined => joined.context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15"),
-            },
-            None => Ok(()),
-        }
+        let is_nested = self.user_namespace.is_some();
+        bind(&place, options, namespace.as_ref(), is_nested).map(Some)
     }
 
     /// The user namespace that says what becomes of owners.
@@ -159,14 +111,9 @@ impl Maker<'_> {
     }
 
     /// Whether mounts reach the container from that place, or the place from there, is said by the mount that it lies in
-    /// (proc_pid_mountinfo(5), "optional fields").
-    fn require_group(
-        &self,
-        source: &Source,
-        place: &OwnedFd,
-        wanted: Propagation,
-        is_open: bool,
-    ) -> Result<()> {
+    /// (proc_pid_mountinfo(5), "optional fields"). That is Docker's rule, for who opens sources; of a bundle of somebody
+    /// else's nothing is asked beyond what mount(2) asks.
+    fn require_group(&self, source: &Source, place: &OwnedFd, wanted: Propagation) -> Result<()> {
         let is_shared = match wanted {
             Propagation::Shared => true,
             Propagation::Slave => false,
@@ -183,10 +130,6 @@ impl Maker<'_> {
             return Err(bad_input(message)
                 .hint("with rslave mounts of the host appear in the container")
                 .into());
-        }
-        // Of a bundle of somebody else's nothing is asked beyond what mount(2) asks; Docker's rule is for who opens sources.
-        if !is_open {
-            return Ok(());
         }
         let mount = mount_of(place)?;
         let has_group = mount.opt_fields.iter().any(|field| match field {
@@ -218,6 +161,83 @@ impl Maker<'_> {
     }
 }
 
+/// A copy of what lies at a place of this mount namespace, as the options have it. `namespace` says what becomes of owners;
+/// `is_nested`: it is for mounts of less privilege.
+pub fn bind(
+    place: &OwnedFd,
+    options: &MountOptions,
+    namespace: Option<&OwnedFd>,
+    is_nested: bool,
+) -> Result<OwnedFd> {
+    let recursive = options.bind.unwrap_or(true);
+    let tree = mount::clone_tree(place.as_fd(), recursive)
+        .map_err(|error| explain_locked(error, recursive))?;
+    configure(&tree, options, Some(place), namespace, is_nested)?;
+    Ok(tree)
+}
+
+/// Gives a mount that is attached nowhere its attributes; `place` is what it shows, unless it is nowhere else.
+fn configure(
+    tree: &OwnedFd,
+    options: &MountOptions,
+    place: Option<&OwnedFd>,
+    namespace: Option<&OwnedFd>,
+    is_nested: bool,
+) -> Result<()> {
+    let (tree, namespace) = (tree.as_fd(), namespace.map(AsFd::as_fd));
+    let maps_all = options.ids.as_ref().is_some_and(|ids| ids.recursive);
+    let spread = options.propagation.unwrap_or(Spread {
+        propagation: Propagation::Private,
+        recursive: true,
+    });
+    // As in a mount namespace that is copied into a user namespace of less privilege (mount_namespaces(7)): what is mounted
+    // inside stays there.
+    let tames = is_nested && spread.propagation == Propagation::Shared;
+    if tames {
+        follow(tree, true)?;
+    }
+    if options.bind == Some(false) {
+        let both = options.all.then(options.own);
+        return change(tree, both, Some(spread.propagation), namespace, false);
+    }
+    let alone = match place.filter(|_| !spread.recursive) {
+        Some(place) => alone(place.as_fd(), spread.propagation, tames)?,
+        None => None,
+    };
+    let is_alone = alone.is_some() || spread.propagation == Propagation::Unbindable;
+    let of_all = match is_alone && !spread.recursive {
+        true => Propagation::Private,
+        false => spread.propagation,
+    };
+    let of_below = namespace.filter(|_| maps_all);
+    change(tree, options.all, Some(of_all), of_below, true)?;
+    let of_own = namespace.filter(|_| !maps_all);
+    let propagation =
+        (of_all != spread.propagation && alone.is_none()).then_some(spread.propagation);
+    if !options.own.is_empty() || of_own.is_some() || propagation.is_some() {
+        change(tree, options.own, propagation, of_own, false)?;
+    }
+    match alone {
+        Some(alone) => match mount::join_group_of(tree, alone.as_fd()) {
+            // There is nobody whose mounts could appear here.
+            Err(Errno::INVAL) if !place.is_some_and(has_group) => Ok(()),
+            joined => joined.context("move_mount with MOVE_MOUNT_SET_GROUP of Linux 5.15"),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Lets a mount see what the others of its group mount, which then see nothing of what is mounted here.
+fn follow(mount: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    change(
+        mount,
+        Change::default(),
+        Some(Propagation::Slave),
+        None,
+        recursive,
+    )
+}
+
 fn has_group(place: &OwnedFd) -> bool {
     let is_group = |field: &MountOptFields| {
         matches!(field, MountOptFields::Shared(_) | MountOptFields::Master(_))
@@ -228,12 +248,15 @@ fn has_group(place: &OwnedFd) -> bool {
 /// A mount with that propagation and without those below it, which another one is to join, alone too. `None` where the
 /// propagation takes none, or where the kernel shows no mount without those below it: an ordinary user's, who gets later
 /// mounts below them too.
-fn alone(place: BorrowedFd<'_>, propagation: Propagation) -> Result<Option<OwnedFd>> {
+fn alone(place: BorrowedFd<'_>, propagation: Propagation, tames: bool) -> Result<Option<OwnedFd>> {
     let alone = match (mount::clone_tree(place, false), propagation) {
         (_, Propagation::Private | Propagation::Unbindable)
         | (Err(Errno::INVAL), Propagation::Slave) => return Ok(None),
         (alone, _) => alone.map_err(|error| explain_locked(error, false))?,
     };
+    if tames {
+        follow(alone.as_fd(), false)?;
+    }
     change(
         alone.as_fd(),
         Change::default(),
