@@ -8,6 +8,7 @@ use crate::id_mapping::{IdMaps, Range};
 use crate::sys::mount::{Attributes, Change, Propagation, attribute, attribute_words};
 use anyhow::Result;
 use oci_spec::runtime::{LinuxIdMapping, Mount};
+use std::path::Path;
 
 /// What is asked for with a mount.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,9 +123,9 @@ impl MountOptions {
         Ok(all)
     }
 
-    /// Takes out of a bind mount what is for a file system, which mount(2) does not look at there either (MS_BIND): what it
-    /// was. A word that nothing is called is left for [`Self::of`] to refuse.
-    pub fn take_data_of_bind(mount: &mut Mount) -> Vec<String> {
+    /// Makes the source of a bind mount absolute, and takes out of it what is for a file system, which mount(2) does not look
+    /// at there either (MS_BIND): what it was. A word that nothing is called is left for [`Self::of`] to refuse.
+    pub fn settle_bind(mount: &mut Mount, bundle: &Path) -> Vec<String> {
         let Ok(Self {
             bind: Some(_),
             filesystem,
@@ -133,6 +134,7 @@ impl MountOptions {
         else {
             return Vec::new();
         };
+        mount.set_source(mount.source().as_ref().map(|source| bundle.join(source)));
         if filesystem.is_empty() {
             return Vec::new();
         }

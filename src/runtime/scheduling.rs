@@ -97,8 +97,7 @@ impl Scheduling {
                 .map_err(|error| refused("I/O priority", error))?;
         }
         if let Some((mode, nodes)) = &self.memory {
-            scheduling::set_memory_policy(*mode, nodes)
-                .map_err(|error| refused("memory policy", error))?;
+            scheduling::set_memory_policy(*mode, nodes).map_err(refused_policy)?;
         }
         if let Some(personality) = self.personality {
             scheduling::set_personality(personality)
@@ -113,6 +112,17 @@ fn refused(what: &str, error: Errno) -> Error {
     match error {
         Errno::PERM => failure.hint("it takes CAP_SYS_NICE, in the kernel's first user namespace"),
         _ => failure,
+    }
+}
+
+fn refused_policy(error: Errno) -> Error {
+    let say = |what| format!("`linux.memoryPolicy`: {what}");
+    match error {
+        Errno::INVAL => bad_input(say("the kernel takes no such mode with these nodes and flags"))
+            .hint("/sys/devices/system/node/online lists the nodes; MPOL_DEFAULT and MPOL_LOCAL take none, MPOL_PREFERRED \
+                   may take some, all others need some"),
+        Errno::NOSYS => Error::new(Kind::Unsupported, say("this kernel has no memory policies")),
+        error => refused("memory policy", error),
     }
 }
 

@@ -9,8 +9,9 @@ use crate::runtime::namespaces::inherits_mounts;
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, Mount, Process, Spec};
 use std::path::{Path, PathBuf};
 
-/// Takes out what is to be passed over, with a warning each, and refuses what cannot be meant.
-pub fn check(spec: &mut Spec) -> Result<Vec<String>, Error> {
+/// Takes out what is to be passed over, with a warning each, refuses what cannot be meant, and makes sources of bind mounts
+/// absolute, which are relative to the bundle (config.md, "Mounts").
+pub fn check(spec: &mut Spec, bundle: &Path) -> Result<Vec<String>, Error> {
     version(spec.version())?;
     sections(spec)?;
     let mut warnings = Vec::new();
@@ -19,7 +20,7 @@ pub fn check(spec: &mut Spec) -> Result<Vec<String>, Error> {
     }
     for mount in spec.mounts_mut().iter_mut().flatten() {
         warnings.extend(destination(mount)?);
-        let data = MountOptions::take_data_of_bind(mount);
+        let data = MountOptions::settle_bind(mount, bundle);
         let place = mount.destination().display();
         warnings.extend(data.iter().map(|option| {
             format!("the option `{option}` of the bind mount at `{place}` has no effect: it is for a file system")
@@ -36,19 +37,6 @@ pub fn check(spec: &mut Spec) -> Result<Vec<String>, Error> {
         warnings.extend(self::linux(linux)?);
     }
     Ok(warnings)
-}
-
-/// Sources of bind mounts that are relative to the bundle (config.md, "Mounts").
-pub fn make_absolute(spec: &mut Spec, bundle: &Path) {
-    for mount in spec.mounts_mut().iter_mut().flatten() {
-        let is_word = |word: &String| word == "bind" || word == "rbind";
-        let is_bound =
-            mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(is_word);
-        if let Some(source) = mount.source().as_ref().filter(|_| is_bound) {
-            let absolute = bundle.join(source);
-            mount.set_source(Some(absolute));
-        }
-    }
 }
 
 /// MAJOR.MINOR.PATCH with what may follow (semver.org 2.0.0); only the major one is of interest.

@@ -65,9 +65,8 @@ pub fn read(directory: &Path, named: Option<&Path>) -> Result<Opened> {
     };
     let name = named.unwrap_or(Path::new(BUNDLE_CONFIGURATION));
     let (mut spec, mut warnings): (Spec, _) = parse(&text, &name.to_string_lossy())?;
-    warnings.extend(check::check(&mut spec)?);
+    warnings.extend(check::check(&mut spec, &directory)?);
     let root = root(&opened, &directory, &spec)?;
-    check::make_absolute(&mut spec, &directory);
     Ok(Opened {
         directory,
         root,
