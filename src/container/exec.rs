@@ -279,7 +279,7 @@ pub(super) fn start(
 ) -> Result<(Started, Pipes, Target)> {
     let record = &container.record;
     let target = target(container)?;
-    let mut plan = plan(engine, record, options, size)?;
+    let mut plan = plan(engine, container, options, size)?;
     let nested = user_namespace::nested(&record.options, engine).map(|nested| runtime::Nested {
         depth: nested.depth,
         owner: nested.maps.owner(),
@@ -314,10 +314,11 @@ impl Supervisor for Nobody {
 /// The container's own program with what was asked for in its place.
 fn plan(
     engine: &Engine,
-    record: &Record,
+    container: &Container,
     options: &Options,
     size: (u16, u16),
 ) -> Result<ProcessPlan> {
+    let record = &container.record;
     let mut process = spec::process(record, engine)?;
     if record.options.limits == Enforcement::BestEffort {
         // It was said when the container was started.
@@ -349,7 +350,12 @@ fn plan(
     }
     process.set_terminal(Some(options.tty));
     let directory = Directory::of(engine, &record.id);
-    let state = spec::state(record, &directory, ContainerState::Running);
+    let mut state = spec::state(record, &directory, ContainerState::Running);
+    let first = container
+        .state
+        .as_ref()
+        .and_then(|state| state.program.as_ref());
+    state.set_pid(first.map(|first| first.pid));
     let mut plan = ProcessPlan::new(
         &process,
         record.options.group_add.clone(),

@@ -2,14 +2,13 @@
 //! runtime-spec config-linux.md "Seccomp").
 
 use crate::support::host::requires;
+use crate::support::seccomp_agent::Agent;
 use crate::support::{ALPINE, Call, Need, Store, everyone, everyone_with_alpine, skip};
 use serde_json::{Value, json};
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 
 /// The option for this policy, which allows what it does not name.
 fn option(store: &Store, rules: Value) -> String {
@@ -186,59 +185,6 @@ fn calls_of_32_bits() {
     }
 }
 
-/// A running `agent.py`.
-struct Agent {
-    process: Child,
-    lines: BufReader<ChildStdout>,
-    socket: PathBuf,
-}
-
-impl Agent {
-    fn start(store: &Store, conduct: &str) -> Self {
-        let socket = store.home().join("agent.sock");
-        let _ = std::fs::remove_file(&socket);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/program/agent.py");
-        let mut command = Command::new("python3");
-        command.arg(script).arg(&socket).arg(conduct);
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap());
-        let mut agent = Self {
-            process,
-            lines,
-            socket,
-        };
-        // The home directory is its owner's; the agent's user is root.
-        assert_eq!(agent.line(), "ready\n");
-        agent
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// What it was told of the next process.
-    fn told(&mut self) -> Value {
-        let line = self.line();
-        let message = line.strip_suffix(" 1\n");
-        serde_json::from_str(message.expect("one descriptor")).unwrap()
-    }
-
-    fn option(&self, store: &Store, default: &str, rules: Value) -> String {
-        let agent = json!({"defaultAction": format!("SCMP_ACT_{default}"), "syscalls": rules,
-                           "listenerPath": self.socket, "listenerMetadata": "for the agent"});
-        policy(store, agent)
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[test]
 fn an_agent_answers_for_calls() {
     if !requires(&[Need::Program("python3")]) {
@@ -247,7 +193,7 @@ fn an_agent_answers_for_calls() {
     for store in everyone_with_alpine() {
         let mut agent = Agent::start(&store, "answer");
         let rules = json!([rule(&["getppid", "mkdir", "mkdirat"], "NOTIFY")]);
-        let option = agent.option(&store, "ALLOW", rules);
+        let option = option_of(&agent, &store, "ALLOW", rules);
         let options = [&option, "--annotation=colour=red"];
         let script = "trap exit TERM; echo $PPID; touch /ready; sleep 100000 & wait";
         let id = store.detached("web", &options, script);
@@ -274,6 +220,7 @@ fn an_agent_answers_for_calls() {
         let told = agent.told();
         assert_eq!(told["state"]["status"], json!("running"));
         assert_eq!(told["state"]["id"], json!(id));
+        assert_eq!(told["state"]["pid"].to_string(), pid);
         assert_ne!(told["pid"].to_string(), pid);
         store.ok(["rm", "-f", "web"]);
     }
@@ -287,7 +234,7 @@ fn an_agent_answers_for_every_call() {
     }
     for store in everyone_with_alpine() {
         let agent = Agent::start(&store, "answer");
-        let option = agent.option(&store, "NOTIFY", json!([]));
+        let option = option_of(&agent, &store, "NOTIFY", json!([]));
         for more in [
             &[][..],
             &["--security-opt=no-new-privileges"],
@@ -311,7 +258,8 @@ fn an_agent_that_goes_away() {
     }
     for store in everyone_with_alpine() {
         let agent = Agent::start(&store, "close");
-        let option = agent.option(
+        let option = option_of(
+            &agent,
             &store,
             "ALLOW",
             json!([rule(&["mkdir", "mkdirat"], "NOTIFY")]),
@@ -360,6 +308,12 @@ fn an_agent_that_is_not_there() {
             .code(125)
             .stderr_has("SCMP_ACT_NOTIFY needs `listenerPath`");
     }
+}
+
+/// Calls without a rule are answered as `default` says.
+fn option_of(agent: &Agent, store: &Store, default: &str, rules: Value) -> String {
+    let wanted = json!({"defaultAction": format!("SCMP_ACT_{default}"), "syscalls": rules});
+    policy(store, agent.asked(wanted))
 }
 
 fn option_without_listener(store: &Store) -> String {

@@ -1,8 +1,10 @@
 //! System-call filters (config-linux.md, "Seccomp").
 
 use crate::scene::scenes;
+use crate::support::life::until;
+use crate::support::seccomp_agent::{Agent, METADATA};
+use crate::support::{Need, requires};
 use serde_json::{Value, json};
-use std::io::Read;
 
 fn policy(policy: Value) -> impl FnOnce(&mut Value) {
     move |config| config["linux"]["seccomp"] = policy
@@ -114,34 +116,77 @@ fn what_is_no_policy_is_refused() {
     }
 }
 
-/// Who listens is told of the container and gets what the calls come out of.
+/// A process of its own, for the container's first one and for those that join it, whenever the filter is loaded.
 #[test]
-fn an_agent_is_told() {
+fn an_agent_answers_for_calls() {
+    if !requires(&[Need::Program("python3")]) {
+        return;
+    }
     for scene in scenes() {
-        let path = scene.store.home().join("agent");
-        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(&path, everybody).unwrap();
-        let mut notify = rule("SCMP_ACT_NOTIFY", json!({}));
-        notify["listenerPath"] = json!(path);
-        notify["listenerMetadata"] = json!("own words");
-        let agent = std::thread::spawn(move || {
-            let mut told = String::new();
-            let (mut connection, _) = listener.accept().unwrap();
-            connection.read_to_string(&mut told).unwrap();
-            told
-        });
-        scene.change(policy(notify));
-        // The listener is closed as soon as the connection is: a call that nobody answers is none.
+        let mut agent = Agent::start(&scene.store, "answer");
+        let calls =
+            json!({ "names": ["getppid", "mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY" });
+        let wanted = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [calls] });
+        scene.change(policy(agent.asked(wanted)));
+        let asks = "echo $PPID; mkdir /dev/shm/x 2>&1; test ! -e /dev/shm/x && echo not made";
+        let answered =
+            "4242\nmkdir: can't create directory '/dev/shm/x': Bad file descriptor\nnot made\n";
+        let number = |told: &Value, key: &str| told[key].as_i64().unwrap();
+        for privileges in [true, false] {
+            scene.change(|config| {
+                config["process"]["noNewPrivileges"] = json!(privileges);
+                config["annotations"]["colour"] = json!("red");
+            });
+            scene.script(&format!("{asks}; exec sleep 1000"));
+            scene.make(&["create", "web"]).code(0);
+            let told = agent.told();
+            let init = number(&scene.run(["state", "web"]).code(0).json(), "pid");
+            assert_eq!(told["fds"], json!(["seccompFd"]));
+            assert_eq!(told["metadata"], METADATA);
+            assert_eq!(told["state"]["id"], "web");
+            assert_eq!(told["state"]["status"], "creating");
+            assert_eq!(told["state"]["annotations"]["colour"], "red");
+            assert_eq!(number(&told, "pid"), init);
+            assert_eq!(number(&told["state"], "pid"), init);
+            // Also while it waits to be started.
+            for status in ["created", "running"] {
+                let exec = scene.run(["exec", "web", "sh", "-c", asks]);
+                exec.code(0).stdout(answered);
+                let told = agent.told();
+                assert_eq!(told["state"]["status"], status);
+                assert_eq!(number(&told["state"], "pid"), init);
+                assert_ne!(number(&told, "pid"), init);
+                if status == "created" {
+                    scene.run(["start", "web"]).code(0);
+                    until("it is answered", || scene.printed() == answered);
+                }
+            }
+            scene.run(["delete", "--force", "web"]).code(0);
+        }
+        drop(agent);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn an_agent_that_goes_away_or_is_not_there() {
+    if !requires(&[Need::Program("python3")]) {
+        return;
+    }
+    for scene in scenes() {
+        let agent = Agent::start(&scene.store, "close");
+        scene.change(policy(agent.asked(rule("SCMP_ACT_NOTIFY", json!({})))));
+        // A call that nobody answers is none.
         scene
-            .shell("mkdir /tmp/x 2>&1")
+            .shell("mkdir /dev/shm/x 2>&1")
             .code(1)
             .stdout_has("Function not implemented");
-        let told: Value = serde_json::from_str(&agent.join().unwrap()).unwrap();
-        assert_eq!(told["metadata"], "own words");
-        assert_eq!(told["fds"], json!(["seccompFd"]));
-        assert_eq!(told["state"]["id"], "web");
-        assert_eq!(told["state"]["status"], "creating");
-        scene.assert_empty();
+        drop(agent);
+        for verb in ["create", "run"] {
+            let refused = scene.make(&[verb, "web"]);
+            let message = "failed to connect with seccomp agent";
+            refused.code(1).stderr_has(message);
+            scene.assert_empty();
+        }
     }
 }

@@ -23,6 +23,7 @@ pub mod host;
 pub mod life;
 pub mod own_mounts;
 pub mod refusal;
+pub mod seccomp_agent;
 pub mod store;
 pub mod terminal;
 

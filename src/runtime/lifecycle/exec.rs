@@ -14,7 +14,7 @@ use crate::runtime::process::exec::{self, Target};
 use crate::runtime::seccomp::{self, Identity};
 use crate::sys::process::Child;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{ContainerState, Process, Spec};
 use std::path::{Path, PathBuf};
 
 /// What is to be run, and how.
@@ -49,16 +49,21 @@ pub fn exec(
     guest.console.check(Some(&guest.process))?;
     let refused =
         |why: &str| Error::new(Kind::Conflict, format!("cannot exec in a {why} container"));
-    match container.status()? {
-        Status::Running | Status::Created => {}
-        Status::Paused if guest.even_if_paused => {}
+    let status = match container.status()? {
+        Status::Created => ContainerState::Created,
+        Status::Running => ContainerState::Running,
+        Status::Paused if guest.even_if_paused => ContainerState::Running,
         Status::Paused => {
             return Err(refused("paused")
                 .hint("`resume` it, or --ignore-paused")
                 .into());
         }
         Status::Stopped | Status::Creating => return Err(refused("stopped").into()),
-    }
+    };
+    let mut state = container.state();
+    state
+        .set_status(status)
+        .set_pid(Some(container.record.init.pid));
     let target = Target::open(&container.record.init)?.ok_or_else(|| refused("stopped"))?;
     let nested = match (guest.access, container.record.user_namespace) {
         (Access::Own, nested) => nested,
@@ -71,7 +76,7 @@ pub fn exec(
     let filter = policy
         .map(|policy| seccomp::compile(policy, Identity::Mapped))
         .transpose()?;
-    let filter = filter.map(|filter| filter.of_container(container.state()));
+    let filter = filter.map(|filter| filter.of_container(state));
     let mut plan = ProcessPlan::new(&guest.process, Vec::new(), filter, tier())?;
     if let Some(linux) = spec.linux() {
         plan.scheduling.add_container(linux)?;

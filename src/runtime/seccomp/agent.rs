@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 pub struct Agent {
     whom: Whom,
     metadata: Option<String>,
-    /// Of the container, without the pid.
+    /// Of the container; without the pid where the process is its first.
     pub(super) state: State,
     handed_over: SharedFlag,
 }
@@ -120,7 +120,8 @@ impl Agent {
 
     fn introduce(&self, path: &Path, pid: i32, listener: BorrowedFd<'_>) -> Result<()> {
         let mut state = self.state.clone();
-        state.set_pid(Some(pid));
+        // Of a container that is there already it is another one.
+        state.set_pid(state.pid().or(Some(pid)));
         let mut message = ContainerProcessState::default();
         message
             .set_version(state.version().clone())
@@ -132,7 +133,7 @@ impl Agent {
         socket::deliver(path, &message, listener).map_err(|error| {
             Error::new(
                 Kind::NotFound,
-                format!("hand the system calls over to the seccomp agent: {error:#}"),
+                format!("failed to connect with seccomp agent: {error:#}"),
             )
             .hint("start the agent that listens at the policy's `listenerPath` first")
             .into()
