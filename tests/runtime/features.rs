@@ -4,6 +4,9 @@
 use crate::scene::{Scene, scenes};
 use crate::support::{Need, User, requires, skip};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 fn features(scene: &Scene) -> Value {
     scene.run(["features"]).code(0).json()
@@ -227,6 +230,145 @@ fn what_the_host_lacks_is_refused() {
             "/linux/mountLabel",
         ] {
             scene.shell_with(set(pointer, json!("")), "true").code(0);
+        }
+        scene.assert_empty();
+    }
+}
+
+/// All that is listed of seccomp, in one policy which the kernel loads.
+#[test]
+fn what_is_listed_of_seccomp_is_taken() {
+    for scene in scenes() {
+        let features = features(&scene);
+        let listed = |list: &str| words(&features, &format!("/linux/seccomp/{list}"));
+        let (path, _listener) = seccomp_agent(&scene);
+        // No program of this test makes them.
+        let calls = [
+            "acct",
+            "bpf",
+            "quotactl",
+            "reboot",
+            "settimeofday",
+            "swapoff",
+            "swapon",
+            "syslog",
+            "vhangup",
+        ];
+        let actions = listed("actions");
+        assert_eq!(actions.len(), calls.len());
+        let rules = calls.iter().zip(&actions);
+        let mut rules: Vec<_> = rules
+            .map(|(call, action)| json!({ "names": [call], "action": action }))
+            .collect();
+        for operator in listed("operators") {
+            let args = json!([{ "index": 0, "value": 1, "valueTwo": 1, "op": operator }]);
+            rules.push(json!({ "names": ["chroot"], "action": "SCMP_ACT_ERRNO", "args": args }));
+        }
+        let flags = listed("supportedFlags");
+        assert!(flags.iter().all(|flag| listed("knownFlags").contains(flag)));
+        let policy = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "syscalls": rules,
+            "architectures": listed("archs"), "flags": flags,
+        });
+        scene.change(|config| config["linux"]["seccomp"] = policy);
+        // Some rule holds whatever address is passed.
+        let told = scene.shell("grep Seccomp: /proc/self/status; chroot / true");
+        told.code(1)
+            .stdout("Seccomp:\t2\n")
+            .stderr("chroot: can't change root directory to '/': Operation not permitted\n");
+        for (list, word) in [
+            ("actions", "SCMP_ACT_MAYBE"),
+            ("operators", "SCMP_CMP_ROUGHLY"),
+            ("archs", "SCMP_ARCH_Z80"),
+            ("knownFlags", "SECCOMP_FILTER_FLAG_DREAM"),
+        ] {
+            assert!(!listed(list).contains(&word.to_owned()));
+            scene.refuses(word, |config| {
+                let policy = &mut config["linux"]["seccomp"];
+                match list {
+                    "actions" => policy["defaultAction"] = json!(word),
+                    "operators" => policy["syscalls"][9]["args"][0]["op"] = json!(word),
+                    "archs" => policy["architectures"] = json!([word]),
+                    _ => policy["flags"] = json!([word]),
+                }
+            });
+        }
+        scene.assert_empty();
+    }
+}
+
+/// Somebody who listens and says nothing.
+fn seccomp_agent(scene: &Scene) -> (PathBuf, UnixListener) {
+    let path = scene.store.home().join("agent");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+    (path, listener)
+}
+
+/// As far as the kernel knows them, and root itself has them.
+#[test]
+fn each_capability_that_is_listed_can_be_had() {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let last: u64 = read("/proc/sys/kernel/cap_last_cap")
+        .trim()
+        .parse()
+        .unwrap();
+    let status = read("/proc/self/status");
+    let own = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+    let own = u64::from_str_radix(own.unwrap().trim(), 16).unwrap();
+    for scene in scenes() {
+        let listed = words(&features(&scene), "/linux/capabilities");
+        scene.change(|config| {
+            for set in [
+                "bounding",
+                "permitted",
+                "effective",
+                "inheritable",
+                "ambient",
+            ] {
+                config["process"]["capabilities"][set] = json!(listed);
+            }
+        });
+        let known = (1 << (last + 1).min(listed.len() as u64)) - 1;
+        let all = match scene.store.user {
+            User::Root => known & own,
+            _ => known,
+        };
+        let told = scene.shell("grep ^Cap /proc/self/status | cut -f 2");
+        let expected = format!("{all:016x}\n").repeat(5);
+        told.code(0).stdout(&expected);
+        scene.assert_empty();
+    }
+}
+
+#[test]
+fn each_namespace_that_is_listed_is_a_new_one() {
+    for scene in scenes() {
+        let listed = words(&features(&scene), "/linux/namespaces");
+        scene.change(|config| {
+            let list = listed.iter().map(|kind| json!({ "type": kind }));
+            config["linux"]["namespaces"] = list.collect();
+            if scene.store.user == User::Root {
+                let all = json!([{ "containerID": 0, "hostID": 0, "size": 65536 }]);
+                config["linux"]["uidMappings"] = all.clone();
+                config["linux"]["gidMappings"] = all;
+            }
+        });
+        let kinds = listed.iter().map(|kind| match kind.as_str() {
+            "mount" => "mnt",
+            "network" => "net",
+            kind => kind,
+        });
+        let links: Vec<_> = kinds.map(|kind| format!("/proc/self/ns/{kind}")).collect();
+        let told = scene.shell(&format!(
+            "for one in {}; do readlink $one; done",
+            links.join(" ")
+        ));
+        let told = told.code(0).stdout_text();
+        assert_eq!(told.lines().count(), links.len());
+        for (link, inside) in links.iter().zip(told.lines()) {
+            let outside = std::fs::read_link(link).unwrap();
+            assert_ne!(outside.to_str(), Some(inside));
         }
         scene.assert_empty();
     }
