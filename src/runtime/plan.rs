@@ -23,7 +23,7 @@ use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::process::flags;
 use crate::sys::socket::Listener;
 use anyhow::{Context, Result};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process};
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -275,7 +275,7 @@ impl Plan {
         let wanted = linux.namespaces().as_deref().unwrap_or_default();
         let (namespaces, joined) = namespaces::of(wanted);
         let owned = joined.iter().fold(namespaces, |all, (flag, _)| all | flag);
-        let user = user_namespace.or_else(|| user(linux, wanted));
+        let user = user_namespace.or_else(|| user(linux));
         if user.is_some() && joined.iter().any(|(flag, _)| *flag == flags::NEW_MOUNT) {
             let message = "a container with a user namespace of its own cannot be put into a mount namespace that is there";
             return Err(Error::new(Kind::Unsupported, message).into());
@@ -471,29 +471,17 @@ fn sysctls(linux: &Linux, owned: u64) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-fn user(linux: &Linux, wanted: &[LinuxNamespace]) -> Option<UserNamespace> {
-    let is_user = |namespace: &&LinuxNamespace| namespace.typ() == LinuxNamespaceType::User;
-    let path = wanted.iter().find(is_user)?.path().clone();
-    Some(match path {
-        Some(path) => UserNamespace::Path(path),
-        None => UserNamespace::New(maps(linux)),
-    })
-}
-
-/// The mappings of the user namespace that a configuration wants to be made; `None` where it wants none.
-pub fn id_maps(linux: &Linux) -> Option<IdMaps> {
+/// The user namespace that a configuration wants; `None`: that of the caller.
+pub fn user(linux: &Linux) -> Option<UserNamespace> {
     let mut wanted = linux.namespaces().iter().flatten();
-    let is_new = |namespace: &LinuxNamespace| {
-        namespace.typ() == LinuxNamespaceType::User && namespace.path().is_none()
-    };
-    wanted.any(is_new).then(|| maps(linux))
-}
-
-fn maps(linux: &Linux) -> IdMaps {
-    IdMaps {
-        uids: ranges(linux.uid_mappings()),
-        gids: ranges(linux.gid_mappings()),
-    }
+    let user = wanted.find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
+    Some(match user.path() {
+        Some(path) => UserNamespace::Path(path.clone()),
+        None => UserNamespace::New(IdMaps {
+            uids: ranges(linux.uid_mappings()),
+            gids: ranges(linux.gid_mappings()),
+        }),
+    })
 }
 
 fn device(device: &oci_spec::runtime::LinuxDevice) -> Result<Device> {

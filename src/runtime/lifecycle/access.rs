@@ -8,7 +8,7 @@
 use super::record::Container;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{self, IdMaps, Mapping, Tier};
-use crate::runtime::plan;
+use crate::runtime::plan::{self, UserNamespace};
 use crate::sys::process::{self, Words, flags};
 use crate::sys::{namespace, own_program};
 use anyhow::{Context, Result};
@@ -101,8 +101,12 @@ fn seal(words: &[OsString]) -> Result<()> {
 
 /// That of the user namespace which a configuration asks for.
 fn mapping(spec: &Spec) -> Result<Mapping> {
-    let maps = spec.linux().as_ref().and_then(plan::id_maps);
-    let maps = maps.filter(|maps| !maps.uids.is_empty() && !maps.gids.is_empty());
+    let maps = match spec.linux().as_ref().and_then(plan::user) {
+        Some(UserNamespace::New(maps)) if !maps.uids.is_empty() && !maps.gids.is_empty() => {
+            Some(maps)
+        }
+        _ => None,
+    };
     let IdMaps { uids, gids } = maps.ok_or_else(|| {
         Error::new(
             Kind::Denied,

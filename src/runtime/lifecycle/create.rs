@@ -13,7 +13,7 @@ use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
 use crate::runtime::namespaces::inherits_mounts;
-use crate::runtime::plan::{self, Bundle, Life, Root, Sockets};
+use crate::runtime::plan::{self, Bundle, Life, Root, Sockets, UserNamespace};
 use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
 use crate::store::atomic::{self, Durability};
@@ -23,7 +23,7 @@ use crate::sys::process::{Child, Identity};
 use crate::sys::socket::{self, Listener};
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
-use oci_spec::runtime::{ContainerState, Linux, LinuxNamespaceType, Process};
+use oci_spec::runtime::{ContainerState, Linux, Process};
 use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
@@ -219,20 +219,16 @@ fn fill(
 
 /// Where it is, seen from here, if not here: one that cannot be opened or is none is found out at the start.
 fn user_namespace(linux: &Linux) -> Option<Nested> {
-    if let Some(maps) = plan::id_maps(linux) {
-        return Some(Nested {
-            depth: 1,
-            owner: maps.owner(),
-        });
-    }
-    let mut namespaces = linux.namespaces().iter().flatten();
-    let user = namespaces.find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
-    let file = File::open(user.path().as_ref()?).ok()?;
-    let depth = namespace::lineage(file.into()).ok()?.len();
-    (depth > 0).then_some(Nested {
-        depth,
-        owner: (0, 0),
-    })
+    let user = plan::user(linux)?;
+    let depth = match &user {
+        UserNamespace::Path(path) => {
+            let file = File::open(path).ok()?;
+            namespace::lineage(file.into()).ok()?.len()
+        }
+        _ => 1,
+    };
+    let owner = user.owner();
+    (depth > 0).then_some(Nested { depth, owner })
 }
 
 /// Once it waits at its gate.

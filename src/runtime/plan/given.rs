@@ -51,6 +51,17 @@ pub enum UserNamespace {
     Held(OwnedFd, (u32, u32)),
 }
 
+impl UserNamespace {
+    /// Who in it acts before the program's user does.
+    pub fn owner(&self) -> (u32, u32) {
+        match self {
+            Self::New(maps) => maps.owner(),
+            Self::Path(_) => (0, 0),
+            Self::Held(_, owner) => *owner,
+        }
+    }
+}
+
 /// A container's configuration and its root file system (runtime-spec, bundle.md).
 #[derive(Debug)]
 pub struct Bundle {

@@ -64,14 +64,13 @@ pub(super) fn through_joiner(
 
 /// Makes it where it is new, and says who in it makes the container's root file system.
 pub(super) fn hold(user: UserNamespace) -> Result<(OwnedFd, (u32, u32))> {
-    match user {
-        UserNamespace::Held(namespace, owner) => Ok((namespace, owner)),
-        UserNamespace::New(maps) => Ok((maps.namespace()?, maps.owner())),
-        UserNamespace::Path(path) => {
-            let namespace = Joined::open(flags::NEW_USER, &path)?;
-            Ok((namespace.into_file(), (0, 0)))
-        }
-    }
+    let owner = user.owner();
+    let namespace = match user {
+        UserNamespace::Held(namespace, _) => namespace,
+        UserNamespace::New(maps) => maps.namespace()?,
+        UserNamespace::Path(path) => Joined::open(flags::NEW_USER, &path)?.into_file(),
+    };
+    Ok((namespace, owner))
 }
 
 /// In the joiner, which has a copy of the plan: leaves the user namespace of the caller and makes init.
