@@ -288,16 +288,7 @@ impl Plan {
         let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
         let seccomp =
             filter(seccomp, linux, tier, &annotations)?.map(|filter| filter.of_container(state));
-        let step = |mount: &Mount| {
-            let step = MountStep::of(mount)?;
-            // What is open is what is meant.
-            Ok(match sources.contains_key(step.target.as_os_str()) {
-                true => step,
-                false => step.inside(&root),
-            })
-        };
-        let mounts = spec.mounts().iter().flatten().map(step);
-        let mounts = mounts.collect::<Result<_>>()?;
+        let mounts = mount_steps(spec.mounts(), &sources, &root)?;
         let named = |value, what| named(value, what, owned);
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         process_plan.scheduling.add_container(linux)?;
@@ -462,6 +453,22 @@ fn named(value: &Option<String>, what: &str, owned: u64) -> Result<Option<String
         }
         _ => Ok(value.clone()),
     }
+}
+
+fn mount_steps(
+    mounts: &Option<Vec<Mount>>,
+    sources: &Sources,
+    root: &Root,
+) -> Result<Vec<MountStep>> {
+    let step = |mount: &Mount| {
+        let step = MountStep::of(mount)?;
+        // What is open is what is meant.
+        Ok(match sources.contains_key(step.target.as_os_str()) {
+            true => step,
+            false => step.inside(root),
+        })
+    };
+    mounts.iter().flatten().map(step).collect()
 }
 
 /// Kernel parameters that belong to the `owned` namespaces, by file.

@@ -21,13 +21,21 @@ use crate::runtime::plan::Plan;
 use crate::sys::descriptor;
 use crate::sys::process::{self, Child};
 use crate::sys::socket::{Channel, Listener};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::os::fd::AsFd;
 
 /// Lets the first process of a container, which listens at the other end of `channel`, become its program. Returns once that
 /// has been executed, or the reason why not is known.
 pub fn open(channel: &Channel, init: &Child) -> Result<()> {
     protocol::await_start(channel, init, None, &mut || Ok(()), protocol::PATIENCE).map(drop)
+}
+
+/// Closes all that is not needed any more: what it holds while it waits is within reach of whoever may trace it.
+pub(super) fn leave_behind(plan: &Plan, gate: &Listener, maker: &Channel) -> Result<()> {
+    let mut needed = vec![maker.as_fd(), gate.as_fd()];
+    needed.extend(plan.process.sockets.all());
+    needed.extend(plan.hooks.files());
+    descriptor::close_all_but(&needed).context("close_range")
 }
 
 /// Waits, then becomes the program. Failures before that are the maker's to hear, those after it the starter's.

@@ -123,12 +123,13 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     // Before a path of the container's is followed again: this is the host's.
     drop(processes);
     drop(terminal);
+    settle(plan, channel)
+}
+
+/// Becomes what the program is to be, and that itself once the container is to start.
+fn settle(plan: &Plan, channel: &Channel) -> Result<std::convert::Infallible> {
     if let Some(gate) = &plan.gate {
-        // What it holds while it waits is within reach of whoever may trace it.
-        let mut needed = vec![channel.as_fd(), gate.as_fd()];
-        needed.extend(plan.process.sockets.all());
-        needed.extend(plan.hooks.files());
-        descriptor::close_all_but(&needed).context("close_range")?;
+        gate::leave_behind(plan, gate, channel)?;
     }
     // Processes that it shares a pid namespace with may have its ids soon.
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
