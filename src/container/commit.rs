@@ -103,7 +103,7 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
         };
         Ok((!changed.is_empty(), warnings))
     })?;
-    drop(paused);
+    paused.map(control::release);
     let config = config(base.config, record, order, execution, &chain, changed)?;
     let names = order.name.iter().cloned().collect();
     let id = intake.image(&serde_json::to_vec(&config)?, &chain, names)?;

@@ -185,6 +185,12 @@ pub fn hold(engine: &Engine, id: &str) -> Result<Contact> {
     Ok(contact)
 }
 
+/// Ends that, and returns when they go on.
+pub fn release(mut held: Contact) {
+    // Somebody may have let them go on already, or ended them.
+    let _ = held.order(Order::Unpause);
+}
+
 /// Lets them go on.
 pub fn unpause(engine: &Engine, id: &str) -> Result<()> {
     command(engine, id, Order::Unpause).map(drop)

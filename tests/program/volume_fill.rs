@@ -82,7 +82,7 @@ fn cut(store: &Store, mut client: Child, volume: &Path, files: usize) -> bool {
 /// Until it was cut so often; a machine that is busy may be too slow to be in time for each.
 fn until_cut(times: usize, mut attempt: impl FnMut(usize) -> bool) {
     let mut cuts = 0;
-    for number in 0..40 {
+    for number in 0..200 {
         cuts += usize::from(attempt(MANY / 2 * (number % 2)));
         if cuts == times {
             return;

@@ -229,9 +229,9 @@ impl Clients {
         }
     }
 
-    /// The program is stopped until it goes.
-    pub fn hold(&mut self, index: usize) {
-        self.connected[index].holds = true;
+    /// Whether the program is stopped until it goes.
+    pub fn hold(&mut self, index: usize, holds: bool) {
+        self.connected[index].holds = holds;
     }
 
     /// It hears of the next end and of the start that follows.

@@ -277,7 +277,8 @@ impl Relay {
                             Ok(()) => {
                                 match order {
                                     Order::Restart(_) => self.clients.await_start(index),
-                                    Order::Hold => self.clients.hold(index),
+                                    Order::Hold => self.clients.hold(index, true),
+                                    Order::Unpause => self.clients.hold(index, false),
                                     Order::Probe => self.clients.await_probe(index),
                                     _ => {}
                                 }
