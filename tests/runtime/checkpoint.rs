@@ -5,7 +5,8 @@ use crate::support::life::until;
 use crate::support::{User, skip};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 fn criu() -> Option<String> {
     let name = std::env::var("ONGGI_CRIU").unwrap_or("criu".to_owned());
@@ -60,7 +61,7 @@ fn who_cannot_is_told_what_is_missing() {
 }
 
 /// A container that counts in memory until a file of the host's appears, and ends with 7 then.
-fn counting(scene: &Scene) -> std::path::PathBuf {
+fn counting(scene: &Scene) -> PathBuf {
     let shared = scene.store.home().join("shared");
     std::fs::create_dir(&shared).unwrap();
     scene.change(|config| {
@@ -71,88 +72,136 @@ fn counting(scene: &Scene) -> std::path::PathBuf {
     shared
 }
 
+/// What the container has counted to.
+fn count(shared: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(shared.join("n")).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Where this command's standard error goes.
+fn said(scene: &Scene, verb: &str) -> PathBuf {
+    scene.store.home().join(format!("said-{verb}"))
+}
+
+/// With this criu; what stays of it would hold pipes open.
+fn call(scene: &Scene, criu: &str, words: &[&str]) -> Command {
+    let mut command = scene.call(["--criu", criu]).args(words).into_command();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(std::fs::File::create(said(scene, words[0])).unwrap());
+    command
+}
+
+fn succeeds(scene: &Scene, criu: &str, words: &[&str]) {
+    let done = call(scene, criu, words).status().unwrap();
+    let said = std::fs::read_to_string(said(scene, words[0]));
+    assert!(done.success(), "{words:?}: {said:?}");
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 #[test]
 fn a_container_goes_on_where_it_was() {
     let Some(criu) = criu() else { return };
     for scene in scenes().filter(|scene| scene.store.user == User::Root) {
         let shared = counting(&scene);
-        let count = || {
-            std::fs::read_to_string(shared.join("n"))
-                .ok()?
-                .trim()
-                .parse::<u32>()
-                .ok()
-        };
         let images = scene.store.home().join("images");
-        let images = images.to_str().unwrap();
+        let images = ["--image-path", images.to_str().unwrap()];
         let bundle = scene.bundle();
-        let call = |verb: &str, more: &[&str]| {
-            let call = scene.call(["--criu", &criu, verb, "--image-path", images]);
-            let mut command = call.args(more).into_command();
-            let nothing = std::process::Stdio::null;
-            command.stdin(nothing()).stdout(nothing()).stderr(nothing());
-            command
-        };
-        let bundle = bundle.to_str().unwrap();
-        assert!(
-            call("restore", &["--bundle", bundle, "--detach", "web"])
-                .status()
-                .unwrap()
-                .code()
-                == Some(1)
-        );
-        let mut run = scene
-            .call(["run", "--detach", "--bundle", bundle, "web"])
-            .into_command();
-        let nothing = std::process::Stdio::null;
-        run.stdin(nothing()).stdout(nothing()).stderr(nothing());
-        assert!(run.status().unwrap().success());
-        until("it counts", || count() > Some(10));
-        assert!(
-            call("checkpoint", &["--leave-running", "web"])
-                .status()
-                .unwrap()
-                .success()
+        let bundle = ["--bundle", bundle.to_str().unwrap()];
+        let checkpoint = [&["checkpoint"], &images[..], &["web"]].concat();
+        let restore = [&["restore", "--detach"], &images[..], &bundle, &["web"]].concat();
+        let early = call(&scene, &criu, &restore).status().unwrap();
+        assert_eq!(early.code(), Some(1));
+        scene.make(&["run", "--detach", "web"]).code(0);
+        until("it counts", || count(&shared) > Some(10));
+        succeeds(
+            &scene,
+            &criu,
+            &[&["checkpoint", "--leave-running"], &images[..], &["web"]].concat(),
         );
         assert_eq!(scene.status("web"), "running");
-        std::fs::remove_dir_all(images).unwrap();
-        scene
-            .run(["--criu", &criu, "checkpoint", "--image-path", images, "web"])
-            .code(0);
-        scene
-            .run(["state", "web"])
-            .code(1)
-            .stderr_has("does not exist");
-        let before = count().unwrap();
+        std::fs::remove_dir_all(images[1]).unwrap();
+        succeeds(&scene, &criu, &checkpoint);
+        let gone = scene.run(["state", "web"]);
+        gone.code(1).stderr_has("does not exist");
+        let before = count(&shared).unwrap();
         assert!(before > 10);
         std::fs::write(shared.join("n"), "0").unwrap();
-        let restored = call("restore", &["--bundle", bundle, "--detach", "web"]).status();
-        assert!(restored.unwrap().success());
+        succeeds(&scene, &criu, &restore);
         assert_eq!(scene.status("web"), "running");
-        until("it goes on", || count() > Some(before));
-        assert!(count() < Some(before + 1000));
-        scene
-            .run(["exec", "web", "cat", "/etc/alpine-release"])
-            .code(0)
-            .stdout("3.20.3\n");
-        scene
-            .run([
-                "exec",
-                "web",
-                "sh",
-                "-c",
-                "echo x > /proc/keys; chmod 600 /proc/keys 2>&1",
-            ])
-            .code(1);
+        until("it goes on", || count(&shared) > Some(before));
+        assert!(count(&shared) < Some(before + 1000));
+        let release = scene.run(["exec", "web", "cat", "/etc/alpine-release"]);
+        release.code(0).stdout("3.20.3\n");
+        let masked = "echo x > /proc/keys; chmod 600 /proc/keys 2>&1";
+        scene.run(["exec", "web", "sh", "-c", masked]).code(1);
         // Once more, and the caller stays until it ends.
-        std::fs::remove_dir_all(images).unwrap();
-        assert!(call("checkpoint", &["web"]).status().unwrap().success());
-        let mut attended = call("restore", &["--bundle", bundle, "web"])
-            .spawn()
-            .unwrap();
+        std::fs::remove_dir_all(images[1]).unwrap();
+        succeeds(&scene, &criu, &checkpoint);
+        let attended = [&["restore"], &images[..], &bundle, &["web"]].concat();
+        let mut attended = call(&scene, &criu, &attended).spawn().unwrap();
         until("it is there", || scene.run(["state", "web"]).succeeded());
         std::fs::write(shared.join("stop"), "").unwrap();
         assert_eq!(attended.wait().unwrap().code(), Some(7));
+        scene.assert_empty();
+    }
+}
+
+/// A page server takes the memory where the container is to go.
+#[test]
+fn memory_may_go_to_a_server() {
+    let Some(criu) = criu() else { return };
+    for scene in scenes().filter(|scene| scene.store.user == User::Root) {
+        let shared = counting(&scene);
+        scene.make(&["run", "--detach", "web"]).code(0);
+        until("it counts", || count(&shared) > Some(10));
+        let directory = scene.store.home().join("images");
+        std::fs::create_dir(&directory).unwrap();
+        let images = ["--image-path", directory.to_str().unwrap()];
+        let port = free_port().to_string();
+        let mut server = Command::new(&criu)
+            .args([
+                "page-server",
+                "--images-dir",
+                images[1],
+                "--address",
+                "127.0.0.1",
+            ])
+            .args(["--port", &port])
+            .spawn()
+            .unwrap();
+        let address = format!("127.0.0.1:{port}");
+        let listens = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            table.contains(&format!(
+                ":{:04X} 00000000:0000 0A",
+                port.parse::<u16>().unwrap()
+            ))
+        };
+        until("the server listens", listens);
+        for wrong in ["nowhere", "127.0.0.1:x"] {
+            let failed = scene.run(["--criu", &criu, "checkpoint", "--page-server", wrong, "web"]);
+            failed.code(1).stderr_has("is not ADDRESS:PORT");
+        }
+        let words = [
+            "checkpoint",
+            "--page-server",
+            &address,
+            images[0],
+            images[1],
+            "web",
+        ];
+        succeeds(&scene, &criu, &words);
+        assert!(server.wait().unwrap().success());
+        let before = count(&shared).unwrap();
+        let bundle = scene.bundle();
+        let restore = ["restore", "--detach", "--bundle", bundle.to_str().unwrap()];
+        succeeds(&scene, &criu, &[&restore[..], &images, &["web"]].concat());
+        until("it goes on", || count(&shared) > Some(before));
+        scene.run(["delete", "--force", "web"]).code(0);
         scene.assert_empty();
     }
 }

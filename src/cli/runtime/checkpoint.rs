@@ -9,7 +9,7 @@ use crate::runtime::lifecycle::{self, Access, Console, Order};
 use crate::sys::namespace;
 use crate::sys::signal::SignalFd;
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What both have.
 #[derive(clap::Args)]
@@ -86,6 +86,18 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|error| bad_input(format!("`{}`: {error}", path.display())))
 }
 
+/// Whether there is a directory of that name, as seen from `images`, which need not be there yet.
+fn is_beside(images: &Path, name: &Path) -> bool {
+    let mut place = images.to_owned();
+    for part in name.components() {
+        match part {
+            Component::ParentDir => drop(place.pop()),
+            part => place.push(part),
+        }
+    }
+    name.is_relative() && place.is_dir()
+}
+
 /// Which criu there is, for who may use it.
 fn program(context: &Context) -> Result<PathBuf> {
     if !lifecycle::is_root()? || !namespace::is_initial_user() {
@@ -136,6 +148,11 @@ impl Verb for Checkpoint {
             wishes.flags.push("--link-remap");
         }
         if let Some(parent) = self.parent_path {
+            if !is_beside(&wishes.images, Path::new(&parent)) {
+                let message =
+                    format!("--parent-path: `{parent}` is no directory relative to --image-path");
+                return Err(bad_input(message).into());
+            }
             wishes.options.push(("--prev-images-dir", parent));
         }
         if let Some(number) = self.status_fd {
@@ -148,7 +165,10 @@ impl Verb for Checkpoint {
             let (address, port) = parts.ok_or_else(|| {
                 bad_input(format!("--page-server: `{server}` is not ADDRESS:PORT"))
             })?;
-            wishes.flags.push("--page-server");
+            // Lazily criu is that server itself.
+            if !self.images.lazy_pages {
+                wishes.flags.push("--page-server");
+            }
             wishes.options.push(("--address", address.to_owned()));
             wishes.options.push(("--port", port.to_owned()));
         }
