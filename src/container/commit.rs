@@ -103,7 +103,9 @@ fn make(engine: &Engine, container: &Container, order: &Commit) -> Result<Commit
         };
         Ok((!changed.is_empty(), warnings))
     })?;
-    paused.map(control::release);
+    if let Some(held) = paused {
+        control::release(held);
+    }
     let config = config(base.config, record, order, execution, &chain, changed)?;
     let names = order.name.iter().cloned().collect();
     let id = intake.image(&serde_json::to_vec(&config)?, &chain, names)?;

@@ -17,6 +17,10 @@ until ctr version >/dev/null 2>&1; do
     sleep 0.1
 done
 run() { ctr run --runtime io.containerd.runc.v2 --runc-binary /usr/local/bin/onggi-runtime "$@"; }
+terminal() {
+    said=$(script -qec "$*" /dev/null </dev/null)
+    echo "$said" | grep -o '/dev/pts/.*' || { echo "$* has said: $said"; exit 1; }
+}
 status() { ctr task ls | awk '$1 == "web" { print $3 }'; }
 
 ctr image import "$ARCHIVE" >/dev/null
@@ -24,11 +28,11 @@ image=$(ctr image ls -q)
 run --rm "$image" x echo hello
 run --rm "$image" x sh -c 'exit 5' || echo $?
 run --rm "$image" x nosuch 2>&1 || echo $?
-script -qec "ctr run --rm -t --runc-binary /usr/local/bin/onggi-runtime $image x tty" /dev/null </dev/null | grep -o '/dev/pts/.*'
+terminal ctr run --rm -t --runc-binary /usr/local/bin/onggi-runtime "$image" x tty
 run -d --seccomp --read-only "$image" web sleep 1000
 ctr task exec --exec-id one web cat /proc/1/comm
 ctr task exec --exec-id two web sh -c 'exit 6' || echo $?
-script -qec 'ctr task exec -t --exec-id three web tty' /dev/null </dev/null | grep -o '/dev/pts/.*'
+terminal ctr task exec -t --exec-id three web tty
 ctr task pause web
 status
 ctr task resume web
