@@ -15,7 +15,7 @@
 
 use super::parents;
 use super::remedy::Absence;
-use super::systemd::{self, Scope};
+use super::systemd::{self, Property, Scope};
 use super::{Cgroup, directory_of, errno, of_process};
 use crate::error::{Error, Kind, bad_input, kind};
 use anyhow::{Context, Result};
@@ -79,6 +79,8 @@ pub struct Wish<'a> {
     pub user: Option<u32>,
     /// How long its processes have when systemd is to stop it; `None`: for ever.
     pub patience: Option<Duration>,
+    /// Of a scope of its own.
+    pub properties: &'a [Property],
 }
 
 /// What was found.
@@ -473,7 +475,7 @@ fn in_scope(wish: &Wish<'_>) -> Result<Place> {
         description: wish.description,
         slice: wish.parent,
         patience: wish.patience,
-        properties: &[],
+        properties: wish.properties,
     };
     Place::in_scope(&mut manager, &scope, None)
 }

@@ -16,6 +16,7 @@ use crate::cgroup::systemd::session;
 use crate::cgroup::{self, Cgroup, ROOT};
 use crate::error::{self, Error, Kind};
 use crate::id_mapping::{self, Tier};
+use crate::runtime::annotations::Annotations;
 use crate::settings::Settings;
 use anyhow::Result;
 use oci_spec::runtime::{LinuxDeviceCgroup, Spec};
@@ -57,6 +58,8 @@ pub fn place(engine: &Engine, record: &Record, warnings: &mut Vec<String>) -> Re
         return Ok(Placement::Disabled);
     }
     let manager = manager_of(wish.manager)?;
+    let annotations = record.options.annotations.clone();
+    let annotations = Annotations::of(&Some(annotations.into_iter().collect()))?;
     let found = placement::find(&Wish {
         manager,
         parent: wish.parent.as_deref(),
@@ -65,6 +68,7 @@ pub fn place(engine: &Engine, record: &Record, warnings: &mut Vec<String>) -> Re
         user: user(engine),
         // The monitor ends it in time; systemd would do it without a trace of how.
         patience: control::patience(record.options.stop_timeout).map(|patience| patience + GRACE),
+        properties: &annotations.properties,
     });
     let best_effort = record.options.limits == Enforcement::BestEffort;
     let placement = match found {
@@ -79,6 +83,9 @@ pub fn place(engine: &Engine, record: &Record, warnings: &mut Vec<String>) -> Re
         }
         found => found?,
     };
+    if !placement.is_scope() {
+        warnings.extend(annotations.of_properties("a scope of systemd's"));
+    }
     // Scripts that are made for other hosts name one, and lose nothing that a limit would not tell of.
     if let (Placement::Nowhere(reason), Some(parent)) = (&placement, &wish.parent) {
         warnings.push(format!("--cgroup-parent {parent} has no effect: {reason}"));

@@ -90,18 +90,17 @@ impl Annotations {
         Ok(found)
     }
 
-    /// What is to be said where there is no scope.
-    pub fn of_scopes(&self) -> Vec<String> {
-        let without = |what: &str| format!("{what} needs --systemd-cgroup, and changes nothing");
-        let properties = self.properties.iter();
-        let properties =
-            properties.map(|property| format!("the annotation `{OF_SYSTEMD}{}`", property.name()));
+    /// What is to be said where there is no scope, for want of `what`.
+    pub fn of_scopes(&self, what: &str) -> Vec<String> {
         let subgroup = self.subgroup.iter();
-        let subgroup = subgroup.map(|_| format!("the annotation `{OF_CRUN}systemd.subgroup`"));
-        properties
-            .chain(subgroup)
-            .map(|what| without(&what))
-            .collect()
+        let subgroup = subgroup.map(|_| without(&format!("{OF_CRUN}systemd.subgroup"), what));
+        self.of_properties(what).chain(subgroup).collect()
+    }
+
+    /// The same of properties alone.
+    pub fn of_properties(&self, what: &str) -> impl Iterator<Item = String> {
+        let properties = self.properties.iter();
+        properties.map(move |property| without(&format!("{OF_SYSTEMD}{}", property.name()), what))
     }
 
     fn take(&mut self, key: &str, name: &str, value: &str) -> Result<(), Error> {
@@ -146,6 +145,10 @@ impl Annotations {
         }
         Ok(())
     }
+}
+
+fn without(key: &str, what: &str) -> String {
+    format!("the annotation `{key}` needs {what}, and changes nothing")
 }
 
 /// A line of `timens_offsets` (time_namespaces(7)).

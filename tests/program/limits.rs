@@ -375,6 +375,17 @@ fn a_manager_that_was_asked_for_is_needed_and_a_parent_is_not() {
         parent.code(0).stdout("started\n").stderr(
             "onggi: warning: --cgroup-parent ci.slice has no effect: this host has control groups of version 1\n",
         );
+        let property = "--annotation=org.systemd.property.CPUWeight";
+        let scope = store
+            .shell(&[&format!("{property}=uint64 5")], "true")
+            .run();
+        scope.code(0).stderr(
+            "onggi: warning: the annotation `org.systemd.property.CPUWeight` needs a scope of systemd's, and changes nothing\n",
+        );
+        let wrong = store.shell(&[&format!("{property}=uint64")], "true").run();
+        wrong
+            .code(125)
+            .stderr_has("annotation `org.systemd.property.CPUWeight`: ");
     }
 }
 

@@ -152,7 +152,7 @@ fn fill(
     let annotations = Annotations::of(spec.annotations())?;
     warnings.extend(annotations.warnings.iter().cloned());
     if !order.systemd {
-        warnings.extend(annotations.of_scopes());
+        warnings.extend(annotations.of_scopes("--systemd-cgroup"));
     }
     let group = group::make(&spec, &order.id, order.systemd, &annotations)?;
     if let Some(group) = &group.cgroup {

@@ -101,6 +101,7 @@ fn find(path: Option<&Path>, id: &str) -> Result<Option<Place>> {
         description: "",
         user: None,
         patience: None,
+        properties: &[],
     })?;
     Ok(match found {
         Placement::Here(place) => Some(place),
