@@ -220,6 +220,8 @@ impl Rule {
                 'r' => Ok(sum | READ),
                 'w' => Ok(sum | WRITE),
                 'm' => Ok(sum | MAKE),
+                // The word for any type stands here in some configurations, and says nothing.
+                'a' => Ok(sum),
                 other => Err(anyhow!("`{other}` is no kind of access")),
             })?,
         };

@@ -5,6 +5,7 @@
 //! descriptor, so that they are those of that very group even when another one has its name by then. Hosts with
 //! hierarchies of version 1, alone or beside an empty one of version 2, count as having none.
 
+mod delegation;
 pub mod devices;
 pub mod events;
 pub mod outlook;

@@ -250,16 +250,19 @@ fn enable_in_each(groups: Vec<&Path>, controllers: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// One by one, since all would fail with the first.
+/// All at once, or one by one where that fails, as it does with the first that cannot be.
 fn enable_in(group: &Cgroup, controllers: &[&str]) -> Result<()> {
     let there = group.words("cgroup.controllers")?;
     let enabled = group.words("cgroup.subtree_control")?;
-    for controller in controllers {
-        let is = |words: &[String]| words.iter().any(|word| word == controller);
-        if is(&there) && !is(&enabled) {
-            // What is not ours to change stays as it is.
-            let _ = group.write("cgroup.subtree_control", &format!("+{controller}"));
-        }
+    let is = |words: &[String], name: &str| words.iter().any(|word| word == name);
+    let missing = controllers
+        .iter()
+        .filter(|name| is(&there, name) && !is(&enabled, name));
+    let missing: Vec<String> = missing.map(|name| format!("+{name}")).collect();
+    let enable = |words: &str| group.write("cgroup.subtree_control", words);
+    if !missing.is_empty() && enable(&missing.join(" ")).is_err() {
+        // What is not ours to change stays as it is.
+        missing.iter().for_each(|name| _ = enable(name));
     }
     Ok(())
 }

@@ -130,6 +130,14 @@ proptest! {
 }
 
 #[test]
+fn the_word_for_any_type_is_no_kind_of_access() {
+    use LinuxDeviceType::C;
+    let programs =
+        ["rwa", "rw"].map(|access| program(&[rule(true, Some(C), Some(1), None, access)]).unwrap());
+    assert_eq!(programs[0], programs[1]);
+}
+
+#[test]
 fn what_is_no_rule_is_refused() {
     use LinuxDeviceType::{C, P};
     for (broken, why) in [

@@ -1,7 +1,7 @@
 //! Limits are written to a cgroup, and what is to be said about those that cannot be.
 
 use super::convert::io_weight_of_block_io;
-use super::{Controller, Setting};
+use super::{Controller, Limited, Setting};
 use crate::cgroup::{Cgroup, errno, remedy};
 use crate::error::{Error, Kind};
 use anyhow::Result;
@@ -86,13 +86,17 @@ pub fn apply(
 
 /// Why a limit of memory is refused that spares what is there (config-linux.md, "checkBeforeUpdate").
 fn in_use(cgroup: &Cgroup, setting: &Setting) -> Result<Option<Error>> {
-    let (true, Ok(limit)) = (setting.spares, setting.value.parse::<u64>()) else {
+    let Some((limited, limit)) = setting.spares else {
         return Ok(None);
+    };
+    let limited = match limited {
+        Limited::Memory => "memory",
+        Limited::MemoryAndSwap => "memory+swap",
     };
     let used = cgroup.words("memory.current")?;
     let used = used.first().and_then(|word| word.parse::<u64>().ok());
     Ok(used.filter(|used| *used > limit).map(|used| {
-        let message = format!("the memory limit {limit} is below the {used} bytes in use");
+        let message = format!("rejecting {limited} limit {limit}: {used} bytes are in use");
         Error::new(Kind::Conflict, message)
     }))
 }
@@ -155,13 +159,15 @@ mod tests {
             directory: open(group.path(), flags, Mode::empty()).unwrap(),
             path: "/x".into(),
         };
-        let limit = |value: &str, spares| {
+        let limit = |value: &str, spares: bool| {
             let setting = Setting::new(Controller::Memory, "memory.max", value);
+            let spares = spares.then(|| Some((Limited::Memory, value.parse().ok()?)));
+            let spares = spares.flatten();
             let applied = apply(&cgroup, &[Setting { spares, ..setting }], false, None);
             let now = std::fs::read_to_string(group.path().join("memory.max")).unwrap();
             (applied.map_err(|error| error.to_string()).err(), now)
         };
-        let said = "the memory limit 99 is below the 100 bytes in use".to_owned();
+        let said = "rejecting memory limit 99: 100 bytes are in use".to_owned();
         assert_eq!(limit("99", true), (Some(said), "max\n".to_owned()));
         for (value, spares) in [("99", false), ("100", true), ("max", true)] {
             let (error, now) = limit(value, spares);

@@ -118,7 +118,7 @@ mod tests {
                 controller: Controller::of_file(file).unwrap(),
                 file: file.to_owned(),
                 value: value.to_owned(),
-                spares: false,
+                spares: None,
             };
             assert_eq!(
                 undoing(&setting, held).as_deref(),

@@ -3,7 +3,7 @@
 //! under both.
 
 use super::Controller as C;
-use super::Setting;
+use super::{Limited, Setting};
 use crate::error::{Error, bad_input};
 use anyhow::Result;
 use oci_spec::runtime::{
@@ -100,8 +100,17 @@ fn memory(limits: &LinuxMemory) -> Result<Vec<Setting>> {
     let mut all = Vec::new();
     let memory = limits.limit().unwrap_or(0);
     // Before memory.max: what has to leave memory must know where it may go.
-    if let Some(swap) = swap(memory, limits.swap().unwrap_or(0))? {
-        all.push(Setting::new(C::Memory, "memory.swap.max", swap));
+    let sum = limits.swap().unwrap_or(0);
+    let spares = |limited: Limited, limit: i64| {
+        let is_asked_for = limits.check_before_update() == Some(true);
+        let limit = u64::try_from(limit).ok().filter(|_| is_asked_for)?;
+        Some((limited, limit))
+    };
+    if let Some(swap) = swap(memory, sum)? {
+        all.push(Setting {
+            spares: spares(Limited::MemoryAndSwap, sum).filter(|_| sum != 0),
+            ..Setting::new(C::Memory, "memory.swap.max", swap)
+        });
     }
     for (file, limit) in [
         ("memory.max", memory),
@@ -109,7 +118,7 @@ fn memory(limits: &LinuxMemory) -> Result<Vec<Setting>> {
     ] {
         if limit != 0 {
             all.push(Setting {
-                spares: file == "memory.max" && limits.check_before_update() == Some(true),
+                spares: spares(Limited::Memory, limit).filter(|_| file == "memory.max"),
                 ..Setting::new(C::Memory, file, or_max(limit))
             });
         }
@@ -233,20 +242,27 @@ fn rdma(devices: Option<&HashMap<String, LinuxRdma>>) -> Result<Vec<Setting>, Er
 fn unified(files: Option<&HashMap<String, String>>) -> Result<Vec<Setting>, Error> {
     let mut files: Vec<_> = files.into_iter().flatten().collect();
     files.sort();
-    let setting = |(file, value): (&String, &String)| {
+    let mut all = Vec::new();
+    for (file, value) in files {
         if file.contains('/') {
             return Err(bad_input(format!(
                 "unified resource {file:?} must be a file name (no slashes)"
             )));
         }
-        match C::of_file(file) {
-            Some(controller) => Ok(Setting::new(controller, file, value)),
-            None => Err(bad_input(format!(
+        let controller = C::of_file(file).ok_or_else(|| {
+            bad_input(format!(
                 "unified resource {file:?} belongs to no resource controller"
-            ))),
+            ))
+        })?;
+        let mut lines: Vec<&str> = value.lines().filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() {
+            lines.push("");
         }
-    };
-    files.into_iter().map(setting).collect()
+        // One write changes one device.
+        let lines = lines.into_iter();
+        all.extend(lines.map(|line| Setting::new(controller, file, line)));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -357,6 +373,10 @@ mod tests {
                 json!({"unified": {"memory.high": "9", "cpu.weight.nice": "5"}, "pids": {"limit": 3}}),
                 &["pids.max 3", "cpu.weight.nice 5", "memory.high 9"],
             ),
+            (
+                json!({"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "cpuset.cpus": ""}}),
+                &["cpuset.cpus ", "io.max 8:0 rbps=1", "io.max 8:16 rbps=2"],
+            ),
         ];
         for (resources, expected) in cases {
             assert_eq!(lines(resources.clone()).unwrap(), *expected, "{resources}");
@@ -366,12 +386,15 @@ mod tests {
     #[test]
     fn what_is_in_use_is_spared_where_that_is_asked_for() {
         for asked in [true, false] {
-            let wanted =
-                json!({"memory": {"limit": 9, "reservation": 5, "checkBeforeUpdate": asked}});
+            let wanted = json!({"memory": {"limit": 9, "swap": 12, "reservation": 5, "checkBeforeUpdate": asked}});
             let settings = settings(&serde_json::from_value(wanted).unwrap()).unwrap();
-            let spares = |setting: &Setting| (setting.file.clone(), setting.spares);
-            let expected = [("memory.max".into(), asked), ("memory.low".into(), false)];
-            assert_eq!(settings.iter().map(spares).collect::<Vec<_>>(), expected);
+            let spares = settings.iter().map(|setting| setting.spares);
+            let expected = [
+                asked.then_some((Limited::MemoryAndSwap, 12)),
+                asked.then_some((Limited::Memory, 9)),
+                None,
+            ];
+            assert_eq!(spares.collect::<Vec<_>>(), expected);
         }
     }
 

@@ -6,11 +6,13 @@
 mod apply;
 mod before;
 mod convert;
+mod running;
 mod version_1;
 
 pub use apply::{apply, missing};
 pub use before::Before;
 pub use convert::settings;
+pub use running::settings_of_running;
 pub use version_1::of_version_1;
 
 /// A resource controller of cgroup version 2.
@@ -77,8 +79,17 @@ pub struct Setting {
     pub file: String,
     /// What is written.
     pub value: String,
-    /// Refused where more than that is in use: the kernel would kill to keep to it.
-    pub spares: bool,
+    /// Refused where more than these bytes are in use: the kernel would kill to keep to it.
+    pub spares: Option<(Limited, u64)>,
+}
+
+/// What a limit of memory is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Memory alone.
+    Memory,
+    /// Memory and swap together.
+    MemoryAndSwap,
 }
 
 impl Setting {
@@ -87,7 +98,7 @@ impl Setting {
             controller,
             file: file.into(),
             value: value.to_string(),
-            spares: false,
+            spares: None,
         }
     }
 }

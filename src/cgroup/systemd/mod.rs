@@ -13,6 +13,7 @@
 
 mod address;
 mod connection;
+mod limits;
 mod message;
 mod property;
 pub mod session;
@@ -24,6 +25,7 @@ mod wire;
 use crate::error::{Error, Kind as Failure, bad_input};
 use anyhow::{Context, Result, ensure};
 use connection::{Connection, PATIENCE, Refusal};
+pub use limits::{TASKS, others, properties};
 use message::{Call, Kind, Message};
 pub use property::Property;
 use slice::check_slice;
@@ -177,6 +179,35 @@ impl Manager {
             .map_err(|refusal| self.refused(refusal))
             .with_context(what)?;
         Ok(())
+    }
+
+    /// Changes properties of a unit until it ends or the machine does; `false` where there is no such unit.
+    pub fn set_properties(&mut self, unit: &str, properties: &[Property]) -> Result<bool> {
+        let mut body = Writer::default();
+        body.text(unit);
+        // Not for the next boot too.
+        body.boolean(true);
+        body.array(8, |list| properties.iter().for_each(|one| one.write(list)));
+        let what = || format!("change `{unit}` through systemd");
+        let call = manager_call("SetUnitProperties", "sba(sv)", body);
+        match self.connection.call(call).with_context(what)? {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.name == "org.freedesktop.systemd1.NoSuchUnit" => Ok(false),
+            Err(refusal) => Err(self.refused(refusal)).with_context(what),
+        }
+    }
+
+    /// Where the groups of a slice's units lie, below the mount of the hierarchy; without one of those that a scope comes
+    /// to lie in by itself.
+    pub fn directory_of(&self, slice: Option<&str>) -> PathBuf {
+        let (own, usual) = match self.user {
+            None => (PathBuf::from("/"), "system.slice"),
+            Some(uid) => {
+                let own = format!("/user.slice/user-{uid}.slice/user@{uid}.service");
+                (own.into(), "app.slice")
+            }
+        };
+        own.join(slice::path(slice.unwrap_or(usual)))
     }
 
     /// Waits for the end of a job that was told to us by `sender`, and gives its result.

@@ -66,6 +66,25 @@ impl Property {
         ))
     }
 
+    /// A number of 64 bits.
+    pub(super) fn long(name: &str, value: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: "t".to_owned(),
+            value: Value::Integer(value.into()),
+        }
+    }
+
+    /// Bytes.
+    pub(super) fn bytes(name: &str, bytes: &[u8]) -> Self {
+        let bytes = bytes.iter().map(|byte| Value::Integer((*byte).into()));
+        Self {
+            name: name.to_owned(),
+            kind: "ay".to_owned(),
+            value: Value::Array(bytes.collect()),
+        }
+    }
+
     /// Its name, as systemd has it.
     pub fn name(&self) -> &str {
         &self.name

@@ -2,6 +2,7 @@
 
 use crate::error::bad_input;
 use anyhow::{Result, ensure};
+use std::path::PathBuf;
 
 /// systemd's limit for the name of a unit, in bytes.
 const LONGEST: usize = 255;
@@ -22,6 +23,17 @@ pub fn check_slice(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Where the group of a slice is, below that of the manager: `a-b.slice` is `a.slice/a-b.slice`.
+pub fn path(slice: &str) -> PathBuf {
+    let stem = slice.strip_suffix(".slice").unwrap_or(slice);
+    let ends = stem.match_indices('-').map(|(at, _)| at);
+    ends.chain([stem.len()])
+        .map(|end| &stem[..end])
+        .filter(|stem| !stem.is_empty() && *stem != "-")
+        .map(|stem| format!("{stem}.slice"))
+        .collect()
+}
+
 /// Whether systemd takes this for the name of a unit.
 pub fn is_unit_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
@@ -32,6 +44,17 @@ pub fn is_unit_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slices_lie_in_those_that_they_are_named_by() {
+        for (slice, place) in [
+            ("a.slice", "a.slice"),
+            ("a-b-c.slice", "a.slice/a-b.slice/a-b-c.slice"),
+            ("-.slice", ""),
+        ] {
+            assert_eq!(path(slice), PathBuf::from(place), "{slice}");
+        }
+    }
 
     #[test]
     fn slices_are_taken() {
