@@ -187,7 +187,11 @@ pub fn sysctl(key: &str, namespaces: u64) -> Result<String> {
             (flags::NEW_IPC, "ipc")
         }
         other if other.starts_with("net.") => (flags::NEW_NET, "network"),
-        "kernel.hostname" | "kernel.domainname" => (flags::NEW_UTS, "uts"),
+        "kernel.hostname" => {
+            let message = format!("sysctl '{key}' is not allowed: it is what `hostname` is for");
+            return Err(bad_input(message).into());
+        }
+        "kernel.domainname" => (flags::NEW_UTS, "uts"),
         _ => {
             return Err(bad_input(format!(
                 "sysctl '{key}' is not in a separate kernel namespace, it would change the host"

@@ -9,6 +9,7 @@ use oci_spec::runtime::{
     LinuxSchedulerFlag, LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
 };
 use rustix::io::Errno;
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// What is set of it; the rest is inherited.
@@ -77,6 +78,14 @@ impl Scheduling {
         Ok(())
     }
 
+    /// Whoever enters gets all processors that the container has, whatever its maker is bound to; unless something else is
+    /// wanted.
+    pub fn free_affinity(&mut self) {
+        if self.affinity == [None, None] {
+            self.affinity[1] = Some(all_processors());
+        }
+    }
+
     /// Sets the processors of the calling process, which is on the way into a container: those that it begins with, or,
     /// once it is in the cgroup, those of the program.
     pub fn set_affinity(&self, is_in_cgroup: bool) -> Result<(), Error> {
@@ -105,6 +114,18 @@ impl Scheduling {
         }
         Ok(())
     }
+}
+
+/// Lets a process that is in a container's cgroup have all processors of that. Where it may not, it keeps its maker's.
+pub fn free_affinity_of(pid: i32) {
+    let _ = sched_setaffinity(Pid::from_raw(pid), &all_processors());
+}
+
+/// The kernel takes of them those that there are in the cgroup.
+fn all_processors() -> CpuSet {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
+    all
 }
 
 fn refused(what: &str, error: Errno) -> Error {

@@ -1,7 +1,7 @@
 //! What belongs to namespaces and to the kernel: names, parameters, clocks, devices, scheduling (config.md, config-linux.md).
 
 use crate::scene::scenes;
-use crate::support::User;
+use crate::support::{User, skip};
 use serde_json::{Value, json};
 
 #[test]
@@ -23,6 +23,7 @@ fn names_and_parameters_are_those_of_its_namespaces() {
                 "sysctl 'kernel.core_pattern' is not in a separate kernel namespace",
             ),
             ("net.no.such", "net/no/such"),
+            ("kernel.hostname", "it is what `hostname` is for"),
             (
                 "net/../kernel/core_pattern",
                 "is not a name of a kernel parameter",
@@ -106,7 +107,7 @@ fn the_kernel_treats_it_as_wanted() {
             config["linux"]["personality"] = json!({ "domain": "LINUX32" });
             config["process"]["ioPriority"] =
                 json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 0 });
-            config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5 });
+            config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"] });
         };
         let told = scene.shell_with(
             wanted,
@@ -154,6 +155,33 @@ fn the_kernel_treats_it_as_wanted() {
             ])
             .code(0)
             .stdout("0\n");
+        scene.run(["delete", "--force", "web"]).code(0);
+        scene.assert_empty();
+    }
+}
+
+/// Nor one that enters it.
+#[test]
+fn what_the_caller_is_bound_to_does_not_bind_the_container() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return skip("there is one processor only");
+    }
+    for scene in scenes() {
+        let bound = |words: &str| {
+            let state = scene.state();
+            let line = format!(
+                "taskset -c 0 onggi runtime --root {} {words}",
+                state.display()
+            );
+            scene.store.script(&line).run().code(0).stdout_text()
+        };
+        let read = "sed -n 's/^Cpus_allowed_list:.//p' /proc/self/status";
+        let all = scene.store.script(read).run().code(0).stdout_text();
+        scene.script(read);
+        assert_eq!(bound("run --bundle bundle web"), all);
+        scene.program(&["sleep", "1000"]);
+        scene.make(&["run", "--detach", "web"]).code(0);
+        assert_eq!(bound(&format!("exec web {read}")), all);
         scene.run(["delete", "--force", "web"]).code(0);
         scene.assert_empty();
     }

@@ -106,7 +106,9 @@ pub struct Create {
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let containers = context.containers()?;
-        self.making.create(context, &containers, false).map(|_| 0)
+        let created = self.making.create(context, &containers, false)?;
+        lifecycle::limit_tasks(&created.container)?;
+        Ok(0)
     }
 }
 
@@ -149,6 +151,7 @@ impl Verb for Run {
         context.output.step(format!("started `{id}`"));
         let Some(signals) = signals else {
             readiness.map_or(Ok(()), |readiness| readiness.wait(&created.container))?;
+            lifecycle::limit_tasks(&created.container)?;
             return Ok(0);
         };
         let terminal = created.terminal.take();

@@ -58,7 +58,11 @@ impl Verb for Events {
             if Instant::now() >= next {
                 next += interval;
                 if container.status()? != Status::Stopped {
-                    tell(context, &container)?;
+                    match tell(context, &container) {
+                        // Its group was removed meanwhile.
+                        Err(_) if container.status()? == Status::Stopped => {}
+                        told => told?,
+                    }
                 }
             }
         }

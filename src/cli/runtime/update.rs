@@ -24,6 +24,12 @@ pub struct Update {
     /// Processor time of a period in microseconds
     #[arg(long, value_name = "number")]
     cpu_quota: Option<i64>,
+    /// Processor time in microseconds that may be saved up for later periods
+    #[arg(long, value_name = "number")]
+    cpu_burst: Option<u64>,
+    /// 1: run only where nobody else wants to
+    #[arg(long, value_name = "number", allow_hyphen_values = true)]
+    cpu_idle: Option<i64>,
     /// Weight of processor time
     #[arg(long, value_name = "number", alias = "cpu-shares")]
     cpu_share: Option<u64>,
@@ -90,6 +96,8 @@ impl Update {
         let mut cpu = LinuxCpu::default();
         cpu.set_period(self.cpu_period)
             .set_quota(self.cpu_quota)
+            .set_burst(self.cpu_burst)
+            .set_idle(self.cpu_idle)
             .set_shares(self.cpu_share)
             .set_cpus(self.cpuset_cpus.clone())
             .set_mems(self.cpuset_mems.clone());

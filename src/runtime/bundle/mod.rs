@@ -137,8 +137,9 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<(T, Vec<String>
         return Err(foreign(section));
     }
     let warnings = pass_over(&mut value);
+    let is_changed = supply_user(&mut value) | rename_flags(&mut value) | !warnings.is_empty();
     // Again from the text where nothing was changed: only there are places in it.
-    let parsed = match warnings.is_empty() && !supply_user(&mut value) {
+    let parsed = match !is_changed {
         true => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)),
         false => serde_path_to_error::deserialize(value),
     };
@@ -172,6 +173,22 @@ fn supply_user(value: &mut Value) -> bool {
         process["user"] = json!({ "uid": 0, "gid": 0 });
     }
     is_missing
+}
+
+/// Flags of a scheduler that are read under other names than the specification has; whether there are any.
+fn rename_flags(value: &mut Value) -> bool {
+    let flags = process_of(value).pointer_mut("/scheduler/flags");
+    let mut is_any = false;
+    for flag in flags.and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = json!(name);
+        is_any = true;
+    }
+    is_any
 }
 
 /// Capabilities of another kernel are to be warned of (config.md, "capabilities").

@@ -16,6 +16,7 @@ use crate::runtime::namespaces::inherits_mounts;
 use crate::runtime::plan::{self, Bundle, Life, Root, Sockets, UserNamespace};
 use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
+use crate::runtime::scheduling::free_affinity_of;
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use crate::store::tree;
@@ -200,6 +201,7 @@ fn fill(
         Some(true) => nothing()?,
         _ => streams()?,
     };
+    let manager = group::manager_inside(&bundle.spec);
     let mut started = parent::start(bundle, &streams, None)?;
     warnings.append(&mut started.warnings);
     let Child { pid, pidfd } = &started.child;
@@ -209,7 +211,12 @@ fn fill(
     if undo.mounts.is_some() {
         record.mount = Some(inherited::mount_of(*pid)?);
     }
-    told.and_then(|()| finish(paths, record, started, order))
+    let given = told.and_then(|()| match (&undo.group, manager) {
+        (Some(group), Some(uid)) => group.give_to(uid),
+        _ => Ok(()),
+    });
+    given
+        .and_then(|()| finish(paths, record, started, order))
         .inspect_err(|_| {
             if let Ok(init) = pidfd {
                 init.end();
@@ -248,6 +255,7 @@ fn finish(
     if let Some(path) = &order.pid_file {
         write_pid(path, started.child.pid)?;
     }
+    free_affinity_of(started.child.pid);
     started.let_go()?;
     Ok(Created {
         container,

@@ -81,6 +81,7 @@ pub fn exec(
     if let Some(linux) = spec.linux() {
         plan.scheduling.add_container(linux)?;
     }
+    plan.scheduling.free_affinity();
     plan.keeps_groups = Annotations::of(spec.annotations())?.keeps_groups;
     plan.outlives_maker = guest.outlives_caller;
     plan.sockets = sockets(guest.preserved)?;
@@ -104,7 +105,9 @@ pub fn exec(
 fn group_of(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(below) = below else {
         let found = container.cgroup()?;
-        return found.map(group::come_near).transpose();
+        return found
+            .map(|group| group::come_near(group::with_processes(group, container)?))
+            .transpose();
     };
     let group = container.needed_cgroup("run a program in a group of")?;
     let path = Path::new(below.trim_start_matches('/'));
@@ -112,7 +115,8 @@ fn group_of(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>
         .components()
         .all(|part| matches!(part, std::path::Component::Normal(_)));
     if !stays {
-        return Err(bad_input(format!("`{below}` is no group in that of the container")).into());
+        let message = format!("the cgroup {below} is not a sub cgroup path of the container's");
+        return Err(bad_input(message).into());
     }
     let found = Cgroup::open(&group.path().join(path)).context("open the group")?;
     let missing = || bad_input(format!("the container has no group `{below}`"));

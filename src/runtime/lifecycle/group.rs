@@ -5,17 +5,21 @@
 use super::record::Container;
 use crate::cgroup::devices::{self, Enforcement};
 use crate::cgroup::placement::{self, Manager, Place, Placement, Wish};
-use crate::cgroup::resources::{self, Before, Setting};
-use crate::cgroup::systemd::{self, Scope};
+use crate::cgroup::resources::{self, Before, Controller, Setting};
+use crate::cgroup::systemd::{self, Property, Scope};
 use crate::cgroup::{self, Cgroup, parents};
-use crate::error::{Error, Kind, bad_input};
+use crate::error::{Error, Kind, bad_input, kind};
 use crate::id_mapping::{self, IdMaps};
 use crate::runtime::annotations::Annotations;
+use crate::runtime::plan::{self, UserNamespace};
 use crate::sys::namespace;
 use anyhow::Result;
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
 use std::os::fd::AsFd;
 use std::path::Path;
+
+/// In the words of runc, which callers may look for.
+const NOT_EMPTY: &str = "container's cgroup is not empty";
 
 /// What came of it.
 pub(super) struct Made {
@@ -42,7 +46,11 @@ pub(super) fn make(
     let settings = resources::settings(resources)?;
     let is_limited = settings.iter().any(limits);
     let found = match systemd {
-        true if cgroup::is_version_2() => in_scope(path, id, annotations).map(Some),
+        true if cgroup::is_version_2() => {
+            let properties = early_properties(&settings);
+            let properties = [properties, annotations.properties.clone()].concat();
+            in_scope(path, id, &properties, annotations.subgroup.as_deref()).map(Some)
+        }
         _ => find(path, id),
     };
     let place = match found {
@@ -86,6 +94,28 @@ fn limits(setting: &Setting) -> bool {
         && (setting.file.as_str(), setting.value.as_str()) != ("cpu.weight", "100")
 }
 
+/// Who may make groups in it once its first process is there, as with runc: the user of the program, in a user namespace
+/// of its own, where that sees its group as the root of a hierarchy that is mounted to be written to.
+pub(super) fn manager_inside(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let UserNamespace::New(maps) = plan::user(linux)? else {
+        return None;
+    };
+    let mut namespaces = linux.namespaces().iter().flatten();
+    namespaces.find(|one| one.typ() == LinuxNamespaceType::Cgroup && one.path().is_none())?;
+    let mounts = spec.mounts().iter().flatten();
+    let mut hierarchies = mounts.filter(|mount| {
+        mount.destination() == Path::new(cgroup::ROOT)
+            && mount
+                .typ()
+                .as_deref()
+                .is_some_and(|kind| kind.starts_with("cgroup"))
+    });
+    hierarchies.find(|mount| !mount.options().iter().flatten().any(|word| word == "ro"))?;
+    let user = spec.process().as_ref()?.user().uid();
+    id_mapping::outside(&maps.uids, user)
+}
+
 /// Where it is to be; `None` where there are no groups of version 2.
 fn find(path: Option<&Path>, id: &str) -> Result<Option<Place>> {
     if !cgroup::is_version_2() {
@@ -109,7 +139,12 @@ fn find(path: Option<&Path>, id: &str) -> Result<Option<Place>> {
     })
 }
 
-fn in_scope(path: Option<&Path>, id: &str, annotations: &Annotations) -> Result<Place> {
+fn in_scope(
+    path: Option<&Path>,
+    id: &str,
+    properties: &[Property],
+    subgroup: Option<&str>,
+) -> Result<Place> {
     let path = path.unwrap_or(Path::new("")).to_string_lossy();
     let parts: Vec<&str> = path.split(':').collect();
     let (slice, prefix, name) = match parts[..] {
@@ -128,17 +163,26 @@ fn in_scope(path: Option<&Path>, id: &str, annotations: &Annotations) -> Result<
     let user = user()?;
     let mut manager =
         systemd::Manager::connect(user)?.ok_or_else(|| systemd::Manager::absent(user))?;
-    Place::in_scope(
+    let slice = (!slice.is_empty()).then_some(slice);
+    // We are to be in it ourselves, and would be frozen.
+    if let Some(left) = Cgroup::open(&manager.directory_of(slice).join(&scope))? {
+        refuse_frozen(&left)?;
+    }
+    let place = Place::in_scope(
         &mut manager,
         &Scope {
             name: &scope,
             description: &format!("container {id}"),
-            slice: (!slice.is_empty()).then_some(slice),
+            slice,
             patience: None,
-            properties: &annotations.properties,
+            properties,
         },
-        annotations.subgroup.as_deref(),
-    )
+        subgroup,
+    );
+    place.map_err(|error| match kind(&error) {
+        Some(Kind::Conflict) => error.context(NOT_EMPTY),
+        _ => error,
+    })
 }
 
 /// Whose manager is asked: the caller's, whoever that is in the user namespace which was entered; `None`: the system's.
@@ -151,21 +195,66 @@ fn user() -> Result<Option<u32>> {
     Ok(id_mapping::outside(&maps.uids, own))
 }
 
-/// Makes it unless it is there; one with processes is somebody else's.
+/// Makes it unless it is there, with all controllers; one with processes is somebody else's.
 fn fill(place: &Place) -> Result<Cgroup> {
+    place.enable(&Controller::ALL.map(Controller::name))?;
     if place.manager == Manager::Cgroupfs
         && let Some(group) = Cgroup::open(&place.path())?
     {
         if group.is_populated()? {
-            let message = format!(
-                "the control group `{}` has processes already",
-                group.directory().display()
-            );
+            let message = format!("{NOT_EMPTY}: `{}`", group.directory().display());
             return Err(Error::new(Kind::Conflict, message).into());
         }
+        refuse_frozen(&group)?;
         return Ok(group);
     }
-    place.make()
+    let group = place.make()?;
+    refuse_frozen(&group)?;
+    Ok(group)
+}
+
+/// Whoever is put into a frozen group, or one in it, waits there for ever.
+fn refuse_frozen(group: &Cgroup) -> Result<()> {
+    if !group.is_frozen()? {
+        return Ok(());
+    }
+    let directory = group.directory();
+    let message = format!(
+        "container's cgroup unexpectedly frozen: `{}`",
+        directory.display()
+    );
+    Err(Error::new(Kind::Conflict, message)
+        .hint("write 0 to its `cgroup.freeze`, or to that of the group above it which is frozen")
+        .into())
+}
+
+/// What systemd is told at once of these limits. Not how many processes there may be: the calling one, and hooks that it
+/// runs, are in the scope too until the container is made.
+fn early_properties(settings: &[Setting]) -> Vec<Property> {
+    let mut properties = systemd::properties(settings);
+    properties.retain(|property| property.name() != systemd::TASKS);
+    properties
+}
+
+/// Tells systemd how many processes there may be, once the calling one is about to leave.
+pub fn limit_tasks(container: &Container) -> Result<()> {
+    let (Some(group), Some(_)) = (container.cgroup()?, scope_of(container)) else {
+        return Ok(());
+    };
+    let spec = container.spec()?;
+    let linux = spec.linux().as_ref();
+    let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) else {
+        return Ok(());
+    };
+    let mut settings = resources::settings(resources)?;
+    settings.retain(|setting| setting.file == "pids.max");
+    limit_scope(&group, &settings)
+}
+
+/// The unit of systemd's that its group is in, if that looks like one.
+fn scope_of(container: &Container) -> Option<&str> {
+    let unit = container.record.cgroup.as_ref()?.parent()?.file_name()?;
+    unit.to_str().filter(|unit| unit.ends_with(".scope"))
 }
 
 /// Applies everything; whether devices are filtered comes out.
@@ -176,6 +265,14 @@ fn limit(
     resources: &LinuxResources,
 ) -> Result<bool> {
     apply(Some(place), group, settings)?;
+    if place.manager == Manager::Systemd {
+        resources::apply(
+            place.parent(),
+            &in_force(place.parent(), &systemd::others(settings))?,
+            false,
+            None,
+        )?;
+    }
     let mut rules = resources.devices().clone().unwrap_or_default();
     // As with runc, whatever the configuration says; without any rule nothing else may be used.
     rules.extend(devices::everybodys());
@@ -192,11 +289,51 @@ pub(super) fn come_near(group: Cgroup) -> Result<Cgroup> {
     Ok(group)
 }
 
+/// Where a further process of a container can be: in its group, or where its first process is if controllers were given
+/// away in there (cgroups(7), "no internal processes").
+pub(super) fn with_processes(group: Cgroup, container: &Container) -> Result<Cgroup> {
+    if group.words("cgroup.subtree_control")?.is_empty() {
+        return Ok(group);
+    }
+    let pid = u32::try_from(container.record.init.pid)?;
+    let of_init = cgroup::of_process(Some(pid))?;
+    let below = of_init.filter(|path| path.starts_with(group.path()));
+    let found = below.map(|path| Cgroup::open(&path)).transpose()?;
+    Ok(found.flatten().unwrap_or(group))
+}
+
 /// Changes the limits of a container; after an error they are as they were.
 pub fn update(container: &Container, resources: &LinuxResources) -> Result<()> {
-    let settings = resources::settings(resources)?;
-    let before = Before::of(container.needed_cgroup("limit")?, &settings)?;
-    apply(None, &before.group, &settings).inspect_err(|_| before.restore())
+    let group = container.needed_cgroup("limit")?;
+    let settings = resources::settings_of_running(&group, resources)?;
+    let before = Before::of(group, &settings)?;
+    apply(None, &before.group, &settings)
+        .and_then(|()| match scope_of(container) {
+            Some(_) => limit_scope(&before.group, &settings),
+            None => Ok(()),
+        })
+        .inspect_err(|_| before.restore())
+}
+
+/// Limits the scope that a group is in likewise: through systemd what it knows of, since it would write over that.
+fn limit_scope(group: &Cgroup, settings: &[Setting]) -> Result<()> {
+    let path = group.path().parent().unwrap_or(Path::new("/"));
+    let (Some(unit), Some(scope)) = (path.file_name(), Cgroup::open(path)?) else {
+        return Ok(());
+    };
+    let properties = systemd::properties(settings);
+    if !properties.is_empty() {
+        let user = user()?;
+        let manager = systemd::Manager::connect(user)?;
+        let mut manager = manager.ok_or_else(|| systemd::Manager::absent(user))?;
+        if !manager.set_properties(&unit.to_string_lossy(), &properties)? {
+            // It has the name of a scope and is none.
+            return Ok(());
+        }
+    }
+    let others = in_force(&scope, &systemd::others(settings))?;
+    resources::apply(&scope, &others, false, None)?;
+    Ok(())
 }
 
 /// Writes limits, of a new group at a place or of one that is there.
@@ -213,11 +350,15 @@ fn apply(place: Option<&Place>, group: &Cgroup, settings: &[Setting]) -> Result<
         None => placement::enable_above(group, &names)?,
     }
     placement::enable_from_root(group, &names)?;
+    resources::apply(group, &in_force(group, settings)?, false, None)?;
+    Ok(())
+}
+
+/// Without those that limit nothing, of controllers that a group does not have.
+fn in_force(group: &Cgroup, settings: &[Setting]) -> Result<Vec<Setting>> {
     let enabled = group.words("cgroup.controllers")?;
     let counts = |setting: &&Setting| {
         limits(setting) || enabled.iter().any(|word| word == setting.controller.name())
     };
-    let settings: Vec<Setting> = settings.iter().filter(counts).cloned().collect();
-    resources::apply(group, &settings, false, None)?;
-    Ok(())
+    Ok(settings.iter().filter(counts).cloned().collect())
 }

@@ -9,7 +9,7 @@ use crate::store::{directory, record};
 use crate::sys::process::{Child, Identity, send_signal};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use oci_spec::runtime::{Spec, State};
+use oci_spec::runtime::{LinuxNamespaceType, Spec, State};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -229,12 +229,30 @@ impl Container {
         if all {
             return self.kill_all(signal);
         }
+        if signal == libc::SIGKILL
+            && !self.has_own_pids()?
+            && let Some(group) = self.cgroup()?
+            && group.is_populated()?
+        {
+            return group.kill();
+        }
         let gone = || Error::new(Kind::Conflict, "container not running");
         if self.status()? == Status::Stopped {
             return Err(gone().into());
         }
         let init = self.init().ok_or_else(gone)?;
         send_signal(init.pidfd.as_fd(), signal).with_context(|| format!("send signal {signal}"))
+    }
+
+    /// Whether all its processes end with the first one.
+    fn has_own_pids(&self) -> Result<bool> {
+        let spec = self.spec()?;
+        let namespaces = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.namespaces().as_ref());
+        let mut pids = namespaces.into_iter().flatten();
+        Ok(pids.any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none()))
     }
 
     fn kill_all(&self, signal: i32) -> Result<()> {
