@@ -171,10 +171,17 @@ impl Cgroup {
 
     /// Kills all processes in it and below, and waits until they are gone, but not for a parent that reaps them.
     pub fn kill(&self) -> Result<()> {
-        match self.write("cgroup.kill", "1") {
+        let killed = match self.write("cgroup.kill", "1") {
             // Before Linux 5.14.
-            Err(error) if errno(&error) == Some(Errno::NOENT) => self.kill_each()?,
-            written => written?,
+            Err(error) if errno(&error) == Some(Errno::NOENT) => self.kill_each(),
+            written => written,
+        };
+        match killed {
+            // systemd removes a scope as soon as nobody is in it.
+            Err(error) if matches!(errno(&error), Some(Errno::NOENT | Errno::NODEV)) => {
+                return Ok(());
+            }
+            killed => killed?,
         }
         if !self.await_event("populated", 0, PATIENCE)? {
             bail!(
@@ -427,6 +434,17 @@ mod tests {
                 Path::new("/sys/fs/cgroup/a/b")
             );
         }
+    }
+
+    #[test]
+    fn a_group_that_has_gone_has_nobody_to_kill() {
+        let place = tempfile::tempdir().unwrap();
+        let group = Cgroup {
+            directory: openat(CWD, place.path(), DIRECTORY, Mode::empty()).unwrap(),
+            path: "/gone".into(),
+        };
+        place.close().unwrap();
+        group.kill().unwrap();
     }
 
     /// The calls are those for any directories; what the kernel does with groups is tried in the virtual machine.
