@@ -379,7 +379,7 @@ fn enter_working_directory(path: &Path) -> Result<()> {
 pub fn name(plan: &ProcessPlan) -> Result<&str, Error> {
     plan.arguments.first().map(String::as_str).ok_or_else(|| {
         bad_input("no command specified: the configuration has no `process`")
-            .hint("nothing can be done with the container but `exec` and `delete`")
+            .hint("give it one, and create the container again")
     })
 }
 
