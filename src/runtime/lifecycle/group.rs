@@ -246,9 +246,12 @@ pub fn limit_tasks(container: &Container) -> Result<()> {
     let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) else {
         return Ok(());
     };
-    let mut settings = resources::settings(resources)?;
-    settings.retain(|setting| setting.file == "pids.max");
-    limit_scope(&group, &settings)
+    let settings = resources::settings(resources)?;
+    match settings.iter().any(|setting| setting.file == "pids.max") {
+        // With one property it writes others anew, and over what it does not know of.
+        true => limit_scope(&group, &settings),
+        false => Ok(()),
+    }
 }
 
 /// The unit of systemd's that its group is in, if that looks like one.
