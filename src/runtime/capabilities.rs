@@ -343,12 +343,13 @@ impl ProcessCapabilities {
             ));
         }
         let refused = self.ambient.intersection(own).difference(granted.ambient);
-        // In the words of runc.
-        warnings.extend(refused.names().map(|name| {
-            format!(
-                "can't raise ambient capability {name}: it is not both permitted and inheritable"
-            )
-        }));
+        let refused = refused.names().collect::<Vec<_>>().join(", ");
+        if !refused.is_empty() {
+            // In the words of runc.
+            warnings.push(format!(
+                "can't raise ambient capability {refused}: not both permitted and inheritable"
+            ));
+        }
         Ok((granted, warnings))
     }
 

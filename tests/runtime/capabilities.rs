@@ -59,12 +59,12 @@ fn what_cannot_be_ambient_is_warned_of() {
         scene.change(|config| {
             let sets = &mut config["process"]["capabilities"];
             sets["inheritable"] = json!(["CAP_KILL"]);
-            sets["ambient"] = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+            sets["ambient"] = json!(["CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_AUDIT_WRITE"]);
         });
         let run = scene.make(&["run", "web"]);
         run.code(0)
             .stdout_has("CapAmb:\t0000000000000020\n")
-            .stderr_has("can't raise ambient capability CAP_NET_BIND_SERVICE: ");
+            .stderr_has("can't raise ambient capability CAP_NET_BIND_SERVICE, CAP_AUDIT_WRITE: ");
         scene.assert_empty();
     }
 }
