@@ -97,9 +97,8 @@ impl Drop for NoEcho {
 
 /// Rows and columns of a terminal.
 pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    tcgetwinsize(terminal)
-        .ok()
-        .map(|size| (size.ws_row, size.ws_col))
+    let size = tcgetwinsize(terminal).ok()?;
+    (size.ws_row != 0 || size.ws_col != 0).then_some((size.ws_row, size.ws_col))
 }
 
 /// Sets rows and columns; programs in the foreground get SIGWINCH.

@@ -81,6 +81,13 @@ fn user_by_number_and_by_name() {
         id("1000:1001").code(0).stdout("1000:1001:1001 /\n");
         id("guest").code(0).stdout("405:100:100 /dev/null\n");
         id("nobody:mail").code(0).stdout("65534:12:12 /\n");
+        // It would leave root's.
+        for user in ["4294967295", "1000:4294967295"] {
+            id(user)
+                .code(125)
+                .stdout("")
+                .stderr_has("4294967295 is nobody's id");
+        }
         let with_group = [
             "-u",
             "1000:1001",

@@ -87,3 +87,33 @@ fn limits_are_set_once() {
         scene.assert_empty();
     }
 }
+
+/// setresuid(2) would take it for "as it is".
+#[test]
+fn minus_one_is_nobody() {
+    for scene in scenes() {
+        for id in ["uid", "gid"] {
+            scene.refuses("4294967295 is nobody's id", |config| {
+                config["process"]["user"][id] = json!(4294967295_u32);
+            });
+        }
+        scene.program(&["sleep", "1000"]);
+        scene.make(&["run", "--detach", "web"]).code(0);
+        for user in ["4294967295", "0:4294967295"] {
+            let exec = scene.run(["exec", "--user", user, "web", "id"]);
+            exec.code(255)
+                .stdout("")
+                .stderr_has("4294967295 is nobody's id");
+        }
+        let relative = scene.run(["exec", "--cwd", "etc", "web", "pwd"]);
+        relative
+            .code(255)
+            .stderr_has("--cwd: `etc` is not absolute");
+        scene.run(["delete", "--force", "web"]).code(0);
+        std::os::unix::fs::symlink("/etc", scene.state().join("link")).unwrap();
+        let linked = scene.make(&["create", "link"]);
+        linked.code(1).stderr_has("already exists");
+        std::fs::remove_file(scene.state().join("link")).unwrap();
+        scene.assert_empty();
+    }
+}

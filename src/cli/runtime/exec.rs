@@ -122,6 +122,10 @@ impl Exec {
             .set_args(Some(words.to_vec()))
             .set_terminal(Some(self.tty));
         if let Some(directory) = &self.cwd {
+            if !directory.is_absolute() {
+                let message = format!("--cwd: `{}` is not absolute", directory.display());
+                return Err(bad_input(message).into());
+            }
             process.set_cwd(directory.clone());
         }
         if let Some((rows, columns)) = terminal::size(rustix::stdio::stdin()) {

@@ -25,7 +25,7 @@ use crate::sys::socket::{self, Listener};
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
 use oci_spec::runtime::{ContainerState, Linux, Process};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -118,7 +118,11 @@ pub(super) fn claim(containers: &Containers, id: &str) -> Result<Lock> {
         Error::new(Kind::Conflict, message).hint("`delete` removes one that has stopped")
     };
     match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let found = directory.symlink_metadata();
+            // A link would lead elsewhere.
+            found.ok().filter(Metadata::is_dir).ok_or_else(taken)?;
+        }
         made => made.with_context(|| format!("create `{}`", directory.display()))?,
     }
     let lock = Lock::try_directory(&directory)?.ok_or_else(taken)?;

@@ -144,6 +144,16 @@ pub fn confine(plan: &ProcessPlan, company: Company, channel: &Channel) -> Resul
             }
         }
     };
+    // To setresuid(2) that number says that the id stays as it is: root's.
+    if [user.uid, user.gid].contains(&u32::MAX) {
+        let message = format!(
+            "user {}:{}: {} is nobody's id",
+            user.uid,
+            user.gid,
+            u32::MAX
+        );
+        return Err(bad_input(message).into());
+    }
     give_streams(plan, user.uid);
     rustix::process::umask(Mode::from(plan.umask));
     // Both are refused by Docker's default filter, and the first takes CAP_SYS_NICE.
