@@ -344,7 +344,8 @@ impl ProcessCapabilities {
         }
         let refused = self.ambient.intersection(own).difference(granted.ambient);
         let refused = refused.names().collect::<Vec<_>>().join(", ");
-        if !refused.is_empty() {
+        // Without any that is inheritable none is meant to be ambient: so engines write since CVE-2022-24769.
+        if !refused.is_empty() && !self.inheritable.is_empty() {
             // In the words of runc.
             warnings.push(format!(
                 "can't raise ambient capability {refused}: not both permitted and inheritable"
