@@ -10,9 +10,6 @@ const UNLIMITED: u64 = u64::MAX;
 const GRAIN: u64 = 10_000;
 const SECOND: u64 = 1_000_000;
 
-/// The property for the number of processes.
-pub const TASKS: &str = "TasksMax";
-
 /// What systemd can be told of these settings.
 pub fn properties(settings: &[Setting]) -> Vec<Property> {
     settings.iter().flat_map(of_setting).collect()
@@ -44,7 +41,7 @@ fn of_setting(setting: &Setting) -> Vec<Property> {
         "memory.min" => number("MemoryMin"),
         "memory.swap.max" => number("MemorySwapMax"),
         "memory.zswap.max" => number("MemoryZSwapMax"),
-        "pids.max" => number(TASKS),
+        "pids.max" => number("TasksMax"),
         "cpu.weight" => number("CPUWeight"),
         // A weight of 0 is systemd's word for it, since version 252.
         "cpu.idle" if value == "1" => vec![Property::long("CPUWeight", 0)],

@@ -25,7 +25,7 @@ mod wire;
 use crate::error::{Error, Kind as Failure, bad_input};
 use anyhow::{Context, Result, ensure};
 use connection::{Connection, PATIENCE, Refusal};
-pub use limits::{TASKS, others, properties};
+pub use limits::{others, properties};
 use message::{Call, Kind, Message};
 pub use property::Property;
 use slice::check_slice;

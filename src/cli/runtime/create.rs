@@ -107,9 +107,17 @@ impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let containers = context.containers()?;
         let created = self.making.create(context, &containers, false)?;
-        lifecycle::limit_tasks(&created.container)?;
-        Ok(0)
+        limit_unit(&containers, &created).map(|()| 0)
     }
+}
+
+/// The last step of who leaves; a container that cannot be limited does not stay.
+fn limit_unit(containers: &Containers, created: &Created) -> Result<()> {
+    lifecycle::limit_unit(&created.container).inspect_err(|_| {
+        created.child.end();
+        // Why it does not stay is what counts.
+        let _ = lifecycle::delete(containers, &created.container.record.id, true);
+    })
 }
 
 /// Options of `runtime run`.
@@ -151,8 +159,7 @@ impl Verb for Run {
         context.output.step(format!("started `{id}`"));
         let Some(signals) = signals else {
             readiness.map_or(Ok(()), |readiness| readiness.wait(&created.container))?;
-            lifecycle::limit_tasks(&created.container)?;
-            return Ok(0);
+            return limit_unit(&containers, &created).map(|()| 0);
         };
         let terminal = created.terminal.take();
         let ended = lifecycle::attend(&created.child, terminal, &signals, readiness)?;

@@ -47,9 +47,8 @@ pub(super) fn make(
     let is_limited = settings.iter().any(limits);
     let found = match systemd {
         true if cgroup::is_version_2() => {
-            let properties = early_properties(&settings);
-            let properties = [properties, annotations.properties.clone()].concat();
-            in_scope(path, id, &properties, annotations.subgroup.as_deref()).map(Some)
+            let subgroup = annotations.subgroup.as_deref();
+            in_scope(path, id, &annotations.properties, subgroup).map(Some)
         }
         _ => find(path, id),
     };
@@ -228,16 +227,9 @@ fn refuse_frozen(group: &Cgroup) -> Result<()> {
         .into())
 }
 
-/// What systemd is told at once of these limits. Not how many processes there may be: the calling one, and hooks that it
-/// runs, are in the scope too until the container is made.
-fn early_properties(settings: &[Setting]) -> Vec<Property> {
-    let mut properties = systemd::properties(settings);
-    properties.retain(|property| property.name() != systemd::TASKS);
-    properties
-}
-
-/// Tells systemd how many processes there may be, once the calling one is about to leave.
-pub fn limit_tasks(container: &Container) -> Result<()> {
+/// Limits the unit of systemd's that its group is in likewise, once the calling process is about to leave: until then that
+/// one is there too, and hooks that it runs, which may need more than the container.
+pub fn limit_unit(container: &Container) -> Result<()> {
     let (Some(group), Some(_)) = (container.cgroup()?, scope_of(container)) else {
         return Ok(());
     };
@@ -246,11 +238,9 @@ pub fn limit_tasks(container: &Container) -> Result<()> {
     let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) else {
         return Ok(());
     };
-    let settings = resources::settings(resources)?;
-    match settings.iter().any(|setting| setting.file == "pids.max") {
-        // With one property it writes others anew, and over what it does not know of.
-        true => limit_scope(&group, &settings),
-        false => Ok(()),
+    match resources::settings(resources)? {
+        settings if settings.is_empty() => Ok(()),
+        settings => limit_scope(&group, &settings),
     }
 }
 
@@ -268,14 +258,6 @@ fn limit(
     resources: &LinuxResources,
 ) -> Result<bool> {
     apply(Some(place), group, settings)?;
-    if place.manager == Manager::Systemd {
-        resources::apply(
-            place.parent(),
-            &in_force(place.parent(), &systemd::others(settings))?,
-            false,
-            None,
-        )?;
-    }
     let mut rules = resources.devices().clone().unwrap_or_default();
     // As with runc, whatever the configuration says; without any rule nothing else may be used.
     rules.extend(devices::everybodys());

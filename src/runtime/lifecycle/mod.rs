@@ -35,7 +35,7 @@ pub use create::{Created, Order, create};
 pub use delete::delete;
 pub use exec::{Guest, exec};
 pub use foreground::attend;
-pub use group::{limit_tasks, update};
+pub use group::{limit_unit, update};
 pub use notify::Readiness;
 pub use record::{Container, Containers, Record, Status};
 pub use start::start;
