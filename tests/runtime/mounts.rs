@@ -325,23 +325,3 @@ fn sources_below_the_root_are_the_containers() {
         scene.assert_empty();
     }
 }
-
-/// The kernel's own file systems lie where their names say (CVE-2019-19921).
-#[test]
-fn the_kernels_file_systems_follow_no_link() {
-    for scene in scenes() {
-        for (name, kind) in [("proc", "proc"), ("sys", "sysfs")] {
-            let rootfs = scene.bundle().join("rootfs");
-            std::fs::create_dir(rootfs.join(format!("other-{name}"))).unwrap();
-            std::fs::remove_dir(rootfs.join(name)).unwrap();
-            std::os::unix::fs::symlink(format!("/other-{name}"), rootfs.join(name)).unwrap();
-            // An ordinary user's /sys is bound.
-            if kind == "proc" || scene.store.user == User::Root {
-                scene.refuses("must be mounted on ordinary directory", |_| {});
-            }
-            std::fs::remove_file(rootfs.join(name)).unwrap();
-            std::fs::create_dir(rootfs.join(name)).unwrap();
-        }
-        scene.assert_empty();
-    }
-}

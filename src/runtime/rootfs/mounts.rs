@@ -183,7 +183,6 @@ impl<'a> Below<'a> {
     }
 
     fn new_filesystem(&mut self, step: &MountStep, kind: &str, source: &str) -> Result<OwnedFd> {
-        self.require_no_link(step, kind)?;
         let place = target(self.root.as_fd(), &step.target, Kind::Directory)?;
         self.guard_processes(step, &place, || Ok(kind == "proc"))?;
         let (place, was_there) = (place.file, place.was_there);
@@ -264,27 +263,6 @@ impl<'a> Below<'a> {
             return Err(bad_input(message).into());
         }
         processes.open_file(known, OFlags::PATH).map(Some)
-    }
-
-    /// What is done below `/proc` and `/sys` by their names would be done elsewhere (CVE-2019-19921).
-    fn require_no_link(&self, step: &MountStep, kind: &str) -> Result<()> {
-        if !["proc", "sysfs"].contains(&kind) {
-            return Ok(());
-        }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let path = step.target.as_os_str().as_bytes();
-        let Ok(found) = open_in_root(self.root, path, flags, Mode::empty()) else {
-            return Ok(());
-        };
-        match FileType::from_raw_mode(fstat(&found)?.st_mode) {
-            // With what runc says of it.
-            FileType::Symlink => Err(bad_input(format!(
-                "`{}` is a symbolic link in the image, and {kind} must be mounted on ordinary directory",
-                step.target.display()
-            ))
-            .into()),
-            _ => Ok(()),
-        }
     }
 
     /// Whatever else is mounted in `/proc` would cover what is masked, or take what the runtime tells the kernel
