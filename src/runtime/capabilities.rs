@@ -332,18 +332,14 @@ impl ProcessCapabilities {
             ambient: ambient.intersection(inheritable),
         };
         let mut warnings = Vec::new();
-        let missing = wanted
-            .difference(own)
-            .names()
-            .collect::<Vec<_>>()
-            .join(", ");
+        let listed = |set: CapabilitySet| set.names().collect::<Vec<_>>().join(", ");
+        let missing = listed(wanted.difference(own));
         if !missing.is_empty() {
             warnings.push(format!(
                 "the container goes without {missing}: onggi has not got it itself"
             ));
         }
-        let refused = self.ambient.intersection(own).difference(granted.ambient);
-        let refused = refused.names().collect::<Vec<_>>().join(", ");
+        let refused = listed(self.ambient.intersection(own).difference(granted.ambient));
         // Without any that is inheritable none is meant to be ambient: so engines write since CVE-2022-24769.
         if !refused.is_empty() && !self.inheritable.is_empty() {
             // In the words of runc.

@@ -139,9 +139,9 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<(T, Vec<String>
     let warnings = pass_over(&mut value);
     let is_changed = supply_user(&mut value) | rename_flags(&mut value) | !warnings.is_empty();
     // Again from the text where nothing was changed: only there are places in it.
-    let parsed = match !is_changed {
-        true => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)),
-        false => serde_path_to_error::deserialize(value),
+    let parsed = match is_changed {
+        true => serde_path_to_error::deserialize(value),
+        false => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)),
     };
     let refused =
         |error: serde_path_to_error::Error<serde_json::Error>| match error.path().to_string() {

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Makes those of all mounts of the plan, and the user namespaces for what can be bound only once others are made; `user_namespace` is that of the container, if it has one of its own. The
-/// process must have one thread.
+/// Makes those of all mounts of the plan, and the user namespaces for what can be bound only once others are made;
+/// `user_namespace` is that of the container, if it has one of its own. The process must have one thread.
 pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<()> {
     let sources = std::mem::take(&mut plan.sources);
     plan.trees = of(&plan.mounts, sources, user_namespace, plan.process.tier)?;
