@@ -37,6 +37,8 @@ pub struct Error {
     pub message: String,
     /// What the user may try, without a leading "try".
     pub hint: Option<String>,
+    /// The same for who has written a bundle's configuration, where the other names options of `run`.
+    pub bundle_hint: Option<String>,
 }
 
 impl Error {
@@ -46,6 +48,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            bundle_hint: None,
         }
     }
 
@@ -53,6 +56,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what this line says to who has written a bundle's configuration.
+    #[must_use]
+    pub fn bundle_hint(mut self, hint: impl Into<String>) -> Self {
+        self.bundle_hint = Some(hint.into());
         self
     }
 }
@@ -89,10 +99,21 @@ pub const NO_SPACE: &str = "free some space there: `onggi system df` tells what 
 
 /// The hint nearest to the cause.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
+    nearest(error, |error| error.hint.as_deref())
+}
+
+/// Likewise for who has written a bundle's configuration.
+pub fn bundle_hint(error: &anyhow::Error) -> Option<&str> {
+    nearest(error, |error| {
+        error.bundle_hint.as_deref().or(error.hint.as_deref())
+    })
+}
+
+fn nearest(error: &anyhow::Error, of: fn(&Error) -> Option<&str>) -> Option<&str> {
     let hints = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Error>())
-        .filter_map(|error| error.hint.as_deref());
+        .filter_map(of);
     hints
         .last()
         .or_else(|| error.chain().any(is_no_space).then_some(NO_SPACE))

@@ -301,7 +301,10 @@ pub fn find(wish: &Wish<'_>) -> Result<Placement> {
         Some(Manager::Systemd) => in_scope(wish).map(Placement::Here),
         Some(Manager::Cgroupfs) => match own_or_given(wish, own.as_deref())? {
             Some(place) => Ok(Placement::Here(place)),
-            None => Err(refused(own.as_deref()).hint(OTHERWISE).into()),
+            None => Err(refused(own.as_deref())
+                .hint(OTHERWISE)
+                .bundle_hint("name a group that may be written to in `linux.cgroupsPath`, or let systemd make one: --systemd-cgroup")
+                .into()),
         },
         None => {
             if wish.parent.is_none()

@@ -16,7 +16,6 @@ const ENABLE: &str = "see `cgroup.controllers` in the groups above it: the kerne
      (`cgroup_disable=`), or a unit may not have it in `Delegate=`";
 const NESTED: &str = "without systemd a control group that may be written to is needed: a container around has one with \
      --privileged and --cgroupns=private";
-const WITHOUT: &str = "; or go without the limit: --limits=best-effort";
 
 /// What of a place decides what helps.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +80,7 @@ pub fn of_missing_limit(user: Option<u32>) -> String {
         has_manager: user.is_some_and(manager),
         unit: own.as_deref().and_then(service_of),
     };
-    choose(&situation) + WITHOUT
+    choose(&situation)
 }
 
 fn choose(situation: &Situation<'_>) -> String {

@@ -70,7 +70,9 @@ pub fn outside_or_nobody(
             let message = format!(
                 "files of id {id} have no owner in the container's user namespace, where neither that nor {NOBODY} has a place"
             );
-            bad_input(message).hint("give one of both a place with --uidmap and --gidmap")
+            bad_input(message)
+                .hint("give one of both a place with --uidmap and --gidmap")
+                .bundle_hint("give one of both a place in `linux.uidMappings` and `linux.gidMappings`")
         })
 }
 

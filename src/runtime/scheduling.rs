@@ -96,10 +96,20 @@ impl Scheduling {
         }
     }
 
+    /// Takes out the scheduler if it is not inherited by a child, or lets there be none (sched(7), "Resetting scheduling
+    /// policy for child processes", "SCHED_DEADLINE").
+    pub fn take_own(&mut self) -> Option<Own> {
+        let is_own = |attributes: &mut Attributes| {
+            attributes.policy == scheduling::DEADLINE
+                || attributes.flags & scheduling::RESET_ON_FORK != 0
+        };
+        self.scheduler.take_if(is_own).map(Own)
+    }
+
     /// Sets all of it for the calling process, which may need CAP_SYS_NICE.
     pub fn apply(&self) -> Result<(), Error> {
-        if let Some(attributes) = &self.scheduler {
-            scheduling::set_attributes(attributes).map_err(|error| refused("scheduler", error))?;
+        if let Some(attributes) = self.scheduler {
+            Own(attributes).set(0)?;
         }
         if let Some((class, priority)) = self.io_priority {
             scheduling::set_io_priority(class, priority)
@@ -113,6 +123,17 @@ impl Scheduling {
                 .map_err(|error| refused("personality", error))?;
         }
         Ok(())
+    }
+}
+
+/// A scheduler that a process has to be given itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own(Attributes);
+
+impl Own {
+    /// Sets it for a process, 0 being the calling one; may need CAP_SYS_NICE.
+    pub fn set(self, pid: i32) -> Result<(), Error> {
+        scheduling::set_attributes(pid, &self.0).map_err(|error| refused("scheduler", error))
     }
 }
 
@@ -249,7 +270,7 @@ fn policy(policy: LinuxSchedulerPolicy) -> Result<u32, Error> {
         P::SchedRr => 2,
         P::SchedBatch => 3,
         P::SchedIdle => 5,
-        P::SchedDeadline => 6,
+        P::SchedDeadline => scheduling::DEADLINE,
         P::SchedIso => {
             let message = "the kernel has no scheduling policy SCHED_ISO";
             return Err(Error::new(Kind::Unsupported, message));
@@ -260,7 +281,7 @@ fn policy(policy: LinuxSchedulerPolicy) -> Result<u32, Error> {
 fn flag(flag: &LinuxSchedulerFlag) -> u64 {
     use LinuxSchedulerFlag as F;
     match flag {
-        F::SchedResetOnFork => 0x01,
+        F::SchedResetOnFork => scheduling::RESET_ON_FORK,
         F::SchedFlagReclaim => 0x02,
         F::SchedFlagDLOverrun => 0x04,
         F::SchedFlagKeepPolicy => 0x08,

@@ -13,19 +13,22 @@ use std::sync::OnceLock;
 /// Puts `files` at the numbers 0, 1, 2, …, open across execve(2) (dup2(2)). Whatever was at those numbers is
 /// closed, whoever owned it: call it when nothing but execve(2) follows.
 pub fn place(files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    place_from(0, files)
+    place_at(&(0..).zip(files.iter().copied()).collect::<Vec<_>>())
 }
 
-/// Likewise at the numbers from `first` on.
-pub fn place_from(first: RawFd, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    // Moved above the targets first: a source may itself be one of them.
-    let moved = files
+/// Likewise each at the number before it.
+pub fn place_at(files: &[(RawFd, BorrowedFd<'_>)]) -> Result<(), Errno> {
+    let end = files
         .iter()
-        .map(|file| above(*file, first + files.len() as RawFd));
+        .map(|(target, _)| target + 1)
+        .max()
+        .unwrap_or(0);
+    // Moved above the targets first: a source may itself be one of them.
+    let moved = files.iter().map(|(_, file)| above(*file, end));
     let moved: Vec<OwnedFd> = moved.collect::<Result<_, _>>()?;
-    for (target, file) in (first..).zip(&moved) {
+    for ((target, _), file) in files.iter().zip(&moved) {
         // SAFETY: plain integers; dup2 clears close-on-exec on the copy.
-        if unsafe { libc::dup2(file.as_raw_fd(), target) } == -1 {
+        if unsafe { libc::dup2(file.as_raw_fd(), *target) } == -1 {
             return Err(last_error());
         }
     }

@@ -1,4 +1,4 @@
-//! How the kernel shares processors and disks with the calling process, and what it looks like to it:
+//! How the kernel shares processors and disks with a process, mostly the calling one, and what it looks like to it:
 //! sched_setattr(2), ioprio_set(2), set_mempolicy(2), personality(2).
 #![allow(unsafe_code)]
 
@@ -26,14 +26,19 @@ pub struct Attributes {
     pub period: u64,
 }
 
-/// Sets policy and priority of the calling thread (sched_setattr(2)).
-pub fn set_attributes(attributes: &Attributes) -> Result<(), Errno> {
+/// `SCHED_DEADLINE`.
+pub const DEADLINE: u32 = 6;
+/// `SCHED_FLAG_RESET_ON_FORK`.
+pub const RESET_ON_FORK: u64 = 1;
+
+/// Sets policy and priority of a thread; 0 is the calling one (sched_setattr(2)).
+pub fn set_attributes(thread: i32, attributes: &Attributes) -> Result<(), Errno> {
     let sized = Attributes {
         size: size_of::<Attributes>() as u32,
         ..*attributes
     };
     // SAFETY: the structure is plain, tells its size, and outlives the call.
-    checked(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const sized, 0) })
+    checked(unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const sized, 0) })
 }
 
 /// Sets the priority of the calling thread at disks: a class of 1 to 3 and, within it, 0 (first) to 7 (ioprio_set(2)).

@@ -47,6 +47,22 @@ fn one_more_program_has_what_is_added() {
                 chown | syslog
             ));
         }
+        let unknown = ["exec", "--cap", "CAP_DREAM", "web", "true"];
+        scene
+            .run(unknown)
+            .code(0)
+            .stderr_has("warning: there is no capability `CAP_DREAM`, which --cap names");
+        let process = scene.store.file(
+            "process.json",
+            json!({ "args": ["true"], "cwd": "/", "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 },
+                "capabilities": { "effective": ["CAP_DREAM"] } })
+            .to_string(),
+        );
+        scene
+            .call(["exec", "--process", process.to_str().unwrap(), "web"])
+            .run()
+            .code(0)
+            .stderr_has("warning: there is no capability \"CAP_DREAM\"");
         scene.run(["delete", "--force", "web"]).code(0);
         scene.assert_empty();
     }

@@ -19,7 +19,12 @@ pub fn missing(controller: Controller, directory: &Path, reason: &str, user: Opt
         controller.name(),
         directory.display()
     );
-    Error::new(Kind::Denied, message).hint(remedy::of_missing_limit(user))
+    let remedy = remedy::of_missing_limit(user);
+    Error::new(Kind::Denied, message)
+        .hint(format!(
+            "{remedy}; or go without the limit: --limits=best-effort"
+        ))
+        .bundle_hint(format!("{remedy}; or leave it out of `linux.resources`"))
 }
 
 /// Writes the limits of controllers that are enabled. What cannot be written ends it, or with `best_effort` is left

@@ -106,6 +106,7 @@ impl Manager {
                 );
                 Error::new(Failure::NotFound, message)
                     .hint("leave --cgroup-manager out, or say cgroupfs")
+                    .bundle_hint("leave --systemd-cgroup out")
             }
             None => Error::new(
                 Failure::NotFound,

@@ -191,6 +191,7 @@ fn fetch(context: &mut Context, engine: &Engine, name: &str, wanted: &Wanted) ->
         kind: Kind::BadInput,
         message,
         hint,
+        bundle_hint: None,
     }
     .into())
 }

@@ -36,6 +36,8 @@ pub struct Output {
     program: String,
     warnings: bool,
     log: Option<LogFile>,
+    /// Those of hints, see [`Error`](error::Error).
+    hint: fn(&anyhow::Error) -> Option<&str>,
     /// How steps are told, if they are.
     steps: Option<Format>,
 }
@@ -69,6 +71,7 @@ impl Output {
             program: "onggi".to_owned(),
             warnings: true,
             log: None,
+            hint: error::hint,
             steps: None,
         }
     }
@@ -87,6 +90,11 @@ impl Output {
     pub fn log_to(&mut self, path: &Path, format: Format) -> Result<()> {
         self.log = Some(LogFile::open(path, format)?);
         Ok(())
+    }
+
+    /// Hints are for who has written a bundle's configuration.
+    pub fn hint_of_bundles(&mut self) {
+        self.hint = error::bundle_hint;
     }
 
     /// Steps are wanted too (`runtime --debug`).
@@ -178,7 +186,7 @@ impl Output {
             log.add("error", &message);
         }
         let mut text = format!("{}: {message}\n", self.program);
-        if let Some(hint) = error::hint(error) {
+        if let Some(hint) = (self.hint)(error) {
             let _ = writeln!(text, "try: {}", one_line(hint));
         }
         self.note(&text);

@@ -33,7 +33,7 @@ pub struct Making {
     /// Stay in the caller's session keyring
     #[arg(long)]
     no_new_keyring: bool,
-    /// Pass on this many descriptors from 3 on, beside those of LISTEN_FDS
+    /// Of this many descriptors from 3 on, beside those of LISTEN_FDS, pass on those that are open
     #[arg(long, value_name = "number", default_value_t = 0)]
     preserve_fds: usize,
     #[arg(required = true)]

@@ -57,7 +57,7 @@ pub struct Exec {
     /// Add a capability
     #[arg(short, long, value_name = "capability")]
     cap: Vec<String>,
-    /// Pass on this many descriptors from 3 on, beside those of LISTEN_FDS
+    /// Of this many descriptors from 3 on, beside those of LISTEN_FDS, pass on those that are open
     #[arg(long, value_name = "number", default_value_t = 0)]
     preserve_fds: usize,
     /// Run it in this group of the container's
@@ -77,8 +77,10 @@ impl Verb for Exec {
         let container = containers.find(id)?;
         lifecycle::join(&container, &context.again(&containers))?;
         let spec = container.spec()?;
+        let mut warnings = Vec::new();
+        let process = spec.process().clone().unwrap_or_default();
         let guest = Guest {
-            process: self.process(spec.process().clone().unwrap_or_default())?,
+            process: self.process(process, &mut warnings)?,
             console: match (&self.console_socket, self.detach) {
                 (Some(path), _) => Console::Socket(path.clone()),
                 (None, false) => Console::Caller,
@@ -96,7 +98,11 @@ impl Verb for Exec {
             true => None,
             false => Some(SignalFd::block_all()?),
         };
-        let (child, terminal) = lifecycle::exec(&container, &spec, &guest)?;
+        let started = lifecycle::exec(&container, &spec, &guest, &mut warnings);
+        for warning in &warnings {
+            context.output.warn(warning);
+        }
+        let (child, terminal) = started?;
         (context.output).step(format!("started process {} in `{id}`", child.pid));
         match signals {
             Some(signals) => Ok(lifecycle::attend(&child, terminal, &signals, None)?.code()),
@@ -107,10 +113,12 @@ impl Verb for Exec {
 
 impl Exec {
     /// That of the configuration, changed by what was asked for; or another one altogether.
-    fn process(&self, mut process: Process) -> Result<Process> {
+    fn process(&self, mut process: Process, warnings: &mut Vec<String>) -> Result<Process> {
         if let Some(path) = &self.process {
             let text = value::read_file(path)?;
-            return Ok(bundle::parse_process(&text, &path.to_string_lossy())?.0);
+            let (process, more) = bundle::parse_process(&text, &path.to_string_lossy())?;
+            warnings.extend(more);
+            return Ok(process);
         }
         let words = &self.words[1..];
         if words.is_empty() {
@@ -154,18 +162,24 @@ impl Exec {
         if let Some(profile) = &self.apparmor {
             process.set_apparmor_profile(Some(profile.clone()));
         }
-        self.add_capabilities(&mut process)?;
+        self.add_capabilities(&mut process, warnings);
         Ok(process)
     }
 
-    fn add_capabilities(&self, process: &mut Process) -> Result<(), Error> {
+    fn add_capabilities(&self, process: &mut Process, warnings: &mut Vec<String>) {
         if self.cap.is_empty() {
-            return Ok(());
+            return;
         }
         let mut sets = process.capabilities().clone().unwrap_or_default();
         for name in &self.cap {
-            let capability: Capability = serde_json::from_value(name.to_uppercase().into())
-                .map_err(|_| bad_input(format!("`{name}` is no capability")))?;
+            let Ok(capability) = serde_json::from_value::<Capability>(name.to_uppercase().into())
+            else {
+                // As runc and crun: what a newer kernel has an older one does without.
+                warnings.push(format!(
+                    "there is no capability `{name}`, which --cap names"
+                ));
+                continue;
+            };
             let with = |set: &Option<std::collections::HashSet<Capability>>| {
                 let mut set = set.clone().unwrap_or_default();
                 set.insert(capability);
@@ -185,7 +199,6 @@ impl Exec {
                 .set_ambient(ambient);
         }
         process.set_capabilities(Some(sets));
-        Ok(())
     }
 }
 

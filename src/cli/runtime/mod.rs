@@ -106,6 +106,7 @@ pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<
     if globals.version {
         context.output.write(version(&context.program).as_bytes())?;
         return Ok(Outcome::Done(0));
+    context.output.hint_of_bundles();
     }
     context.globals.debug |= globals.debug;
     if let Some(path) = &globals.log {

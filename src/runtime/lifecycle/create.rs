@@ -3,6 +3,7 @@
 use super::access::{self, Access};
 use super::inherited::{self, Place};
 use super::record::{self, Container, Containers, Record};
+use super::sockets::sockets;
 use super::{console::Console, foreground, group, notify};
 use crate::cgroup::{Cgroup, parents};
 use crate::error::{Error, Kind};
@@ -13,7 +14,7 @@ use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
 use crate::runtime::namespaces::inherits_mounts;
-use crate::runtime::plan::{self, Bundle, Life, Root, Sockets, UserNamespace};
+use crate::runtime::plan::{self, Bundle, Life, Root, UserNamespace};
 use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
 use crate::runtime::scheduling::free_affinity_of;
@@ -42,7 +43,7 @@ pub struct Order {
     pub pid_file: Option<PathBuf>,
     /// Gets a descriptor of it (pidfd_open(2)).
     pub pidfd_socket: Option<PathBuf>,
-    /// How many descriptors from 3 on the program gets, after those that a service manager has given.
+    /// How many descriptors from 3 on the program gets of those that are open, after those that a service manager has given.
     pub preserved: usize,
     /// `cgroupsPath` is for systemd.
     pub systemd: bool,
@@ -300,22 +301,4 @@ fn nothing() -> Result<Streams> {
 pub(super) fn streams() -> Result<Streams> {
     let copy = |number| descriptor::duplicate(number).context("duplicate a standard stream");
     Ok([copy(0)?, copy(1)?, copy(2)?])
-}
-
-/// What the calling process was given to pass on, from descriptor 3 on (sd_listen_fds(3)).
-pub(super) fn sockets(preserved: usize) -> Result<Sockets> {
-    const FIRST: i32 = 3;
-    let listening = std::env::var("LISTEN_FDS").ok();
-    let told: usize = listening.and_then(|count| count.parse().ok()).unwrap_or(0);
-    let mut all = (FIRST..).take(told + preserved).map(|number| {
-        descriptor::duplicate(number).with_context(|| {
-            format!("pass descriptor {number} on, which --preserve-fds or LISTEN_FDS speak of")
-        })
-    });
-    let descriptors = all.by_ref().take(told).collect::<Result<_>>()?;
-    Ok(Sockets {
-        descriptors,
-        names: std::env::var("LISTEN_FDNAMES").unwrap_or_default(),
-        untold: all.collect::<Result<Vec<OwnedFd>>>()?,
-    })
 }

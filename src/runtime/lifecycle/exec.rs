@@ -2,10 +2,11 @@
 
 use super::access::Access;
 use super::console::Console;
-use super::create::{hand_pidfd, sockets, streams, tier, write_pid};
+use super::create::{hand_pidfd, streams, tier, write_pid};
 use super::foreground::Terminal;
 use super::group;
 use super::record::{Container, Status};
+use super::sockets::sockets;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::annotations::Annotations;
@@ -28,7 +29,7 @@ pub struct Guest {
     pub pid_file: Option<PathBuf>,
     /// Gets a descriptor of it (pidfd_open(2)).
     pub pidfd_socket: Option<PathBuf>,
-    /// How many descriptors from 3 on it gets.
+    /// How many descriptors from 3 on it gets of those that are open.
     pub preserved: usize,
     /// Also in a container whose processes are frozen, where it then waits.
     pub even_if_paused: bool,
@@ -40,11 +41,13 @@ pub struct Guest {
     pub access: Access,
 }
 
-/// Starts it; a child of the calling process, which must have one thread.
+/// Starts it; a child of the calling process, which must have one thread. `warnings` gets what is otherwise than one would
+/// think.
 pub fn exec(
     container: &Container,
     spec: &Spec,
     guest: &Guest,
+    warnings: &mut Vec<String>,
 ) -> Result<(Child, Option<Terminal>)> {
     guest.console.check(Some(&guest.process))?;
     let refused =
@@ -87,6 +90,7 @@ pub fn exec(
     plan.sockets = sockets(guest.preserved)?;
     let group = group_of(container, guest.group.as_deref())?;
     let started = exec::start(&target, nested, group.as_ref(), &mut plan, &streams()?)?;
+    warnings.extend(started.warnings);
     let child = started.child;
     let told = || {
         if let Some(path) = &guest.pidfd_socket {

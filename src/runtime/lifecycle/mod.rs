@@ -25,6 +25,7 @@ mod group;
 mod inherited;
 mod notify;
 mod record;
+mod sockets;
 mod start;
 mod statistics;
 

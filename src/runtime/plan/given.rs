@@ -110,19 +110,28 @@ pub struct Sockets {
     pub descriptors: Vec<OwnedFd>,
     /// Their names, separated by colons; empty: they have none.
     pub names: String,
-    /// Further ones, which it is not told of.
-    pub untold: Vec<OwnedFd>,
+    /// Further ones, which it is not told of, and their numbers, which rise.
+    pub untold: Vec<(RawFd, OwnedFd)>,
 }
 
 impl Sockets {
     /// All of them, in order.
     pub fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.descriptors.iter().chain(&self.untold).map(AsFd::as_fd)
+        let untold = self.untold.iter().map(|(_, file)| file);
+        self.descriptors.iter().chain(untold).map(AsFd::as_fd)
+    }
+
+    /// Where the program finds them, in the same order.
+    pub fn numbers(&self) -> impl Iterator<Item = RawFd> {
+        const FIRST: RawFd = 3;
+        let untold = self.untold.iter().map(|(number, _)| *number);
+        (FIRST..).take(self.descriptors.len()).chain(untold)
     }
 
     /// They lie from that number on by now, and nowhere else.
     pub fn moved_to(&mut self, first: RawFd) -> Result<()> {
-        let all = self.descriptors.iter_mut().chain(&mut self.untold);
+        let untold = self.untold.iter_mut().map(|(_, file)| file);
+        let all = self.descriptors.iter_mut().chain(untold);
         for (number, file) in (first..).zip(all) {
             // Its number is nobody's, or somebody else's.
             std::mem::forget(std::mem::replace(file, descriptor::inherited(number)?));

@@ -5,7 +5,8 @@
 //! caller ──fork──▶ joiner: leaves host files behind, joins every namespace, gives up privileges; nobody in the
 //!    │                │      container sees it yet
 //!    ▲                └─clone3 as sibling─▶ process in the pid namespace ──execve──▶ program
-//!    └──── pid, pseudo-terminal, failure ────┘
+//!    ├──── pid, pseudo-terminal, failure ────┤
+//!    └─── scheduler, if it is not inherited ─┘
 //! ```
 //!
 //! What the container's processes could do to one that is about to become theirs, and why they cannot:
@@ -25,7 +26,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind};
 use crate::runtime::plan::ProcessPlan;
 use crate::runtime::seccomp::Filter;
-use crate::sys::process::{self, Identity, flags};
+use crate::sys::process::{self, Child, Identity, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
 use crate::sys::{descriptor, namespace, root};
@@ -135,6 +136,9 @@ pub fn start(
     plan: &mut ProcessPlan,
     streams: &Streams,
 ) -> Result<Started> {
+    // That of the process cannot be the joiner's, and is for whoever has the privileges of neither given up.
+    let scheduler = plan.scheduling.take_own();
+    let is_held = scheduler.is_some();
     let (ours, theirs) = Channel::pair()?;
     let joiner = process::clone3(0, || {
         let failed = |channel: &Channel, error| {
@@ -143,7 +147,7 @@ pub fn start(
         };
         match join(target, nested, cgroup, plan, &theirs, streams) {
             Err(error) => failed(&theirs, error),
-            Ok(channel) => match make_process(plan, &channel) {
+            Ok(channel) => match make_process(plan, is_held, &channel) {
                 Err(error) => failed(&channel, error),
                 Ok(()) => 0,
             },
@@ -152,11 +156,18 @@ pub fn start(
     .context("fork")?;
     drop(theirs);
     let agent = plan.seccomp.as_ref().and_then(Filter::agent);
-    let joined = protocol::await_joined(&ours, protocol::PATIENCE, agent);
+    let prepare = |child: &Child| match scheduler {
+        Some(scheduler) => {
+            scheduler.set(child.pid)?;
+            protocol::send_connected(&ours)
+        }
+        None => Ok(()),
+    };
+    let joined = protocol::await_joined(&ours, protocol::PATIENCE, agent, prepare);
     let _ = joiner.wait();
     let joined = joined?;
     match (joined.child, joined.failure) {
-        (Some(child), None) => Ok(Started::beside(child, joined.terminal)),
+        (Some(child), None) => Ok(Started::beside(child, joined.terminal, joined.warnings)),
         (child, failure) => {
             // It was killed; it must not be left as a zombie, which would keep the container from ending.
             let _ = child.map(|child| child.wait());
@@ -239,8 +250,8 @@ fn join(
     descriptor::inherited(CHANNEL).map(Channel::from_descriptor)
 }
 
-/// In the joiner: gives up its privileges and makes the process.
-fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
+/// In the joiner: gives up its privileges and makes the process, which waits if it `is_held`.
+fn make_process(plan: &ProcessPlan, is_held: bool, channel: &Channel) -> Result<()> {
     // An agent is told whose filter it is, so the process itself must load that.
     let confined = match program::asks_agent(plan) {
         true => None,
@@ -249,7 +260,9 @@ fn make_process(plan: &ProcessPlan, channel: &Channel) -> Result<()> {
     // Another identity may have made it dumpable again (proc_sys_fs(5), `suid_dumpable`).
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;
     let child = process::clone3(flags::SIBLING, || {
-        let Err(error) = become_program(plan, confined, channel);
+        let held = is_held.then(|| protocol::await_connected(channel));
+        let ready = held.unwrap_or(Ok(()));
+        let Err(error) = ready.and_then(|()| become_program(plan, confined, channel));
         protocol::send_failure(channel, &error);
         125
     })
@@ -265,6 +278,10 @@ fn not_cloned(error: Errno) -> anyhow::Error {
             .hint(
                 "it has as many processes as --pids-limit allows, and exec needs room for two: `onggi update --pids-limit \
                  NUMBER CONTAINER` raises that",
+            )
+            .bundle_hint(
+                "it has as many processes as `linux.resources.pids.limit` allows, and exec needs room for two: `update \
+                 --pids-limit NUMBER ID` raises that",
             )
             .into(),
         _ => anyhow::Error::from(error).context(what),

@@ -33,11 +33,11 @@ pub struct Started {
 
 impl Started {
     /// A program that was started beside a container's.
-    pub(super) fn beside(child: Child, terminal: Option<OwnedFd>) -> Self {
+    pub(super) fn beside(child: Child, terminal: Option<OwnedFd>, warnings: Vec<String>) -> Self {
         Self {
             child,
             terminal,
-            warnings: Vec::new(),
+            warnings,
             listener: None,
             held: None,
         }

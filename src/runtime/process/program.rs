@@ -18,7 +18,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, Uid, accessat, fchown, fs
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Puts the streams at 0, 1 and 2 and lets execve(2) close everything else: no descriptor of the host's leaks into
@@ -243,14 +243,12 @@ pub fn execute(
 
 /// Puts them where the program looks for them; the channel, which may be there, is another one from then on.
 fn hand_over(sockets: &Sockets, channel: &Channel) -> Result<Option<Channel>> {
-    const FIRST: RawFd = 3;
-    let descriptors: Vec<_> = sockets.all().collect();
-    if descriptors.is_empty() {
+    let Some(last) = sockets.numbers().last() else {
         return Ok(None);
-    }
-    let end = FIRST + descriptors.len() as RawFd;
-    let moved = descriptor::above(channel.as_fd(), end).context("duplicate a descriptor")?;
-    descriptor::place_from(FIRST, &descriptors).context("hand over sockets")?;
+    };
+    let moved = descriptor::above(channel.as_fd(), last + 1).context("duplicate a descriptor")?;
+    let placed: Vec<_> = sockets.numbers().zip(sockets.all()).collect();
+    descriptor::place_at(&placed).context("hand over sockets")?;
     Ok(Some(Channel::from_descriptor(moved)))
 }
 
@@ -278,10 +276,12 @@ fn adjustment_refused(adjustment: i32, error: &anyhow::Error) -> Error {
         format!("set the OOM score adjustment {adjustment}: {cause}"),
     );
     match cause.downcast_ref() {
-        Some(&(Errno::ACCESS | Errno::PERM)) => failure.hint(
-            "only root may take it below the caller's own: see `/proc/self/oom_score_adj`, or go without: \
-             --limits=best-effort",
-        ),
+        Some(&(Errno::ACCESS | Errno::PERM)) => {
+            let why = "only root may take it below the caller's own: see `/proc/self/oom_score_adj`, or go without";
+            failure
+                .hint(format!("{why}: --limits=best-effort"))
+                .bundle_hint(format!("{why} `process.oomScoreAdj`"))
+        }
         _ => failure,
     }
 }
@@ -294,7 +294,10 @@ fn limit_refused(resource: u32, error: Errno) -> Error {
     );
     match error {
         Errno::PERM => {
-            failure.hint("a hard limit cannot be raised above the caller's own: see `ulimit -H -a`, or go without: --limits=best-effort")
+            let why = "a hard limit cannot be raised above the caller's own: see `ulimit -H -a`, or go without";
+            failure
+                .hint(format!("{why}: --limits=best-effort"))
+                .bundle_hint(format!("{why} it in `process.rlimits`"))
         }
         _ => failure,
     }

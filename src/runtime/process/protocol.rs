@@ -12,14 +12,15 @@
 //!    │                                     │ gives up privileges
 //!    │◀──────── Listener{number} ──────────│ only with a seccomp agent (`runtime::seccomp::Agent`)
 //!    │                                     │ loads its filter
-//!    │◀──────── Failed{kind, text, hint} ──│ then exits     or
+//!    │◀──────── Failed{kind, text, hints} ─│ then exits     or
 //!    │◀──────── end of file ───────────────│ execve succeeded   or
 //!    │◀──────── Created ───────────────────│ only with a gate: the rest is said to whoever comes there
 //! ```
 //!
 //! A program that joins a container has two senders ([`super::exec`]): the joiner, which says `Terminal` and, once it
 //! has made the process, `Child{pid} + descriptor`; and that process, which may say `Failed`. It may be in the hands
-//! of the container by then, so nothing else that comes after `Child` counts.
+//! of the container by then, so nothing else that comes after `Child` counts. Where its scheduler is for the parent to set
+//! it waits for `Connected`.
 //!
 //! With a user namespace of its own, a joiner makes init ([`super::nested`]) and says so on a channel of its own.
 
@@ -124,14 +125,16 @@ pub fn send_failure(channel: &Channel, error: &anyhow::Error) {
     let kind = error::kind(error).and_then(|kind| KINDS.iter().position(|known| *known == kind));
     let mut text = format!("{error:#}");
     text.truncate(text.floor_char_boundary(MESSAGE_MAX / 2));
-    let hint = error::hint(error).unwrap_or_default();
+    let hints = [error::hint(error), error::bundle_hint(error)].map(Option::unwrap_or_default);
     // If nobody listens any more, nobody is left to be told.
     let _ = channel.send(
         &[
             &[FAILED, kind.map_or(u8::MAX, |kind| kind as u8)],
             text.as_bytes(),
             b"\0",
-            hint.as_bytes(),
+            hints[0].as_bytes(),
+            b"\0",
+            hints[1].as_bytes(),
         ],
         None,
         true,
@@ -200,10 +203,12 @@ pub fn await_child(channel: &Channel) -> Result<Child> {
 
 /// The parent's side of joining: waits until both senders are done. The process may have failed or not come to be.
 /// Those of the container see it, and may have stopped it: it is killed when it has not started within `patience`.
+/// `prepare` does what only the parent can do for it, once it is there.
 pub fn await_joined(
     channel: &Channel,
     patience: Duration,
     agent: Option<&Agent>,
+    prepare: impl Fn(&Child) -> Result<()>,
 ) -> Result<Joined> {
     let mut joined = Joined::default();
     let mut listener = None;
@@ -232,11 +237,16 @@ pub fn await_joined(
             Received::Message(length, descriptor) => match (&buffer[..length], descriptor) {
                 ([CHILD, pid @ ..], Some(pidfd)) if joined.child.is_none() => {
                     let pid = parse_number(pid)?;
-                    joined.child = Some(Child { pid, pidfd });
+                    let child = Child { pid, pidfd };
+                    joined.failure = prepare(&child).err();
+                    joined.child = Some(child);
                     until = Some(Instant::now() + patience);
                 }
                 ([TERMINAL, ..], descriptor) if joined.child.is_none() => {
                     joined.terminal = descriptor
+                }
+                ([WARNING, text @ ..], _) if joined.child.is_none() => {
+                    (joined.warnings).push(String::from_utf8_lossy(text).into_owned());
                 }
                 ([LISTENER, number @ ..], _) if agent.is_some() => match parse_number(number) {
                     Ok(number) => listener = Some(number),
@@ -256,6 +266,8 @@ pub struct Joined {
     pub child: Option<Child>,
     /// The controlling side of its pseudo-terminal, if it has one.
     pub terminal: Option<OwnedFd>,
+    /// What is otherwise than one would think.
+    pub warnings: Vec<String>,
     /// Why its program does not run.
     pub failure: Option<anyhow::Error>,
 }
@@ -276,16 +288,16 @@ fn failure(message: &[u8]) -> anyhow::Error {
         |letter: char| letter.is_control() && letter != '\0',
         "\u{fffd}",
     );
-    let (text, hint) = text.split_once('\0').unwrap_or((&text, ""));
+    let mut parts = text.split('\0');
+    let text = parts.next().unwrap_or_default();
+    let mut hint = || parts.next().filter(|hint| !hint.is_empty());
     match KINDS.get(usize::from(kind)) {
         None => anyhow::anyhow!("{text}"),
         Some(kind) => {
-            let error = Error::new(*kind, text);
-            if hint.is_empty() {
-                error.into()
-            } else {
-                error.hint(hint).into()
-            }
+            let mut error = Error::new(*kind, text);
+            error.hint = hint().map(str::to_owned);
+            error.bundle_hint = hint().map(str::to_owned);
+            error.into()
         }
     }
 }
@@ -301,13 +313,17 @@ mod tests {
         let child = crate::sys::process::clone3(0, || 0).unwrap();
         child.wait().unwrap();
         send_terminal(&theirs, theirs.as_fd()).unwrap();
-        let error = anyhow::Error::from(Error::new(Kind::CommandNotFound, "no such").hint("look"))
-            .context("start");
+        let error = Error::new(Kind::CommandNotFound, "no such").hint("look");
+        let error = anyhow::Error::from(error.bundle_hint("see")).context("start");
         send_failure(&theirs, &error);
         let error = await_start(&ours, &child, None, &mut || Ok(()), PATIENCE).unwrap_err();
         assert_eq!(
-            (error::kind(&error), error::hint(&error)),
-            (Some(Kind::CommandNotFound), Some("look"))
+            (
+                error::kind(&error),
+                error::hint(&error),
+                error::bundle_hint(&error)
+            ),
+            (Some(Kind::CommandNotFound), Some("look"), Some("see"))
         );
         assert_eq!(error.to_string(), "start: no such");
         drop(theirs);
@@ -385,7 +401,7 @@ mod tests {
         });
         send_child(&theirs, &child.unwrap()).unwrap();
         drop(theirs);
-        let joined = await_joined(&ours, Duration::from_millis(1), None).unwrap();
+        let joined = await_joined(&ours, Duration::from_millis(1), None, |_| Ok(())).unwrap();
         let failure = joined.failure.unwrap().to_string();
         assert!(failure.contains("held up"), "{failure}");
         let ended = joined.child.unwrap().wait().unwrap();

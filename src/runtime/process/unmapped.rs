@@ -52,7 +52,16 @@ fn describe(user: &Identity, tier: Tier, uids: &Ranges, gids: &Ranges) -> Error 
              /etc/subuid and in /etc/subgid"
         ),
     };
-    Error::new(Kind::Denied, message).hint(hint)
+    let bundle_hint = match tier {
+        Tier::Root => format!("map more of them in `linux.{kind}Mappings`"),
+        _ => format!(
+            "map more of them in `linux.{kind}Mappings`; more ids are had by a line `USER:100000:65536` in /etc/subuid and in \
+             /etc/subgid"
+        ),
+    };
+    Error::new(Kind::Denied, message)
+        .hint(hint)
+        .bundle_hint(bundle_hint)
 }
 
 /// `0 to 9, 20`.

@@ -344,6 +344,9 @@ fn open_existing(path: &Path) -> Result<Option<OwnedFd>> {
             );
             Err(bad_input(message)
                 .hint("if the image is to be trusted: --security-opt systempaths=unconfined")
+                .bundle_hint(
+                    "if the image is to be trusted: take it out of `linux.maskedPaths` or `linux.readonlyPaths`",
+                )
                 .into())
         }
         Err(error) => Err(error).with_context(|| format!("open `{}`", path.display())),

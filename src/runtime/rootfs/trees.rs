@@ -92,6 +92,7 @@ impl Maker<'_> {
                         "ids are to be mapped, and neither the mount nor the container says how";
                     Err(bad_input(message)
                         .hint("give the container a user namespace, with --userns auto for example, or the mount a mapping")
+                        .bundle_hint("give the container a user namespace, or the mount `uidMappings` and `gidMappings`")
                         .into())
                 }
                 None => Ok(File::open("/proc/self/ns/user")
@@ -355,6 +356,7 @@ fn explain_ids(error: Errno) -> anyhow::Error {
     };
     Error::new(kind, format!("map the ids of its files: {error}: {why}"))
         .hint("go without idmap; --userns keep-id makes the caller's files those of the container's user")
+        .bundle_hint("leave `idmap` out of the mount's options, and its `uidMappings` and `gidMappings`")
         .into()
 }
 
