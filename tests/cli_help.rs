@@ -2,7 +2,7 @@
 //! from outside: Docker's, with Docker's words and exit codes.
 
 use onggi::cli::command::{COMMANDS, GROUPS, Section};
-use onggi::cli::{flag, help};
+use onggi::cli::{flag, help, runtime};
 use std::process::{Command, Output};
 
 fn onggi(arguments: &[&str]) -> Output {
@@ -24,7 +24,10 @@ fn help_of_everything() {
     for (noun, about) in GROUPS {
         all += &format!(
             "\n──── onggi {noun}\n{}",
-            help::of_group("onggi", noun, about)
+            match *noun {
+                runtime::NOUN => runtime::help("onggi runtime", about),
+                noun => help::of_group(&format!("onggi {noun}"), noun, about, None),
+            }
         );
     }
     for command in COMMANDS

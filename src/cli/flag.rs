@@ -131,9 +131,11 @@ pub fn mistake(error: &clap::Error, built: &clap::Command, words: &[String]) -> 
                 .unwrap_or_default();
             let value = context(ContextKind::InvalidValue);
             let flag = both_spellings(built, subject);
-            Mistake::Value(format!(
-                "invalid argument {value:?} for \"{flag}\" flag: {cause}"
-            ))
+            let place = match flag.is_empty() {
+                true => String::new(),
+                false => format!(" for \"{flag}\" flag"),
+            };
+            Mistake::Value(format!("invalid argument {value:?}{place}: {cause}"))
         }
         // The same error stands for a value that is missing, which only the last word can be without.
         ErrorKind::InvalidValue => {

@@ -24,11 +24,7 @@ pub fn usage(name: &str, command: &Command) -> String {
 
 /// The help of one command.
 pub fn of_command(program: &str, command: &Command, spelling: &str, width: usize) -> String {
-    let mut text = format!(
-        "{}\n\n{}\n",
-        usage(&format!("{program} {spelling}"), command),
-        command.about
-    );
+    let mut text = title(&format!("{program} {spelling}"), command);
     if command.spellings.len() > 1 {
         let all: Vec<String> = command
             .spellings
@@ -40,8 +36,18 @@ pub fn of_command(program: &str, command: &Command, spelling: &str, width: usize
     text + &options("Options", &flag::build(command), width)
 }
 
-/// The help of a noun (`onggi container --help`).
-pub fn of_group(program: &str, noun: &str, about: &str) -> String {
+/// The help of one command that is called nothing but `name`.
+pub fn of_verb(name: &str, command: &Command, width: usize) -> String {
+    title(name, command) + &options("Options", &flag::build(command), width)
+}
+
+fn title(name: &str, command: &Command) -> String {
+    format!("{}\n\n{}\n", usage(name, command), command.about)
+}
+
+/// The help of a noun (`onggi container --help`), which is called `name` with the program before it; some have options
+/// before their commands.
+pub fn of_group(name: &str, noun: &str, about: &str, globals: Option<&clap::Command>) -> String {
     let rows = COMMANDS
         .iter()
         .filter(|command| command.section != Section::Hidden)
@@ -52,9 +58,11 @@ pub fn of_group(program: &str, noun: &str, about: &str) -> String {
                 .find_map(|spelling| spelling.strip_prefix(noun)?.strip_prefix(' '))?;
             Some((verb, command.about))
         });
-    let mut text = format!("Usage:  {program} {noun} COMMAND\n\n{about}\n");
+    let before = globals.map_or("", |_| "[OPTIONS] ");
+    let mut text = format!("Usage:  {name} {before}COMMAND\n\n{about}\n");
     text += &list("Commands", rows.collect());
-    text + &format!("\nRun '{program} {noun} COMMAND --help' for more information on a command.\n")
+    text += &globals.map_or(String::new(), |globals| options("Options", globals, WIDTH));
+    text + &format!("\nRun '{name} COMMAND --help' for more information on a command.\n")
 }
 
 /// The help of the program.

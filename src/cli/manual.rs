@@ -78,11 +78,19 @@ fn of_command(command: &Command) -> String {
         _ => "",
     };
     text += ".SH EXIT STATUS\n";
-    if command.failure == 125 {
-        text += EXIT_STATUS;
-    } else {
-        text += "0 on success, 1 on failure, 125 where the command line was not understood.\n";
-    }
+    text += match shortest(command) {
+        "runtime run" => {
+            "1 on failure and where the command line was not understood, else that of the program.\n"
+        }
+        "runtime exec" => {
+            "255 on failure, 1 where the command line was not understood, else that of the program.\n"
+        }
+        name if name.starts_with("runtime ") => {
+            "0 on success, 1 on failure and where the command line was not understood.\n"
+        }
+        _ if command.failure == 125 => EXIT_STATUS,
+        _ => "0 on success, 1 on failure, 125 where the command line was not understood.\n",
+    };
     text + ".SH SEE ALSO\n.BR onggi (1)\n"
 }
 

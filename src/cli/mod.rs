@@ -22,6 +22,7 @@ pub mod runtime;
 pub mod system;
 pub mod trust;
 pub mod unsupported;
+pub mod usage;
 pub mod value;
 pub mod volume;
 
@@ -36,9 +37,7 @@ use flag::Mistake;
 use output::Output;
 use std::ffi::OsString;
 use std::path::PathBuf;
-
-/// Exit code of a command line that was not understood, and of everything that Docker has and this has not.
-const USAGE: u8 = 125;
+use usage::{USAGE, misuse, no_command, program_help, show_help, written};
 
 /// What every command gets.
 pub struct Context {
@@ -131,19 +130,22 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         started,
         output: Output::standard(),
     };
-    let words = match words(&mut context, arguments) {
-        Ok(words) => words,
-        Err(error) => return fail(&mut context, &error, USAGE),
-    };
+    let mut words = Vec::new();
+    let taken = take_words(&mut context, arguments, &mut words);
+    let is_runtime = words.first().is_some_and(|word| word == runtime::NOUN);
+    if let Err(error) = taken {
+        let code = if is_runtime { 1 } else { USAGE };
+        return fail(&mut context, &error, code);
+    }
     // Its options come after the word: there are none before it.
-    let outcome = match words.first() {
-        Some(word) if word == runtime::NOUN => {
+    let outcome = match is_runtime {
+        true => {
             if let Err(error) = runtime::seal(&words) {
                 return fail(&mut context, &error, 1);
             }
             Ok(Outcome::Command(words))
         }
-        _ => globals(&mut context, &words),
+        false => globals(&mut context, &words),
     };
     match outcome {
         Ok(Outcome::Done(code)) => code,
@@ -157,14 +159,14 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
 }
 
 /// The words after the program's name. The name itself may stand for one: `docker-compose` is `docker compose`.
-fn words(
+fn take_words(
     context: &mut Context,
     mut arguments: impl Iterator<Item = OsString>,
-) -> Result<Vec<String>> {
+    words: &mut Vec<String>,
+) -> Result<()> {
     let path = arguments.next().unwrap_or_default();
     let name = path.to_string_lossy();
     let name = name.rsplit('/').next().unwrap_or_default();
-    let mut words = Vec::new();
     if runtime::NAMES.contains(&name) {
         name.clone_into(&mut context.program);
         context.output.set_program(name);
@@ -187,7 +189,7 @@ fn words(
                 .map_err(|raw| bad_input(format!("argument {raw:?} is not valid UTF-8")))?,
         );
     }
-    Ok(words)
+    Ok(())
 }
 
 /// What the options before the command came to.
@@ -229,10 +231,6 @@ fn globals(context: &mut Context, words: &[String]) -> Result<Outcome> {
     Ok(Outcome::Command(words))
 }
 
-fn program_help(context: &Context) -> String {
-    help::of_program(&context.program, &flag::build_global(), help::WIDTH)
-}
-
 /// `-H` and `--context` name an engine elsewhere; there is nothing to speak to.
 fn refuse_other_engines(globals: &Globals) -> Result<(), Error> {
     let refused = match (globals.host.first(), globals.context.as_deref()) {
@@ -263,7 +261,7 @@ fn dispatch(context: &mut Context, words: &[String]) -> u8 {
 /// Parses the options of one command and carries it out.
 fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String]) -> u8 {
     let words = &words[spelling.split(' ').count()..];
-    let name = format!("{} {spelling}", context.program);
+    let name = context.called(spelling);
     let mut built = flag::build(command);
     let mut matches = match built.try_get_matches_from_mut(words) {
         Ok(matches) => matches,
@@ -273,7 +271,7 @@ fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String
                 Mistake::Help => show_help(context, command, spelling),
                 Mistake::Unknown { flag, message } => {
                     match unsupported::flag(command.spellings[0], &flag) {
-                        Some(error) => fail(context, &error.into(), USAGE),
+                        Some(error) => fail(context, &error.into(), context.misuse_code()),
                         None => misuse(context, &message, &usage(), spelling),
                     }
                 }
@@ -301,67 +299,6 @@ fn run(context: &mut Context, command: &Command, spelling: &str, words: &[String
         context.output.warn(note);
     }
     result.unwrap_or_else(|error| fail(context, &error, command.failure))
-}
-
-/// The words name no command: a noun alone, something that is not here, or nothing at all.
-fn no_command(context: &mut Context, words: &[String], help_wanted: bool) -> u8 {
-    let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
-    if let Some((noun, about)) = command::GROUPS.iter().find(|(noun, _)| *noun == words[0]) {
-        let help = help::of_group(&context.program, noun, about);
-        match rest.as_slice() {
-            ["--help" | "-h", ..] => return written(context, &help),
-            [] if help_wanted => return written(context, &help),
-            [] => {
-                context.output.usage(&help);
-                return 0;
-            }
-            _ => {}
-        }
-    }
-    if words[0] == "help" {
-        let help = program_help(context);
-        return written(context, &help);
-    }
-    if let Some(error) = unsupported::command(&context.program, words) {
-        return fail(context, &error.into(), USAGE);
-    }
-    let known = command::GROUPS.iter().any(|(noun, _)| *noun == words[0]);
-    let (unknown, place) = match rest.first() {
-        Some(verb) if known => (format!("{} {verb}", words[0]), format!("{} ", words[0])),
-        _ => (words[0].clone(), String::new()),
-    };
-    let program = &context.program;
-    let text = format!(
-        "{program}: unknown command: {program} {unknown}\n\nRun '{program} {place}--help' for more information\n"
-    );
-    context.output.usage(&text);
-    USAGE
-}
-
-fn show_help(context: &mut Context, command: &Command, spelling: &str) -> u8 {
-    let text = help::of_command(&context.program, command, spelling, help::WIDTH);
-    written(context, &text)
-}
-
-/// Help that was asked for is data.
-fn written(context: &mut Context, text: &str) -> u8 {
-    match context.output.write(text.as_bytes()) {
-        Ok(()) => 0,
-        Err(error) => fail(context, &error, 1),
-    }
-}
-
-/// A command line that was not understood, in Docker's layout.
-fn misuse(context: &mut Context, message: &str, usage: &str, spelling: &str) -> u8 {
-    let space = if spelling.is_empty() { "" } else { " " };
-    let more = format!(
-        "Run '{}{space}{spelling} --help' for more information",
-        context.program
-    );
-    context
-        .output
-        .usage(&format!("{message}\n\n{usage}\n\n{more}\n"));
-    USAGE
 }
 
 /// What is wrong where somebody may not use the home directory that he was given.

@@ -29,4 +29,5 @@ mod podman;
 mod process;
 mod root;
 mod seccomp;
+mod usage;
 mod user;

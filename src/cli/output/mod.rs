@@ -174,9 +174,17 @@ impl Output {
         self.note(&format!("{}\n", one_line(&message.to_string())));
     }
 
-    /// Help that nobody asked for and the usage of what was misspelt, to standard error.
+    /// Help that nobody asked for, to standard error.
     pub fn usage(&mut self, text: &str) {
         self.note(text);
+    }
+
+    /// A command line that was not understood: what is wrong with it, and how it goes.
+    pub fn misuse(&mut self, message: &str, usage: &str) {
+        if let Some(log) = &mut self.log {
+            log.add("error", &one_line(message));
+        }
+        self.note(&format!("{message}\n\n{usage}"));
     }
 
     /// A failure with all its context on one line, and what to try on another.

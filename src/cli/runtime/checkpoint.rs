@@ -137,9 +137,9 @@ pub struct Checkpoint {
 
 impl Verb for Checkpoint {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let program = program(context)?;
         let containers = context.containers()?;
         let container = containers.find(&self.id)?;
+        let program = program(context)?;
         let mut wishes = self.images.wishes()?;
         if self.pre_dump || self.parent_path.is_some() {
             wishes.flags.push("--track-mem");
@@ -244,7 +244,7 @@ impl Verb for Restore {
             pid_file: self.pid_file,
             pidfd_socket: None,
             preserved: 0,
-            systemd: context.systemd(),
+            group_manager: context.group_manager(),
             keeps_keyring: false,
             moves_root: false,
             access: context.access().unwrap_or(Access::Own),

@@ -74,7 +74,7 @@ impl Making {
                 pid_file: self.pid_file,
                 pidfd_socket: self.pidfd_socket,
                 preserved: self.preserve_fds,
-                systemd: context.systemd(),
+                group_manager: context.group_manager(),
                 keeps_keyring: self.no_new_keyring,
                 moves_root: self.no_pivot,
                 access: context.access().unwrap_or(entered),

@@ -15,6 +15,7 @@ pub mod update;
 use super::flag::{self, Mistake};
 use super::output::log_file::Format;
 use super::{Context, Outcome};
+use crate::cgroup::placement::Manager;
 use crate::error::bad_input;
 use crate::paths::bundle::BundlePaths;
 use crate::runtime::bundle::VERSIONS;
@@ -56,9 +57,9 @@ pub struct Globals {
     /// The criu that makes checkpoints, by its name in PATH or its path
     #[arg(long, default_value = "criu")]
     pub criu: String,
-    /// Accepted: "cgroupfs", "systemd" or "disabled", as crun has it
-    #[arg(long, value_name = "manager")]
-    pub cgroup_manager: Option<String>,
+    /// Who makes control groups: "cgroupfs", "systemd" or, for none at all, "disabled"; crun's option
+    #[arg(long, value_name = "manager", value_parser = group_manager)]
+    pub cgroup_manager: Option<GroupManager>,
     /// Set where this program has executed itself again
     #[arg(long, hide = true)]
     pub entered: bool,
@@ -71,6 +72,21 @@ pub struct Globals {
     #[arg(trailing_var_arg = true, hide = true)]
     words: Vec<String>,
 }
+
+/// Who makes control groups, if anybody.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupManager(Option<Manager>);
+
+fn group_manager(word: &str) -> Result<GroupManager, String> {
+    let manager = Manager::from_word(word);
+    match manager.is_some() || word == "disabled" {
+        true => Ok(GroupManager(manager)),
+        false => Err("it is not cgroupfs, systemd or disabled".to_owned()),
+    }
+}
+
+/// Exit code where there is no such command, as of runc; it has 1 for every other command line that it does not understand.
+pub const UNKNOWN_COMMAND: u8 = 3;
 
 /// Commands that make a process inside a container.
 const ENTERING: [&str; 3] = ["create", "run", "exec"];
@@ -90,23 +106,27 @@ pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<
     if words[0] != NOUN || words.len() == 1 {
         return Ok(Outcome::Command(words));
     }
+    context.output.hint_of_bundles();
     let mut built = flag::build_of(Globals::command());
     let mut globals = match built.try_get_matches_from_mut(&words[1..]) {
         Ok(matches) => Globals::from_arg_matches(&matches)?,
         Err(error) => {
-            return match flag::mistake(&error, &built, &words[1..]) {
-                Mistake::Help => Ok(Outcome::Command(vec![NOUN.to_owned(), "--help".to_owned()])),
+            let mistake = flag::mistake(&error, &built, &words[1..]);
+            if let Mistake::Help = mistake {
+                return Ok(Outcome::Command(vec![NOUN.to_owned(), "--help".to_owned()]));
+            }
+            log_mistake(context, built, &words[1..]);
+            return Err(match mistake {
                 Mistake::Unknown { message, .. } | Mistake::Value(message) => {
-                    Err(bad_input(message).into())
+                    bad_input(message).into()
                 }
-                Mistake::Count => Err(error.into()),
-            };
+                _ => error.into(),
+            });
         }
     };
     if globals.version {
         context.output.write(version(&context.program).as_bytes())?;
         return Ok(Outcome::Done(0));
-    context.output.hint_of_bundles();
     }
     context.globals.debug |= globals.debug;
     if let Some(path) = &globals.log {
@@ -117,11 +137,33 @@ pub(super) fn take_globals(context: &mut Context, words: Vec<String>) -> Result<
         let (name, version) = (&context.program, env!("CARGO_PKG_VERSION"));
         (context.output).step(format!("{name} {version}: {}", words[1..].join(" ")));
     }
-    let rest = std::mem::take(&mut globals.words);
+    let mut rest = std::mem::take(&mut globals.words);
     globals.given = words[1..].to_vec();
     context.runtime = Some(globals);
-    let noun = std::iter::once(NOUN.to_owned());
-    Ok(Outcome::Command(noun.chain(rest).collect()))
+    let is_help = rest.first().is_some_and(|word| word == "help");
+    let before = match is_help {
+        true => vec![rest.remove(0), NOUN.to_owned()],
+        false => vec![NOUN.to_owned()],
+    };
+    Ok(Outcome::Command(before.into_iter().chain(rest).collect()))
+}
+
+/// Lets the mistake in `words` go to the log that they name all the same: it is what callers read.
+fn log_mistake(context: &mut Context, built: clap::Command, words: &[String]) {
+    let understood = built.ignore_errors(true).try_get_matches_from(words);
+    let globals = understood.and_then(|matches| Globals::from_arg_matches(&matches));
+    let Ok(globals) = globals else { return };
+    if let Some(path) = &globals.log {
+        // Without it the mistake is told on standard error, as it is anyway.
+        let _ = context.output.log_to(path, globals.log_format);
+    }
+    context.runtime = Some(globals);
+}
+
+/// Its commands, and the options before them.
+pub fn help(program: &str, about: &str) -> String {
+    let globals = flag::build_of(Globals::command());
+    super::help::of_group(program, NOUN, about, Some(&globals))
 }
 
 /// What callers read of `--version`: the first line, and that of the specification.
@@ -131,11 +173,16 @@ fn version(program: &str) -> String {
 }
 
 impl Context {
-    /// Whether systemd makes control groups.
-    fn systemd(&self) -> bool {
-        self.runtime.as_ref().is_some_and(|globals| {
-            globals.systemd_cgroup || globals.cgroup_manager.as_deref() == Some("systemd")
-        })
+    /// Who makes control groups, unless nobody is to.
+    fn group_manager(&self) -> Option<Manager> {
+        match &self.runtime {
+            Some(globals) if globals.systemd_cgroup => Some(Manager::Systemd),
+            Some(Globals {
+                cgroup_manager: Some(asked),
+                ..
+            }) => asked.0,
+            _ => Some(Manager::Cgroupfs),
+        }
     }
 
     /// The containers of the state root that the options name.

@@ -2,10 +2,11 @@
 
 use crate::cli::Context;
 use crate::cli::command::Verb;
-use crate::error::{Error, Kind};
-use crate::runtime::lifecycle::{self, Status};
+use crate::error::{Error, Kind, bad_input};
+use crate::runtime::lifecycle::{self, Containers, Status};
 use crate::sys::process::signal_number;
 use anyhow::Result;
+use regex_lite::Regex;
 use serde_json::json;
 
 /// Options of `runtime start`.
@@ -52,6 +53,9 @@ pub struct Kill {
     /// Send it to all processes of the container
     #[arg(short, long)]
     all: bool,
+    /// The id is a regular expression, for all containers in whose ids it is found; crun's option
+    #[arg(short, long)]
+    regex: bool,
     #[arg(required = true)]
     id: String,
     #[arg(default_value = "TERM", value_parser = signal)]
@@ -60,10 +64,35 @@ pub struct Kill {
 
 impl Verb for Kill {
     fn execute(self, context: &mut Context) -> Result<u8> {
-        let container = context.containers()?.find(&self.id)?;
-        container.kill(self.signal, self.all)?;
-        Ok(0)
+        let containers = context.containers()?;
+        each(context, &containers, &self.id, self.regex, |_, id| {
+            containers.find(id)?.kill(self.signal, self.all)
+        })
     }
+}
+
+/// Does it with the container of that id; or with all those in whose ids a regular expression is found, where what fails
+/// with one is a warning, as with crun.
+fn each(
+    context: &mut Context,
+    containers: &Containers,
+    id: &str,
+    is_expression: bool,
+    mut act: impl FnMut(&mut Context, &str) -> Result<()>,
+) -> Result<u8> {
+    if !is_expression {
+        return act(context, id).map(|()| 0);
+    }
+    let expression = Regex::new(id)
+        .map_err(|error| bad_input(format!("invalid regular expression `{id}`: {error}")))?;
+    let mut ids = containers.ids()?;
+    ids.retain(|id| expression.is_match(id));
+    for id in ids {
+        if let Err(error) = act(context, &id) {
+            context.output.warn(format!("`{id}`: {error:#}"));
+        }
+    }
+    Ok(0)
 }
 
 /// With 0 nothing is sent: it asks whether there is somebody (kill(2)).
@@ -80,6 +109,9 @@ pub struct Delete {
     /// Kill it first if it runs; one that is not there is no error
     #[arg(short, long)]
     force: bool,
+    /// The id is a regular expression, for all containers in whose ids it is found; crun's option
+    #[arg(short, long)]
+    regex: bool,
     #[arg(required = true)]
     id: String,
 }
@@ -87,10 +119,12 @@ pub struct Delete {
 impl Verb for Delete {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let containers = context.containers()?;
-        for error in lifecycle::delete(&containers, &self.id, self.force)? {
-            context.output.warn(format!("{error:#}"));
-        }
-        Ok(0)
+        each(context, &containers, &self.id, self.regex, |context, id| {
+            for error in lifecycle::delete(&containers, id, self.force)? {
+                context.output.warn(format!("{error:#}"));
+            }
+            Ok(())
+        })
     }
 }
 

@@ -186,7 +186,7 @@ fn remake(
     fs::write(paths.configuration(&order.id), serde_json::to_vec(&spec)?)
         .context("write the configuration")?;
     let annotations = Annotations::of(spec.annotations())?;
-    let group = group::make(&spec, &order.id, order.systemd, &annotations)?;
+    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
     let mut record = Record::new(
         &order.id,
         of_bundle,

@@ -5,6 +5,7 @@ use super::inherited::{self, Place};
 use super::record::{self, Container, Containers, Record};
 use super::sockets::sockets;
 use super::{console::Console, foreground, group, notify};
+use crate::cgroup::placement::Manager;
 use crate::cgroup::{Cgroup, parents};
 use crate::error::{Error, Kind};
 use crate::id_mapping::Tier;
@@ -45,8 +46,8 @@ pub struct Order {
     pub pidfd_socket: Option<PathBuf>,
     /// How many descriptors from 3 on the program gets of those that are open, after those that a service manager has given.
     pub preserved: usize,
-    /// `cgroupsPath` is for systemd.
-    pub systemd: bool,
+    /// Who makes its control group, and reads `cgroupsPath`; `None`: it has none.
+    pub group_manager: Option<Manager>,
     /// It stays in the session keyring of the caller (keyrings(7)).
     pub keeps_keyring: bool,
     /// Its root covers the caller's instead of taking its place, which a ramdisk does not leave.
@@ -157,10 +158,10 @@ fn fill(
     record.user_namespace = spec.linux().as_ref().and_then(user_namespace);
     let annotations = Annotations::of(spec.annotations())?;
     warnings.extend(annotations.warnings.iter().cloned());
-    if !order.systemd {
+    if order.group_manager != Some(Manager::Systemd) {
         warnings.extend(annotations.of_scopes("--systemd-cgroup"));
     }
-    let group = group::make(&spec, &order.id, order.systemd, &annotations)?;
+    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
     if let Some(group) = &group.cgroup {
         record.cgroup = Some(group.path().to_owned());
         undo.group = Some(group.try_clone()?);

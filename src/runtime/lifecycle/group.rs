@@ -29,12 +29,12 @@ pub(super) struct Made {
     pub filters_devices: bool,
 }
 
-/// Makes it, with all limits; `systemd`: `cgroupsPath` is `slice:prefix:name`. With systemd the calling process is in
-/// the scope from then on.
+/// Makes it, with all limits, unless nobody is to. systemd reads `cgroupsPath` as `slice:prefix:name`, and the calling
+/// process is in the scope from then on.
 pub(super) fn make(
     spec: &Spec,
     id: &str,
-    systemd: bool,
+    manager: Option<Manager>,
     annotations: &Annotations,
 ) -> Result<Made> {
     let linux = spec.linux().as_ref();
@@ -45,28 +45,37 @@ pub(super) fn make(
         .unwrap_or(&none);
     let settings = resources::settings(resources)?;
     let is_limited = settings.iter().any(limits);
-    let found = match systemd {
-        true if cgroup::is_version_2() => {
+    let found = match manager {
+        Some(Manager::Systemd) if cgroup::is_version_2() => {
             let subgroup = annotations.subgroup.as_deref();
             in_scope(path, id, &annotations.properties, subgroup).map(Some)
         }
-        _ => find(path, id),
+        Some(_) => find(path, id),
+        None => Ok(None),
     };
     let place = match found {
         Ok(place) => place,
         // Who may make no group needs none for what is not limited.
-        Err(_) if !is_limited && !systemd => None,
+        Err(_) if !is_limited && manager != Some(Manager::Systemd) => None,
         Err(error) => return Err(error),
     };
     let Some(place) = place else {
         if let Some(setting) = settings.iter().find(|setting| limits(setting)) {
+            let (why, hint) = match manager {
+                Some(_) => (
+                    "there are no control groups of version 2 here",
+                    "boot with systemd.unified_cgroup_hierarchy=1, or leave the limits out",
+                ),
+                None => (
+                    "the container is to have no control group",
+                    "leave --cgroup-manager=disabled out, or the limits",
+                ),
+            };
             let message = format!(
-                "the limits of the `{}` controller cannot be applied: there are no control groups of version 2 here",
+                "the limits of the `{}` controller cannot be applied: {why}",
                 setting.controller.name()
             );
-            return Err(Error::new(Kind::Denied, message)
-                .hint("boot with systemd.unified_cgroup_hierarchy=1, or leave the limits out")
-                .into());
+            return Err(Error::new(Kind::Denied, message).hint(hint).into());
         }
         return Ok(Made {
             cgroup: None,

@@ -133,11 +133,18 @@ impl Containers {
 /// Fails for a name that is none, or that leads somewhere.
 pub(super) fn check_id(id: &str) -> Result<(), Error> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "_+-.".contains(letter);
-    let is_name = !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(is_letter);
-    match is_name && id != "." && id != ".." {
-        true => Ok(()),
-        false => Err(bad_input(format!("invalid container id: `{id}`"))
-            .hint("letters, digits and `_`, `+`, `-`, `.` make an id")),
+    let invalid = |hint: String| bad_input(format!("invalid container id: `{id}`")).hint(hint);
+    let is_name = !id.is_empty() && id.chars().all(is_letter);
+    match id {
+        "." | ".." => Err(invalid("it names a directory".to_owned())),
+        _ if !is_name => Err(invalid(
+            "letters, digits and `_`, `+`, `-`, `.` make an id".to_owned(),
+        )),
+        _ if id.len() > LONGEST_ID => Err(invalid(format!(
+            "an id has at most {LONGEST_ID} characters, and this has {}",
+            id.len()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -422,7 +422,8 @@ pub fn look_for(plan: &ProcessPlan, confined: &Confined) -> Result<()> {
 
 /// Where a program may be: where it is named, or in each directory of the container's PATH (execvp(3)).
 fn candidates(name: &str, environment: &[String]) -> Vec<String> {
-    if name.contains('/') {
+    // Nothing has no name; a directory with nothing after it would be that directory.
+    if name.is_empty() || name.contains('/') {
         return vec![name.to_owned()];
     }
     let mut entries = environment.iter();
@@ -466,7 +467,6 @@ fn not_found(name: &str, worst: Errno) -> anyhow::Error {
         return not_executable(name, worst);
     }
     let missing = match name.contains('/') {
-        false if name.is_empty() => "exec: \"\": the command is empty".to_owned(),
         false => format!("exec: \"{name}\": executable file not found in $PATH"),
         true => format!("exec: \"{name}\": stat {name}: no such file or directory"),
     };
