@@ -173,6 +173,31 @@ fn hints_name_fields_of_the_configuration() {
     }
 }
 
+/// crun's, with which podman asks for it.
+#[test]
+fn there_may_be_no_control_group() {
+    for scene in scenes() {
+        scene.program(&["cat", "/proc/self/cgroup"]);
+        let bundle = scene.bundle();
+        let words = ["run", "--bundle", bundle.to_str().unwrap(), "web"];
+        let manager = "--cgroup-manager=disabled";
+        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        scene.change(|config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|one| one["type"] != "cgroup");
+        });
+        scene.call([manager]).args(words).run().code(0).stdout(&own);
+        scene.change(|config| config["linux"]["resources"]["pids"] = json!({ "limit": 50 }));
+        scene
+            .call([manager])
+            .args(words)
+            .run()
+            .code(1)
+            .stderr_has("limits of the `pids` controller cannot be applied: the container is to have no control group");
+        scene.assert_empty();
+    }
+}
+
 /// crun's: the id is an expression.
 #[test]
 fn several_are_killed_and_deleted_at_once() {
