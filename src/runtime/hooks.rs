@@ -8,7 +8,8 @@
 //! | `startContainer` | init, with the container's root, and all that confines the program, before it |
 //! | `poststart`, `poststop` | whoever starts and deletes it, in the caller's namespaces |
 //!
-//! Each gets the container's state on its standard input.
+//! Each gets the container's state on its standard input: it is "creating" while it is made, but for `prestart` hooks "created"
+//! (config.md, "Summary": those come after the start operation is called), as it is for `startContainer`.
 
 use super::annotations::Annotations;
 use crate::error::{Error, Kind, bad_input};
@@ -17,7 +18,7 @@ use crate::sys::signal;
 use anyhow::{Context, Result, bail};
 use oci_spec::runtime::{ContainerState, Hook, Hooks as Lists, State};
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -89,25 +90,36 @@ impl Hooks {
         self.of("prestart").chain(self.of("createRuntime"))
     }
 
+    /// Those that init runs while the container is made.
+    pub fn of_creation(&self) -> impl Iterator<Item = (String, &Hook)> {
+        self.of("createContainer")
+    }
+
     /// Those that init runs once the container is to start.
     pub fn of_container(&self) -> impl Iterator<Item = (String, &Hook)> {
         self.of("startContainer")
     }
 
-    /// In the parent, before init changes the root; `pid` is that of init. Its namespaces are there, which is the step
-    /// behind which a container counts as created (runtime.md, "State").
+    /// In the parent, before init changes the root; `pid` is that of init.
     pub fn create_runtime(&self, pid: i32) -> Result<()> {
-        let state = self.state(ContainerState::Created, pid);
         let bundle = Some(self.state.bundle().as_path());
-        let mut hooks = self.of_runtime();
-        hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
+        [
+            ("prestart", ContainerState::Created),
+            ("createRuntime", ContainerState::Creating),
+        ]
+        .into_iter()
+        .try_for_each(|(moment, status)| {
+            let state = self.state(status, pid);
+            let mut hooks = self.of(moment);
+            hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
+        })
     }
 
     /// In init, while the root is that of the caller.
     pub fn create_container(&self) -> Result<()> {
-        let state = self.state(ContainerState::Created, std::process::id() as i32);
+        let state = self.state(ContainerState::Creating, std::process::id() as i32);
         let bundle = Some(self.state.bundle().as_path());
-        let mut hooks = self.of("createContainer");
+        let mut hooks = self.of_creation();
         hooks.try_for_each(|(name, hook)| self.run(&name, hook, &state, bundle))
     }
 
@@ -207,6 +219,10 @@ fn run(
         .map(|file| file.as_deref().unwrap_or(&output).try_clone());
     command.stdout(printed.with_context(say)?);
     command.stderr(complained.with_context(say)?);
+    if hook.timeout().is_some() {
+        // Whoever it has started is ended with it; without an end the keys of a terminal reach it with its caller.
+        command.process_group(0);
+    }
     let mut child = command.spawn().with_context(say)?;
     if let Some(seconds) = hook.timeout() {
         let pid = Pid::from_child(&child);
@@ -216,6 +232,8 @@ fn run(
             pidfd,
         };
         if !own.has_ended_within(Duration::from_secs(seconds.unsigned_abs())) {
+            // Before it is waited for: until then the number is that of its group.
+            let _ = kill_process_group(pid, Signal::KILL);
             own.end();
             bail!("error running {name}: `{path}` has not ended within {seconds} s");
         }
@@ -294,7 +312,7 @@ mod tests {
         assert_eq!(state["id"], "web");
         assert_eq!(
             (&state["pid"], &state["status"]),
-            (&json!(42), &json!("created"))
+            (&json!(42), &json!("creating"))
         );
         assert!(hooks.start_container(&[]).is_ok() && hooks.create_container().is_ok());
     }

@@ -40,7 +40,7 @@ fn each_is_run_at_its_moment() {
         });
         let told = || std::fs::read_to_string(&file).unwrap();
         scene.make(&["create", "web"]).code(0);
-        let created = "prestart created outside\ncreateRuntime created outside\ncreateContainer created outside\n";
+        let created = "prestart created outside\ncreateRuntime creating outside\ncreateContainer creating outside\n";
         assert_eq!(told(), created);
         scene.run(["start", "web"]).code(0);
         let started =
@@ -64,6 +64,49 @@ fn one_of_the_start_that_names_no_variables_has_the_programs() {
         });
         scene.make(&["run", "web"]).code(0).stdout("");
         scene.assert_empty();
+    }
+}
+
+/// Whom it has started goes with it, unless it ends in time.
+#[test]
+fn one_that_hangs_leaves_nobody_behind() {
+    for scene in scenes() {
+        let pids = scene.store.file("pids", "");
+        let begin = format!("sleep 1000 & echo $! >> {}; ", pids.display());
+        let hook = |end: &str| {
+            let script = format!("{begin}{end}");
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 2 }])
+        };
+        let started = || {
+            let told = std::fs::read_to_string(&pids).unwrap();
+            let pid = told.trim().parse().unwrap();
+            std::fs::write(&pids, "").unwrap();
+            rustix::process::Pid::from_raw(pid).unwrap()
+        };
+        let is_there = |pid| {
+            let path = format!("/proc/{}/stat", rustix::process::Pid::as_raw(Some(pid)));
+            // Nobody may be there to reap it.
+            std::fs::read_to_string(path).is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        for kind in ["prestart", "createRuntime"] {
+            scene.change(|config| config["hooks"] = json!({ kind: hook("wait") }));
+            let failed = scene.make(&["create", "web"]);
+            failed.code(1).stderr_has("has not ended within 2 s");
+            let pid = started();
+            until("it has ended", || !is_there(pid));
+            scene.assert_empty();
+        }
+        for kind in ["createRuntime", "poststart", "poststop"] {
+            scene.change(|config| {
+                config["process"]["args"] = json!(["true"]);
+                config["hooks"] = json!({ kind: hook("true") });
+            });
+            scene.make(&["run", "web"]).code(0);
+            let pid = started();
+            assert!(is_there(pid), "{kind}");
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            scene.assert_empty();
+        }
     }
 }
 

@@ -97,7 +97,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         }
         protocol::await_hooks(channel)?;
     }
-    plan.hooks.create_container()?;
+    run_hooks(plan, channel)?;
     rustix::process::fchdir(&built.root).context("enter the root file system")?;
     match plan.moves_root {
         // The root of the namespace is that of its maker.
@@ -155,6 +155,17 @@ pub(super) fn become_program(
             .start_container(&confined.environment(&plan.process))?;
     }
     program::execute(&plan.process, confined, channel)
+}
+
+/// Those of its creation: while one of them runs nobody listens for the end of the maker, and nobody would ever end what
+/// is recorded nowhere.
+fn run_hooks(plan: &Plan, channel: &Channel) -> Result<()> {
+    if plan.hooks.of_creation().next().is_none() {
+        return Ok(());
+    }
+    program::die_with_parent(channel)?;
+    plan.hooks.create_container()?;
+    rustix::process::set_parent_process_death_signal(None).context("prctl PR_SET_PDEATHSIG")
 }
 
 /// mount(2) of a new process file system would show what the one that is there hides (user_namespaces(7)).

@@ -305,7 +305,7 @@ fn limit_refused(resource: u32, error: Errno) -> Error {
 
 /// Who ends closes its files before the signal goes to its children: a parent that was gone before the signal was asked
 /// for has closed its end of the channel, which nobody else holds.
-fn die_with_parent(channel: &Channel) -> Result<()> {
+pub(super) fn die_with_parent(channel: &Channel) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("prctl PR_SET_PDEATHSIG")?;
     match channel.is_closed().context("poll")? {
