@@ -76,14 +76,19 @@ impl MountStep {
     }
 
     /// The same with paths of the host that lead below the container's root taken for what they are there, as runc does.
-    fn inside(mut self, root: &Root) -> Self {
+    /// `is_nested`: it has a user namespace of its own.
+    fn inside(mut self, root: &Root, is_nested: bool) -> Self {
         let Root::Directory { path: root, .. } = root else {
             return self;
         };
         if let Source::Bind { path } = &self.source
             && let Some(path) = inside(path, root)
         {
-            self.source = Source::Inside { path };
+            let root = root.clone();
+            self.source = match is_nested && self.options.ids.is_some() {
+                true => Source::Image { root, path },
+                false => Source::Inside { path },
+            };
         }
         self.target = inside(&self.target, root).unwrap_or(self.target);
         self
@@ -115,6 +120,13 @@ pub enum Source {
     },
     /// What lies below the container's root by then: earlier mounts may have made it.
     Inside {
+        /// Path in the container.
+        path: PathBuf,
+    },
+    /// The same before anything is mounted there: in a user namespace of the container's own nobody can map its owners.
+    Image {
+        /// The container's root on the host.
+        root: PathBuf,
         /// Path in the container.
         path: PathBuf,
     },
@@ -288,7 +300,7 @@ impl Plan {
         let hooks = Hooks::new(spec.hooks().as_ref(), &state)?;
         let seccomp =
             filter(seccomp, linux, tier, &annotations)?.map(|filter| filter.of_container(state));
-        let mounts = mount_steps(spec.mounts(), &sources, &root)?;
+        let mounts = mount_steps(spec.mounts(), &sources, &root, user.is_some())?;
         let named = |value, what| named(value, what, owned);
         let mut process_plan = ProcessPlan::new(process, groups, seccomp, tier)?;
         process_plan.scheduling.add_container(linux)?;
@@ -459,13 +471,14 @@ fn mount_steps(
     mounts: &Option<Vec<Mount>>,
     sources: &Sources,
     root: &Root,
+    is_nested: bool,
 ) -> Result<Vec<MountStep>> {
     let step = |mount: &Mount| {
         let step = MountStep::of(mount)?;
         // What is open is what is meant.
         Ok(match sources.contains_key(step.target.as_os_str()) {
             true => step,
-            false => step.inside(root),
+            false => step.inside(root, is_nested),
         })
     };
     mounts.iter().flatten().map(step).collect()

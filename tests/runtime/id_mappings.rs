@@ -203,6 +203,53 @@ fn owners_of_mounts_are_mapped() {
     }
 }
 
+/// Below the container's own root, where no link of the image's leads out, whatever the mount's propagation.
+#[test]
+fn owners_of_what_the_image_has_are_mapped() {
+    for scene in scenes().filter(|scene| scene.store.user == User::Root) {
+        let rootfs = scene.bundle().join("rootfs");
+        let source = rootfs.join("owned");
+        for directory in [&source, &rootfs.join("place")] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(source.join("file"), "x").unwrap();
+        std::os::unix::fs::chown(source.join("file"), Some(3), Some(4)).unwrap();
+        std::os::unix::fs::symlink("/owned", rootfs.join("link")).unwrap();
+        let same = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        let other = json!([{ "containerID": 0, "hostID": 100_010, "size": 10 }]);
+        for (name, options, maps, owner) in [
+            ("owned", json!(["bind"]), None, "65534:65534"),
+            ("owned", json!(["bind", "idmap"]), None, "3:4"),
+            ("owned", json!(["bind"]), Some(&same), "3:4"),
+            ("owned", json!(["bind"]), Some(&other), "13:14"),
+            ("link", json!(["rbind", "ridmap", "shared"]), None, "3:4"),
+            ("owned", json!(["bind", "shared"]), Some(&same), "3:4"),
+        ] {
+            let is_shared = options.to_string().contains("shared");
+            let change = |config: &mut Value| {
+                map(config);
+                let mut mount = json!({ "destination": "/place", "type": "bind", "source": rootfs.join(name), "options": options });
+                if let Some(maps) = maps {
+                    mount["uidMappings"] = maps.clone();
+                    mount["gidMappings"] = maps.clone();
+                }
+                config["mounts"].as_array_mut().unwrap().push(mount);
+            };
+            let script = "stat -c %u:%g /place/file; grep -c ' /place .* shared:' /proc/self/mountinfo; true";
+            let told = scene.shell_with(change, script);
+            let expected = format!("{owner}\n{}\n", u8::from(is_shared));
+            told.code(0).stdout(&expected);
+        }
+        std::os::unix::fs::symlink(scene.store.home(), rootfs.join("out")).unwrap();
+        scene.refuses("open `/out` in the container", |config| {
+            map(config);
+            let mount = json!({ "destination": "/place", "source": rootfs.join("out"), "options": ["bind", "idmap"] });
+            config["mounts"].as_array_mut().unwrap().push(mount);
+        });
+        scene.assert_empty();
+    }
+}
+
 /// A group that it shares with the host sends mounts inside, and none to the host.
 #[test]
 fn what_is_mounted_in_a_user_namespace_stays_there() {

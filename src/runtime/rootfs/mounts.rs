@@ -49,7 +49,7 @@ pub fn describe(step: &MountStep) -> String {
     let target = step.target.display();
     match &step.source {
         Source::Bind { path } => format!("bind `{}` on `{target}`", path.display()),
-        Source::Inside { path } => {
+        Source::Inside { path } | Source::Image { path, .. } => {
             let path = path.display();
             format!("bind `{path}` of the container on `{target}`")
         }
@@ -104,7 +104,9 @@ impl<'a> Below<'a> {
                 self.new_filesystem(step, kind, source).map(Some)
             }
             (Source::Remount, None) => self.remount(step).map(|()| None),
-            (Source::Bind { .. }, None) => bail!("the parent has not opened it"),
+            (Source::Bind { .. } | Source::Image { .. }, None) => {
+                bail!("the parent has not opened it")
+            }
         }
     }
 

@@ -7,12 +7,15 @@ use crate::id_mapping::{IdMaps, Tier};
 use crate::runtime::mount_options::{Ids, MountOptions, Spread};
 use crate::runtime::plan::{Held, MountStep, Plan, Source, Sources};
 use crate::sys::mount::{self, Attributes, Change, Propagation};
+use crate::sys::openat2::{open_in_root, open_root};
 use anyhow::{Context, Result, ensure};
 use procfs::process::{MountInfo, MountOptFields};
-use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
+use rustix::fs::{AtFlags, Mode, OFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Makes those of all mounts of the plan, and the user namespaces for what can be bound only once others are made;
 /// `user_namespace` is that of the container, if it has one of its own. The process must have one thread.
@@ -70,6 +73,7 @@ impl Maker<'_> {
             }
             (Some(Held::Place(place)), _) => place,
             (None, Source::Bind { path }) => mount::open_source(path)?,
+            (None, Source::Image { root, path }) => in_image(root, path)?,
             (None, Source::Inside { .. }) => return Ok(namespace),
             (None, Source::Filesystem { .. } | Source::Remount) => return Ok(None),
         };
@@ -160,6 +164,14 @@ impl Maker<'_> {
         }
         .into())
     }
+}
+
+/// What a path leads to whose links the image may have made.
+fn in_image(root: &Path, path: &Path) -> Result<OwnedFd> {
+    let root = open_root(root).with_context(|| format!("open `{}`", root.display()))?;
+    let name = path.as_os_str().as_bytes();
+    open_in_root(&root, name, OFlags::PATH, Mode::empty())
+        .with_context(|| format!("open `{}` in the container", path.display()))
 }
 
 /// A copy of what lies at a place of this mount namespace, as the options have it. `namespace` says what becomes of owners;
