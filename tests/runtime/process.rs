@@ -26,18 +26,21 @@ fn the_program_is_as_it_is_written() {
             "{told}"
         );
         assert!(told.contains("\n/usr\n0022\n"), "{told}");
-        // Made where it is missing, which takes a root that can be written to.
-        let missing = |config: &mut Value| {
-            config["process"]["cwd"] = json!("/made/for/it");
-            config["process"]["user"]["umask"] = json!(0o077);
-            config["process"]["oomScoreAdj"] = json!(777);
-            config["root"]["readonly"] = json!(false);
-        };
-        let told = scene.shell_with(
-            missing,
-            "pwd; umask; cat /proc/self/oom_score_adj; touch /tmp/x; stat -c %a /tmp/x",
-        );
-        told.code(0).stdout("/made/for/it\n0077\n777\n600\n");
+        // Made where it is missing, before the root is read-only.
+        for is_read_only in [true, false] {
+            let missing = |config: &mut Value| {
+                config["process"]["cwd"] = json!(format!("/made/for/{is_read_only}"));
+                config["process"]["user"]["umask"] = json!(0o077);
+                config["process"]["oomScoreAdj"] = json!(777);
+                config["root"]["readonly"] = json!(is_read_only);
+            };
+            let told = scene.shell_with(
+                missing,
+                "pwd; umask; cat /proc/self/oom_score_adj; touch /dev/shm/x; stat -c %a /dev/shm/x",
+            );
+            told.code(0)
+                .stdout(&format!("/made/for/{is_read_only}\n0077\n777\n600\n"));
+        }
         for wanted in [true, false] {
             let told = scene.shell_with(
                 set("/process/noNewPrivileges", json!(wanted)),

@@ -8,6 +8,7 @@
 use super::record::Container;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{self, IdMaps, Mapping, Tier};
+use crate::runtime::namespaces::Joined;
 use crate::runtime::plan::{self, UserNamespace};
 use crate::sys::process::{self, Words, flags};
 use crate::sys::{namespace, own_program};
@@ -16,7 +17,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::thread::CapabilitySet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Whether the calling process has become root of the user namespace that the configuration asks for.
@@ -41,6 +42,13 @@ pub fn enter(spec: &Spec, words: &dyn Fn(Access) -> Vec<OsString>) -> Result<Acc
         seal(&words(Access::Own))?;
         return Ok(Access::Own);
     }
+    if let Some(UserNamespace::Path(path)) = spec.linux().as_ref().and_then(plan::user) {
+        let user = Joined::open(flags::NEW_USER, &path)?;
+        become_root_of(user.as_fd())
+            .with_context(|| format!("become root of the user namespace `{}`", path.display()))?;
+        seal(&words(Access::Entered))?;
+        return Ok(Access::Entered);
+    }
     let mapping = mapping(spec)?;
     // Such as one that root has installed.
     let is_beyond = own_program::is_beyond(|uid| id_mapping::inside(&mapping.uids, uid).is_some());
@@ -64,11 +72,15 @@ pub fn join(container: &Container, words: &dyn Fn(Access) -> Vec<OsString>) -> R
     }
     let path = format!("/proc/{}/ns/user", container.record.init.pid);
     let user = File::open(&path).with_context(|| format!("open `{path}`"))?;
-    namespace::join(user.as_fd(), flags::NEW_USER)
-        .context("join the user namespace of the container")?;
-    id_mapping::become_root()?;
-    namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")?;
+    become_root_of(user.as_fd()).context("become root of the user namespace of the container")?;
     seal(&words(Access::Entered))
+}
+
+/// Only who has made a user namespace has that power over it (user_namespaces(7)).
+fn become_root_of(user: BorrowedFd<'_>) -> Result<()> {
+    namespace::join(user, flags::NEW_USER).context("setns")?;
+    id_mapping::become_root()?;
+    namespace::unshare(flags::NEW_MOUNT).context("unshare mounts")
 }
 
 /// Lets this process run from a sealed copy, where it needs no user namespace to be root of. It may be executed once more, with
@@ -110,7 +122,7 @@ fn mapping(spec: &Spec) -> Result<Mapping> {
     let IdMaps { uids, gids } = maps.ok_or_else(|| {
         Error::new(
             Kind::Denied,
-            "an ordinary user can start a container only in a user namespace of its own, with `uidMappings` and `gidMappings`",
+            "an ordinary user can start a container only in a user namespace of its own, with `uidMappings` and `gidMappings`, or in one that is there",
         )
         .hint("`onggi runtime spec --rootless` writes such a configuration")
     })?;
