@@ -1,6 +1,6 @@
 //! The processes of a container as the host sees them (proc(5)): for `top`, and for `stats` where no cgroup counts.
 //!
-//! A process belongs to a container when it is in its mount namespace or in its own PID namespace, or when its parent
+//! A process belongs to a container when it is in its own mount or PID namespace, or when its parent
 //! belongs to it: what has made further namespaces inside is found by its parent, what was put in from outside
 //! (`exec`) by its namespaces.
 
@@ -24,11 +24,17 @@ pub struct Process {
 
 /// The processes of the container whose first one this is, by number; none when it has ended.
 pub fn of(program: &Identity) -> Result<Vec<Process>> {
-    let Some(own) = namespaces(program.pid).filter(|_| program.is_alive()) else {
+    let found = namespaces(program.pid);
+    if !program.is_alive() {
         return Ok(Vec::new());
+    }
+    let Some(own) = found else {
+        // One that waits to be started has privileges yet, and is alone.
+        return Ok(read(program.pid).into_iter().collect());
     };
-    let shares_pids =
-        namespaces(std::process::id().cast_signed()).is_some_and(|here| here[0] == own[0]);
+    let here = namespaces(std::process::id().cast_signed());
+    let [shares_pids, shares_mounts] =
+        [0, 1].map(|kind| here.as_ref().is_some_and(|here| here[kind] == own[kind]));
     let mut inside = BTreeSet::from([program.pid]);
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in all_processes().context("read `/proc`")? {
@@ -37,7 +43,8 @@ pub fn of(program: &Identity) -> Result<Vec<Process>> {
         let Some(namespaces) = namespaces(process.pid) else {
             continue;
         };
-        if namespaces[1] == own[1] || (!shares_pids && namespaces[0] == own[0]) {
+        if (!shares_mounts && namespaces[1] == own[1]) || (!shares_pids && namespaces[0] == own[0])
+        {
             inside.insert(process.pid);
         } else if let Ok(stat) = process.stat() {
             children.entry(stat.ppid).or_default().push(process.pid);

@@ -140,7 +140,8 @@ impl Group {
 
     /// Removes what was made for the container alone, once it has ended.
     pub fn remove(&self) -> Result<()> {
-        self.remove_below(&mounted()?)
+        // Without the file system there are no groups, whatever was made.
+        place()?.map_or(Ok(()), |root| self.remove_below(&root))
     }
 
     fn remove_below(&self, root: &Path) -> Result<()> {
@@ -185,15 +186,19 @@ impl Group {
 
 /// Where the file system is.
 fn mounted() -> Result<PathBuf> {
-    let mounts = procfs::process::Process::myself()
-        .and_then(|process| process.mountinfo())
-        .context("read `/proc/self/mountinfo`")?;
-    let found = mounts.into_iter().find(|mount| mount.fs_type == "resctrl");
     let missing = || {
         let message = "`linux.intelRdt` needs the file system resctrl, and none is mounted";
         Error::new(Kind::Unsupported, message).hint("mount -t resctrl resctrl /sys/fs/resctrl")
     };
-    Ok(found.ok_or_else(missing)?.mount_point)
+    Ok(place()?.ok_or_else(missing)?)
+}
+
+fn place() -> Result<Option<PathBuf>> {
+    let mounts = procfs::process::Process::myself()
+        .and_then(|process| process.mountinfo())
+        .context("read `/proc/self/mountinfo`")?;
+    let found = mounts.into_iter().find(|mount| mount.fs_type == "resctrl");
+    Ok(found.map(|mount| mount.mount_point))
 }
 
 fn make(directory: &Path) -> Result<()> {

@@ -22,6 +22,8 @@ fn from_nothing_to_nothing() {
         let pid: i64 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
         assert_eq!(state["pid"], pid);
         assert_eq!(state["status"], "created");
+        let told = scene.run(["ps", "--format", "json", "web"]);
+        assert_eq!(told.code(0).json(), serde_json::json!([pid]));
         if scene.store.user == User::Root {
             // What it runs from until then is within reach of the container as `/proc/1/exe` (CVE-2019-5736).
             let program = statvfs(format!("/proc/{pid}/exe")).unwrap();
