@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | `ID/` | one container | flock of the directory: who creates, starts or deletes it |
 //! | `ID/state.json` | the record; a directory without it is half made | flock of `ID/` |
+//! | `ID/making.json` | the record as it was before there was a process, for whoever has to do without the whole one | written once |
+//! | `ID/init` | a link that leads nowhere: its target is the first process, for the same | made once |
 //! | `ID/config.json` | the bundle's, as it was when the container was created | written once |
 //! | `ID/notify/` | what it sees of who is told that it is ready; there only where somebody is | made once |
+//! | `ID/rootfs/` | where the root is mounted of one without a mount namespace; there only with such a one | made once |
 //! | `ID/gate` | where the first process waits to be started; not there once it was | flock of `ID/` |
 
 use super::{BUNDLE_CONFIGURATION, ROOTS_RUN, variable};
@@ -13,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// In a container's directory: where its first process waits.
 pub const GATE: &str = "gate";
+/// In a container's directory: where its root is mounted, if it has no mount namespace.
+pub const ROOTFS: &str = "rootfs";
 /// In a container's directory: where whoever starts it listens for its readiness.
 pub const NOTIFY: &str = "notify";
 
@@ -45,6 +50,16 @@ impl BundlePaths {
     /// Its record.
     pub fn record(&self, id: &str) -> PathBuf {
         self.container(id).join("state.json")
+    }
+
+    /// What is known of it before there is a process.
+    pub fn making(&self, id: &str) -> PathBuf {
+        self.container(id).join("making.json")
+    }
+
+    /// Its first process.
+    pub fn init(&self, id: &str) -> PathBuf {
+        self.container(id).join("init")
     }
 
     /// Its configuration.

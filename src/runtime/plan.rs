@@ -253,6 +253,8 @@ pub struct Plan {
     pub gate: Option<Listener>,
     /// Its root covers that of the caller, which is not dropped.
     pub moves_root: bool,
+    /// See [`Life`].
+    pub place: Option<PathBuf>,
     /// The program.
     pub process: ProcessPlan,
 }
@@ -354,6 +356,7 @@ impl Plan {
             hooks,
             gate: life.gate,
             moves_root: life.moves_root,
+            place: life.place,
             process: process_plan,
             user_namespace: tier != Tier::Root || user.is_some(),
             user,

@@ -79,15 +79,6 @@ pub fn is_mount_point(path: &Path) -> Result<bool, Errno> {
     Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Which mount a path leads into, by a number that no other one gets before the machine is started again, as far as the kernel
-/// has such (statx(2), `STATX_MNT_ID_UNIQUE` of Linux 6.8).
-pub fn number_at(path: &Path) -> Result<u64, Errno> {
-    use rustix::fs::{AtFlags, StatxFlags, statx};
-    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-    let flags = AtFlags::NO_AUTOMOUNT;
-    Ok(statx(CWD, path, flags, StatxFlags::MNT_ID | UNIQUE)?.stx_mnt_id)
-}
-
 /// Takes what is mounted at a path off, even while somebody is in it: for those it stays (umount2(2), `MNT_DETACH`).
 pub fn detach(path: &Path) -> Result<(), Errno> {
     use rustix::mount::{UnmountFlags, unmount};

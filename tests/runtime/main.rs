@@ -27,6 +27,7 @@ mod notify;
 mod pidfd;
 mod podman;
 mod process;
+mod remains;
 mod root;
 mod seccomp;
 mod usage;

@@ -2,6 +2,7 @@
 
 use crate::scene::{Scene, scenes};
 use crate::support::User;
+use crate::support::life::until;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 
@@ -156,6 +157,74 @@ fn those_that_are_there_are_joined() {
     }
 }
 
+/// All but the mounts, of users too: what a container has made is theirs.
+#[test]
+fn those_of_another_container_are_joined() {
+    for scene in scenes() {
+        let before = std::fs::read(scene.bundle().join("config.json")).unwrap();
+        scene.program(&["sleep", "1000"]);
+        scene.change(|config| {
+            if scene.store.user == User::Root {
+                let ids = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+                config["linux"]["uidMappings"] = ids.clone();
+                config["linux"]["gidMappings"] = ids;
+                set(config, "user", Some(None));
+            }
+            set(config, "time", Some(None));
+            config["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 1337, "nanosecs": 5 } });
+        });
+        scene.make(&["run", "--detach", "target"]).code(0);
+        let state = scene.run(["state", "target"]);
+        let pid = state.code(0).json()["pid"].clone();
+        let asked = "cat /proc/self/uid_map /proc/self/gid_map /proc/self/timens_offsets; id -u; ps | grep -c 'sleep 1[0]00'; \
+            for kind in cgroup ipc net pid time user uts; do readlink /proc/self/ns/$kind; done";
+        let exec = |id| {
+            scene
+                .run(["exec", id, "sh", "-c", asked])
+                .code(0)
+                .stdout_text()
+        };
+        let alone = exec("target");
+        assert!(
+            alone.contains("1337") && alone.contains("\n0\n1\n"),
+            "{alone}"
+        );
+        scene.change(|config| {
+            for kind in config["linux"]["namespaces"].as_array_mut().unwrap() {
+                let name = kind["type"].as_str().unwrap().to_owned();
+                let file = KINDS.iter().find(|(known, _)| *known == name);
+                kind["path"] = match name.as_str() {
+                    "mount" => json!(""),
+                    _ => json!(format!(
+                        "/proc/{pid}/ns/{}",
+                        file.map_or("user", |(_, file)| file)
+                    )),
+                };
+            }
+            let linux = config["linux"].as_object_mut().unwrap();
+            linux.retain(|name, _| !name.ends_with("Mappings") && name != "timeOffsets");
+        });
+        scene.make(&["run", "--detach", "attached"]).code(0);
+        assert_eq!(exec("attached"), alone.replace("\n0\n1\n", "\n0\n2\n"));
+        scene.run(["kill", "attached", "KILL"]).code(0);
+        until("it has ended", || scene.status("attached") == "stopped");
+        scene.run(["delete", "attached"]).code(0);
+        assert_eq!(exec("target"), alone);
+        scene.run(["delete", "--force", "target"]).code(0);
+        if scene.store.user != User::Root {
+            // That of the host is nobody's to be root of.
+            scene.refuses(
+                "become root of the user namespace `/proc/self/ns/user`",
+                |config| {
+                    set(config, "user", Some(Some("/proc/self/ns/user")));
+                },
+            );
+        }
+        scene.store.file("bundle/config.json", before);
+        scene.assert_empty();
+    }
+}
+
 /// Those of the configuration are made where the caller is, below the container's root, and are gone with the container.
 #[test]
 fn mounts_of_the_caller_are_inherited() {
@@ -173,12 +242,13 @@ fn mounts_of_the_caller_are_inherited() {
         let rootfs = scene.bundle().join("rootfs");
         let mounts = || {
             let all = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-            let places = all
-                .lines()
-                .map(|line| line.split(' ').nth(4).unwrap().to_owned());
-            let own = places.filter(|place| place.starts_with(rootfs.to_str().unwrap()));
-            own.collect::<Vec<_>>()
+            let places = all.lines().map(|line| line.split(' ').nth(4).unwrap());
+            let own =
+                places.filter(|place| place.starts_with(scene.store.path().to_str().unwrap()));
+            own.map(str::to_owned).collect::<Vec<_>>()
         };
+        let none: [String; 0] = [];
+        let place = |id: &str| scene.state().join(id).join("rootfs");
         let host = scene.store.file("host/file", "of the host");
         scene.change(without);
         scene.change(|config| {
@@ -193,40 +263,38 @@ fn mounts_of_the_caller_are_inherited() {
             "readlink /proc/self/ns/mnt; cat /etc/alpine-release /host/file /etc/motd; echo; ! touch /x /usr/x 2>/dev/null; sleep 1000",
         );
         scene.make(&["create", "web"]).code(0);
-        for place in ["", "/proc", "/dev/pts", "/host", "/etc/motd", "/usr"] {
-            assert!(
-                mounts().contains(&format!("{}{place}", rootfs.display())),
-                "{place}"
-            );
+        for inside in ["", "/proc", "/dev/pts", "/host", "/etc/motd", "/usr"] {
+            let path = format!("{}{inside}", place("web").display());
+            assert!(mounts().contains(&path), "{inside}");
         }
         scene.run(["start", "web"]).code(0);
         // It is nobody's whose root is the host's.
-        let exec = [
-            "exec",
-            "web",
-            "sh",
-            "-c",
-            "readlink /proc/self/ns/mnt; cat /etc/alpine-release; pwd",
-        ];
-        let expected = format!("{}\n3.20.3\n", of_host("mnt"));
-        scene.run(exec).code(0).stdout(&format!("{expected}/\n"));
+        let exec = |id| {
+            let script = "readlink /proc/self/ns/mnt; cat /etc/alpine-release /host/file; pwd";
+            let expected = format!("{}\n3.20.3\nof the host/\n", of_host("mnt"));
+            let told = scene.run(["exec", id, "sh", "-c", script]);
+            told.code(0).stdout(&expected);
+        };
+        exec("web");
+        // Nobody else's, whoever shares its mounts.
+        let processes = || {
+            let told = scene.run(["ps", "--format", "json", "web"]);
+            told.code(0).json().as_array().unwrap().len()
+        };
+        until("one sleeps there", || processes() == 1);
+        // Another one of the same root has its own, and loses none of them.
+        let of_web = mounts();
+        scene.make(&["run", "--detach", "other"]).code(0);
         scene.run(["delete", "--force", "web"]).code(0);
-        assert_eq!(scene.printed(), format!("{expected}of the host\n"));
-        // Its directory is mounted on itself, for callers who take that off.
-        assert_eq!(mounts(), [rootfs.to_str().unwrap()]);
+        let of_other = |place: &String| place.replace("/web/", "/other/");
+        assert_eq!(mounts(), of_web.iter().map(of_other).collect::<Vec<_>>());
+        exec("other");
+        scene.run(["delete", "--force", "other"]).code(0);
+        assert_eq!(mounts(), none);
         std::fs::write(rootfs.join("writable"), "").unwrap();
         assert!(host.exists() && !rootfs.join("host/file").exists());
-        // That does not grow.
         scene.shell("true").code(0);
-        assert_eq!(mounts(), [rootfs.to_str().unwrap()]);
-        let unmount = || {
-            Command::new("umount")
-                .arg("--recursive")
-                .arg(&rootfs)
-                .status()
-                .unwrap()
-        };
-        assert!(unmount().success());
+        assert_eq!(mounts(), none);
         // Nothing is left of one that cannot be made, early or late.
         scene.refuses("open `/nowhere`", |config| {
             let bind = json!({ "destination": "/x", "source": "/nowhere", "options": ["bind"] });
@@ -237,7 +305,7 @@ fn mounts_of_the_caller_are_inherited() {
                 json!({ "destination": "/etc/motd/x", "source": "/tmp", "options": ["bind"] });
             config["mounts"].as_array_mut().unwrap().push(bind);
         });
-        assert_eq!(mounts(), [""; 0]);
+        assert_eq!(mounts(), none);
         scene.refuses(
             "`linux.rootfsPropagation` needs a namespace of type `mount`",
             |config| {
@@ -248,11 +316,11 @@ fn mounts_of_the_caller_are_inherited() {
         scene.make(&["create", "web"]).code(0);
         let detached = Command::new("umount")
             .args(["--recursive", "--lazy"])
-            .arg(&rootfs)
+            .arg(place("web"))
             .status();
         assert!(detached.unwrap().success());
         scene.run(["delete", "web"]).code(0);
-        assert_eq!(mounts(), [""; 0]);
+        assert_eq!(mounts(), none);
         scene.assert_empty();
     }
 }

@@ -252,7 +252,12 @@ impl Verb for Restore {
         let opened = bundle::read(&self.bundle, None)?;
         let adopts = !self.detach && !self.no_subreaper;
         let criu = (program.as_path(), &wishes);
-        let (_, child) = lifecycle::restore(&containers, opened, &order, criu, adopts)?;
+        let mut warnings = Vec::new();
+        let restored = lifecycle::restore(&containers, opened, &order, criu, adopts, &mut warnings);
+        for warning in &warnings {
+            context.output.warn(warning);
+        }
+        let (_, child) = restored?;
         let Some(signals) = signals.filter(|_| adopts) else {
             return Ok(0);
         };

@@ -3,16 +3,14 @@
 //!
 //! `streams.json` among the images says what the three standard streams were, since those lead out of the container.
 
-use super::create::{Order, claim, streams, write_pid};
+use super::create::{Order, abandon, claim, streams, write_pid};
 use super::record::{self, Container, Containers, Record, Status};
 use super::{delete, group};
-use crate::cgroup::parents;
 use crate::error::{Error, Kind, bad_input};
 use crate::runtime::annotations::Annotations;
 use crate::runtime::bundle::Opened;
 use crate::runtime::criu::{self, Wishes};
 use crate::runtime::hooks::Hooks;
-use crate::store::tree;
 use crate::sys::mount::{self, Attributes};
 use crate::sys::process::{self, Child, Identity, flags};
 use crate::sys::{descriptor, namespace};
@@ -134,6 +132,7 @@ pub fn restore(
     order: &Order,
     (program, wishes): (&Path, &Wishes),
     adopts: bool,
+    warnings: &mut Vec<String>,
 ) -> Result<(Container, Child)> {
     record::check_id(&order.id)?;
     criu::require_fit(&bundle.spec)?;
@@ -147,24 +146,9 @@ pub fn restore(
             .hint("name its directory with --image-path")
             .into());
     }
-    let directory = containers.paths.container(&order.id);
-    let _lock = claim(containers, &order.id)?;
-    let mut made = None;
-    let restored = remake(
-        containers,
-        bundle,
-        order,
-        (program, wishes),
-        adopts,
-        &mut made,
-    );
-    if restored.is_err() {
-        if let Some(group) = made {
-            let _ = parents::end(group);
-        }
-        let _ = tree::remove(&directory);
-    }
-    restored
+    let _lock = claim(containers, &order.id, warnings)?;
+    remake(containers, bundle, order, (program, wishes), adopts)
+        .inspect_err(|_| abandon(containers, &order.id, warnings))
 }
 
 fn remake(
@@ -173,31 +157,25 @@ fn remake(
     order: &Order,
     (program, wishes): (&Path, &Wishes),
     adopts: bool,
-    undo: &mut Option<crate::cgroup::Cgroup>,
 ) -> Result<(Container, Child)> {
-    let paths = &containers.paths;
-    let directory = paths.container(&order.id);
     let Opened {
         directory: of_bundle,
         root,
         spec,
         ..
     } = bundle;
-    fs::write(paths.configuration(&order.id), serde_json::to_vec(&spec)?)
-        .context("write the configuration")?;
     let annotations = Annotations::of(spec.annotations())?;
     let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
-    let mut record = Record::new(
-        &order.id,
-        of_bundle,
-        root.clone(),
-        &spec,
-        Identity::default(),
-    );
+    let mut record = Record::new(&order.id, of_bundle, root.clone(), &spec)?;
     if let Some(group) = &group.cgroup {
         record.cgroup = Some(group.path().to_owned());
-        *undo = Some(group.try_clone()?);
     }
+    let container = Container {
+        paths: containers.paths.clone(),
+        record,
+    };
+    container.announce(&serde_json::to_vec(&spec)?)?;
+    let directory = container.directory();
     let surroundings = Surroundings::new(&directory, root)?;
     let mut command = criu::command(program, "restore", wishes);
     command
@@ -241,16 +219,15 @@ fn remake(
     if criu.wait().context("wait for criu")?.code() != 0 {
         return Err(criu::failure("restore", wishes));
     }
-    finish(containers, record, order, &spec)
+    finish(container, order, &spec)
 }
 
 fn finish(
-    containers: &Containers,
-    mut record: Record,
+    mut container: Container,
     order: &Order,
     spec: &oci_spec::runtime::Spec,
 ) -> Result<(Container, Child)> {
-    let directory = containers.paths.container(&order.id);
+    let directory = container.directory();
     let written = fs::read_to_string(directory.join(PID)).context("read what criu has written")?;
     let pid: i32 = written
         .trim()
@@ -265,11 +242,7 @@ fn finish(
         pid,
         pidfd: pidfd_open(known, PidfdFlags::empty()).context("pidfd_open")?,
     };
-    record.init = Identity::of(pid)?;
-    let container = Container {
-        paths: containers.paths.clone(),
-        record,
-    };
+    container.record.init = Identity::of(pid)?;
     let told = container.write().and_then(|()| match &order.pid_file {
         Some(path) => write_pid(path, pid),
         None => Ok(()),

@@ -1,15 +1,13 @@
 //! `create`: all of a container but its program (runtime.md, "Create").
 
 use super::access::{self, Access};
-use super::inherited::{self, Place};
 use super::record::{self, Container, Containers, Record};
 use super::sockets::sockets;
-use super::{console::Console, foreground, group, notify};
+use super::{console::Console, delete, foreground, group, inherited, notify};
 use crate::cgroup::placement::Manager;
-use crate::cgroup::{Cgroup, parents};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, kind};
 use crate::id_mapping::Tier;
-use crate::paths::bundle::{BundlePaths, GATE, NOTIFY};
+use crate::paths::bundle::{GATE, NOTIFY};
 use crate::runtime::annotations::Annotations;
 use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
@@ -21,7 +19,6 @@ use crate::runtime::process::parent::{self, Started, Streams};
 use crate::runtime::scheduling::free_affinity_of;
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
-use crate::store::tree;
 use crate::sys::process::{Child, Identity};
 use crate::sys::socket::{self, Listener};
 use crate::sys::{descriptor, namespace};
@@ -67,16 +64,6 @@ pub struct Created {
     pub terminal: Option<foreground::Terminal>,
 }
 
-/// What is undone where a container cannot be made.
-#[derive(Default)]
-struct Undo {
-    group: Option<Cgroup>,
-    /// Once they may have been run.
-    hooks: Option<Hooks>,
-    /// Where its mounts are made in the namespace of the calling process.
-    mounts: Option<Place>,
-}
-
 /// Makes it. After an error nothing of it is left. The calling process must have one thread. `warnings` gets what is
 /// otherwise than one would think, also then.
 pub fn create(
@@ -87,27 +74,21 @@ pub fn create(
 ) -> Result<Created> {
     record::check_id(&order.id)?;
     order.console.check(bundle.spec.process().as_ref())?;
-    let directory = containers.paths.container(&order.id);
-    let _lock = claim(containers, &order.id)?;
-    let mut undo = Undo::default();
-    let created = fill(containers, bundle, order, &mut undo, warnings);
-    if created.is_err() {
-        if let Some(group) = undo.group {
-            let _ = parents::end(group);
-        }
-        if let Some(Err(error)) = undo.mounts.map(Place::clear) {
-            warnings.push(format!("{error:#}"));
-        }
-        let _ = tree::remove(&directory);
-        // As at the end of one that was made (runtime.md, "Lifecycle").
-        let failed = undo.hooks.iter().flat_map(Hooks::poststop);
-        warnings.extend(failed.map(|error| format!("{error:#}")));
-    }
-    created
+    let _lock = claim(containers, &order.id, warnings)?;
+    fill(containers, bundle, order, warnings)
+        .inspect_err(|_| abandon(containers, &order.id, warnings))
 }
 
-/// Makes the directory of a container, or takes that of one whose maker was killed.
-pub(super) fn claim(containers: &Containers, id: &str) -> Result<Lock> {
+/// Leaves nothing of one that could not be made. Why it could not is what counts.
+pub(super) fn abandon(containers: &Containers, id: &str, warnings: &mut Vec<String>) {
+    // Hooks that were run are followed by others, as at the end of one that was made (runtime.md, "Lifecycle").
+    let failed = containers.remains(id).and_then(|left| delete::undo(&left));
+    let failed = failed.unwrap_or_else(|error| vec![error]);
+    warnings.extend(failed.iter().map(|error| format!("{error:#}")));
+}
+
+/// Makes the directory of a container, in the place of that of one whose maker was killed.
+pub(super) fn claim(containers: &Containers, id: &str, warnings: &mut Vec<String>) -> Result<Lock> {
     let root = containers.paths.root();
     let mut builder = DirBuilder::new();
     builder.recursive(true).mode(0o711);
@@ -119,29 +100,44 @@ pub(super) fn claim(containers: &Containers, id: &str) -> Result<Lock> {
         let message = format!("container with given ID already exists: `{id}`");
         Error::new(Kind::Conflict, message).hint("`delete` removes one that has stopped")
     };
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let found = directory.symlink_metadata();
-            // A link would lead elsewhere.
-            found.ok().filter(Metadata::is_dir).ok_or_else(taken)?;
+    loop {
+        let is_new = match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let found = directory.symlink_metadata();
+                // A link would lead elsewhere.
+                found.ok().filter(Metadata::is_dir).ok_or_else(taken)?;
+                false
+            }
+            made => made
+                .map(|()| true)
+                .with_context(|| format!("create `{}`", directory.display()))?,
+        };
+        let lock = match Lock::try_directory(&directory) {
+            // Who deletes it, or looks for one that was left, was faster.
+            Err(_) if !directory.exists() => continue,
+            lock => lock?.ok_or_else(taken)?,
+        };
+        if !lock.is_of(&directory) {
+            continue;
         }
-        made => made.with_context(|| format!("create `{}`", directory.display()))?,
+        match containers.find(id) {
+            Err(error) if kind(&error) == Some(Kind::NotFound) => {}
+            _ => return Err(taken().into()),
+        }
+        if is_new {
+            return Ok(lock);
+        }
+        let failed = delete::undo(&containers.remains(id)?)?;
+        warnings.extend(failed.iter().map(|error| format!("{error:#}")));
     }
-    let lock = Lock::try_directory(&directory)?.ok_or_else(taken)?;
-    if containers.paths.record(id).exists() || !lock.is_of(&directory) {
-        return Err(taken().into());
-    }
-    Ok(lock)
 }
 
 fn fill(
     containers: &Containers,
     bundle: Opened,
     order: &Order,
-    undo: &mut Undo,
     warnings: &mut Vec<String>,
 ) -> Result<Created> {
-    let paths = &containers.paths;
     let Opened {
         directory,
         root,
@@ -149,9 +145,7 @@ fn fill(
         ..
     } = bundle;
     let text = serde_json::to_vec(&spec)?;
-    atomic::write(&paths.configuration(&order.id), &text, Durability::Volatile)?;
-    let own = Identity::default();
-    let mut record = Record::new(&order.id, directory, root.clone(), &spec, own);
+    let mut record = Record::new(&order.id, directory, root.clone(), &spec)?;
     if order.access == Access::Entered {
         access::without_user_namespace(&mut spec);
     }
@@ -164,22 +158,26 @@ fn fill(
     let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
     if let Some(group) = &group.cgroup {
         record.cgroup = Some(group.path().to_owned());
-        undo.group = Some(group.try_clone()?);
     }
     let is_open = group.filters_devices || device_nodes::all_are_allowed(&spec);
     if !is_open {
         device_nodes::close_bound(&mut spec);
         device_nodes::close_new(&mut spec);
     }
-    let directory =
-        File::open(paths.container(&order.id)).context("open the container's directory")?;
-    let mut state = record::state(&record);
+    let mut container = Container {
+        paths: containers.paths.clone(),
+        record,
+    };
+    let mut state = container.state();
     state.set_status(ContainerState::Creating);
-    undo.hooks = Some(Hooks::new(spec.hooks().as_ref(), &state)?);
-    notify::offer(&mut spec, &paths.container(&order.id).join(NOTIFY))?;
-    if spec.linux().as_ref().is_some_and(inherits_mounts) {
-        undo.mounts = Some(Place::of(&root)?);
-    }
+    // Such as cannot be are found out while none is to be run at the end.
+    Hooks::new(spec.hooks().as_ref(), &state)?;
+    container.announce(&text)?;
+    let path = container.directory();
+    let directory = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
+    notify::offer(&mut spec, &path.join(NOTIFY))?;
+    let inherits = spec.linux().as_ref().is_some_and(inherits_mounts);
+    let place = inherits.then(|| inherited::place(&path)).transpose()?;
     let bundle = Bundle {
         root: Root::Directory {
             path: root,
@@ -195,6 +193,7 @@ fn fill(
             gate: Some(Listener::bind(directory.as_fd(), GATE)?),
             keeps_keyring: order.keeps_keyring,
             moves_root: order.moves_root,
+            place,
         },
         seccomp: None,
         edits: Vec::new(),
@@ -214,15 +213,13 @@ fn fill(
     let pidfd = pidfd.try_clone().map(|pidfd| Child { pid: *pid, pidfd });
     let mut receivers = order.pidfd_socket.iter().chain(&annotations.pidfd_receiver);
     let told = receivers.try_for_each(|path| hand_pidfd(path, &started.child, "standard"));
-    if undo.mounts.is_some() {
-        record.mount = Some(inherited::mount_of(*pid)?);
-    }
-    let given = told.and_then(|()| match (&undo.group, manager) {
+    let given = told.and_then(|()| match (container.cgroup()?, manager) {
         (Some(group), Some(uid)) => group.give_to(uid),
         _ => Ok(()),
     });
+    container.record.init = Identity::of(*pid)?;
     given
-        .and_then(|()| finish(paths, record, started, order))
+        .and_then(|()| finish(container, started, order))
         .inspect_err(|_| {
             if let Ok(init) = pidfd {
                 init.end();
@@ -245,17 +242,7 @@ fn user_namespace(linux: &Linux) -> Option<Nested> {
 }
 
 /// Once it waits at its gate.
-fn finish(
-    paths: &BundlePaths,
-    mut record: Record,
-    mut started: Started,
-    order: &Order,
-) -> Result<Created> {
-    record.init = Identity::of(started.child.pid)?;
-    let container = Container {
-        paths: paths.clone(),
-        record,
-    };
+fn finish(container: Container, mut started: Started, order: &Order) -> Result<Created> {
     let terminal = order.console.take(started.terminal.take())?;
     container.write()?;
     if let Some(path) = &order.pid_file {

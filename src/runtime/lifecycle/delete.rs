@@ -1,7 +1,7 @@
 //! `delete`: what `create` has made is undone (runtime.md, "Delete").
 
 use super::inherited;
-use super::record::{Container, Containers, Status};
+use super::record::{self, Container, Containers, Status};
 use crate::cgroup::parents;
 use crate::error::{self, Error, Kind};
 use crate::runtime::hooks::Hooks;
@@ -9,33 +9,34 @@ use crate::runtime::resctrl;
 use crate::store::lock::Lock;
 use crate::store::tree;
 use anyhow::{Context, Result, bail};
-use std::time::Duration;
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
 
-/// How long its processes may take to be gone once they are killed.
+/// How long its processes may take to be gone once they are killed, and who makes it to be ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Removes a container that has stopped, or was never started; with `force` also one that runs, and one that is not
-/// there is no error. What hooks have failed with comes out.
+/// Removes a container that has stopped, or was never started; with `force` also one that runs, or whose record is damaged,
+/// and one that is not there is no error. What hooks have failed with comes out.
 pub fn delete(containers: &Containers, id: &str, force: bool) -> Result<Vec<anyhow::Error>> {
-    let container = match containers.find(id) {
-        Err(found) if error::kind(&found) == Some(Kind::NotFound) => {
-            let is_left = sweep(containers, id)?;
-            return match force || is_left {
-                true => Ok(Vec::new()),
-                false => Err(found),
-            };
-        }
-        found => found?,
+    record::check_id(id)?;
+    let Some(_lock) = hold(containers, id, force)? else {
+        return match force {
+            true => Ok(Vec::new()),
+            false => Err(record::missing(id).into()),
+        };
     };
-    let directory = container.directory();
-    let lock = Lock::directory(&directory)?;
-    if !lock.is_of(&directory) {
-        bail!("container `{id}` is being deleted by somebody else");
-    }
+    let container = match containers.find(id) {
+        Err(found) => match error::kind(&found) {
+            // Its maker was killed.
+            Some(Kind::NotFound) => containers.remains(id)?,
+            kind if force && kind != Some(Kind::Unsupported) => containers.remains(id)?,
+            _ => return Err(found),
+        },
+        Ok(found) => found,
+    };
     match container.status()? {
-        Status::Stopped => {}
-        Status::Created => end(&container)?,
-        _ if force => end(&container)?,
+        Status::Stopped | Status::Created => {}
+        _ if force => {}
         status => {
             let message = format!(
                 "cannot delete container `{id}` that is not stopped: {}",
@@ -46,26 +47,58 @@ pub fn delete(containers: &Containers, id: &str, force: bool) -> Result<Vec<anyh
                 .into());
         }
     }
+    undo(&container)
+}
+
+/// The lock of its directory; `None` where there is none, or somebody else has just removed it. Who is patient waits also
+/// for one that is being made.
+fn hold(containers: &Containers, id: &str, is_patient: bool) -> Result<Option<Lock>> {
+    let directory = containers.paths.container(id);
+    let start = Instant::now();
+    loop {
+        let lock = match containers.paths.record(id).exists() {
+            true => Lock::directory(&directory).map(Some),
+            false => Lock::try_directory(&directory),
+        };
+        match lock {
+            Ok(Some(lock)) => return Ok(Some(lock).filter(|lock| lock.is_of(&directory))),
+            Ok(None) if !is_patient => return Ok(None),
+            Ok(None) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(None) => {
+                let message = format!("container `{id}` is still being created");
+                return Err(Error::new(Kind::Conflict, message).into());
+            }
+            Err(error) => {
+                return match error.root_cause().downcast_ref() {
+                    Some(&(Errno::NOENT | Errno::NOTDIR)) => Ok(None),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
+}
+
+/// Removes all of a container, whose lock the caller holds. What hooks have failed with comes out.
+pub(super) fn undo(container: &Container) -> Result<Vec<anyhow::Error>> {
+    end(container)?;
     if let Some(group) = container.cgroup()? {
         parents::end(group)?;
     }
-    if let Some(mount) = container
-        .record
-        .mount
-        .filter(|_| container.record.init.is_of_this_boot())
-    {
-        inherited::take_off(&container.record.rootfs, mount)?;
-    }
+    let directory = container.directory();
+    inherited::take_off(&directory)?;
     // A damaged configuration keeps nobody from removing it.
     let spec = container.spec().unwrap_or_default();
+    // What cannot be there was not made.
     if let Some(linux) = spec.linux()
-        && let Some(group) = resctrl::of(linux, id)?
+        && let Ok(Some(group)) = resctrl::of(linux, &container.record.id)
     {
         group.remove()?;
     }
-    let hooks = Hooks::new(spec.hooks().as_ref(), &container.state())?;
+    let hooks = Hooks::new(spec.hooks().as_ref(), &container.state());
     tree::remove(&directory).with_context(|| format!("remove `{}`", directory.display()))?;
-    Ok(hooks.poststop())
+    Ok(hooks.map_or_else(|error| vec![error], |hooks| hooks.poststop()))
 }
 
 /// Kills its first process, and with it all others in its pid namespace; those outside of one are its group's.
@@ -86,20 +119,4 @@ fn end(container: &Container) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Removes what a killed `create` has left; whether there was something.
-fn sweep(containers: &Containers, id: &str) -> Result<bool> {
-    let directory = containers.paths.container(id);
-    if !directory.is_dir() {
-        return Ok(false);
-    }
-    let Some(_lock) = Lock::try_directory(&directory)? else {
-        return Ok(false);
-    };
-    if containers.paths.record(id).exists() {
-        return Ok(false);
-    }
-    tree::remove(&directory).with_context(|| format!("remove `{}`", directory.display()))?;
-    Ok(true)
 }

@@ -1,18 +1,20 @@
 //! What is remembered of a container, and what it does now.
 
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Kind, bad_input, not_found};
+use crate::error::{Error, Kind, bad_input, kind, not_found};
 use crate::paths::bundle::BundlePaths;
 use crate::runtime::process::exec::Nested;
 use crate::store::atomic::{self, Durability};
 use crate::store::{directory, record};
-use crate::sys::process::{Child, Identity, send_signal};
+use crate::sys::process::{Child, Identity, boot_id, send_signal};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use oci_spec::runtime::{LinuxNamespaceType, Spec, State};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 /// Of the format.
@@ -72,14 +74,12 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// Who acts in its user namespace ([`crate::id_mapping::IdMaps::owner`]), where it has one of its own.
     pub user_namespace: Option<Nested>,
-    /// The mount that its root is, where that lies in the mount namespace of who has created it ([`super::inherited`]).
-    pub mount: Option<u64>,
 }
 
 impl Record {
-    /// That of a new container.
-    pub fn new(id: &str, bundle: PathBuf, rootfs: PathBuf, spec: &Spec, init: Identity) -> Self {
-        Self {
+    /// That of a new container, which has no process yet.
+    pub fn new(id: &str, bundle: PathBuf, rootfs: PathBuf, spec: &Spec) -> Result<Self> {
+        Ok(Self {
             version: VERSION,
             oci_version: spec.version().clone(),
             id: id.to_owned(),
@@ -87,12 +87,14 @@ impl Record {
             rootfs,
             annotations: spec.annotations().clone().unwrap_or_default(),
             created: Timestamp::now().to_string(),
-            init,
+            init: Identity {
+                boot_id: boot_id()?.to_owned(),
+                ..Identity::default()
+            },
             owner: rustix::process::geteuid().as_raw(),
             cgroup: None,
             user_namespace: None,
-            mount: None,
-        }
+        })
     }
 }
 
@@ -116,18 +118,56 @@ impl Containers {
     /// Errors: there is none, or it is half made, or damaged.
     pub fn find(&self, id: &str) -> Result<Container> {
         check_id(id)?;
-        let missing = || not_found(format!("container `{id}` does not exist"));
         let path = self.paths.record(id);
-        if !path.exists() {
-            // One that is being made has no state that could be told.
-            return Err(missing().into());
-        }
-        let found = record::read(&self.paths.container(id), &path, VERSION)?;
+        let record = match record::read(&path, &path, VERSION) {
+            // Its record was lost. One that is being made has no state that could be told.
+            Ok(None) if self.init(id).is_some_and(|init| init.is_alive()) => {
+                Err(unreadable(id, format!("`{}` is missing", path.display())).into())
+            }
+            Ok(found) => found.ok_or_else(|| missing(id).into()),
+            Err(error) if kind(&error) == Some(Kind::BadInput) => {
+                Err(unreadable(id, error.to_string()).into())
+            }
+            Err(error) => Err(error),
+        };
         Ok(Container {
             paths: self.paths.clone(),
-            record: found.ok_or_else(missing)?,
+            record: record?,
         })
     }
+
+    /// The first process, as it is remembered apart from the record.
+    fn init(&self, id: &str) -> Option<Identity> {
+        let target = std::fs::read_link(self.paths.init(id)).ok()?;
+        serde_json::from_slice(target.as_os_str().as_bytes()).ok()
+    }
+
+    /// What is known of one without its record; enough to undo it.
+    pub(super) fn remains(&self, id: &str) -> Result<Container> {
+        let early = std::fs::read(self.paths.making(id)).ok();
+        let mut record = match early.and_then(|text| serde_json::from_slice(&text).ok()) {
+            Some(record) => record,
+            None => Record::new(id, PathBuf::new(), PathBuf::new(), &Spec::default())?,
+        };
+        if let Some(init) = self.init(id) {
+            record.init = init;
+        }
+        Ok(Container {
+            paths: self.paths.clone(),
+            record,
+        })
+    }
+}
+
+/// The error for one that is not there.
+pub(super) fn missing(id: &str) -> Error {
+    not_found(format!("container `{id}` does not exist"))
+}
+
+fn unreadable(id: &str, why: String) -> Error {
+    bad_input(format!(
+        "container `{id}` cannot be used: {why}: `delete --force {id}` removes it"
+    ))
 }
 
 /// Fails for a name that is none, or that leads somewhere.
@@ -212,6 +252,20 @@ impl Container {
         state(&self.record)
     }
 
+    /// Remembers what is known of it before there is a process; `configuration` is that of the bundle.
+    pub(super) fn announce(&self, configuration: &[u8]) -> Result<()> {
+        let id = &self.record.id;
+        let record = serde_json::to_vec(&self.record)?;
+        // In this order: who finds the hooks of a configuration finds what they are told, too.
+        for (path, text) in [
+            (self.paths.making(id), record.as_slice()),
+            (self.paths.configuration(id), configuration),
+        ] {
+            std::fs::write(&path, text).with_context(|| format!("write `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn write(&self) -> Result<()> {
         let text = serde_json::to_vec(&self.record)?;
         // State of this boot: nothing of it is worth a sync.
@@ -219,7 +273,10 @@ impl Container {
             &self.paths.record(&self.record.id),
             &text,
             Durability::Volatile,
-        )
+        )?;
+        let path = self.paths.init(&self.record.id);
+        symlink(serde_json::to_string(&self.record.init)?, &path)
+            .with_context(|| format!("create `{}`", path.display()))
     }
 
     /// The first process, held.

@@ -101,6 +101,8 @@ pub struct Life {
     pub keeps_keyring: bool,
     /// Its root covers that of its maker, which is a ramdisk and cannot be dropped.
     pub moves_root: bool,
+    /// Where its root is mounted, if that is seen by its maker; else on its own directory.
+    pub place: Option<PathBuf>,
 }
 
 /// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).

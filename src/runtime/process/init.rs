@@ -60,6 +60,9 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let processes = Processes::open()?;
     // While the host's root is still there, and as whoever started us: sources of mounts are paths of the host.
     let mut pieces = rootfs::open(plan)?;
+    if let Some(place) = &plan.place {
+        pieces.is_for(place)?;
+    }
     if let Some(mounts) = mounts {
         mounts.enter()?;
         mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
