@@ -8,8 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+/// Does it to a file.
+type Damage = (&'static str, fn(&Path));
+
 /// What may become of a record.
-const DAMAGES: [(&str, fn(&Path)); 5] = [
+const DAMAGES: [Damage; 5] = [
     ("empty", |path| fs::write(path, "").unwrap()),
     ("cut off", |path| {
         let text = fs::read(path).unwrap();
