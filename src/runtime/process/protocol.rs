@@ -215,7 +215,9 @@ pub fn await_joined(
     let mut until = None;
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
-        if let (Some(child), Some(number), Some(agent)) = (&joined.child, listener, agent) {
+        if joined.failure.is_none()
+            && let (Some(child), Some(number), Some(agent)) = (&joined.child, listener, agent)
+        {
             joined.failure = agent.hand_over(child, number, channel).err();
             (listener, until) = (None, Some(Instant::now() + patience));
         }
@@ -238,7 +240,9 @@ pub fn await_joined(
                 ([CHILD, pid @ ..], Some(pidfd)) if joined.child.is_none() => {
                     let pid = parse_number(pid)?;
                     let child = Child { pid, pidfd };
-                    joined.failure = prepare(&child).err();
+                    // It may have failed before it is told of.
+                    let earlier = joined.failure.take();
+                    joined.failure = earlier.or_else(|| prepare(&child).err());
                     joined.child = Some(child);
                     until = Some(Instant::now() + patience);
                 }
@@ -389,6 +393,18 @@ mod tests {
             u8::from(sent.is_ok() || child.wait().unwrap().code() != 137)
         });
         assert_eq!(outer.unwrap().wait().unwrap().code(), 0);
+    }
+
+    #[test]
+    fn a_failure_that_comes_before_its_process_counts() {
+        let (ours, theirs) = Channel::pair().unwrap();
+        let child = crate::sys::process::clone3(0, || 125).unwrap();
+        send_failure(&theirs, &anyhow::anyhow!("no such program"));
+        send_child(&theirs, &child).unwrap();
+        drop(theirs);
+        let joined = await_joined(&ours, PATIENCE, None, |_| Ok(())).unwrap();
+        assert_eq!(joined.failure.unwrap().to_string(), "no such program");
+        joined.child.unwrap().wait().unwrap();
     }
 
     #[test]
