@@ -101,6 +101,28 @@ fn devices_are_there() {
 }
 
 #[test]
+fn devices_are_there_where_nothing_is_mounted_on_dev() {
+    for scene in scenes() {
+        scene.change(|config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
+        });
+        // What the image has in the place of one does not stay in it; twice, since what was made is there then.
+        scene.store.file("bundle/rootfs/dev/full", "of the image");
+        for read_only in [false, true] {
+            scene.change(|config| config["root"]["readonly"] = json!(read_only));
+            let told = scene.shell(
+                "for one in null zero full random urandom tty; do stat -c %t:%T /dev/$one; done; \
+                readlink /dev/stdout; echo x > /dev/null; head -c 3 /dev/zero | wc -c; ! echo x 2>/dev/null > /dev/full",
+            );
+            told.code(0)
+                .stdout("1:3\n1:5\n1:7\n1:8\n1:9\n5:0\n/proc/self/fd/1\n3\n");
+        }
+        scene.assert_empty();
+    }
+}
+
+#[test]
 fn the_kernel_treats_it_as_wanted() {
     for scene in scenes() {
         let wanted = |config: &mut Value| {

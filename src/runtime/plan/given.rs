@@ -40,6 +40,15 @@ pub enum Root {
     },
 }
 
+impl Root {
+    /// Whether device nodes in it can be opened.
+    pub fn has_devices(&self) -> bool {
+        match self {
+            Self::Directory { devices, .. } | Self::Overlay { devices, .. } => *devices,
+        }
+    }
+}
+
 /// A user namespace below that of this process, which the container's other namespaces belong to.
 #[derive(Debug)]
 pub enum UserNamespace {

@@ -1,9 +1,10 @@
 //! The container's `/dev`: the nodes every program expects (runtime-spec, config-linux.md "Default Devices") and
 //! those the configuration names.
 
+use super::mounts::is_memory;
 use super::resolve::{Kind, make};
-use crate::runtime::plan::{Device, Plan};
-use crate::sys::mount;
+use crate::runtime::plan::{Device, MountStep, Plan};
+use crate::sys::mount::{self, Attributes};
 use anyhow::{Context, Result};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, makedev, mknodat, openat,
@@ -33,9 +34,33 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
+/// What lies at `/dev`.
+pub enum Dev {
+    /// Nothing was mounted there: it is the image's own directory, if that has one.
+    OfImage,
+    /// A new file system in memory, and whether device nodes can be opened in it.
+    Memory(OwnedFd, bool),
+    /// Whatever else was mounted there, a directory of the host for example, has the nodes that it has.
+    Given,
+}
+
+impl Dev {
+    /// What this mount there has made of it; a new file system is given.
+    pub fn mounted(step: &MountStep, filesystem: Option<OwnedFd>) -> Self {
+        let is_closed = Attributes::MOUNT_ATTR_NODEV;
+        match filesystem.filter(|_| is_memory(&step.source)) {
+            Some(directory) => {
+                let is_open = !step.options.attributes().contains(is_closed);
+                Self::Memory(directory, is_open)
+            }
+            None => Self::Given,
+        }
+    }
+}
+
 /// Where the nodes come from, and whether others can be opened there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Nodes {
+enum Nodes {
     /// They are made; so are those that the container makes.
     Open,
     /// They are made and each is a mount of its own, because others there cannot be opened (`nodev`).
@@ -79,35 +104,45 @@ pub fn make_plain(directory: &OwnedFd) -> Result<bool> {
     Ok(has_nodes)
 }
 
-/// Makes the nodes, most of them in the empty `/dev`.
-pub fn make_all(root: &OwnedFd, directory: &OwnedFd, plan: &Plan, nodes: Nodes) -> Result<()> {
-    let nodev = mount::Attributes::MOUNT_ATTR_NODEV;
-    if nodes == Nodes::Bound {
-        mount::remove_attributes(directory.as_fd(), nodev).context("open `/dev`")?;
-    }
+/// Makes the nodes, most of them in `/dev`.
+pub fn make_all(root: &OwnedFd, dev: Dev, plan: &Plan) -> Result<()> {
+    let (directory, is_open) = match dev {
+        Dev::OfImage => (
+            make(root.as_fd(), Path::new("/dev"), Kind::Directory)?,
+            plan.root.has_devices(),
+        ),
+        Dev::Memory(directory, is_open) => (directory, is_open),
+        Dev::Given => return Ok(()),
+    };
+    let nodes = match is_open {
+        _ if plan.user_namespace => Nodes::Host,
+        true => Nodes::Open,
+        false => Nodes::Bound,
+    };
     // The mode of a node is what is asked for, not what the caller's mask leaves of it.
     let mask = rustix::process::umask(Mode::empty());
     let made = defaults(plan)
         .iter()
         .chain(&plan.devices)
         .try_for_each(|device| {
-            Place::find(root, directory, &device.path)
+            Place::find(root, &directory, &device.path)
                 .and_then(|place| match nodes {
                     // Everybody may make one, and open it anywhere.
-                    _ if device.mode & libc::S_IFMT == libc::S_IFIFO => place.make_node(device),
-                    Nodes::Open => place.make_node(device),
-                    Nodes::Bound => place.make_node(device).and_then(|()| place.bind_itself()),
+                    _ if device.mode & libc::S_IFMT == libc::S_IFIFO => {
+                        place.make_node(root, device)
+                    }
+                    Nodes::Open => place.make_node(root, device),
+                    Nodes::Bound => place
+                        .make_node(root, device)
+                        .and_then(|()| place.bind_itself()),
                     Nodes::Host => place.bind(root, device),
                 })
                 .with_context(|| format!("make the device `{}`", device.path.display()))
         });
     rustix::process::umask(mask);
     made?;
-    if nodes == Nodes::Bound {
-        mount::add_attributes(directory.as_fd(), nodev, false).context("close `/dev`")?;
-    }
     for (name, target) in LINKS {
-        match symlinkat(target, directory, name) {
+        match symlinkat(target, &directory, name) {
             // It was asked for something else.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error).with_context(|| format!("link `/dev/{name}`")),
@@ -164,13 +199,15 @@ impl<'a> Place<'a> {
         self.other.as_ref().map_or(self.dev, AsFd::as_fd)
     }
 
-    fn make_node(&self, device: &Device) -> Result<()> {
+    fn make_node(&self, root: &OwnedFd, device: &Device) -> Result<()> {
         let kind = FileType::from_raw_mode(device.mode);
         let mode = Mode::from(device.mode & 0o7777);
         let number = makedev(device.major, device.minor);
         match mknodat(self.directory(), &self.name, kind, mode, number) {
             // Left there by an earlier run, or the image has the same.
             Err(Errno::EXIST) if self.is(kind, number)? => {}
+            // The image has another file there: the empty one, for example, that a node was once bound on.
+            Err(Errno::EXIST) => return self.bind(root, device),
             made => made?,
         }
         if (device.uid, device.gid) != (0, 0) {
@@ -191,7 +228,7 @@ impl<'a> Place<'a> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = openat(self.directory(), &self.name, flags, Mode::empty())?;
         let copy = mount::clone_tree(node.as_fd(), false)?;
-        mount::remove_attributes(copy.as_fd(), mount::Attributes::MOUNT_ATTR_NODEV)?;
+        mount::remove_attributes(copy.as_fd(), Attributes::MOUNT_ATTR_NODEV)?;
         Ok(mount::attach(copy.as_fd(), node.as_fd())?)
     }
 

@@ -11,13 +11,13 @@ mod single_id;
 pub mod trees;
 
 use super::mount_options::Spread;
-use super::plan::{Plan, Root};
+use super::plan::{Plan, Root, Source};
 use crate::error::bad_input;
 use crate::id_mapping::Tier;
 use crate::sys::mount::{self, Attributes, Change, Overlay, Propagation};
 use crate::sys::procfs::Processes;
 use anyhow::{Context, Result, bail};
-use devices::Nodes;
+use devices::Dev;
 use mounts::Below;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,8 +117,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         mount::change(root.as_fd(), Change::default(), private, None, true)
             .context("make the root file system private")?;
     }
-    let mut device_directory = None;
-    let mut nodes = Nodes::Open;
+    let mut dev = Dev::OfImage;
     let mut below = Below::new(
         &root,
         plan.mount_label
@@ -129,17 +128,8 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         let mounted = below
             .mount(step, tree.as_ref())
             .with_context(|| mounts::describe(step))?;
-        if let Some(directory) = mounted.filter(|_| step.target == Path::new("/dev")) {
-            device_directory = mounts::is_memory(&step.source).then_some(directory);
-            if plan.user_namespace {
-                nodes = Nodes::Host;
-            } else if step
-                .options
-                .attributes()
-                .contains(Attributes::MOUNT_ATTR_NODEV)
-            {
-                nodes = Nodes::Bound;
-            }
+        if step.target == Path::new("/dev") && !matches!(step.source, Source::Remount) {
+            dev = Dev::mounted(step, mounted);
         }
     }
     let Below {
@@ -147,9 +137,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
         read_only,
         ..
     } = below;
-    if let Some(directory) = device_directory {
-        devices::make_all(&root, &directory, plan, nodes)?;
-    }
+    devices::make_all(&root, dev, plan)?;
     edits::apply(root.as_fd(), &plan.edits)?;
     Ok(Built {
         root,
