@@ -15,6 +15,7 @@ use rustix::mm::{
 };
 use rustix::process::{PrctlMmMap, configure_virtual_memory_map};
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -62,13 +63,18 @@ pub fn seal(own: &Path) -> Result<OwnedFd> {
 pub fn run_from(sealed: &OwnedFd) -> Result<()> {
     let path = format!("/proc/self/fd/{}", sealed.as_raw_fd());
     let file = File::open(&path).with_context(|| format!("open `{path}`"))?;
-    match set_executable(&file) {
+    let executable = Executable::to_be(&file)?;
+    match executable.set() {
         // As long as the old one is mapped; who may not hears that first.
         Err(Errno::BUSY) => {}
         result => return result.context("prctl PR_SET_MM_MAP"),
     }
     let own = std::fs::metadata("/proc/self/exe").context("stat `/proc/self/exe`")?;
-    let maps = std::fs::read_to_string("/proc/self/maps").context("read `/proc/self/maps`")?;
+    // The kernel writes the lines anew for each read.
+    let mut maps = String::with_capacity(16 * 1024);
+    File::open("/proc/self/maps")
+        .and_then(|mut file| file.read_to_string(&mut maps))
+        .context("read `/proc/self/maps`")?;
     let parts = maps.lines().filter_map(|line| Part::read(line, own.ino()));
     let written = written();
     for part in parts.collect::<Vec<_>>() {
@@ -81,33 +87,43 @@ pub fn run_from(sealed: &OwnedFd) -> Result<()> {
         };
         replaced.context("map the sealed program")?;
     }
-    set_executable(&file).context("prctl PR_SET_MM_MAP")
+    executable.set().context("prctl PR_SET_MM_MAP")
 }
 
-/// Changes what `/proc/PID/exe` leads to, and nothing else of what the kernel remembers of the process.
-fn set_executable(file: &File) -> Result<(), Errno> {
-    let known = Process::myself().and_then(|own| own.stat());
-    let known = known.map_err(|_| Errno::NOSYS)?;
-    let told = |value: Option<u64>| value.ok_or(Errno::NOSYS);
-    let map = PrctlMmMap {
-        start_code: known.startcode,
-        end_code: known.endcode,
-        start_data: told(known.start_data)?,
-        end_data: told(known.end_data)?,
-        start_brk: told(known.start_brk)?,
-        // SAFETY: moves nothing.
-        brk: unsafe { libc::sbrk(0) } as u64,
-        start_stack: known.startstack,
-        arg_start: told(known.arg_start)?,
-        arg_end: told(known.arg_end)?,
-        env_start: told(known.env_start)?,
-        env_end: told(known.env_end)?,
-        auxv: std::ptr::null_mut(),
-        auxv_size: 0,
-        exe_fd: file.as_raw_fd(),
-    };
-    // SAFETY: all values but the last are those that are in force.
-    unsafe { configure_virtual_memory_map(&map) }
+/// What `/proc/PID/exe` is to lead to, with all else that the kernel remembers of the process.
+struct Executable(PrctlMmMap);
+
+impl Executable {
+    fn to_be(file: &File) -> Result<Self> {
+        let known = Process::myself()?.stat()?;
+        let told = |value: Option<u64>| value.context("the kernel does not tell it");
+        Ok(Self(PrctlMmMap {
+            start_code: known.startcode,
+            end_code: known.endcode,
+            start_data: told(known.start_data)?,
+            end_data: told(known.end_data)?,
+            start_brk: told(known.start_brk)?,
+            brk: 0,
+            start_stack: known.startstack,
+            arg_start: told(known.arg_start)?,
+            arg_end: told(known.arg_end)?,
+            env_start: told(known.env_start)?,
+            env_end: told(known.env_end)?,
+            auxv: std::ptr::null_mut(),
+            auxv_size: 0,
+            exe_fd: file.as_raw_fd(),
+        }))
+    }
+
+    fn set(&self) -> Result<(), Errno> {
+        let map = PrctlMmMap {
+            // SAFETY: moves nothing.
+            brk: unsafe { libc::sbrk(0) } as u64,
+            ..self.0
+        };
+        // SAFETY: all values but the last are those that are in force.
+        unsafe { configure_virtual_memory_map(&map) }
+    }
 }
 
 /// Where this program has what it may have written to since it was mapped: its writable segments (elf(5)).
@@ -189,7 +205,9 @@ impl Part {
         // SAFETY: the copy has the same content, and the one thread that there is writes nothing to the original meanwhile:
         // its stack and its heap are elsewhere.
         unsafe {
-            let copy = mmap_anonymous(std::ptr::null_mut(), length, both, MapFlags::PRIVATE)?;
+            // All of it is written to at once: page after page takes a fault for each.
+            let flags = MapFlags::PRIVATE | MapFlags::POPULATE;
+            let copy = mmap_anonymous(std::ptr::null_mut(), length, both, flags)?;
             std::ptr::copy_nonoverlapping(place, copy.cast(), length);
             let access = MprotectFlags::from_bits_retain(self.access.bits());
             mprotect(copy, length, access)?;
