@@ -5,7 +5,7 @@
 
 mod given;
 
-pub use given::{Bundle, FileEdit, Held, Life, Root, Sockets, Sources, UserNamespace};
+pub use given::{Bundle, FileEdit, Gate, Held, Life, Root, Sockets, Sources, UserNamespace};
 
 use super::annotations::Annotations;
 use super::capabilities::{CapabilitySet, ProcessCapabilities};
@@ -21,7 +21,6 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{IdMaps, Range, Tier};
 use crate::sys::process::flags;
-use crate::sys::socket::Listener;
 use anyhow::{Context, Result};
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
 use oci_spec::runtime::{Mount, PosixRlimit, PosixRlimitType, Process};
@@ -250,7 +249,7 @@ pub struct Plan {
     /// Programs of the caller's that are run on the way.
     pub hooks: Hooks,
     /// See [`Bundle`].
-    pub gate: Option<Listener>,
+    pub gate: Option<Gate>,
     /// Its root covers that of the caller, which is not dropped.
     pub moves_root: bool,
     /// See [`Life`].
@@ -294,7 +293,7 @@ impl Plan {
             let message = "a container with a user namespace of its own cannot be put into a mount namespace that is there";
             return Err(Error::new(Kind::Unsupported, message).into());
         }
-        let resctrl = resctrl::of(linux, state.id())?;
+        let resctrl = resctrl::of(linux.intel_rdt().as_ref(), state.id())?;
         let mut nobody = Process::default();
         nobody.set_args(None);
         let process = spec.process().as_ref().unwrap_or(&nobody);

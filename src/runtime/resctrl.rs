@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Kind, bad_input};
 use anyhow::{Context, Result};
-use oci_spec::runtime::{Linux, LinuxIntelRdt};
+use oci_spec::runtime::LinuxIntelRdt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +28,8 @@ pub struct Group {
 ///
 /// Errors: names that lead elsewhere, lines that are several.
 #[allow(deprecated)]
-pub fn of(linux: &Linux, id: &str) -> Result<Option<Group>, Error> {
-    let Some(wanted) = linux.intel_rdt() else {
+pub fn of(wanted: Option<&LinuxIntelRdt>, id: &str) -> Result<Option<Group>, Error> {
+    let Some(wanted) = wanted else {
         return Ok(None);
     };
     let given = wanted.clos_id().clone().filter(|name| !name.is_empty());
@@ -215,8 +215,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn group(wanted: Value) -> Result<Group, Error> {
-        let linux = serde_json::from_value(json!({ "intelRdt": wanted })).unwrap();
-        of(&linux, "box").map(Option::unwrap)
+        let wanted = serde_json::from_value(wanted).unwrap();
+        of(Some(&wanted), "box").map(Option::unwrap)
     }
 
     fn read(path: &Path) -> String {
@@ -239,11 +239,7 @@ mod tests {
                 .as_deref(),
             Some("box")
         );
-        assert!(
-            of(&serde_json::from_value(json!({})).unwrap(), "box")
-                .unwrap()
-                .is_none()
-        );
+        assert!(of(None, "box").unwrap().is_none());
         for refused in [
             json!({ "closID": "../x" }),
             json!({ "closID": ".." }),

@@ -248,6 +248,7 @@ impl Verb for Restore {
             keeps_keyring: false,
             moves_root: false,
             access: context.access().unwrap_or(Access::Own),
+            starts: true,
         };
         let opened = bundle::read(&self.bundle, None)?;
         let adopts = !self.detach && !self.no_subreaper;

@@ -40,19 +40,29 @@ pub struct Making {
     id: String,
 }
 
+/// What the caller does once the container is made.
+#[derive(PartialEq, Eq)]
+enum Caller {
+    /// Whoever else starts it.
+    Leaves,
+    /// It starts it, and leaves.
+    Starts,
+    /// It starts it, and stays until it ends.
+    Stays,
+}
+
 impl Making {
-    /// `attended`: the caller stays.
     fn create(
         self,
         context: &mut Context,
         containers: &Containers,
-        attended: bool,
+        caller: Caller,
     ) -> Result<Created> {
         let mut opened = bundle::read(&self.bundle, self.config.as_deref())?;
         let (directory, root) = (opened.directory.display(), opened.root.display());
         (context.output).step(format!("bundle `{directory}`, root `{root}`"));
         let entered = lifecycle::enter(&opened.spec, &context.again(containers))?;
-        let console = match (self.console_socket, attended) {
+        let console = match (self.console_socket, caller == Caller::Stays) {
             (Some(_), true) => {
                 return Err(
                     bad_input("--console-socket is of no use to who stays attached")
@@ -78,6 +88,7 @@ impl Making {
                 keeps_keyring: self.no_new_keyring,
                 moves_root: self.no_pivot,
                 access: context.access().unwrap_or(entered),
+                starts: caller != Caller::Leaves,
             },
             &mut warnings,
         );
@@ -106,7 +117,7 @@ pub struct Create {
 impl Verb for Create {
     fn execute(self, context: &mut Context) -> Result<u8> {
         let containers = context.containers()?;
-        let created = self.making.create(context, &containers, false)?;
+        let created = self.making.create(context, &containers, Caller::Leaves)?;
         limit_unit(&containers, &created).map(|()| 0)
     }
 }
@@ -145,9 +156,13 @@ impl Verb for Run {
         };
         // Before the process is root of a user namespace, which has another place for them.
         let containers = context.containers()?;
-        let mut created = self.making.create(context, &containers, !self.detach)?;
+        let caller = match self.detach {
+            true => Caller::Starts,
+            false => Caller::Stays,
+        };
+        let mut created = self.making.create(context, &containers, caller)?;
         let id = created.container.record.id.clone();
-        let readiness = match lifecycle::start(&created.container) {
+        let readiness = match lifecycle::start_own(&created) {
             Ok(readiness) => readiness,
             Err(error) => {
                 created.child.end();

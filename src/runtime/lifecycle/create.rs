@@ -13,14 +13,14 @@ use crate::runtime::bundle::Opened;
 use crate::runtime::device_nodes;
 use crate::runtime::hooks::Hooks;
 use crate::runtime::namespaces::inherits_mounts;
-use crate::runtime::plan::{self, Bundle, Life, Root, UserNamespace};
+use crate::runtime::plan::{self, Bundle, Gate, Life, Root, UserNamespace};
 use crate::runtime::process::exec::Nested;
 use crate::runtime::process::parent::{self, Started, Streams};
 use crate::runtime::scheduling::free_affinity_of;
 use crate::store::atomic::{self, Durability};
 use crate::store::lock::Lock;
 use crate::sys::process::{Child, Identity};
-use crate::sys::socket::{self, Listener};
+use crate::sys::socket::{self, Channel, Listener};
 use crate::sys::{descriptor, namespace};
 use anyhow::{Context, Result};
 use oci_spec::runtime::{ContainerState, Linux, Process};
@@ -51,6 +51,8 @@ pub struct Order {
     pub moves_root: bool,
     /// How the calling process has come here.
     pub access: Access,
+    /// The calling process starts it, too.
+    pub starts: bool,
 }
 
 /// A container that was created.
@@ -62,6 +64,8 @@ pub struct Created {
     pub child: Child,
     /// Its terminal, if that is for the calling process to relay.
     pub terminal: Option<foreground::Terminal>,
+    /// Leads to the first process, if that is for the calling process to start.
+    pub(super) starter: Option<Channel>,
 }
 
 /// Makes it. After an error nothing of it is left. The calling process must have one thread. `warnings` gets what is
@@ -190,7 +194,10 @@ fn fill(
         cgroup: group.cgroup,
         state,
         life: Life {
-            gate: Some(Listener::bind(directory.as_fd(), GATE)?),
+            gate: Some(match order.starts {
+                true => Gate::Maker,
+                false => Gate::Socket(Listener::bind(directory.as_fd(), GATE)?),
+            }),
             keeps_keyring: order.keeps_keyring,
             moves_root: order.moves_root,
             place,
@@ -249,11 +256,15 @@ fn finish(container: Container, mut started: Started, order: &Order) -> Result<C
         write_pid(path, started.child.pid)?;
     }
     free_affinity_of(started.child.pid);
-    started.let_go()?;
+    let starter = match order.starts {
+        true => started.held.take(),
+        false => started.let_go().map(|()| None)?,
+    };
     Ok(Created {
         container,
         child: started.child,
         terminal,
+        starter,
     })
 }
 

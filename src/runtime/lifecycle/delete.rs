@@ -89,14 +89,12 @@ pub(super) fn undo(container: &Container) -> Result<Vec<anyhow::Error>> {
     let directory = container.directory();
     inherited::take_off(&directory)?;
     // A damaged configuration keeps nobody from removing it.
-    let spec = container.spec().unwrap_or_default();
+    let later = container.later().unwrap_or_default();
     // What cannot be there was not made.
-    if let Some(linux) = spec.linux()
-        && let Ok(Some(group)) = resctrl::of(linux, &container.record.id)
-    {
+    if let Ok(Some(group)) = resctrl::of(later.linux.intel_rdt.as_ref(), &container.record.id) {
         group.remove()?;
     }
-    let hooks = Hooks::new(spec.hooks().as_ref(), &container.state());
+    let hooks = Hooks::new(later.hooks.as_ref(), &container.state());
     tree::remove(&directory).with_context(|| format!("remove `{}`", directory.display()))?;
     Ok(hooks.map_or_else(|error| vec![error], |hooks| hooks.poststop()))
 }

@@ -39,5 +39,5 @@ pub use foreground::attend;
 pub use group::{limit_unit, update};
 pub use notify::Readiness;
 pub use record::{Container, Containers, Record, Status};
-pub use start::start;
+pub use start::{start, start_own};
 pub use statistics::statistics;

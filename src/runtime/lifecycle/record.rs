@@ -9,7 +9,8 @@ use crate::store::{directory, record};
 use crate::sys::process::{Child, Identity, boot_id, send_signal};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use oci_spec::runtime::{LinuxNamespaceType, Spec, State};
+use oci_spec::runtime::{Hooks, LinuxIntelRdt, LinuxNamespaceType, Spec, State};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -188,6 +189,20 @@ pub(super) fn check_id(id: &str) -> Result<(), Error> {
     }
 }
 
+/// The parts of a configuration that count after `create`.
+#[derive(Default, Deserialize)]
+pub(super) struct Later {
+    pub hooks: Option<Hooks>,
+    #[serde(default)]
+    pub linux: LaterLinux,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LaterLinux {
+    pub intel_rdt: Option<LinuxIntelRdt>,
+}
+
 /// One container.
 #[derive(Debug)]
 pub struct Container {
@@ -242,6 +257,15 @@ impl Container {
 
     /// The configuration as it was when the container was created.
     pub fn spec(&self) -> Result<Spec> {
+        self.configuration()
+    }
+
+    /// What of it is needed once the container is made: to read the rest takes several times as long.
+    pub(super) fn later(&self) -> Result<Later> {
+        self.configuration()
+    }
+
+    fn configuration<T: DeserializeOwned>(&self) -> Result<T> {
         let path = self.paths.configuration(&self.record.id);
         let text = std::fs::read(&path).with_context(|| format!("read `{}`", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("read `{}`", path.display()))

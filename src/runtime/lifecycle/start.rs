@@ -1,5 +1,6 @@
 //! `start`: the first process of a container that was created becomes its program (runtime.md, "Start").
 
+use super::create::Created;
 use super::notify::Readiness;
 use super::record::{Container, Status};
 use crate::error::{Error, Kind};
@@ -7,6 +8,7 @@ use crate::paths::bundle::GATE;
 use crate::runtime::hooks::Hooks;
 use crate::runtime::process::gate;
 use crate::store::lock::Lock;
+use crate::sys::process::Child;
 use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -31,12 +33,28 @@ pub fn start(container: &Container) -> Result<Option<Readiness>> {
     let channel = Channel::connect(directory.as_fd(), GATE)?.ok_or_else(gone)?;
     let socket = container.paths.gate(id);
     std::fs::remove_file(&socket).with_context(|| format!("remove `{}`", socket.display()))?;
-    gate::open(&channel, &init)?;
-    let spec = container.spec()?;
-    let hooks = Hooks::new(spec.hooks().as_ref(), &container.state())?;
+    pass(container, &channel, &init)?;
+    Ok(readiness)
+}
+
+/// The same for one that waits for its maker, the calling process.
+pub fn start_own(created: &Created) -> Result<Option<Readiness>> {
+    let container = &created.container;
+    let Some(channel) = &created.starter else {
+        return start(container);
+    };
+    let _lock = Lock::directory(&container.directory())?;
+    let readiness = Readiness::of(container)?;
+    gate::let_begin(channel)?;
+    pass(container, channel, &created.child)?;
+    Ok(readiness)
+}
+
+fn pass(container: &Container, channel: &Channel, init: &Child) -> Result<()> {
+    gate::open(channel, init)?;
+    let hooks = Hooks::new(container.later()?.hooks.as_ref(), &container.state())?;
     hooks.poststart(init.pid).inspect_err(|_| {
         // The container is stopped then (runtime.md, "Lifecycle").
         let _ = init.kill(libc::SIGKILL);
-    })?;
-    Ok(readiness)
+    })
 }

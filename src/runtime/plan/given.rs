@@ -100,12 +100,31 @@ pub struct Bundle {
     pub sources: Sources,
 }
 
+/// Whoever starts a container that is made.
+#[derive(Debug)]
+pub enum Gate {
+    /// Its maker.
+    Maker,
+    /// Who connects to this.
+    Socket(Listener),
+}
+
+impl Gate {
+    /// What its first process waits at, beside the channel to its maker.
+    pub fn socket(&self) -> Option<&Listener> {
+        match self {
+            Self::Maker => None,
+            Self::Socket(listener) => Some(listener),
+        }
+    }
+}
+
 /// What a container keeps of the process that makes it.
 #[derive(Debug, Default)]
 pub struct Life {
-    /// Where its first process waits for whoever starts it, once all else is done; it then outlives its maker. `None`: it
-    /// starts at once, and ends with that.
-    pub gate: Option<Listener>,
+    /// Whom its first process waits for, once all else is done; it then outlives its maker. `None`: it starts at once, and
+    /// ends with that.
+    pub gate: Option<Gate>,
     /// It stays in the session keyring of its maker (keyrings(7)).
     pub keeps_keyring: bool,
     /// Its root covers that of its maker, which is a ramdisk and cannot be dropped.

@@ -12,15 +12,17 @@
 //!                             │──── Failed, or end of file ─────▶│ execve succeeded
 //! ```
 //!
+//! Whose maker is also who starts it hears of that by `Connected`, and tells how it went by the same channel.
+//!
 //! The socket lies where only the caller can reach it, and is open in init from the beginning: no path leads out of the
 //! container.
 
 use super::program::{self, Confined};
 use super::{init, protocol};
-use crate::runtime::plan::Plan;
+use crate::runtime::plan::{Gate, Plan};
 use crate::sys::descriptor;
 use crate::sys::process::{self, Child};
-use crate::sys::socket::{Channel, Listener};
+use crate::sys::socket::Channel;
 use anyhow::{Context, Result};
 use std::os::fd::AsFd;
 
@@ -30,9 +32,15 @@ pub fn open(channel: &Channel, init: &Child) -> Result<()> {
     protocol::await_start(channel, init, None, &mut || Ok(()), protocol::PATIENCE).map(drop)
 }
 
+/// Tells the first process of a container that its maker, the calling process, starts it.
+pub fn let_begin(channel: &Channel) -> Result<()> {
+    protocol::send_connected(channel)
+}
+
 /// Closes all that is not needed any more: what it holds while it waits is within reach of whoever may trace it.
-pub(super) fn leave_behind(plan: &Plan, gate: &Listener, maker: &Channel) -> Result<()> {
-    let mut needed = vec![maker.as_fd(), gate.as_fd()];
+pub(super) fn leave_behind(plan: &Plan, gate: &Gate, maker: &Channel) -> Result<()> {
+    let mut needed = vec![maker.as_fd()];
+    needed.extend(gate.socket().map(AsFd::as_fd));
     needed.extend(plan.process.sockets.all());
     needed.extend(plan.hooks.files());
     descriptor::close_all_but(&needed).context("close_range")
@@ -41,7 +49,7 @@ pub(super) fn leave_behind(plan: &Plan, gate: &Listener, maker: &Channel) -> Res
 /// Waits, then becomes the program. Failures before that are the maker's to hear, those after it the starter's.
 pub(super) fn pass(
     plan: &Plan,
-    gate: &Listener,
+    gate: &Gate,
     confined: Confined,
     maker: &Channel,
 ) -> Result<std::convert::Infallible> {
@@ -49,12 +57,16 @@ pub(super) fn pass(
     protocol::send_created(maker)?;
     // Nobody would ever start, or end, what is recorded nowhere.
     protocol::await_connected(maker)?;
-    // A filter may know no close_range(2) by now. What cannot be closed leads nowhere.
-    let _ = descriptor::close(&[maker.as_fd()]);
-    let Ok(starter) = gate.wait() else {
-        process::exit_now(125)
-    };
-    let Err(error) = init::become_program(plan, confined, &starter);
-    protocol::send_failure(&starter, &error);
+    let connected = gate.socket().map(|listener| {
+        // A filter may know no close_range(2) by now. What cannot be closed leads nowhere.
+        let _ = descriptor::close(&[maker.as_fd()]);
+        let Ok(starter) = listener.wait() else {
+            process::exit_now(125)
+        };
+        starter
+    });
+    let starter = connected.as_ref().unwrap_or(maker);
+    let Err(error) = init::become_program(plan, confined, starter);
+    protocol::send_failure(starter, &error);
     process::exit_now(125)
 }

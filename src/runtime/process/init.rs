@@ -9,7 +9,7 @@ use crate::cgroup;
 use crate::id_mapping::sandbox;
 use crate::paths;
 use crate::runtime::namespaces::Joined;
-use crate::runtime::plan::{Plan, UserNamespace};
+use crate::runtime::plan::{Gate, Plan, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
@@ -43,7 +43,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
     needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
-    needed.extend(plan.gate.as_ref().map(AsFd::as_fd));
+    needed.extend(plan.gate.iter().filter_map(Gate::socket).map(AsFd::as_fd));
     needed.extend(plan.process.sockets.all());
     needed.extend(plan.hooks.files());
     needed.extend(mounts.map(AsFd::as_fd));

@@ -28,7 +28,7 @@ pub struct Started {
     /// Where the calls come that the parent itself answers for (seccomp_unotify(2)).
     pub listener: Option<OwnedFd>,
     /// Leads to a first process that waits at its gate, and ends with the caller until it is let go.
-    held: Option<Channel>,
+    pub held: Option<Channel>,
 }
 
 impl Started {
