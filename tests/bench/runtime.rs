@@ -1,5 +1,6 @@
 //! `onggi runtime` beside crun and runc on the same bundles, and beside the kernel's calls alone: `run`, and `create`,
-//! `start` and `delete` one after the other; with everything, without a network namespace, without a filter, without both.
+//! `start` and `delete` one after the other; with everything, without a network namespace, without a filter, without both. State
+//! is kept in memory.
 //! Then the most memory that a process of each has used.
 //!
 //! `cargo bench --bench runtime [-- root|subuid|single…]`, in a mount namespace as `start` does. The shell that starts each is
@@ -58,13 +59,19 @@ fn main() -> ExitCode {
 
 fn measure_as(name: &str, user: User) {
     let Some(store) = store(user) else { return };
+    // As by default: below /run or XDG_RUNTIME_DIR. What a disk has to write besides would be in it.
+    let states = tempfile::tempdir_in("/dev/shm").unwrap();
+    let account = (Some(store.account.uid), Some(store.account.gid));
+    std::os::unix::fs::chown(states.path(), account.0, account.1).unwrap();
     for (what, leave_out) in [
         ("all", &[][..]),
         ("no-network", &["network"]),
         ("no-filter", &["seccomp"]),
         ("neither", &["network", "seccomp"]),
     ] {
-        let [run, three] = peers::of_a_bundle(&store, what, |config| without(config, leave_out));
+        let [run, three] = peers::of_a_bundle(&store, states.path(), what, |config| {
+            without(config, leave_out)
+        });
         for (title, all) in [("run", run), ("create, start, delete", three)] {
             let title = format!("{title}, {what}, as {name}");
             race(&title, rounds(31), contenders(&store, &all));

@@ -134,6 +134,7 @@ pub type Words = (String, Vec<OsString>);
 /// three commands. `leave_out` takes something out of the configuration.
 pub fn of_a_bundle(
     store: &Store,
+    states: &Path,
     name: &str,
     leave_out: impl FnOnce(&mut serde_json::Value),
 ) -> [Vec<Words>; 2] {
@@ -148,7 +149,7 @@ pub fn of_a_bundle(
     let bundle = write_bundle(store, name, &config);
     let ours = program().to_str().unwrap();
     let of = |title: &str, words: &[&str], program: &str, script: &str| {
-        let state = store.path().join("runtime").join(title.replace(' ', "-"));
+        let state = states.join(title.replace(' ', "-"));
         let mut all: Vec<OsString> = ["sh", "-c", script, program].map(Into::into).into();
         all.push(bundle.clone().into());
         all.extend(words.iter().map(Into::into));
