@@ -4,6 +4,33 @@
 use anyhow::{Context, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+/// Lets signals that ask a process to end do so also where this process is the first one of its pid namespace, to which they
+/// come only if it has a handler (pid_namespaces(7)); it exits with 128 and the signal's number. execve(2) takes the handlers
+/// away.
+pub fn end_by_requests() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: may be called by a handler (signal-safety(7)), and does not return.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGPWR,
+    ]
+    .into_iter()
+    .chain(libc::SIGRTMIN()..=libc::SIGRTMAX())
+    {
+        let handler = end as extern "C" fn(libc::c_int);
+        // SAFETY: the handler does nothing that could disturb what it interrupts.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
 /// Signals that arrive as data instead of interrupting.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);

@@ -168,6 +168,8 @@ impl Listener {
     }
 
     /// Waits for somebody to come.
+    ///
+    /// Errors: there is no descriptor for whoever has come.
     pub fn wait(&self) -> Result<Channel> {
         loop {
             let mut ready = [PollFd::new(&self.0, PollFlags::IN)];
@@ -175,8 +177,11 @@ impl Listener {
                 Err(Errno::INTR) => {}
                 result => drop(result.context("poll")?),
             }
-            if let Some(channel) = self.accept() {
-                return Ok(channel);
+            match accept_with(&self.0, SocketFlags::CLOEXEC) {
+                Ok(accepted) => return Ok(Channel(accepted)),
+                // It has left meanwhile.
+                Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => {}
+                Err(error) => return Err(error).context("accept"),
             }
         }
     }

@@ -33,6 +33,10 @@ fn nothing_is_made_of_them() {
         scene.refuses("has an empty key", |config| {
             config["annotations"] = json!({ "": "x" })
         });
+        scene.refuses("a mount covers `/`", |config| {
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.push(json!({ "destination": "/..", "type": "tmpfs", "source": "x" }));
+        });
         scene.refuses("is not an absolute path", |config| {
             config["hooks"] = json!({ "prestart": [{ "path": "true" }] });
         });

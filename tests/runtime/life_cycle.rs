@@ -114,6 +114,14 @@ fn who_is_created_and_never_started_goes() {
         scene.run(["kill", "two", "KILL"]).code(0);
         until("it has stopped", || scene.status("two") == "stopped");
         scene.run(["delete", "two"]).code(0);
+        // Process 1 has no handler of its own for it, as its program would have.
+        for signal in ["TERM", "INT", "34"] {
+            scene.make(&["create", "two"]).code(0);
+            scene.run(["kill", "two", signal]).code(0);
+            until("it has stopped", || scene.status("two") == "stopped");
+            scene.run(["start", "two"]).code(1).stderr_has("stopped");
+            scene.run(["delete", "two"]).code(0);
+        }
         scene.assert_empty();
     }
 }

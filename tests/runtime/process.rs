@@ -78,6 +78,19 @@ fn what_cannot_be_a_program_is_refused() {
             "permission denied",
             set("/process/args", json!(["/etc/alpine-release"])),
         );
+        for limit in 0..4 {
+            let limit = json!([{ "type": "RLIMIT_NOFILE", "soft": limit, "hard": limit }]);
+            scene.refuses(
+                "the limit of open files is too small",
+                set("/process/rlimits", limit),
+            );
+        }
+        let groups = json!(vec![1; 65537]);
+        scene.refuses(
+            "`process.user.additionalGids` has more than 65536 groups",
+            set("/process/user/additionalGids", groups),
+        );
+        scene.refuses("the character NUL", set("/process/args", json!(["a\0b"])));
         scene.refuses(
             "cannot enter the working directory",
             set("/process/cwd", json!("/etc/alpine-release")),

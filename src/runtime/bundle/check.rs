@@ -4,6 +4,7 @@
 use super::foreign;
 use crate::cgroup::resources;
 use crate::error::{Error, Kind, bad_input};
+use crate::paths;
 use crate::runtime::mount_options::MountOptions;
 use crate::runtime::namespaces::inherits_mounts;
 use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespaceType, Mount, Process, Spec};
@@ -90,6 +91,13 @@ pub fn process(process: &mut Process) -> Result<Vec<String>, Error> {
     if process.args().as_ref().is_none_or(Vec::is_empty) {
         return Err(bad_input("`process.args` is empty"));
     }
+    /// `NGROUPS_MAX` (setgroups(2)).
+    const GROUPS: usize = 65536;
+    let groups = process.user().additional_gids().as_ref();
+    if groups.is_some_and(|groups| groups.len() > GROUPS) {
+        let message = format!("`process.user.additionalGids` has more than {GROUPS} groups");
+        return Err(bad_input(message));
+    }
     if process.command_line().is_some() {
         return Err(bad_input("`process.commandLine` is for Windows"));
     }
@@ -120,6 +128,11 @@ fn destination(mount: &mut Mount) -> Result<Option<String>, Error> {
     let destination = mount.destination().clone();
     if destination.as_os_str().is_empty() {
         return Err(bad_input("a mount has an empty `destination`"));
+    }
+    let options = mount.options().iter().flatten();
+    let is_remount = options.into_iter().any(|option| option == "remount");
+    if paths::cleaned(&destination) == Path::new("/") && !is_remount {
+        return Err(bad_input("a mount covers `/`, where `root.path` lies"));
     }
     if destination.is_absolute() {
         return Ok(None);

@@ -124,6 +124,10 @@ pub fn parse_process(text: &[u8], name: &str) -> Result<(Process, Vec<String>), 
 
 /// What a file of that name says, and what of it no kernel knows and is to be passed over.
 fn parse<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<(T, Vec<String>), Error> {
+    if let Some(line) = line_of_null(text) {
+        let message = format!("`{name}`, line {line}: a text has the character NUL in it");
+        return Err(bad_input(message).hint("no path, argument or option of Linux has one"));
+    }
     let error = match serde_json::from_slice(text) {
         Ok(parsed) => return Ok((parsed, Vec::new())),
         Err(error) => error,
@@ -149,6 +153,19 @@ fn parse<T: DeserializeOwned>(text: &[u8], name: &str) -> Result<(T, Vec<String>
             path => bad_input(format!("`{path}` of `{name}`: {}", error.inner())),
         };
     parsed.map(|parsed| (parsed, warnings)).map_err(refused)
+}
+
+/// Where a text with that character is: in JSON it can only be escaped (RFC 8259, section 7).
+fn line_of_null(text: &[u8]) -> Option<usize> {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if rest[at + 1..].starts_with(b"u0000") {
+            let before = &text[..text.len() - rest.len() + at];
+            return Some(before.iter().filter(|byte| **byte == b'\n').count() + 1);
+        }
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    None
 }
 
 fn foreign(section: &str) -> Error {

@@ -221,12 +221,15 @@ impl Container {
         if !self.record.init.is_alive() {
             return Ok(Status::Stopped);
         }
-        if self.paths.gate(&self.record.id).exists() {
-            return Ok(Status::Created);
+        // Also one that waits to be started.
+        if let Some(group) = self.cgroup()?
+            && group.is_frozen()?
+        {
+            return Ok(Status::Paused);
         }
-        Ok(match self.cgroup()? {
-            Some(group) if group.is_frozen()? => Status::Paused,
-            _ => Status::Running,
+        Ok(match self.paths.gate(&self.record.id).exists() {
+            true => Status::Created,
+            false => Status::Running,
         })
     }
 

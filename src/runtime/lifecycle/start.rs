@@ -24,6 +24,11 @@ pub fn start(container: &Container) -> Result<Option<Readiness>> {
     match container.status()? {
         Status::Created => {}
         Status::Stopped => return Err(refused("a container that has stopped").into()),
+        Status::Paused => {
+            return Err(refused("a paused container")
+                .hint("`resume` it first")
+                .into());
+        }
         _ => return Err(refused("an already running container").into()),
     }
     let readiness = Readiness::of(container)?;

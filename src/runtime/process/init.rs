@@ -14,7 +14,7 @@ use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
 use crate::sys::socket::Channel;
-use crate::sys::{descriptor, mount, namespace, openat2, root};
+use crate::sys::{descriptor, mount, namespace, openat2, root, signal};
 use anyhow::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -133,6 +133,10 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
 fn settle(plan: &Plan, channel: &Channel) -> Result<std::convert::Infallible> {
     if let Some(gate) = &plan.gate {
         gate::leave_behind(plan, gate, channel)?;
+    }
+    if plan.gate.as_ref().and_then(Gate::socket).is_some() {
+        // Whoever is to end a container that was never started sends one, and process 1 would not hear of it.
+        signal::end_by_requests();
     }
     // Processes that it shares a pid namespace with may have its ids soon.
     process::set_dumpable(false).context("prctl PR_SET_DUMPABLE")?;

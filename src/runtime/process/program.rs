@@ -117,6 +117,13 @@ pub fn set_limits(plan: &ProcessPlan) -> Result<()> {
         process::set_limit(*resource, *soft, *hard)
             .map_err(|error| limit_refused(*resource, error))?;
     }
+    // With none left, nobody could be told what goes wrong from here on.
+    let spare = rustix::io::dup(rustix::stdio::stdin());
+    spare.map(drop).map_err(|_| {
+        bad_input("the limit of open files is too small to start a program").hint(
+            "`--ulimit nofile`, or `process.rlimits` of config.json: RLIMIT_NOFILE is to be 16 at least",
+        )
+    })?;
     Ok(())
 }
 
