@@ -79,11 +79,11 @@ fn of_command(command: &Command) -> String {
     };
     text += ".SH EXIT STATUS\n";
     text += match shortest(command) {
-        "runtime run" => {
-            "1 on failure and where the command line was not understood, else that of the program.\n"
+        "runtime run" | "runtime restore" => {
+            "1 on failure and where the command line was not understood, 0 with --detach, else that of the program.\n"
         }
         "runtime exec" => {
-            "255 on failure, 1 where the command line was not understood, else that of the program.\n"
+            "255 on failure, 1 where the command line was not understood, 0 with --detach, else that of the program.\n"
         }
         name if name.starts_with("runtime ") => {
             "0 on success, 1 on failure and where the command line was not understood.\n"

@@ -73,9 +73,9 @@ fn one_that_hangs_leaves_nobody_behind() {
     for scene in scenes() {
         let pids = scene.store.file("pids", "");
         let begin = format!("sleep 1000 & echo $! >> {}; ", pids.display());
-        let hook = |end: &str| {
+        let hook = |end: &str, timeout: u32| {
             let script = format!("{begin}{end}");
-            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 2 }])
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "timeout": timeout }])
         };
         let started = || {
             let told = std::fs::read_to_string(&pids).unwrap();
@@ -89,9 +89,9 @@ fn one_that_hangs_leaves_nobody_behind() {
             std::fs::read_to_string(path).is_ok_and(|stat| !stat.contains(") Z "))
         };
         for kind in ["prestart", "createRuntime"] {
-            scene.change(|config| config["hooks"] = json!({ kind: hook("wait") }));
+            scene.change(|config| config["hooks"] = json!({ kind: hook("wait", 4) }));
             let failed = scene.make(&["create", "web"]);
-            failed.code(1).stderr_has("has not ended within 2 s");
+            failed.code(1).stderr_has("has not ended within 4 s");
             let pid = started();
             until("it has ended", || !is_there(pid));
             scene.assert_empty();
@@ -99,7 +99,7 @@ fn one_that_hangs_leaves_nobody_behind() {
         for kind in ["createRuntime", "poststart", "poststop"] {
             scene.change(|config| {
                 config["process"]["args"] = json!(["true"]);
-                config["hooks"] = json!({ kind: hook("true") });
+                config["hooks"] = json!({ kind: hook("true", 60) });
             });
             scene.make(&["run", "web"]).code(0);
             let pid = started();

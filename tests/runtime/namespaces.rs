@@ -260,7 +260,8 @@ fn mounts_of_the_caller_are_inherited() {
             config["root"]["readonly"] = json!(true);
         });
         scene.script(
-            "readlink /proc/self/ns/mnt; cat /etc/alpine-release /host/file /etc/motd; echo; ! touch /x /usr/x 2>/dev/null; sleep 1000",
+            "readlink /proc/self/ns/mnt; cat /etc/alpine-release /host/file /etc/motd; echo; \
+            for place in /x /usr/x; do touch $place 2>/dev/null && echo written; done; echo so far; sleep 1000",
         );
         scene.make(&["create", "web"]).code(0);
         for inside in ["", "/proc", "/dev/pts", "/host", "/etc/motd", "/usr"] {
@@ -282,6 +283,9 @@ fn mounts_of_the_caller_are_inherited() {
             told.code(0).json().as_array().unwrap().len()
         };
         until("one sleeps there", || processes() == 1);
+        let told = format!("{}\n3.20.3\nof the host\nso far\n", of_host("mnt"));
+        until("it has told", || scene.printed().ends_with("so far\n"));
+        assert_eq!(scene.printed(), told);
         // Another one of the same root has its own, and loses none of them.
         let of_web = mounts();
         scene.make(&["run", "--detach", "other"]).code(0);

@@ -120,7 +120,7 @@ fn kill_maker(scene: &Scene, kind: &str) {
         // It belongs to nobody any more, and would go on.
         for pid in children.split_whitespace() {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name == "sleep\n" {
+            if ["sh\n", "sleep\n"].contains(&&*name) {
                 let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
             }

@@ -165,16 +165,12 @@ fn remake(
         ..
     } = bundle;
     let annotations = Annotations::of(spec.annotations())?;
-    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
-    let mut record = Record::new(&order.id, of_bundle, root.clone(), &spec)?;
-    if let Some(group) = &group.cgroup {
-        record.cgroup = Some(group.path().to_owned());
-    }
-    let container = Container {
+    let mut container = Container {
         paths: containers.paths.clone(),
-        record,
+        record: Record::new(&order.id, of_bundle, root.clone(), &spec)?,
     };
-    container.announce(&serde_json::to_vec(&spec)?)?;
+    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
+    container.announce(&serde_json::to_vec(&spec)?, group.cgroup.as_ref())?;
     let directory = container.directory();
     let surroundings = Surroundings::new(&directory, root)?;
     let mut command = criu::command(program, "restore", wishes);

@@ -29,6 +29,10 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long somebody else may be at work under the same name.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is asked for beside the configuration.
 #[derive(Debug)]
@@ -104,6 +108,7 @@ pub(super) fn claim(containers: &Containers, id: &str, warnings: &mut Vec<String
         let message = format!("container with given ID already exists: `{id}`");
         Error::new(Kind::Conflict, message).hint("`delete` removes one that has stopped")
     };
+    let start = Instant::now();
     loop {
         let is_new = match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -119,6 +124,11 @@ pub(super) fn claim(containers: &Containers, id: &str, warnings: &mut Vec<String
         let lock = match Lock::try_directory(&directory) {
             // Who deletes it, or looks for one that was left, was faster.
             Err(_) if !directory.exists() => continue,
+            // The children of a killed maker have its lock until they notice.
+            Ok(None) if start.elapsed() < PATIENCE && !containers.paths.record(id).exists() => {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
             lock => lock?.ok_or_else(taken)?,
         };
         if !lock.is_of(&directory) {
@@ -159,15 +169,6 @@ fn fill(
     if order.group_manager != Some(Manager::Systemd) {
         warnings.extend(annotations.of_scopes("--systemd-cgroup"));
     }
-    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
-    if let Some(group) = &group.cgroup {
-        record.cgroup = Some(group.path().to_owned());
-    }
-    let is_open = group.filters_devices || device_nodes::all_are_allowed(&spec);
-    if !is_open {
-        device_nodes::close_bound(&mut spec);
-        device_nodes::close_new(&mut spec);
-    }
     let mut container = Container {
         paths: containers.paths.clone(),
         record,
@@ -176,7 +177,13 @@ fn fill(
     state.set_status(ContainerState::Creating);
     // Such as cannot be are found out while none is to be run at the end.
     Hooks::new(spec.hooks().as_ref(), &state)?;
-    container.announce(&text)?;
+    let group = group::make(&spec, &order.id, order.group_manager, &annotations)?;
+    container.announce(&text, group.cgroup.as_ref())?;
+    let is_open = group.filters_devices || device_nodes::all_are_allowed(&spec);
+    if !is_open {
+        device_nodes::close_bound(&mut spec);
+        device_nodes::close_new(&mut spec);
+    }
     let path = container.directory();
     let directory = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
     notify::offer(&mut spec, &path.join(NOTIFY))?;

@@ -1,6 +1,6 @@
 //! What is remembered of a container, and what it does now.
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, parents};
 use crate::error::{Error, Kind, bad_input, kind, not_found};
 use crate::paths::bundle::BundlePaths;
 use crate::runtime::process::exec::Nested;
@@ -279,8 +279,18 @@ impl Container {
         state(&self.record)
     }
 
-    /// Remembers what is known of it before there is a process; `configuration` is that of the bundle.
-    pub(super) fn announce(&self, configuration: &[u8]) -> Result<()> {
+    /// Remembers what is known of it before there is a process; `configuration` is that of the bundle. After an error its control
+    /// group, which nobody else knows of, is gone.
+    pub(super) fn announce(&mut self, configuration: &[u8], group: Option<&Cgroup>) -> Result<()> {
+        self.record.cgroup = group.map(|group| group.path().to_owned());
+        self.note(configuration).inspect_err(|_| {
+            if let Some(Ok(group)) = group.map(Cgroup::try_clone) {
+                let _ = parents::end(group);
+            }
+        })
+    }
+
+    fn note(&self, configuration: &[u8]) -> Result<()> {
         let id = &self.record.id;
         let record = serde_json::to_vec(&self.record)?;
         // In this order: who finds the hooks of a configuration finds what they are told, too.

@@ -4,11 +4,11 @@
 use super::mounts::is_memory;
 use super::resolve::{Kind, make};
 use crate::runtime::plan::{Device, MountStep, Plan};
-use crate::sys::mount::{self, Attributes};
-use anyhow::{Context, Result};
+use crate::sys::mount::{self, Attributes, Change};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, makedev, mknodat, openat,
-    statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchmod, fstat, makedev, mknodat,
+    openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsString;
@@ -114,10 +114,10 @@ pub fn make_all(root: &OwnedFd, dev: Dev, plan: &Plan) -> Result<()> {
         Dev::Memory(directory, is_open) => (directory, is_open),
         Dev::Given => return Ok(()),
     };
-    let nodes = match is_open {
-        _ if plan.user_namespace => Nodes::Host,
-        true => Nodes::Open,
-        false => Nodes::Bound,
+    let nodes = match (plan.user_namespace, is_open) {
+        (true, _) => Nodes::Host,
+        (false, true) => Nodes::Open,
+        (false, false) => Nodes::Bound,
     };
     // The mode of a node is what is asked for, not what the caller's mask leaves of it.
     let mask = rustix::process::umask(Mode::empty());
@@ -207,7 +207,7 @@ impl<'a> Place<'a> {
             // Left there by an earlier run, or the image has the same.
             Err(Errno::EXIST) if self.is(kind, number)? => {}
             // The image has another file there: the empty one, for example, that a node was once bound on.
-            Err(Errno::EXIST) => return self.bind(root, device),
+            Err(Errno::EXIST) => return self.cover(root, device),
             made => made?,
         }
         if (device.uid, device.gid) != (0, 0) {
@@ -230,6 +230,24 @@ impl<'a> Place<'a> {
         let copy = mount::clone_tree(node.as_fd(), false)?;
         mount::remove_attributes(copy.as_fd(), Attributes::MOUNT_ATTR_NODEV)?;
         Ok(mount::attach(copy.as_fd(), node.as_fd())?)
+    }
+
+    /// Covers what is there with the node of the host, whose mode and owner nobody inside is to change.
+    fn cover(&self, root: &OwnedFd, device: &Device) -> Result<()> {
+        let source = mount::open_source(&device.path)?;
+        let found = fstat(&source)?;
+        let number = makedev(device.major, device.minor);
+        if (found.st_mode & libc::S_IFMT, found.st_rdev) != (device.mode & libc::S_IFMT, number) {
+            bail!("the image has another file there, and the host has no such device to cover it");
+        }
+        let target = make(root.as_fd(), &device.path, Kind::File)?;
+        let copy = mount::clone_tree(source.as_fd(), false)?;
+        let change = Change {
+            set: Attributes::MOUNT_ATTR_RDONLY,
+            clear: Attributes::MOUNT_ATTR_NODEV,
+        };
+        mount::change(copy.as_fd(), change, None, None, false)?;
+        Ok(mount::attach(copy.as_fd(), target.as_fd())?)
     }
 
     /// Mounts that of the host.
