@@ -202,9 +202,15 @@ impl Mapping {
 
     /// Moves the calling process, which must have one thread, into a new user namespace as its root.
     pub fn enter(&self) -> Result<()> {
+        let own = std::process::id() as i32;
+        if self.tier == Tier::Single {
+            // It may write this map itself.
+            unshare(flags::NEW_USER).map_err(refused)?;
+            self.write_maps(own)?;
+            return become_root();
+        }
         let (mut ready, tell) = std::io::pipe().context("pipe")?;
         let (mut complaint, mut complain) = std::io::pipe().context("pipe")?;
-        let own = std::process::id() as i32;
         // Only a process outside may run the setuid helpers, so it is forked before we leave.
         let mut tell = Some(tell);
         let writer = process::clone3(0, || {
