@@ -120,9 +120,15 @@ impl Containers {
     pub fn find(&self, id: &str) -> Result<Container> {
         check_id(id)?;
         let path = self.paths.record(id);
-        let record = match record::read(&path, &path, VERSION) {
-            // Its record was lost. One that is being made has no state that could be told.
-            Ok(None) if self.init(id).is_some_and(|init| init.is_alive()) => {
+        let mut read = record::read(&path, &path, VERSION);
+        // One that is being made has no state that could be told; by now it may be made, with the record first.
+        let is_there =
+            matches!(read, Ok(None)) && self.init(id).is_some_and(|init| init.is_alive());
+        if is_there {
+            read = record::read(&path, &path, VERSION);
+        }
+        let record = match read {
+            Ok(None) if is_there => {
                 Err(unreadable(id, format!("`{}` is missing", path.display())).into())
             }
             Ok(found) => found.ok_or_else(|| missing(id).into()),
