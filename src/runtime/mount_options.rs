@@ -235,6 +235,18 @@ fn refuse(mount: &Mount, what: &str, why: &str) -> anyhow::Error {
     bad_input(format!("the {what} at `{target}` {why}")).into()
 }
 
+/// Whether a mount of config.json asks for its ids to be mapped.
+pub fn maps_ids(mount: &Mount) -> bool {
+    let mut options = mount.options().iter().flatten();
+    let is_asked = |option: &String| {
+        let key = option
+            .split_once('=')
+            .map_or(option.as_str(), |(key, _)| key);
+        ["idmap", "ridmap"].contains(&key)
+    };
+    mount.uid_mappings().is_some() || mount.gid_mappings().is_some() || options.any(is_asked)
+}
+
 fn maps_of(mount: &Mount) -> Result<Option<IdMaps>> {
     let ranges = |mappings: &Option<Vec<LinuxIdMapping>>| -> Vec<Range> {
         let range = |mapping: &LinuxIdMapping| Range {

@@ -39,10 +39,14 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         .iter()
         .filter(|joined| joined.of_children().is_none() && !joined.is_of_mounts());
     joined.try_for_each(Joined::enter)?;
+    // While all is as the parent has it: its descriptors, which a source may name, and the groups of its mounts.
+    let inside = rootfs::trees::inside(plan)?;
+    let trees = plan.trees.as_deref().or(inside.as_deref());
+    let trees = trees.unwrap_or_default();
     // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];
-    needed.extend(plan.trees.iter().flatten().map(AsFd::as_fd));
+    needed.extend(trees.iter().flatten().map(AsFd::as_fd));
     needed.extend(plan.gate.iter().filter_map(Gate::socket).map(AsFd::as_fd));
     needed.extend(plan.process.sockets.all());
     needed.extend(plan.hooks.files());
@@ -56,33 +60,7 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
     }
     process::forget_environment();
-    // While it is the host's, and nothing that the container has put there.
-    let processes = Processes::open()?;
-    // While the host's root is still there, and as whoever started us: sources of mounts are paths of the host.
-    let mut pieces = rootfs::open(plan)?;
-    if let Some(place) = &plan.place {
-        pieces.is_for(place)?;
-    }
-    if let Some(mounts) = mounts {
-        mounts.enter()?;
-        mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
-        pieces.is_for(Path::new("/"))?;
-    }
-    if let Some(UserNamespace::Held(_, owner)) = &plan.user {
-        nested::become_owner(*owner)?;
-    }
-    let mut built = rootfs::build(plan, pieces)?;
-    // The container's own, where it is a new one, can be written to even where the host's cannot.
-    let processes = match built.processes.take() {
-        Some(own) => {
-            if plan.namespaces & flags::NEW_PID != 0 && own.is_same(&processes)? {
-                protocol::send_warning(channel, FOREIGN_PROCESSES)?;
-            }
-            drop(processes);
-            own
-        }
-        None => processes,
-    };
+    let (mut built, processes) = make_root(plan, trees, channel)?;
     // Before /proc/sys is made read-only.
     write_sysctls(plan, &processes)?;
     set_names(plan)?;
@@ -126,7 +104,44 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
     // Before a path of the container's is followed again: this is the host's.
     drop(processes);
     drop(terminal);
+    drop(inside);
     settle(plan, channel)
+}
+
+/// Makes the root file system, with `trees` bound into it. Beside it comes the process file system that can be written to.
+fn make_root(
+    plan: &Plan,
+    trees: &[Option<OwnedFd>],
+    channel: &Channel,
+) -> Result<(rootfs::Built, Processes)> {
+    // While it is the host's, and nothing that the container has put there.
+    let processes = Processes::open()?;
+    // While the host's root is still there, and as whoever started us: sources of mounts are paths of the host.
+    let mut pieces = rootfs::open(plan)?;
+    if let Some(place) = &plan.place {
+        pieces.is_for(place)?;
+    }
+    if let Some(mounts) = plan.held.iter().find(|joined| joined.is_of_mounts()) {
+        mounts.enter()?;
+        mount::set_propagation_of_all(rootfs::follows_host(plan)).context("make mounts private")?;
+        pieces.is_for(Path::new("/"))?;
+    }
+    if let Some(UserNamespace::Held(_, owner)) = &plan.user {
+        nested::become_owner(*owner)?;
+    }
+    let mut built = rootfs::build(plan, trees, pieces)?;
+    // The container's own, where it is a new one, can be written to even where the host's cannot.
+    let processes = match built.processes.take() {
+        Some(own) => {
+            if plan.namespaces & flags::NEW_PID != 0 && own.is_same(&processes)? {
+                protocol::send_warning(channel, FOREIGN_PROCESSES)?;
+            }
+            drop(processes);
+            own
+        }
+        None => processes,
+    };
+    Ok((built, processes))
 }
 
 /// Becomes what the program is to be, and that itself once the container is to start.

@@ -107,8 +107,8 @@ pub fn attach_root(plan: &Plan, user_namespace: BorrowedFd<'_>) -> Result<PathBu
     Ok(path.clone())
 }
 
-/// Mounts the root file system and everything in it.
-pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
+/// Mounts the root file system and everything in it; `trees` are what is bound there, by mount.
+pub fn build(plan: &Plan, trees: &[Option<OwnedFd>], pieces: Pieces) -> Result<Built> {
     let Pieces { root, place, null } = pieces;
     attach(&root, &place)?;
     if plan.inherits_mounts() {
@@ -124,7 +124,7 @@ pub fn build(plan: &Plan, pieces: Pieces) -> Result<Built> {
             .as_deref()
             .map(|label| (plan.label_option, label)),
     )?;
-    for (step, tree) in plan.mounts.iter().zip(&plan.trees) {
+    for (step, tree) in plan.mounts.iter().zip(trees) {
         let mounted = below
             .mount(step, tree.as_ref())
             .with_context(|| mounts::describe(step))?;
