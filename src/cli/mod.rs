@@ -36,6 +36,7 @@ use command::Command;
 use flag::Mistake;
 use output::Output;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use usage::{USAGE, misuse, no_command, program_help, show_help, written};
 
@@ -47,6 +48,9 @@ pub struct Context {
     pub globals: Globals,
     /// Those between `runtime` and its command.
     pub runtime: Option<runtime::Globals>,
+    /// What a command below `runtime` runs from, if that is a mount of its own. To close it the kernel waits for all processors
+    /// (0.2 ms): something for the time while others work.
+    pub sealed: Option<OwnedFd>,
     /// When the program was started, see [`system::hello`].
     pub started: u64,
     /// The only way to print.
@@ -127,6 +131,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
         program: "onggi".to_owned(),
         globals: Globals::default(),
         runtime: None,
+        sealed: None,
         started,
         output: Output::standard(),
     };
@@ -140,7 +145,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> u8 {
     // Its options come after the word: there are none before it.
     let outcome = match is_runtime {
         true => {
-            if let Err(error) = runtime::seal(&words) {
+            if let Err(error) = runtime::seal(&mut context, &words) {
                 return fail(&mut context, &error, 1);
             }
             Ok(Outcome::Command(words))

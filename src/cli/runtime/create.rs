@@ -171,6 +171,7 @@ impl Verb for Run {
                 return Err(error);
             }
         };
+        drop(context.sealed.take());
         context.output.step(format!("started `{id}`"));
         let Some(signals) = signals else {
             readiness.map_or(Ok(()), |readiness| readiness.wait(&created.container))?;

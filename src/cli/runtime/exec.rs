@@ -103,6 +103,7 @@ impl Verb for Exec {
             context.output.warn(warning);
         }
         let (child, terminal) = started?;
+        drop(context.sealed.take());
         (context.output).step(format!("started process {} in `{id}`", child.pid));
         match signals {
             Some(signals) => Ok(lifecycle::attend(&child, terminal, &signals, None)?.code()),

@@ -93,12 +93,11 @@ const ENTERING: [&str; 3] = ["create", "run", "exec"];
 
 /// Lets this process run from a sealed copy where one of these commands may be meant: before anything else is done, which
 /// would have to be done again if it is executed once more.
-pub(super) fn seal(words: &[String]) -> Result<()> {
-    let may_enter = words.iter().any(|word| ENTERING.contains(&word.as_str()));
-    match may_enter {
-        true => lifecycle::seal_as_root(),
-        false => Ok(()),
+pub(super) fn seal(context: &mut Context, words: &[String]) -> Result<()> {
+    if words.iter().any(|word| ENTERING.contains(&word.as_str())) {
+        context.sealed = lifecycle::seal_as_root()?;
     }
+    Ok(())
 }
 
 /// Takes the options between `runtime` and its command.

@@ -18,7 +18,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::thread::CapabilitySet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Whether the calling process has become root of the user namespace that the configuration asks for.
@@ -95,25 +95,26 @@ fn become_root_of(user: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Lets this process run from a sealed copy, where it needs no user namespace to be root of. It may be executed once more, with
-/// the same words.
-pub fn seal_as_root() -> Result<()> {
+/// the same words. What comes out is the copy where it runs from that now: it may be closed at any time, which takes a while.
+pub fn seal_as_root() -> Result<Option<OwnedFd>> {
     match is_root()? {
         true => seal(&std::env::args_os().collect::<Vec<_>>()),
-        false => Ok(()),
+        false => Ok(None),
     }
 }
 
 /// Lets this process run from a sealed copy, unless it does: where that needs it to be executed once more, with these words.
-fn seal(words: &[OsString]) -> Result<()> {
+/// The copy comes out if the process has come to run from it.
+fn seal(words: &[OsString]) -> Result<Option<OwnedFd>> {
     if own_program::is_sealed()? {
-        return Ok(());
+        return Ok(None);
     }
     let own = std::fs::read_link("/proc/self/exe").context("read the link `/proc/self/exe`")?;
     let program = own_program::seal(&own)?;
     // In a user namespace of an ordinary user's it has to be executed there, see `enter`.
     let is_own = namespace::is_initial_user();
     if is_own && own_program::run_from(&program).is_ok() && own_program::is_sealed()? {
-        return Ok(());
+        return Ok(Some(program));
     }
     let words = Words::new(words.iter().map(|word| word.as_bytes()))?;
     let environment = std::env::vars_os();
