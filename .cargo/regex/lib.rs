@@ -1,0 +1,3 @@
+//! [`regex_lite`] in the place of `regex`.
+
+pub use regex_lite::*;
