@@ -16,13 +16,15 @@ fn main() {
     }
 }
 
-/// Whether the C library that is linked in knows such a table: glibc since 2.36. Without that the program would not start.
+/// Whether the C library that is linked in knows such a table: glibc since 2.36, here the one of this machine. Without that
+/// the program would not start.
 fn unpacks_relocations() -> bool {
+    let [host, target] = ["HOST", "TARGET"].map(std::env::var);
     let told = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
     let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let version = |told: &str| {
         let (major, minor) = told.trim().strip_prefix("glibc ")?.split_once('.')?;
         Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
     };
-    told.is_ok_and(|told| version(&told) >= Some((2, 36)))
+    host == target && told.is_ok_and(|told| version(&told) >= Some((2, 36)))
 }
