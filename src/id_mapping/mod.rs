@@ -263,8 +263,8 @@ impl Mapping {
     pub fn write_maps(&self, pid: i32) -> Result<()> {
         if self.tier == Tier::Single {
             // Without this the kernel lets nobody but root write a gid map.
-            write_map(pid, "setgroups", "deny")?;
-            write_map(pid, "uid_map", &format!("0 {} 1", self.uid))
+            write_map(pid, "setgroups", "deny")
+                .and_then(|()| write_map(pid, "uid_map", &format!("0 {} 1", self.uid)))
                 .map_err(|error| refusal::of_map(self.uid, error))?;
             return write_map(pid, "gid_map", &format!("0 {} 1", self.gid));
         }

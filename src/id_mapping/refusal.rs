@@ -112,6 +112,8 @@ pub(super) fn of_map(uid: u32, error: anyhow::Error) -> anyhow::Error {
         )
         .hint("run what is around with --cap-add SETFCAP, or as another user than root")
         .into(),
+        // Who has made it has no power in it.
+        _ if is(APPARMOR, "1") => refused(Errno::PERM),
         _ => error,
     }
 }
