@@ -230,9 +230,10 @@ pub struct Plan {
     pub mounts: Vec<MountStep>,
     /// Sources that are open, by destination.
     pub sources: Sources,
-    /// What the parent has made of them for each of the mounts, attached nowhere yet; `None`: init does
-    /// ([`Self::binds_inside`]).
-    pub trees: Option<Vec<Option<OwnedFd>>>,
+    /// What the parent has made of them for each of the mounts, attached nowhere yet.
+    pub trees: Vec<Option<OwnedFd>>,
+    /// See [`Life`].
+    pub binds_inside: bool,
     /// Device nodes.
     pub devices: Vec<Device>,
     /// Changes of its files.
@@ -263,13 +264,6 @@ impl Plan {
     /// Whether its mounts are seen where its maker is.
     pub fn inherits_mounts(&self) -> bool {
         self.namespaces & flags::NEW_MOUNT == 0
-    }
-
-    /// Whether init makes what is bound into it, with the privileges that its maker would have. Owners are mapped by the maker,
-    /// which is not the first process of a pid namespace, and of user namespaces knows both sides.
-    pub fn binds_inside(&self) -> bool {
-        let maps_ids = self.mounts.iter().any(|step| step.options.ids.is_some());
-        !self.inherits_mounts() && self.user.is_none() && self.sources.is_empty() && !maps_ids
     }
 
     /// Decides everything, or says what cannot be done.
@@ -348,7 +342,8 @@ impl Plan {
                 .transpose()?,
             mounts,
             sources,
-            trees: None,
+            trees: Vec::new(),
+            binds_inside: life.binds_inside,
             devices: linux
                 .devices()
                 .iter()

@@ -187,6 +187,7 @@ fn fill(
     let path = container.directory();
     let directory = File::open(&path).with_context(|| format!("open `{}`", path.display()))?;
     notify::offer(&mut spec, &path.join(NOTIFY))?;
+    let binds_inside = order.access == Access::Entered && !access::needs_mounts(&spec);
     let inherits = spec.linux().as_ref().is_some_and(inherits_mounts);
     let place = inherits.then(|| inherited::place(&path)).transpose()?;
     let bundle = Bundle {
@@ -208,6 +209,7 @@ fn fill(
             keeps_keyring: order.keeps_keyring,
             moves_root: order.moves_root,
             place,
+            binds_inside,
         },
         seccomp: None,
         edits: Vec::new(),

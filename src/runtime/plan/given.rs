@@ -131,6 +131,8 @@ pub struct Life {
     pub moves_root: bool,
     /// Where its root is mounted, if that is seen by its maker; else on its own directory.
     pub place: Option<PathBuf>,
+    /// Its first process makes what is bound into it: its maker has no power over the mount namespace that it is in.
+    pub binds_inside: bool,
 }
 
 /// Descriptors for a program, which is told of them as by a service manager (sd_listen_fds(3)).

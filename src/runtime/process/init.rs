@@ -9,7 +9,7 @@ use crate::cgroup;
 use crate::id_mapping::sandbox;
 use crate::paths;
 use crate::runtime::namespaces::Joined;
-use crate::runtime::plan::{Gate, Plan, UserNamespace};
+use crate::runtime::plan::{Gate, Plan, Sources, UserNamespace};
 use crate::runtime::rootfs;
 use crate::sys::process::{self, flags};
 use crate::sys::procfs::Processes;
@@ -39,10 +39,15 @@ fn execute(plan: &Plan, channel: &Channel, streams: &Streams) -> Result<std::con
         .iter()
         .filter(|joined| joined.of_children().is_none() && !joined.is_of_mounts());
     joined.try_for_each(Joined::enter)?;
-    // While all is as the parent has it: its descriptors, which a source may name, and the groups of its mounts.
-    let inside = rootfs::trees::inside(plan)?;
-    let trees = plan.trees.as_deref().or(inside.as_deref());
-    let trees = trees.unwrap_or_default();
+    // While mounts are in the groups that the parent's are in.
+    let inside = match plan.binds_inside {
+        true => rootfs::trees::of(&plan.mounts, Sources::new(), None, plan.process.tier)?,
+        false => Vec::new(),
+    };
+    let trees = match plan.binds_inside {
+        true => &inside,
+        false => &plan.trees,
+    };
     // The parent's own, among them a directory of the host, would be within reach of every path that is followed here.
     let streams = streams.each_ref().map(AsFd::as_fd);
     let mut needed = vec![streams[0], streams[1], streams[2], channel.as_fd()];

@@ -70,12 +70,11 @@ pub fn start(
     // Whoever is root inside another container may have all power there and make no device node all the same.
     plan.user_namespace |= !namespace::is_initial_user();
     let (ours, theirs) = Channel::pair()?;
-    let binds_inside = plan.binds_inside();
     let user = plan.user.take().map(nested::hold).transpose()?;
     let joined = plan.joined.iter();
     let held = joined.map(|(flag, path)| Joined::open(*flag, path));
     plan.held = held.collect::<Result<_>>()?;
-    if !binds_inside {
+    if !plan.binds_inside {
         let user = user.as_ref().map(|(namespace, _)| namespace.as_fd());
         rootfs::trees::make(&mut plan, user)?;
     }

@@ -1,4 +1,4 @@
-//! The mounts of a container, made one after the other below its root: what the parent has prepared ([`super::trees`])
+//! The mounts of a container, made one after the other below its root: what is bound ([`super::trees`])
 //! is attached, new file systems are made.
 //!
 //! Invariant: a place is found once, inside the root, and what is mounted there is attached to that very place.
@@ -92,7 +92,7 @@ impl<'a> Below<'a> {
         })
     }
 
-    /// Makes one mount; `tree` is what the parent has prepared. A new file system comes out.
+    /// Makes one mount; `tree` is what is bound. A new file system comes out.
     pub fn mount(&mut self, step: &MountStep, tree: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
         match (&step.source, tree) {
             (Source::Inside { path }, namespace) => {
@@ -105,7 +105,7 @@ impl<'a> Below<'a> {
             }
             (Source::Remount, None) => self.remount(step).map(|()| None),
             (Source::Bind { .. } | Source::Image { .. }, None) => {
-                bail!("the parent has not opened it")
+                bail!("its source was not opened")
             }
         }
     }

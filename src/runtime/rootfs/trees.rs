@@ -1,7 +1,7 @@
 //! What is bound into a container, as mounts that are attached nowhere yet. The parent makes them before there is an
 //! init, where sources are paths of the host and privileges are those of whoever started the container; init, which
-//! lives in other mount and user namespaces, has only to attach them (open_tree(2), mount_setattr(2)). Where init has
-//! the same privileges, it makes them itself, first of all.
+//! lives in other mount and user namespaces, has only to attach them (open_tree(2), mount_setattr(2)). Where the parent
+//! may not, init makes them itself, first of all.
 
 use crate::error::{Error, Kind, bad_input};
 use crate::id_mapping::{IdMaps, Tier};
@@ -22,15 +22,8 @@ use std::path::Path;
 /// `user_namespace` is that of the container, if it has one of its own. The process must have one thread.
 pub fn make(plan: &mut Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<()> {
     let sources = std::mem::take(&mut plan.sources);
-    let trees = of(&plan.mounts, sources, user_namespace, plan.process.tier)?;
-    plan.trees = Some(trees);
+    plan.trees = of(&plan.mounts, sources, user_namespace, plan.process.tier)?;
     Ok(())
-}
-
-/// Makes those that init is to make ([`Plan::binds_inside`]); `None`: they are there.
-pub fn inside(plan: &Plan) -> Result<Option<Vec<Option<OwnedFd>>>> {
-    let own = || of(&plan.mounts, Sources::new(), None, plan.process.tier);
-    plan.trees.is_none().then(own).transpose()
 }
 
 /// Makes those of some mounts, of which `sources` are open, by destination; `None` for a file system that init makes. For

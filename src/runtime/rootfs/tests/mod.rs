@@ -55,7 +55,7 @@ fn plan_with(root: &Path, mounts: Vec<Mount>, sources: Sources) -> Result<Plan> 
 fn seen(plan: &Plan, look: impl Fn() -> String) -> String {
     let enter = || -> Result<String> {
         mount::set_propagation_of_all(false)?;
-        let mut built = build(plan, plan.trees.as_deref().unwrap(), open(plan)?)?;
+        let mut built = build(plan, &plan.trees, open(plan)?)?;
         rustix::process::fchdir(&built.root)?;
         root::pivot_to_current_directory()?;
         restrict(plan, &mut built)?;
