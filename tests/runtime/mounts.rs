@@ -325,3 +325,17 @@ fn sources_below_the_root_are_the_containers() {
         scene.assert_empty();
     }
 }
+
+/// What is named by way of a process lies in a mount of that one's namespace (proc_pid_root(5)).
+#[test]
+fn sources_may_be_named_by_a_process() {
+    for scene in scenes().filter(|scene| scene.store.user == User::Root) {
+        scene.store.file("tree/file", "x");
+        let tree = scene.store.home().join("tree");
+        let source = format!("/proc/{}/root{}", std::process::id(), tree.display());
+        let tree = json!([{ "destination": "/tree", "source": source, "options": ["bind"] }]);
+        let told = scene.shell_with(add(tree), "cat /tree/file");
+        told.code(0).stdout("x");
+        scene.assert_empty();
+    }
+}
